@@ -1,0 +1,1 @@
+"""MusicGen as a service: a Ray Serve application with a continuous-batching engine."""

@@ -1,0 +1,1 @@
+"""Requests in, audio out: continuous batching. Knows nothing of HTTP or Ray."""

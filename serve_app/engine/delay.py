@@ -1,0 +1,28 @@
+"""The delay pattern: at step `s`, codebook `k` carries frame `s - delays[k]` (arXiv:2306.05284, section 2.2)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def num_steps(num_frames: int, delays: Sequence[int]) -> int:
+    """Steps that decode `num_frames` frames in full."""
+    return num_frames + max(delays)
+
+
+def frames_complete(steps: int, num_frames: int, delays: Sequence[int]) -> int:
+    """Frames that have a code in every codebook after `steps` steps."""
+    return min(num_frames, max(0, steps - max(delays)))
+
+
+def has_code(steps: Tensor, delays: Tensor, num_frames: Tensor) -> Tensor:
+    """steps [B], delays [K], num_frames [B] -> [B, K]: whether a codebook carries a frame at its sequence's step."""
+    frame = steps[:, None] - delays
+    return (frame >= 0) & (frame < num_frames[:, None])
+
+
+def undelay(tokens: Tensor, delays: Sequence[int], first: int, last: int) -> Tensor:
+    """The codes [K, last - first] of the frames from `first` to before `last`, from tokens by step [K, steps]."""
+    rows = [tokens[k, first + delay : last + delay] for k, delay in enumerate(delays)]
+    return torch.stack(rows)

@@ -1,0 +1,282 @@
+"""The engine: continuous batching of music generation in a thread of its own.
+
+The thread owns all state. Others reach it through the inbox alone: a request goes in, its audio comes out of an async
+iterator chunk by chunk while it is being made, and leaving the iterator, for whatever reason, frees the slot.
+
+A process with an engine keeps PyTorch's other threads out of its way with `torch.set_num_threads(1)` before it loads a
+model: a second OpenMP pool on the same cores makes both sleep between operations, and doubles the time of a step.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import queue
+import secrets
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from time import perf_counter
+
+import torch
+
+from serve_app.config import EngineConfig
+from serve_app.engine.conditioner import Conditioner
+from serve_app.engine.delay import frames_complete, num_steps
+from serve_app.engine.model_runner import LENGTH_BUCKET, TEXT_BUCKET, BatchShape, ModelRunner, bucket
+from serve_app.engine.scheduler import Scheduler
+from serve_app.engine.sequence import Sequence, Sink
+from serve_app.engine.streaming_decoder import StreamingDecoder
+from serve_app.errors import DurationTooLong, GenerationFailed, ReplicaFailed, RequestAborted, ServeAppError
+from serve_app.models.checkpoint import Checkpoint
+from serve_app.types import AudioChunk, EngineStats, FinishReason, GenerationRequest, LoadedModel, num_frames
+
+logger = logging.getLogger(__name__)
+
+_RATE_WINDOW_S = 5.0
+Message = Callable[[], None]
+
+
+def _available_threads() -> int:
+    """What OMP_NUM_THREADS grants (Ray sets it to a replica's num_cpus), or else the cores this process may use."""
+    return int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+
+
+class Engine:
+    """One loaded model, serving many requests at once."""
+
+    def __init__(self, checkpoint: Checkpoint, config: EngineConfig, thread_name: str = "musicgen-engine") -> None:
+        self.checkpoint, self.config = checkpoint, config
+        lm = checkpoint.musicgen.config
+        self.max_duration_s = config.max_duration_s or lm.max_duration_s
+        self.scheduler = Scheduler(config.max_slots)
+        self.conditioner = Conditioner(
+            checkpoint.text_encoder, checkpoint.musicgen, config.max_prompt_tokens, config.prompt_cache_size
+        )
+        max_frames = num_frames(self.max_duration_s, checkpoint.frame_rate)
+        self.model_runner = ModelRunner(checkpoint.musicgen, config.max_slots, max_frames, config.max_prompt_tokens)
+        self._delays = lm.delays
+        self._decoders: dict[int, StreamingDecoder] = {}
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._ids = itertools.count()
+        self._stopping = False
+        self._failure: BaseException | None = None
+        self._progress: deque[tuple[float, int, int]] = deque([(perf_counter(), 0, 0)])
+        self._stats = EngineStats(config.max_slots, 0, 0, 0.0, 0.0, 0, 0.0, 0.0)
+        self._stats_at = perf_counter()
+        self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
+        self._thread.start()
+
+    # Called from any thread
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
+        """The request's audio, in order; the last chunk has a finish reason.
+
+        Raises InvalidRequest before anything is queued, GenerationFailed when this sequence alone failed, and
+        ReplicaFailed when the engine did.
+        """
+        loop = asyncio.get_running_loop()
+        chunks: asyncio.Queue[AudioChunk | ServeAppError] = asyncio.Queue()
+
+        def sink(item: AudioChunk | ServeAppError) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(chunks.put_nowait, item)
+
+        sequence = self.add_request(request, sink)
+        try:
+            while True:
+                item = await chunks.get()
+                if isinstance(item, ServeAppError):
+                    raise item
+                yield item
+                if item.finish_reason is not None:
+                    return
+        finally:
+            self.abort_request(sequence)
+
+    def add_request(self, request: GenerationRequest, sink: Sink) -> Sequence:
+        """Check and queue a request; `sink` is called from the engine's thread with each chunk, or with an error."""
+        if request.duration_s > self.max_duration_s:
+            raise DurationTooLong(
+                f"{request.duration_s:g} seconds were asked for, but this model makes up to {self.max_duration_s:g}."
+            )
+        frames = num_frames(request.duration_s, self.checkpoint.frame_rate)
+        seed = request.sampling.seed
+        sequence = Sequence(
+            sequence_id=next(self._ids),
+            request=request,
+            prompt_tokens=self.conditioner.tokenize(request.prompt),
+            num_frames=frames,
+            num_steps=num_steps(frames, self._delays),
+            seed=secrets.randbits(32) if seed is None else seed,
+            sink=sink,
+        )
+        self._inbox.put(lambda: self._add(sequence))
+        return sequence
+
+    def abort_request(self, sequence: Sequence) -> None:
+        """Free whatever a sequence holds, within one step. Has no effect on one that has ended."""
+        self._inbox.put(lambda: self._end(sequence, RequestAborted("The request was cancelled.")))
+
+    def warm_up(self, duration_s: float = 1.0) -> None:
+        """Make a short piece, so that the first request finds everything allocated and compiled. Blocks."""
+        done: queue.SimpleQueue[AudioChunk | ServeAppError] = queue.SimpleQueue()
+        duration_s = min(duration_s, self.max_duration_s)
+        self.add_request(GenerationRequest(request_id="warm-up", prompt="music", duration_s=duration_s), done.put)
+        while True:
+            item = done.get()
+            if isinstance(item, ServeAppError):
+                raise item
+            if item.finish_reason is not None:
+                return
+
+    def describe(self) -> LoadedModel:
+        weight = self.checkpoint.musicgen.embedding.weight
+        return LoadedModel(
+            sample_rate=self.checkpoint.sample_rate,
+            channels=self.checkpoint.audio_channels,
+            frame_rate=self.checkpoint.frame_rate,
+            max_duration_s=self.max_duration_s,
+            device=weight.device.type,
+            precision={torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[weight.dtype],
+        )
+
+    def stats(self) -> EngineStats:
+        stale = perf_counter() - self._stats_at > _RATE_WINDOW_S
+        return replace(self._stats, steps_per_s=0.0, real_time_factor=0.0) if stale else self._stats
+
+    def check_health(self) -> None:
+        """Raises ReplicaFailed once the engine can no longer serve."""
+        if self._failure is not None or not self._thread.is_alive():
+            raise ReplicaFailed("The engine has stopped after a failure.")
+
+    def shutdown(self) -> None:
+        """End the thread; what was running ends with ReplicaFailed. Blocks until the step in progress is over."""
+        self._inbox.put(self._stop)
+        self._thread.join()
+
+    # Called in the engine's thread
+
+    def _run(self) -> None:
+        torch.set_num_threads(self.config.num_threads or _available_threads())
+        try:
+            while not self._stopping:
+                self._drain_inbox(block=self.scheduler.idle)
+                self._step()
+        except Exception as error:  # the thread ends here; health checks see it
+            logger.exception("The engine's step failed")
+            self._failure = error
+        self._stopping = True
+        self._drain_inbox(block=False)
+        self._end_all(ReplicaFailed("The replica failed while it made this piece. The same request may be sent again."))
+
+    def _drain_inbox(self, block: bool) -> None:
+        if block:
+            self._inbox.get()()
+        while not self._inbox.empty():
+            self._inbox.get()()
+
+    def _step(self) -> None:
+        for sequence in self.scheduler.schedule():
+            self._start(sequence)
+        if self.scheduler.running:
+            self.model_runner.step(self._batch_shape())
+            for sequence in self.scheduler.update():
+                self._emit(sequence)
+        self._record_stats()
+
+    def _batch_shape(self) -> BatchShape:
+        pinned = self.config.pin_batch_shape
+        tokens = max(len(sequence.prompt_tokens) for sequence in self.scheduler.running.values())
+        return BatchShape(
+            slots=self.config.max_slots if pinned else self.scheduler.slots_in_reach,
+            length=bucket(self.scheduler.longest + 1, LENGTH_BUCKET),
+            text_tokens=self.model_runner.max_text_tokens if pinned else bucket(tokens, TEXT_BUCKET),
+        )
+
+    def _add(self, sequence: Sequence) -> None:
+        if self._stopping:
+            sequence.sink(ReplicaFailed("The replica is stopping. The same request may be sent again."))
+        else:
+            self.scheduler.add_request(sequence)
+
+    def _start(self, sequence: Sequence) -> None:
+        """Condition a sequence and put it into its slot. A failure is this sequence's own."""
+        slot = self._slot(sequence)
+        try:
+            text = self.conditioner.encode(sequence.prompt_tokens)
+        except (RuntimeError, ValueError) as error:
+            logger.exception("A prompt could not be encoded")
+            self._end(sequence, GenerationFailed(f"the prompt could not be encoded ({type(error).__name__})"))
+            return
+        self.model_runner.start(slot, text, sequence.num_frames, sequence.seed, sequence.request.sampling)
+        rate = self.checkpoint.frame_rate
+        self._decoders[slot] = StreamingDecoder(
+            self.checkpoint.codec,
+            self.checkpoint.stereo_codebooks,
+            first_chunk_frames=num_frames(self.config.first_chunk_s, rate),
+            chunk_frames=num_frames(self.config.chunk_s, rate),
+        )
+
+    def _emit(self, sequence: Sequence) -> None:
+        """Send the audio that this step completed, if a chunk is due; end the sequence after its last."""
+        slot = self._slot(sequence)
+        decoder = self._decoders[slot]
+        ready = frames_complete(sequence.steps, sequence.num_frames, self._delays)
+        if not (sequence.finished or decoder.is_due(ready)):
+            return
+        if not self.model_runner.is_finite(slot):
+            self._end(sequence, GenerationFailed("the model's output is not finite; try other sampling parameters"))
+            return
+        samples = decoder.decode(self.model_runner.codes(slot, decoder.frames_in, ready), sequence.finished)
+        sequence.first_audio_at = sequence.first_audio_at or perf_counter()
+        finish_reason = FinishReason.LENGTH if sequence.finished else None
+        timings = sequence.timings() if sequence.finished else None
+        sequence.sink(AudioChunk(samples, self.checkpoint.sample_rate, sequence.seed, finish_reason, timings))
+        if sequence.finished:
+            self._end(sequence)
+
+    def _end(self, sequence: Sequence, error: ServeAppError | None = None) -> None:
+        """Take a sequence out, wherever it is; one that is not here any more has ended already."""
+        if self.scheduler.abort_request(sequence.sequence_id) is None:
+            return
+        if sequence.slot is not None:
+            self.model_runner.stop(sequence.slot)
+            self._decoders.pop(sequence.slot, None)
+        if error is not None:
+            sequence.sink(error)
+
+    def _end_all(self, error: ServeAppError) -> None:
+        for sequence in self.scheduler.clear():
+            sequence.sink(error)
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _record_stats(self) -> None:
+        scheduler, rate, now = self.scheduler, self.checkpoint.frame_rate, perf_counter()
+        _, steps, frames = self._progress[-1]
+        if scheduler.running:
+            self._progress.append((now, steps + 1, frames + len(scheduler.running)))
+        while len(self._progress) > 1 and now - self._progress[0][0] > _RATE_WINDOW_S:
+            self._progress.popleft()
+        elapsed = max(now - self._progress[0][0], 1e-6)
+        first, last = self._progress[0], self._progress[-1]
+        self._stats_at = now
+        self._stats = EngineStats(
+            slots=scheduler.max_slots,
+            slots_used=len(scheduler.running),
+            queued_requests=len(scheduler.waiting),
+            queued_audio_s=sum(s.num_frames for s in scheduler.waiting.values()) / rate,
+            running_audio_s=sum(s.num_steps - s.steps for s in scheduler.running.values()) / rate,
+            steps_total=last[1],
+            steps_per_s=(last[1] - first[1]) / elapsed,
+            real_time_factor=(last[2] - first[2]) / rate / elapsed,
+        )
+
+    @staticmethod
+    def _slot(sequence: Sequence) -> int:
+        if sequence.slot is None:
+            raise RuntimeError(f"sequence {sequence.sequence_id} has no slot")
+        return sequence.slot

@@ -1,0 +1,158 @@
+"""Owns the tensors of decoding on one device, and runs one step for the first slots of the batch.
+
+A step reads and writes tensors alone: what was drawn stays on the device until audio is made of it. All that depends on
+a request is a tensor over slots, so the same step serves any mix of requests.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from serve_app.engine.delay import has_code, num_steps, undelay
+from serve_app.engine.sampler import exponential_noise, guide, sample
+from serve_app.models.musicgen import MusicGen
+from serve_app.models.transformer import KVCache, TextMemory, causal_mask, sinusoidal_positions
+from serve_app.types import SamplingParams
+
+LENGTH_BUCKET = 64
+TEXT_BUCKET = 16
+
+
+def bucket(length: int, size: int) -> int:
+    """`length` rounded up to a multiple of `size`. Within a bucket, and from bucket to bucket, attention's result for a
+    row does not depend on how far the batch reaches."""
+    return math.ceil(length / size) * size
+
+
+@dataclass
+class SlotState:
+    """One entry a slot: where its sequence is, and the request's parameters.
+
+    tokens [S, K]: the next step's input; history [S, K, steps]: what was drawn; finite [S]: all logits so far were.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    active: Tensor
+    num_frames: Tensor
+    seeds: Tensor
+    temperature: Tensor
+    top_k: Tensor
+    top_p: Tensor
+    cfg_coef: Tensor
+    text_tokens: Tensor
+    finite: Tensor
+    history: Tensor
+
+    def narrow(self, slots: int) -> "SlotState":
+        """The first `slots` slots, as views."""
+        return SlotState(*(getattr(self, field.name)[:slots] for field in fields(self)))
+
+
+class BatchShape(NamedTuple):
+    """How far a step reaches: slots, positions of the cache, tokens of the texts."""
+
+    slots: int
+    length: int
+    text_tokens: int
+
+
+class ModelRunner:
+    """Slots of one model on one device. `max_frames` is the longest piece, `max_text_tokens` the longest prompt."""
+
+    def __init__(self, model: MusicGen, max_slots: int, max_frames: int, max_text_tokens: int) -> None:
+        self.model, self.max_slots = model, max_slots
+        self.device, dtype = model.embedding.weight.device, model.embedding.weight.dtype
+        config, transformer = model.config, model.config.transformer
+        self.max_steps = num_steps(max_frames, config.delays)
+        self.max_length = bucket(self.max_steps, LENGTH_BUCKET)
+        self.max_text_tokens = bucket(max_text_tokens, TEXT_BUCKET)
+        self._delays = torch.tensor(config.delays, device=self.device)
+        self._positions = sinusoidal_positions(self.max_length, transformer.hidden_size, self.device)
+        self._cache = KVCache.allocate(transformer, max_slots, self.max_length, dtype, self.device)
+        shape = (transformer.num_layers, max_slots, transformer.num_heads, self.max_text_tokens, transformer.head_dim)
+        self._text = TextMemory(*(torch.zeros(shape, dtype=dtype, device=self.device) for _ in range(2)))
+        self._state = self._empty_state()
+
+    @torch.inference_mode()
+    def start(self, slot: int, text: TextMemory, num_frames: int, seed: int, sampling: SamplingParams) -> None:
+        """Put a new sequence into a slot. text: keys and values [num_layers, num_heads, tokens, head_dim]."""
+        state, tokens = self._state, text.keys.shape[2]
+        for ours, theirs in zip(self._text, text, strict=True):
+            ours[:, slot, :, :tokens] = theirs
+        state.tokens[slot] = self.model.config.special_token
+        state.positions[slot] = 0
+        state.num_frames[slot] = num_frames
+        state.seeds[slot] = seed
+        state.temperature[slot] = sampling.temperature
+        state.top_k[slot] = sampling.top_k
+        state.top_p[slot] = sampling.top_p
+        state.cfg_coef[slot] = sampling.cfg_coef
+        state.text_tokens[slot] = tokens
+        state.finite[slot] = True
+        state.active[slot] = 1
+
+    @torch.inference_mode()
+    def stop(self, slot: int) -> None:
+        """A slot without a sequence stays where it is; what it computes is never read."""
+        self._state.active[slot] = 0
+        self._state.positions[slot] = 0
+
+    @torch.inference_mode()
+    def step(self, shape: BatchShape) -> None:
+        """One step for the first `shape.slots` slots: logits, guidance, draw, and on to the next position."""
+        state, config = self._state.narrow(shape.slots), self.model.config
+        logits = guide(self._logits(state, shape), state.cfg_coef)
+        noise = exponential_noise(state.seeds, state.positions, config.num_codebooks, config.codebook_size)
+        codes = sample(logits, noise, state.temperature, state.top_k, state.top_p)
+        codes = torch.where(has_code(state.positions, self._delays, state.num_frames), codes, config.special_token)
+        state.history.scatter_(2, state.positions[:, None, None].expand(-1, config.num_codebooks, 1), codes[:, :, None])
+        state.tokens.copy_(codes)
+        state.finite.logical_and_(logits.amax(dim=(1, 2)).isfinite())
+        state.positions.add_(state.active)
+
+    def codes(self, slot: int, first: int, last: int) -> Tensor:
+        """The codes [K, last - first] of a sequence's frames from `first` to before `last`."""
+        return undelay(self._state.history[slot], self.model.config.delays, first, last)
+
+    def is_finite(self, slot: int) -> bool:
+        """Whether all logits of the slot's sequence were finite. Waits for the device."""
+        return bool(self._state.finite[slot])
+
+    def _logits(self, state: SlotState, shape: BatchShape) -> Tensor:
+        """The model's logits [B, 2, K, codebook_size] at the slots' positions."""
+        dtype = self._cache.keys.dtype
+        text = TextMemory(*(part[:, : shape.slots, :, : shape.text_tokens] for part in self._text))
+        return self.model(  # type: ignore[no-any-return]
+            state.tokens,
+            self._positions[state.positions],
+            state.positions,
+            self._cache.narrow(shape.slots, shape.length),
+            causal_mask(state.positions, shape.length, dtype),
+            text,
+            causal_mask(state.text_tokens - 1, shape.text_tokens, dtype),
+        )
+
+    def _empty_state(self) -> SlotState:
+        slots, codebooks = self.max_slots, self.model.config.num_codebooks
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=self.device)
+
+        return SlotState(
+            tokens=zeros(slots, codebooks) + self.model.config.special_token,
+            positions=zeros(slots),
+            active=zeros(slots),
+            num_frames=zeros(slots),
+            seeds=zeros(slots),
+            temperature=zeros(slots, dtype=torch.float32),
+            top_k=zeros(slots),
+            top_p=zeros(slots, dtype=torch.float32),
+            cfg_coef=zeros(slots, dtype=torch.float32),
+            text_tokens=zeros(slots) + 1,
+            finite=zeros(slots, dtype=torch.bool),
+            history=zeros(slots, codebooks, self.max_steps),
+        )

@@ -1,0 +1,54 @@
+"""Drawing the next codes: guidance, temperature, top-k, top-p. Pure functions; randomness is an input."""
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_STEP_SALT, _TOKEN_SALT = 0x9E3779B9, 0x85EBCA6B
+
+
+def guide(logits: Tensor, cfg_coef: Tensor) -> Tensor:
+    """Classifier-free guidance (arXiv:2207.12598): logits [B, 2, K, V], cfg_coef [B] -> [B, K, V]"""
+    conditional, unconditional = logits.float().unbind(1)
+    return unconditional + (conditional - unconditional) * cfg_coef[:, None, None]
+
+
+def sample(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+    """logits and noise ~ Exp(1) [B, K, V], the parameters [B] -> codes [B, K]
+
+    As in AudioCraft, temperature 0 takes the likeliest code, top_p replaces top_k when above 0, and top_k 0 means all.
+    The code drawn is argmax(p / noise), which has distribution p.
+    """
+    temperature, top_k, top_p = (x[:, None, None] for x in (temperature, top_k, top_p))
+    scaled = logits / temperature.clamp(min=1e-6)
+    ordered, order = scaled.sort(dim=-1, descending=True)
+    vocabulary = logits.shape[-1]
+    rank = torch.where(top_k > 0, top_k, vocabulary).clamp(max=vocabulary) - 1
+    in_top_k = scaled >= ordered.gather(-1, rank.expand(*logits.shape[:2], 1))
+    probabilities = ordered.softmax(dim=-1)
+    mass_before = probabilities.cumsum(dim=-1) - probabilities
+    in_top_p = torch.empty_like(in_top_k).scatter_(-1, order, mass_before <= top_p)
+    kept = torch.where(top_p > 0, in_top_p, in_top_k)
+    drawn = (scaled - noise.log()).masked_fill(~kept, -torch.inf).argmax(dim=-1)
+    return torch.where(temperature.squeeze(-1) > 0, drawn, logits.argmax(dim=-1))
+
+
+def exponential_noise(seeds: Tensor, steps: Tensor, num_codebooks: int, vocabulary: int) -> Tensor:
+    """Exp(1) noise [B, K, V] for seeds and steps [B] (int64): a pure function of (seed, step, codebook, token).
+
+    Integer operations hash the four into 24 bits, so a CPU and a GPU draw the same uniform numbers.
+    """
+    key = _mix(_mix(seeds & _MASK) ^ (seeds >> 32 & _MASK) ^ _STEP_SALT)
+    key = _mix(key ^ (steps & _MASK))
+    counter = torch.arange(num_codebooks * vocabulary, device=seeds.device)
+    bits = _mix(_mix(counter ^ _TOKEN_SALT) ^ key[:, None]) >> 8
+    uniform = (bits.double() + 0.5) / 2**24
+    return -uniform.log().float().view(-1, num_codebooks, vocabulary)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The "lowbias32" hash: a bijection of 32-bit integers (held in int64) whose every output bit depends on every
+    input bit."""
+    x = (x ^ x >> 16) * 0x7FEB352D & _MASK
+    x = (x ^ x >> 15) * 0x846CA68B & _MASK
+    return x ^ x >> 16

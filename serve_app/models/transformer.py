@@ -1,0 +1,167 @@
+"""MusicGen's transformer: pre-norm decoder layers that decode one position a step over a static KV cache.
+
+Follows "Simple and Controllable Music Generation" (arXiv:2306.05284). Every slot of a batch holds two
+rows, a conditional and an unconditional one, for classifier-free guidance. They differ in cross-attention alone.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CONDITIONAL, UNCONDITIONAL = 0, 1
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    ffn_dim: int
+    bias_attention: bool = False
+    bias_ffn: bool = False
+    norm_eps: float = 1e-5
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_heads
+
+
+class KVCache(NamedTuple):
+    """Keys and values of self-attention, each [num_layers, slots, 2 * num_heads, max_length, head_dim].
+
+    A slot's heads are those of its conditional row, then those of its unconditional row.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+    @classmethod
+    def allocate(
+        cls, config: TransformerConfig, slots: int, max_length: int, dtype: torch.dtype, device: torch.device
+    ) -> "KVCache":
+        shape = (config.num_layers, slots, 2 * config.num_heads, max_length, config.head_dim)
+        return cls(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
+
+    def narrow(self, slots: int, length: int) -> "KVCache":
+        """The first `slots` slots and `length` positions, as views."""
+        return KVCache(self.keys[:, :slots, :, :length], self.values[:, :slots, :, :length])
+
+
+class TextMemory(NamedTuple):
+    """Keys and values of the text for cross-attention, each [num_layers, (slots,) num_heads, tokens, head_dim]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Linear(nn.Linear):
+    """A linear layer for few rows: x [..., in_features] -> [..., out_features].
+
+    On a CPU, `weight @ x.T` reads a narrow batch's weights two to four times as fast as `x @ weight.T`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return F.linear(x, self.weight, self.bias)
+        y = (self.weight @ x.reshape(-1, self.in_features).T).T
+        if self.bias is not None:
+            y = y + self.bias
+        return y.reshape(*x.shape[:-1], self.out_features)
+
+
+class SelfAttention(nn.Module):
+    """Causal attention of one new position to the cached ones."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim = config.num_heads, config.head_dim
+        self.qkv_proj = Linear(config.hidden_size, 3 * config.hidden_size, bias=config.bias_attention)
+        self.out_proj = Linear(config.hidden_size, config.hidden_size, bias=config.bias_attention)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """x [B, 2, D], keys and values [B, 2H, L, Dh], positions [B], mask [B, 1, 1, L] (added) -> [B, 2, D].
+
+        Writes the new keys and values into the cache at `positions`.
+        """
+        slots, rows, hidden_size = x.shape
+        qkv = self.qkv_proj(x).view(slots, rows, 3, self.num_heads, self.head_dim)
+        q, k, v = (part.flatten(1, 2) for part in qkv.unbind(2))
+        slot = torch.arange(slots, device=x.device)
+        keys[slot, :, positions] = k
+        values[slot, :, positions] = v
+        y = F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, attn_mask=mask)
+        return cast(Tensor, self.out_proj(y.reshape(slots, rows, hidden_size)))
+
+
+class CrossAttention(nn.Module):
+    """Attention of the conditional rows to the text."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim = config.num_heads, config.head_dim
+        self.q_proj = Linear(config.hidden_size, config.hidden_size, bias=config.bias_attention)
+        self.kv_proj = Linear(config.hidden_size, 2 * config.hidden_size, bias=config.bias_attention)
+        self.out_proj = Linear(config.hidden_size, config.hidden_size, bias=config.bias_attention)
+
+    def project_text(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """text [tokens, D] -> keys, values [num_heads, tokens, Dh]"""
+        kv = self.kv_proj(text).view(len(text), 2, self.num_heads, self.head_dim)
+        keys, values = kv.permute(1, 2, 0, 3).unbind(0)
+        return keys, values
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """x [B, D], keys and values [B, H, tokens, Dh], mask [B, 1, 1, tokens] (added) -> [B, D]"""
+        q = self.q_proj(x).view(len(x), self.num_heads, 1, self.head_dim)
+        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        return cast(Tensor, self.out_proj(y.reshape(x.shape)))
+
+    def without_text(self) -> Tensor | None:
+        """What an unconditional row gets, [D]: its keys and values are those of zeros, so only biases are left."""
+        if self.kv_proj.bias is None:
+            return None
+        return cast(Tensor, self.out_proj(self.kv_proj.bias[self.out_proj.in_features :]))
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each behind a layer norm and added to its input."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.self_attn_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        self.self_attn = SelfAttention(config)
+        self.cross_attn_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        self.cross_attn = CrossAttention(config)
+        self.ffn_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        self.fc1 = Linear(config.hidden_size, config.ffn_dim, bias=config.bias_ffn)
+        self.fc2 = Linear(config.ffn_dim, config.hidden_size, bias=config.bias_ffn)
+
+    def forward(
+        self, x: Tensor, cache: tuple[Tensor, Tensor], positions: Tensor, mask: Tensor, text: tuple[Tensor, Tensor],
+        text_mask: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """x [B, 2, D] -> [B, 2, D]; the other shapes are those of the two attentions."""
+        x = x + self.self_attn(self.self_attn_norm(x), *cache, positions, mask)
+        conditional = x[:, CONDITIONAL]
+        conditional += self.cross_attn(self.cross_attn_norm(conditional), *text, text_mask)
+        if (constant := self.cross_attn.without_text()) is not None:
+            x[:, UNCONDITIONAL] += constant
+        return x + cast(Tensor, self.fc2(F.gelu(self.fc1(self.ffn_norm(x)))))
+
+
+def sinusoidal_positions(length: int, hidden_size: int, device: torch.device, max_period: float = 10_000.0) -> Tensor:
+    """Position embeddings [length, hidden_size], cosines first, as AudioCraft computes them."""
+    half = hidden_size // 2
+    exponent = torch.arange(half, device=device, dtype=torch.float32) / (half - 1)
+    phase = torch.arange(length, device=device, dtype=torch.float32)[:, None] / (max_period**exponent)
+    return torch.cat([phase.cos(), phase.sin()], dim=-1)
+
+
+def causal_mask(positions: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+    """positions [B] -> [B, 1, 1, length]: 0 up to and including a row's position, -inf beyond it."""
+    visible = torch.arange(length, device=positions.device) <= positions[:, None]
+    return torch.zeros(visible.shape, dtype=dtype, device=positions.device).masked_fill(~visible, -torch.inf)[
+        :, None, None
+    ]

@@ -1,0 +1,112 @@
+"""What a caller asks for and what comes back: plain values, without torch and without ray."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+MAX_SEED = 2**63 - 1
+
+Temperature = Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)]
+TopK = Annotated[int, Field(ge=0, le=1_000_000)]
+TopP = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+CfgCoef = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+DurationS = Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False)]
+
+
+class SamplingParams(BaseModel, frozen=True, extra="forbid"):
+    """How codes are drawn. The defaults are AudioCraft's.
+
+    temperature: 0 takes the likeliest code always; top_k: 0 means all; top_p: replaces top_k when above 0;
+    cfg_coef: classifier-free guidance, 1 means none; seed: drawn when absent.
+    """
+
+    temperature: Temperature = 1.0
+    top_k: TopK = 250
+    top_p: TopP = 0.0
+    cfg_coef: CfgCoef = 3.0
+    seed: Seed | None = None
+
+
+class GenerationRequest(BaseModel, frozen=True, extra="forbid"):
+    """One piece of music to make: `duration_s` seconds of what `prompt` says, by `model` (None: the default)."""
+
+    request_id: str
+    prompt: str = Field(min_length=1)
+    duration_s: DurationS
+    model: str | None = None
+    sampling: SamplingParams = SamplingParams()
+
+
+class FinishReason(StrEnum):
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds one request took: waiting for a slot, until its first audio, and from its slot to its end."""
+
+    queue_s: float
+    time_to_first_audio_s: float
+    generation_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """A stretch of one request's audio, in order and without gaps.
+
+    samples: float32 [channels, n]; the last chunk has a `finish_reason` and the `timings`.
+    """
+
+    samples: NDArray[np.float32]
+    sample_rate: int
+    seed: int
+    finish_reason: FinishReason | None = None
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A replica's state at one moment. Rates are over the last few seconds; audio is in seconds of music."""
+
+    slots: int
+    slots_used: int
+    queued_requests: int
+    queued_audio_s: float
+    running_audio_s: float
+    steps_total: int
+    steps_per_s: float
+    real_time_factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """What only the checkpoint knows of a model, told by a replica that has loaded it."""
+
+    sample_rate: int
+    channels: int
+    frame_rate: float
+    max_duration_s: float
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A served model as callers see it. `loaded` is None while no replica runs."""
+
+    model_id: str
+    source: str
+    aliases: tuple[str, ...]
+    license: str
+    loaded: LoadedModel | None = None
+
+
+def num_frames(duration_s: float, frame_rate: float) -> int:
+    """Frames of `duration_s` seconds, at least one; rounding first keeps 0.1 * 3 * 50 from becoming 16."""
+    return max(1, math.ceil(round(duration_s * frame_rate, 6)))

@@ -1,0 +1,108 @@
+"""The models equal AudioCraft's and transformers' on the same random weights, read back by the real loaders."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from serve_app.engine.conditioner import Conditioner
+from serve_app.engine.model_runner import BatchShape, ModelRunner
+from serve_app.models.checkpoint import Checkpoint, load_checkpoint
+from serve_app.models.encodec import DecoderState
+from serve_app.types import SamplingParams
+from tests.architectures import AUDIOCRAFT, HUGGINGFACE, write_audiocraft, write_huggingface
+from tests.oracles import PROMPT, AudioCraftOracle, TransformersOracle
+
+FRAMES = 40
+Oracle = AudioCraftOracle | TransformersOracle
+CASES = [("audiocraft", a) for a in AUDIOCRAFT] + [("transformers", a) for a in HUGGINGFACE]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}, {case[1].name}")
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, hub_cache: Path
+) -> tuple[Checkpoint, Oracle]:
+    kind, architecture = request.param
+    folder = tmp_path_factory.mktemp("checkpoint")
+    if kind == "audiocraft":
+        write_audiocraft(architecture, folder, hub_cache)
+        return load_checkpoint(str(folder)), AudioCraftOracle(architecture, folder)
+    write_huggingface(architecture, folder)
+    return load_checkpoint(str(folder)), TransformersOracle(architecture, folder)
+
+
+def greedy(
+    checkpoint: Checkpoint, prompt: str, frames: int, on_step: Callable[[ModelRunner], None] | None = None
+) -> Tensor:
+    """Greedy codes [K, frames] of a lone sequence."""
+    musicgen = checkpoint.musicgen
+    conditioner = Conditioner(checkpoint.text_encoder, musicgen, max_tokens=64, cache_size=4)
+    runner = ModelRunner(musicgen, max_slots=1, max_frames=frames, max_text_tokens=64)
+    text = conditioner.encode(conditioner.tokenize(prompt))
+    runner.start(0, text, frames, seed=0, sampling=SamplingParams(temperature=0.0))
+    for _ in range(runner.max_steps):
+        runner.step(BatchShape(1, runner.max_length, runner.max_text_tokens))
+        if on_step is not None:
+            on_step(runner)
+    return runner.codes(0, 0, frames)
+
+
+def test_greedy_codes_equal_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None:
+    checkpoint, oracle = pair
+    codes = greedy(checkpoint, PROMPT, FRAMES)
+    assert len(set(codes.flatten().tolist())) > 8, "the weights should not collapse to a few codes"
+    assert torch.equal(codes, oracle.generate(PROMPT, FRAMES))
+
+
+def test_logits_equal_the_oracles(pair: tuple[Checkpoint, Oracle], monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, oracle = pair
+    seen: list[Tensor] = []
+    forward = checkpoint.musicgen.forward
+
+    def record(*args: object) -> Tensor:
+        seen.append(forward(*args)[0])  # type: ignore[arg-type]
+        return seen[-1][None]
+
+    monkeypatch.setattr(checkpoint.musicgen, "forward", record)
+    codes = greedy(checkpoint, PROMPT, FRAMES)
+    expected = oracle.logits(PROMPT, codes)
+    torch.testing.assert_close(torch.stack(seen, dim=2), expected[:, :, : len(seen)], rtol=0, atol=1e-4)
+
+
+def test_audio_equals_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None:
+    checkpoint, oracle = pair
+    lm = checkpoint.musicgen.config
+    codes = torch.randint(0, lm.codebook_size, (lm.num_codebooks, FRAMES))
+    batch = torch.stack([codes[0::2], codes[1::2]]) if checkpoint.stereo_codebooks else codes[None]
+    audio = checkpoint.codec.decode(batch).flatten(0, 1)
+    torch.testing.assert_close(audio, oracle.decode(codes), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [[1] * FRAMES, [7, 20, 13], [FRAMES - 1, 1, 0], [FRAMES]], ids=str)
+def test_chunked_audio_equals_whole(pair: tuple[Checkpoint, Oracle], sizes: list[int]) -> None:
+    codec = pair[0].codec
+    codes = torch.randint(0, codec.config.codebook_size, (2, 4, FRAMES))
+    state, chunks = DecoderState(), []
+    for i, part in enumerate(torch.split(codes, sizes, dim=-1)):
+        chunks.append(codec.decode_chunk(part, state, final=i == len(sizes) - 1))
+    torch.testing.assert_close(torch.cat(chunks, dim=-1), codec.decode(codes), rtol=0, atol=1e-5)
+    assert state.features.done == FRAMES
+
+
+def test_encoding_equals_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None:
+    checkpoint, oracle = pair
+    audio = torch.randn(1, 1, 17 * checkpoint.codec.config.hop_length + 3)
+    with torch.no_grad():
+        if isinstance(oracle, AudioCraftOracle):
+            mono = oracle.codec.model if checkpoint.stereo_codebooks else oracle.codec
+            expected = mono.encode(audio)[0]
+        else:
+            expected = oracle.model.audio_encoder.encode(audio).audio_codes[0]
+    assert torch.equal(checkpoint.codec.encode(audio), expected)
+
+
+def test_another_prompt_gives_other_codes(pair: tuple[Checkpoint, Oracle]) -> None:
+    checkpoint, _ = pair
+    assert not torch.equal(greedy(checkpoint, PROMPT, FRAMES), greedy(checkpoint, "loud techno drums", FRAMES))

@@ -1,0 +1,107 @@
+"""The same checkpoints in AudioCraft and in `transformers`: what this package's results are compared with."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.architectures import Architecture, t5_width
+
+PROMPT = "a calm piano melody, 70 bpm"
+
+
+class AudioCraftOracle:
+    """A model loaded by AudioCraft's own loaders."""
+
+    def __init__(self, architecture: Architecture, folder: Path) -> None:
+        from audiocraft.models.builders import get_wrapped_compression_model
+        from audiocraft.models.loaders import load_compression_model, load_lm_model
+
+        with t5_width(architecture):
+            self.lm = load_lm_model(folder)
+        self.codec = get_wrapped_compression_model(load_compression_model(folder), self.lm.cfg)
+
+    def generate(self, prompt: str, num_frames: int, cfg_coef: float = 3.0) -> Tensor:
+        """Greedy codes [K, num_frames]."""
+        codes = self.lm.generate(
+            conditions=[_condition(prompt)], max_gen_len=num_frames, use_sampling=False, cfg_coef=cfg_coef
+        )
+        return codes[0]  # type: ignore[no-any-return]
+
+    def logits(self, prompt: str, codes: Tensor) -> Tensor:
+        """Logits [2, K, steps, V] (conditional, unconditional) along the delayed sequence of codes [K, T]."""
+        from audiocraft.modules.conditioners import ClassifierFreeGuidanceDropout
+
+        conditions = [_condition(prompt)]
+        conditions = conditions + ClassifierFreeGuidanceDropout(p=1.0)(conditions)
+        tensors = self.lm.condition_provider(self.lm.condition_provider.tokenize(conditions))
+        pattern = self.lm.pattern_provider.get_pattern(codes.shape[-1])
+        sequence, _, _ = pattern.build_pattern_sequence(codes[None], self.lm.special_token_id)
+        with torch.no_grad():
+            return self.lm(sequence.expand(2, -1, -1), conditions=[], condition_tensors=tensors)  # type: ignore[no-any-return]
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes [K, T] -> audio [channels, samples]"""
+        with torch.no_grad():
+            return self.codec.decode(codes[None], None)[0]  # type: ignore[no-any-return]
+
+
+class TransformersOracle:
+    """A model loaded by `transformers`."""
+
+    def __init__(self, architecture: Architecture, folder: Path) -> None:
+        from transformers import AutoTokenizer, MusicgenForConditionalGeneration
+
+        self.model: Any = MusicgenForConditionalGeneration.from_pretrained(folder).eval()
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self.stereo, self.delays = architecture.stereo, architecture.delays
+
+    def generate(self, prompt: str, num_frames: int, cfg_coef: float = 3.0) -> Tensor:
+        """Greedy codes [K, num_frames]."""
+        codes: list[Tensor] = []
+        decode = self.model.audio_encoder.decode
+
+        def record(codes_of_channel: Tensor, **options: Any) -> Any:
+            codes.append(codes_of_channel[0, 0])
+            return decode(codes_of_channel, **options)
+
+        self.model.audio_encoder.decode = record
+        self.audio = self.model.generate(
+            **self.tokenizer(prompt, return_tensors="pt"),
+            max_new_tokens=num_frames + max(self.delays),
+            guidance_scale=cfg_coef,
+            do_sample=False,
+        )[0]
+        self.model.audio_encoder.decode = decode
+        return torch.stack(codes, dim=1).flatten(0, 1) if self.stereo else codes[0]
+
+    def logits(self, prompt: str, codes: Tensor) -> Tensor:
+        """Logits [2, K, steps, V] (conditional, unconditional) along the delayed sequence of codes [K, T]."""
+        special, (num_codebooks, frames) = self.model.config.decoder.pad_token_id, codes.shape
+        sequence = torch.full((num_codebooks, frames + max(self.delays) + 1), special)
+        for k, delay in enumerate(self.delays):
+            sequence[k, delay + 1 : delay + 1 + frames] = codes[k]
+        tokens = self.tokenizer(prompt, return_tensors="pt")
+        with torch.no_grad():
+            hidden = self.model.text_encoder(**tokens).last_hidden_state
+            mask = tokens["attention_mask"]
+            logits = self.model(
+                encoder_outputs=(torch.cat([hidden, torch.zeros_like(hidden)]),),
+                attention_mask=torch.cat([mask, torch.zeros_like(mask)]),
+                decoder_input_ids=sequence.repeat(2, 1),
+            ).logits
+        return logits.view(2, num_codebooks, *logits.shape[1:])  # type: ignore[no-any-return]
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes [K, T] -> audio [channels, samples]"""
+        channels = [codes[0::2], codes[1::2]] if self.stereo else [codes]
+        with torch.no_grad():
+            audio = [self.model.audio_encoder.decode(c[None, None], [None]).audio_values[0] for c in channels]
+        return torch.cat(audio)
+
+
+def _condition(prompt: str) -> Any:
+    from audiocraft.modules.conditioners import ConditioningAttributes
+
+    return ConditioningAttributes(text={"description": prompt})
