@@ -3,6 +3,7 @@
 Its field names are those of Ray Serve LLM where it has the same thing.
 """
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
@@ -98,6 +99,13 @@ class ModelConfig(_Closed):
     @property
     def model_id(self) -> str:
         return self.model_loading_config.model_id
+
+    @property
+    def public_source(self) -> str:
+        """The source as callers may see it: of a folder's path, the last part alone."""
+        source = self.model_loading_config.model_source
+        is_path = source.startswith(("/", ".", "~")) or source.count("/") > 1
+        return PurePath(source).name if is_path else source
 
     @property
     def weights_license(self) -> str:

@@ -34,12 +34,12 @@ class SamplingParams(BaseModel, frozen=True, extra="forbid"):
 
 
 class GenerationRequest(BaseModel, frozen=True, extra="forbid"):
-    """One piece of music to make: `duration_s` seconds of what `prompt` says, by `model` (None: the default)."""
+    """One piece of music to make: `duration_s` seconds of what `prompt` says, by the model of the id `model`."""
 
     request_id: str
+    model: str
     prompt: str = Field(min_length=1)
     duration_s: DurationS
-    model: str | None = None
     sampling: SamplingParams = SamplingParams()
 
 
@@ -86,7 +86,7 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """What only the checkpoint knows of a model, told by a replica that has loaded it."""
+    """What a replica knows of the model that it has loaded."""
 
     sample_rate: int
     channels: int
@@ -97,14 +97,21 @@ class LoadedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """One replica of a model: what it has loaded, and what it is doing."""
+
+    model: LoadedModel
+    stats: EngineStats
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A served model as callers see it. `loaded` is None while no replica runs."""
+    """A served model as the configuration has it. `source` is a hub id, or a folder's name without its path."""
 
     model_id: str
     source: str
     aliases: tuple[str, ...]
     license: str
-    loaded: LoadedModel | None = None
 
 
 def num_frames(duration_s: float, frame_rate: float) -> int:

@@ -113,6 +113,8 @@ class Engine:
             sink=sink,
         )
         self._inbox.put(lambda: self._add(sequence))
+        if self._stopping:  # the thread may have emptied its inbox for the last time
+            sink(ReplicaFailed("The replica is stopping. The same request may be sent again."))
         return sequence
 
     def abort_request(self, sequence: Sequence) -> None:
@@ -123,7 +125,8 @@ class Engine:
         """Make a short piece, so that the first request finds everything allocated and compiled. Blocks."""
         done: queue.SimpleQueue[AudioChunk | ServeAppError] = queue.SimpleQueue()
         duration_s = min(duration_s, self.max_duration_s)
-        self.add_request(GenerationRequest(request_id="warm-up", prompt="music", duration_s=duration_s), done.put)
+        request = GenerationRequest(request_id="warm-up", model="", prompt="music", duration_s=duration_s)
+        self.add_request(request, done.put)
         while True:
             item = done.get()
             if isinstance(item, ServeAppError):

@@ -1,7 +1,7 @@
 """Checkpoints: a local folder or a hub repository, in either of two formats -> modules with their weights.
 
 Foreign formats end here: `huggingface.py` and `audiocraft.py` each tell what the architecture is and what the tensors
-are called, and one strict assembly serves both. Weights of safetensors are preferred; pickles are read as plain data only.
+are called, and one strict assembly serves both. Safetensors are preferred; pickles are read as plain data only.
 """
 
 import re
@@ -24,6 +24,7 @@ EMBEDDED_PREFIX = "embedded:"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SAFE_FILES = ("*.json", "*.safetensors", "*.model")
 _EXPORT_FILES = ("state_dict.bin", "compression_state_dict.bin")
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 _FP32 = torch.float32
 
 
@@ -192,12 +193,12 @@ def _t5_repository(folder: Path, device: torch.device) -> TextEncoder:
 def _text_encoder(folder: Path, config: Any, store: TensorStore, prefix: str, device: torch.device) -> TextEncoder:
     from transformers import AutoTokenizer, T5EncoderModel
 
+    if not any((folder / name).exists() for name in _TOKENIZER_FILES):  # transformers would make up an empty one
+        raise CheckpointError(f"{folder}: has no tokenizer ({' or '.join(_TOKENIZER_FILES)})")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder}: has no tokenizer that can be read (tokenizer.json or spiece.model)"
-        ) from error
+        raise CheckpointError(f"{folder}: its tokenizer cannot be read") from error
     t5 = _meta(T5EncoderModel, config)
     tied = [f"{prefix}shared.weight", f"{prefix}encoder.embed_tokens.weight"]
     embedding = next((name for name in tied if name in store), tied[0])

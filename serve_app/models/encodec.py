@@ -2,7 +2,7 @@
 
 Follows "High Fidelity Neural Audio Compression" (arXiv:2210.13438), as configured for MusicGen.
 The convolutions look a few frames back and ahead, so a chunk is decoded within a window that holds those frames; the
-LSTM runs forward in time, so its state is carried from chunk to chunk. Layers are numbered as in the published checkpoints.
+LSTM runs forward in time, so its state is carried on. Layers are numbered as in the published checkpoints.
 """
 
 import math

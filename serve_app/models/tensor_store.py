@@ -3,7 +3,7 @@
 import json
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,9 +43,15 @@ class TensorStore:
     def names(self, prefix: str) -> list[str]:
         return [name for name in self._tensors if name.startswith(prefix)]
 
-    def take(self, sources: Iterable[Source]) -> Tensor:
+    def take(self, sources: tuple[Source, ...]) -> Tensor:
         """The sources one below the other (concatenated over rows)."""
         parts = [self._third(source) if isinstance(source, Third) else self._one(source) for source in sources]
+        for source, part in zip(sources, parts, strict=True):
+            if part.shape[1:] != parts[0].shape[1:]:
+                raise CheckpointError(
+                    f"{self.origin}: tensor '{_name(source)}' has shape {tuple(part.shape)}, "
+                    f"which does not go with {tuple(parts[0].shape)} of '{_name(sources[0])}'"
+                )
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def fill(self, module: nn.Module, sources: Mapping[str, tuple[Source, ...]], dtype: torch.dtype,
@@ -58,7 +64,7 @@ class TensorStore:
         for name, parameter in module.state_dict().items():
             tensor = self.take(sources[name])
             if tensor.shape != parameter.shape:
-                names = " + ".join(str(s.name if isinstance(s, Third) else s) for s in sources[name])
+                names = " + ".join(map(_name, sources[name]))
                 raise CheckpointError(
                     f"{self.origin}: tensor '{names}' has shape {tuple(tensor.shape)}, "
                     f"but the architecture in the checkpoint's configuration needs {tuple(parameter.shape)}"
@@ -87,6 +93,10 @@ class TensorStore:
                 self._taken |= {magnitude, direction}
                 return _fold_weight_norm(self._tensors[magnitude], self._tensors[direction])
         raise CheckpointError(f"{self.origin}: tensor '{name}' is missing")
+
+
+def _name(source: Source) -> str:
+    return source.name if isinstance(source, Third) else source
 
 
 def _parametrized(name: str) -> tuple[str, str]:

@@ -1,0 +1,181 @@
+"""Milliseconds per decode step, beside AudioCraft's on the same random weights in the same process.
+
+python -m benchmarks.decode --scale small --device cpu --steps 100 --against audiocraft
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from serve_app.engine.model_runner import LENGTH_BUCKET, TEXT_BUCKET, BatchShape, ModelRunner, bucket
+from serve_app.models.audiocraft import musicgen_sources
+from serve_app.models.musicgen import MusicGen, MusicGenConfig
+from serve_app.models.tensor_store import TensorStore
+from serve_app.models.transformer import TransformerConfig
+from serve_app.types import SamplingParams
+
+TEXT_TOKENS, TEXT_SIZE = 16, 768
+ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Scale:
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+
+
+SCALES = {
+    "tiny": Scale(64, 2, 4),
+    "small": Scale(1024, 24, 16),
+    "medium": Scale(1536, 48, 24),
+    "large": Scale(2048, 48, 32),
+}
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+Run = Callable[[], list[float]]
+
+
+def audiocraft_model(scale: Scale, text: Tensor) -> Any:
+    """AudioCraft's language model of this scale, with random weights. `text` [1, tokens, TEXT_SIZE] stands for T5's
+    output, so that no T5 is needed."""
+    from audiocraft.models.lm import LMModel
+    from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
+    from audiocraft.modules.conditioners import BaseConditioner, ConditionFuser, ConditioningProvider, TextConditioner
+
+    class EncodedText(TextConditioner):  # type: ignore[misc]
+        def __init__(self) -> None:
+            BaseConditioner.__init__(self, TEXT_SIZE, scale.hidden_size)
+
+        def tokenize(self, x: list[str | None]) -> dict[str, Tensor]:
+            return {"mask": torch.tensor([[float(bool(prompt))] for prompt in x]).expand(-1, text.shape[1])}
+
+        def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            mask = inputs["mask"]
+            return self.output_proj(text.expand(len(mask), -1, -1)) * mask[..., None], mask
+
+    fuser = ConditionFuser({"cross": ["description"], "prepend": [], "sum": [], "input_interpolate": []})
+    return LMModel(
+        DelayedPatternProvider(4), ConditioningProvider({"description": EncodedText()}), fuser, n_q=4, card=2048,
+        dim=scale.hidden_size, num_heads=scale.num_heads, num_layers=scale.num_layers, hidden_scale=4, norm_first=True,
+        bias_proj=False, bias_ff=False, bias_attn=False, causal=True, cross_attention=True, memory_efficient=True,
+        activation="gelu", dropout=0.0, weight_init="gaussian", depthwise_init="current",
+    ).eval()  # fmt: skip
+
+
+def our_model(scale: Scale, state: dict[str, Tensor] | None, dtype: torch.dtype, device: torch.device) -> MusicGen:
+    """This project's model with AudioCraft's weights, or with random ones."""
+    hidden_size = scale.hidden_size
+    transformer = TransformerConfig(hidden_size, scale.num_layers, scale.num_heads, 4 * hidden_size)
+    config = MusicGenConfig(transformer, 4, 2048, (0, 1, 2, 3), 1, TEXT_SIZE)
+    if state is None:
+        return MusicGen(config).to(device=device, dtype=dtype).eval().requires_grad_(False)
+    with torch.device("meta"):
+        model = MusicGen(config)
+    store = TensorStore("AudioCraft's model", state)
+    store.fill(model, musicgen_sources(config, store), dtype, device)
+    return model.eval().requires_grad_(False)
+
+
+def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
+    """Decodes `steps` steps of `batch` sequences; returns each step's seconds."""
+    runner = ModelRunner(model, batch, steps, TEXT_TOKENS)
+    with torch.inference_mode():
+        memory = model.project_text(text[0].to(model.embedding.weight))
+
+    def run() -> list[float]:
+        for slot in range(batch):
+            runner.start(slot, memory, steps, seed=slot, sampling=SamplingParams())
+        times = []
+        for step in range(steps):
+            started_at = perf_counter()
+            length, tokens = bucket(step + 1, LENGTH_BUCKET), bucket(TEXT_TOKENS, TEXT_BUCKET)
+            runner.step(BatchShape(batch, length, tokens))
+            if runner.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(perf_counter() - started_at)
+        return times
+
+    return run
+
+
+def audiocraft_run(model: Any, steps: int, batch: int) -> Run:
+    from audiocraft.modules.conditioners import ConditioningAttributes
+
+    conditions = [ConditioningAttributes(text={"description": "music"}) for _ in range(batch)]
+
+    def run() -> list[float]:
+        marks = [perf_counter()]
+        model.generate(
+            conditions=conditions,
+            max_gen_len=steps - max(model.pattern_provider.delays),
+            callback=lambda *_: marks.append(perf_counter()),
+        )
+        return [after - before for before, after in itertools.pairwise(marks)]
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description="Time per decode step.")
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="this project's; AudioCraft's is fp32 on a CPU"
+    )
+    parser.add_argument("--steps", type=int, default=100, help="steps of a run (50 are a second of music)")
+    parser.add_argument("--batch", type=int, default=1, help="sequences decoded together")
+    parser.add_argument("--against", choices=["audiocraft", "nothing"], default="nothing")
+    arguments = parser.parse_args()
+
+    torch.manual_seed(0)
+    scale, device, dtype = SCALES[arguments.scale], torch.device(arguments.device), PRECISIONS[arguments.precision]
+    text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE)
+    runs: dict[str, Run] = {}
+    state = None
+    if arguments.against == "audiocraft":
+        theirs = audiocraft_model(scale, text.to(device)).to(device)
+        state = theirs.state_dict()
+        runs["audiocraft"] = audiocraft_run(theirs, arguments.steps, arguments.batch)
+    ours = our_model(scale, state, dtype, device)
+    runs = {"musicgen-serve": our_run(ours, text, arguments.steps, arguments.batch)} | runs
+
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for round_number in range(ROUNDS):
+        for name, run in runs.items():
+            print(f"round {round_number + 1} of {ROUNDS}: {name} ...", file=sys.stderr, flush=True)
+            times[name] += run()
+    report(arguments, {name: 1000 * statistics.median(values) for name, values in times.items()})
+
+
+def report(arguments: argparse.Namespace, ms_per_step: dict[str, float]) -> None:
+    threads = torch.get_num_threads()
+    device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{platform.machine()}, {threads} threads"
+    print(f"{arguments.scale}, {arguments.precision}, batch {arguments.batch}, {device}, torch {torch.__version__}")
+    print(f"{'':16s} {'ms/step':>9s} {'x real time':>12s}")
+    for name, value in ms_per_step.items():
+        print(f"{name:16s} {value:9.2f} {arguments.batch * 20 / value:12.2f}")
+    result = {
+        "benchmark": "decode", "scale": arguments.scale, "device": device, "precision": arguments.precision,
+        "batch": arguments.batch, "steps": arguments.steps, "cores": os.cpu_count(), "torch": torch.__version__,
+        "ms_per_step": round(ms_per_step["musicgen-serve"], 3),
+    }  # fmt: skip
+    if "audiocraft" in ms_per_step:
+        result["baseline"] = "audiocraft"
+        result["baseline_ms_per_step"] = round(ms_per_step["audiocraft"], 3)
+        result["speedup"] = round(ms_per_step["audiocraft"] / ms_per_step["musicgen-serve"], 3)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""`POST /models/{owner}/{name}`: the shape of Hugging Face's Inference API."""
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serve_app.api.error_handlers import retry_after, unexpected
+from serve_app.api.studio import Studio
+from serve_app.audio.file_format import FileFormat
+from serve_app.errors import InvalidRequest, ModelLoading, ServeAppError
+from serve_app.types import (
+    CfgCoef,
+    DurationS,
+    GenerationRequest,
+    LoadedModel,
+    SamplingParams,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+)
+
+_TYPICAL_LOADING_S = 20.0
+_DEFAULTS = SamplingParams()
+
+
+class Parameters(BaseModel):
+    """`generate`'s parameters under the names `transformers` gives them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    duration: DurationS | None = None
+    max_new_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    do_sample: bool = True
+    temperature: Temperature = _DEFAULTS.temperature
+    top_k: TopK = _DEFAULTS.top_k
+    top_p: TopP = _DEFAULTS.top_p
+    guidance_scale: CfgCoef = _DEFAULTS.cfg_coef
+    seed: Seed | None = None
+
+    def sampling(self) -> SamplingParams:
+        return SamplingParams(
+            temperature=self.temperature if self.do_sample else 0.0,
+            top_k=self.top_k,
+            top_p=self.top_p if self.top_p < 1.0 else 0.0,
+            cfg_coef=self.guidance_scale,
+            seed=self.seed,
+        )
+
+    def duration_s(self, loaded: LoadedModel) -> float:
+        if self.duration is not None:
+            return self.duration
+        if self.max_new_tokens is not None:
+            return self.max_new_tokens / loaded.frame_rate
+        return loaded.max_duration_s
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    wait_for_model: bool = False
+    use_cache: bool = False
+
+
+class Body(BaseModel):
+    """A prompt, as Hugging Face's clients send it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    inputs: str
+    parameters: Parameters = Parameters()
+    options: Options = Options()
+
+
+_OPENAPI = {"requestBody": {"required": True, "content": {"application/json": {"schema": Body.model_json_schema()}}}}
+
+
+def create_router(studio: Studio) -> APIRouter:
+    router = APIRouter(tags=["Hugging Face clients"])
+
+    @router.post("/models/{owner}/{name}", openapi_extra=_OPENAPI, summary="Make music (Inference API)")
+    async def inference(owner: str, name: str, request: Request) -> Response:
+        """Answers with the audio file: WAV, or FLAC where `Accept` asks for it. `503` while the model is loading."""
+        try:
+            return await _generate(studio, f"{owner}/{name}", request)
+        except Exception as error:  # the contract's shape, whatever happened
+            return _failure(error)
+
+    return router
+
+
+async def _generate(studio: Studio, repository: str, request: Request) -> Response:
+    body = _parse(await request.body())
+    card = studio.router.resolve_repository(repository)
+    loaded = await studio.loaded(card)
+    if loaded is None and not body.options.wait_for_model:
+        studio.backend.wake(card.model_id)
+        raise ModelLoading(f"Model {repository} is currently loading", retry_after_s=_TYPICAL_LOADING_S)
+    parameters = body.parameters
+    generation = GenerationRequest(
+        request_id=request.state.request_id,
+        prompt=studio.check_prompt(body.inputs),
+        duration_s=parameters.duration_s(loaded) if loaded else parameters.duration or 30.0,
+        model=card.model_id,
+        sampling=parameters.sampling(),
+    )
+    track = await studio.make_track(generation)
+    wants_flac = FileFormat.FLAC.media_type in request.headers.get("accept", "")
+    file_format = FileFormat.FLAC if wants_flac else FileFormat.WAV
+    headers = {"x-musicgen-model": card.model_id, "x-musicgen-seed": str(track.seed)}
+    return Response(await track.encode(file_format), media_type=file_format.media_type, headers=headers)
+
+
+def _parse(content: bytes) -> Body:
+    try:
+        return Body.model_validate(json.loads(content))
+    except ValidationError as error:
+        failures = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise InvalidRequest("; ".join(failures)) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("Request body must be a JSON object") from error
+
+
+def _failure(error: Exception) -> JSONResponse:
+    known = error if isinstance(error, ServeAppError) else unexpected(error)
+    answer: dict[str, Any] = {"error": known.message}
+    if isinstance(known, ModelLoading):
+        answer["estimated_time"] = known.retry_after_s or _TYPICAL_LOADING_S
+    return JSONResponse(answer, status_code=known.status, headers=retry_after(known))

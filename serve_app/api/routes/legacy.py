@@ -1,0 +1,192 @@
+"""The servers that this one replaces: `POST /` of the serverless function, and `POST /generate`, `GET /health` and
+`GET /stats` of the local server. Callers show their sentences to people, so they are kept to the letter.
+"""
+
+import base64
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from serve_app.api.error_handlers import retry_after, unexpected
+from serve_app.api.studio import Studio, Track
+from serve_app.audio.file_format import FileFormat
+from serve_app.errors import DecoderUnavailable, InvalidRequest, ServeAppError
+from serve_app.types import GenerationRequest, LoadedModel, SamplingParams
+
+_DECODERS = ("default", "multiband_diffusion")
+_BODY = {
+    "type": "object",
+    "required": ["prompt"],
+    "properties": {
+        "prompt": {"type": "string", "description": "What the music should be like."},
+        "duration": {"type": "number", "minimum": 1, "maximum": 30, "default": 30, "description": "Seconds of music."},
+        "temperature": {"type": "number", "minimum": 0.1, "maximum": 2.0, "default": 1.0},
+        "model": {"type": "string", "description": "A served model's id or alias."},
+        "decoder": {"type": "string", "enum": list(_DECODERS), "default": "default"},
+    },
+}
+_OPENAPI = {"requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}}}
+
+
+@dataclass(frozen=True)
+class LegacyRequest:
+    """A checked request. `model` is the served model's id; `duration` stays as it was given, to be given back so."""
+
+    prompt: str
+    duration: int | float
+    temperature: float
+    model: str
+    decoder: str
+
+
+def create_router(studio: Studio) -> APIRouter:
+    router = APIRouter(tags=["existing callers"])
+
+    @router.post("/", openapi_extra=_OPENAPI, summary="Make music (serverless function)")
+    async def generate_serverless(request: Request) -> JSONResponse:
+        """Answers with a base64 WAV; unknown fields are ignored. `400` for bad requests, `500` for failures."""
+        try:
+            legacy = await _read(request, studio, ("model",))
+            track = await _make_track(legacy, request, studio)
+            content, size = await _base64_wav(track)
+        except Exception as error:  # the contract's shape, whatever happened
+            return _failure(error)
+        answer = {
+            "success": True,
+            "audio_base64": content,
+            "prompt": legacy.prompt,
+            "model": track.model.model_id,
+            "decoder": legacy.decoder,
+            "duration": legacy.duration,
+            "sample_rate": track.sample_rate,
+            "size_bytes": size,
+            "generation_time_seconds": round(track.timings.generation_s, 2),
+            "format": "wav",
+        }
+        return JSONResponse(answer)
+
+    @router.post("/generate", openapi_extra=_OPENAPI, summary="Make music (local server)")
+    async def generate_local(request: Request) -> JSONResponse:
+        """As `POST /`, `model_size` being older for `model`; the model's failure is `200` with `success: false`."""
+        legacy = None
+        try:
+            legacy = await _read(request, studio, ("model", "model_size"))
+            track = await _make_track(legacy, request, studio)
+            content, size = await _base64_wav(track)
+        except Exception as error:  # the contract's shape, whatever happened
+            if legacy is None or isinstance(error, InvalidRequest):
+                return _failure(error)
+            reason = (error if isinstance(error, ServeAppError) else unexpected(error)).message
+            answer = {"success": False, "audio_base64": None, "prompt": legacy.prompt}
+            return JSONResponse(answer | {"error": f"Generation failed: {reason}", "metadata": {}})
+        metadata = {
+            "model": track.model.source,
+            "model_size": track.model.model_id,
+            "decoder": legacy.decoder,
+            "duration": legacy.duration,
+            "sample_rate": track.sample_rate,
+            "size_bytes": size,
+            "generation_time_seconds": round(track.timings.generation_s, 2),
+            "framework": "AudioCraft",
+            "device": _device(await studio.loaded(track.model)),
+        }
+        answer = {"success": True, "audio_base64": content, "prompt": legacy.prompt, "error": None}
+        return JSONResponse(answer | {"metadata": metadata})
+
+    @router.get("/health", summary="Whether the service answers")
+    async def health() -> dict[str, Any]:
+        """Healthy while the service can take requests; `model_loaded` tells whether the default model is ready."""
+        loaded = await studio.loaded(studio.router.default)
+        return {"status": "healthy", "device": _device(loaded), "model_loaded": loaded is not None}
+
+    @router.get("/stats", summary="What the service is doing")
+    async def stats() -> dict[str, Any]:
+        """What the default model runs on, and what every replica of every model is doing."""
+        card = studio.router.default
+        loaded = await studio.loaded(card)
+        models = {c.model_id: await studio.backend.replicas(c.model_id) for c in studio.router.cards}
+        return {
+            "device": _device(loaded),
+            "model_loaded": loaded is not None,
+            "model_size": card.model_id,
+            "cuda_available": _device(loaded) == "cuda",
+            "models": {model_id: [asdict(r.stats) for r in replicas] for model_id, replicas in models.items()},
+        }
+
+    return router
+
+
+def parse(body: Any, studio: Studio, model_fields: tuple[str, ...]) -> LegacyRequest:
+    """Check a body against the contract. Raises InvalidRequest with the contract's sentences.
+
+    model_fields: the fields that may name the model; the first that is given wins.
+    """
+    if not isinstance(body, dict):
+        raise InvalidRequest("Request body must be a JSON object")
+    prompt = body.get("prompt")
+    prompt = studio.check_prompt(prompt if isinstance(prompt, str) else "")
+    duration = body.get("duration", 30)
+    if not _is_number_within(duration, 1, 30):
+        raise InvalidRequest("Duration must be between 1 and 30 seconds")
+    temperature = body.get("temperature", 1.0)
+    if not _is_number_within(temperature, 0.1, 2.0):
+        raise InvalidRequest("Temperature must be between 0.1 and 2.0")
+    names = studio.router.names
+    model = next((body[field] for field in model_fields if body.get(field) is not None), None)
+    if model is not None and model not in names:
+        raise InvalidRequest(f"Invalid model. Must be one of: {names}")
+    decoder = body.get("decoder", "default")
+    if decoder not in _DECODERS:
+        raise InvalidRequest("Invalid decoder. Must be 'default' or 'multiband_diffusion'")
+    if decoder != "default":
+        raise DecoderUnavailable(
+            f"Decoder '{decoder}' is not available: none of the models served here ({', '.join(names)}) is configured "
+            "with it. Use 'default'."
+        )
+    return LegacyRequest(prompt, duration, float(temperature), studio.router.resolve(model).model_id, decoder)
+
+
+def _is_number_within(value: object, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+async def _read(request: Request, studio: Studio, model_fields: tuple[str, ...]) -> LegacyRequest:
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("Request body must be a JSON object") from error
+    return parse(body, studio, model_fields)
+
+
+async def _make_track(legacy: LegacyRequest, request: Request, studio: Studio) -> Track:
+    generation = GenerationRequest(
+        request_id=request.state.request_id,
+        prompt=legacy.prompt,
+        duration_s=legacy.duration,
+        model=legacy.model,
+        sampling=SamplingParams(temperature=legacy.temperature),
+    )
+    return await studio.make_track(generation)
+
+
+async def _base64_wav(track: Track) -> tuple[str, int]:
+    """The track as base64 of a WAV file, and the file's length before base64."""
+    content = await track.encode(FileFormat.WAV)
+    text = await anyio.to_thread.run_sync(base64.b64encode, content)
+    return text.decode("ascii"), len(content)
+
+
+def _device(loaded: LoadedModel | None) -> str:
+    return loaded.device if loaded else "unknown"
+
+
+def _failure(error: Exception) -> JSONResponse:
+    known = error if isinstance(error, ServeAppError) else unexpected(error)
+    if isinstance(known, InvalidRequest):
+        return JSONResponse({"detail": known.message}, status_code=400)
+    detail = {"detail": f"Generation failed: {known.message}"}
+    return JSONResponse(detail, status_code=known.status, headers=retry_after(known))

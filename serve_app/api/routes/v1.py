@@ -1,0 +1,108 @@
+"""`/v1`: this project's own API."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from fastapi import APIRouter, Request, Response
+
+from serve_app.api.error_handlers import PROBLEM_MEDIA_TYPE
+from serve_app.api.schemas import GenerationBody, Model, ModelList, Problem
+from serve_app.api.studio import Studio, Track
+from serve_app.audio.file_format import FileFormat
+from serve_app.errors import (
+    DurationTooLong,
+    GenerationFailed,
+    InvalidRequest,
+    ModelLoading,
+    ModelNotFound,
+    PayloadTooLarge,
+    PromptTooLong,
+    QueueFull,
+    ReplicaFailed,
+    ServeAppError,
+)
+from serve_app.types import GenerationRequest, ModelCard
+
+_ERRORS: tuple[type[ServeAppError], ...] = (
+    InvalidRequest, PromptTooLong, DurationTooLong, ModelNotFound, PayloadTooLarge, QueueFull, GenerationFailed,
+    ReplicaFailed, ModelLoading,
+)  # fmt: skip
+
+HEADERS = {
+    "x-musicgen-model": "The model that made the music.",
+    "x-musicgen-seed": "The seed that makes it again.",
+    "x-musicgen-license": "The licence of the model's weights.",
+    "x-musicgen-sample-rate": "Samples a second.",
+    "x-musicgen-duration-s": "Seconds of music.",
+    "x-musicgen-queue-s": "Seconds the request waited for a slot.",
+    "x-musicgen-time-to-first-audio-s": "Seconds until the first audio was there.",
+    "x-musicgen-generation-s": "Seconds from the slot to the last sample.",
+    "x-musicgen-real-time-factor": "Seconds of music per second of generation.",
+}
+
+
+def create_router(studio: Studio) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["v1"])
+
+    @router.post("/audio/generations", response_class=Response, responses=_responses(), summary="Make music")
+    async def create_generation(body: GenerationBody, request: Request) -> Response:
+        """Turns a prompt into a piece of music and answers with the file; the headers tell what made it."""
+        generation = GenerationRequest(
+            request_id=request.state.request_id,
+            prompt=studio.check_prompt(body.prompt),
+            duration_s=body.duration_s,
+            model=studio.router.resolve(body.model).model_id,
+            sampling=body.sampling(),
+        )
+        track = await studio.make_track(generation)
+        file_format = FileFormat(body.response_format)
+        content = await track.encode(file_format)
+        return Response(content, media_type=file_format.media_type, headers=_headers(track))
+
+    @router.get("/models", summary="List the served models")
+    async def list_models() -> ModelList:
+        """Every served model with its names, its limits and the licence of its weights."""
+        default = studio.router.default
+        cards = sorted(studio.router.cards, key=lambda card: card is not default)
+        models: dict[str, Model] = {}
+
+        async def describe(card: ModelCard) -> None:
+            models[card.model_id] = Model.of(card, await studio.loaded(card))
+
+        async with anyio.create_task_group() as group:
+            for card in cards:
+                group.start_soon(describe, card)
+        return ModelList(data=[models[card.model_id] for card in cards])
+
+    return router
+
+
+def _headers(track: Track) -> Mapping[str, str]:
+    timings = track.timings
+    values = (
+        track.model.model_id,
+        track.seed,
+        track.model.license,
+        track.sample_rate,
+        f"{track.duration_s:.3f}",
+        f"{timings.queue_s:.3f}",
+        f"{timings.time_to_first_audio_s:.3f}",
+        f"{timings.generation_s:.3f}",
+        f"{track.duration_s / max(timings.generation_s, 1e-9):.2f}",
+    )
+    return {name: str(value) for name, value in zip(HEADERS, values, strict=True)}
+
+
+def _responses() -> dict[int | str, dict[str, Any]]:
+    """The documented answers: the audio file, and each error with its codes."""
+    audio = {file_format.media_type: {"schema": {"type": "string", "format": "binary"}} for file_format in FileFormat}
+    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()}
+    documented: dict[int | str, dict[str, Any]] = {200: {"description": "The audio file", "content": audio}}
+    documented[200]["headers"] = headers
+    for status in sorted({error.status for error in _ERRORS}):
+        errors = [error for error in _ERRORS if error.status == status]
+        text = "; ".join(f"`{error.code}`: {error.title}" for error in errors)
+        schema = {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+        documented[status] = {"description": text, "content": schema}
+    return documented

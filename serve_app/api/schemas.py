@@ -1,0 +1,84 @@
+"""The bodies of the v1 API."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve_app.types import CfgCoef, DurationS, LoadedModel, ModelCard, SamplingParams, Seed, Temperature, TopK, TopP
+
+_DEFAULTS = SamplingParams()
+
+
+class GenerationBody(BaseModel):
+    """A piece of music to make."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"prompt": "calm ambient piano, 70 bpm", "duration_s": 8, "seed": 7}]},
+    )
+
+    prompt: Annotated[str, Field(min_length=1, description="What the music should be like.")]
+    model: Annotated[str | None, Field(description="A served model's id or alias; the default model when absent.")] = (
+        None
+    )
+    duration_s: Annotated[DurationS, Field(description="Seconds of music.")] = 30.0
+    temperature: Annotated[Temperature, Field(description="0 takes the likeliest code always.")] = _DEFAULTS.temperature
+    top_k: Annotated[TopK, Field(description="Draw from so many of the likeliest codes; 0: all.")] = _DEFAULTS.top_k
+    top_p: Annotated[TopP, Field(description="Draw from the likeliest codes of this mass; replaces top_k above 0.")] = (
+        _DEFAULTS.top_p
+    )
+    cfg_coef: Annotated[CfgCoef, Field(description="How closely to follow the prompt; 1: no guidance.")] = (
+        _DEFAULTS.cfg_coef
+    )
+    seed: Annotated[Seed | None, Field(description="The same seed makes the same music; drawn when absent.")] = None
+    response_format: Annotated[Literal["wav", "flac"], Field(description="The file to answer with.")] = "wav"
+
+    def sampling(self) -> SamplingParams:
+        return SamplingParams(
+            temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, cfg_coef=self.cfg_coef, seed=self.seed
+        )
+
+
+class Model(BaseModel):
+    """A served model. What only a loaded model knows is null while no replica runs."""
+
+    id: Annotated[str, Field(description="The name to ask for it by.")]
+    object: Literal["model"] = "model"
+    aliases: Annotated[list[str], Field(description="Further names it answers to.")]
+    source: Annotated[str, Field(description="Where its weights come from.")]
+    license: Annotated[str, Field(description="The licence of its weights; CC-BY-NC-4.0 forbids commercial use.")]
+    loaded: Annotated[bool, Field(description="Whether a replica is ready for requests.")]
+    sample_rate: Annotated[int | None, Field(description="Samples a second.")] = None
+    channels: Annotated[int | None, Field(description="1 for mono, 2 for stereo.")] = None
+    max_duration_s: Annotated[float | None, Field(description="The longest piece, in seconds.")] = None
+
+    @classmethod
+    def of(cls, card: ModelCard, loaded: LoadedModel | None) -> "Model":
+        return cls(
+            id=card.model_id,
+            aliases=list(card.aliases),
+            source=card.source,
+            license=card.license,
+            loaded=loaded is not None,
+            sample_rate=loaded.sample_rate if loaded else None,
+            channels=loaded.channels if loaded else None,
+            max_duration_s=loaded.max_duration_s if loaded else None,
+        )
+
+
+class ModelList(BaseModel):
+    """The served models, the default first."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 problem details."""
+
+    type: str
+    title: Annotated[str, Field(description="What kind of error it is.")]
+    status: Annotated[int, Field(description="The HTTP status.")]
+    detail: Annotated[str, Field(description="What is wrong with this request.")]
+    code: Annotated[str, Field(description="The kind of error, stable, for programs.")]

@@ -1,0 +1,65 @@
+"""Where the routes have their music made: a request in, a whole track out."""
+
+import contextlib
+from dataclasses import dataclass
+
+import anyio.to_thread
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.api.backend import Backend
+from serve_app.api.routing import ModelRouter
+from serve_app.audio.file_format import FileFormat, encode
+from serve_app.config import ApiConfig
+from serve_app.errors import GenerationFailed, InvalidRequest
+from serve_app.types import GenerationRequest, LoadedModel, ModelCard, Timings
+
+
+@dataclass(frozen=True)
+class Track:
+    """A finished piece. samples: float32 [channels, n]."""
+
+    samples: NDArray[np.float32]
+    sample_rate: int
+    seed: int
+    timings: Timings
+    model: ModelCard
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.samples.shape[1] / self.sample_rate)
+
+    async def encode(self, file_format: FileFormat) -> bytes:
+        """The track as a file, encoded off the event loop."""
+        return await anyio.to_thread.run_sync(encode, self.samples, self.sample_rate, file_format)
+
+
+class Studio:
+    """The backend behind the models' names and the API's limits."""
+
+    def __init__(self, backend: Backend, router: ModelRouter, config: ApiConfig) -> None:
+        self.backend, self.router, self.config = backend, router, config
+
+    async def make_track(self, request: GenerationRequest) -> Track:
+        """Generate the whole piece. Raises ServeAppError."""
+        async with contextlib.aclosing(self.backend.generate(request)) as stream:
+            chunks = [chunk async for chunk in stream]
+        last = chunks[-1] if chunks else None
+        if last is None or last.timings is None:
+            raise GenerationFailed("the model's audio ended too early")
+        samples = np.concatenate([chunk.samples for chunk in chunks], axis=1)
+        return Track(samples, last.sample_rate, last.seed, last.timings, self.router.resolve(request.model))
+
+    def check_prompt(self, prompt: str) -> str:
+        """The prompt without surrounding space. Raises InvalidRequest when it is empty or too long."""
+        prompt = prompt.strip()
+        if not prompt:
+            raise InvalidRequest("Prompt is required and cannot be empty")
+        if len(prompt) > self.config.max_prompt_chars:
+            raise InvalidRequest(f"Prompt must be at most {self.config.max_prompt_chars} characters long")
+        return prompt
+
+    async def loaded(self, card: ModelCard) -> LoadedModel | None:
+        """What a replica of the model knows of it; None while no replica is ready."""
+        replicas = await self.backend.replicas(card.model_id)
+        return replicas[0].model if replicas else None

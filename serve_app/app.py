@@ -1,0 +1,42 @@
+"""Builds the Ray Serve application: `import_path: serve_app.app:build_app` in a Serve configuration."""
+
+from typing import Any
+
+from pydantic import ValidationError
+from ray import serve
+from ray.serve import Application
+
+from serve_app.config import AppConfig, DeploymentConfig, ModelConfig
+from serve_app.deployments.ingress import Ingress
+from serve_app.deployments.replica import MusicGenReplica
+from serve_app.errors import ConfigError
+
+INGRESS_NAME = "Ingress"
+
+
+def build_app(args: dict[str, Any]) -> Application:
+    """One deployment `MusicGen:<model_id>` per model, and the ingress in front of them.
+
+    args: an AppConfig as plain values. Raises ConfigError naming every option that is wrong.
+    """
+    try:
+        config = AppConfig.model_validate(args)
+    except ValidationError as error:
+        raise ConfigError(f"The application's args are not valid: {error}") from error
+    handles = {model.model_id: _replicas(model) for model in config.models}
+    ingress = serve.deployment(Ingress).options(name=INGRESS_NAME, **_options(config.ingress_deployment_config))
+    return ingress.bind(config, handles)
+
+
+def _replicas(model: ModelConfig) -> Application:
+    """A slot more than the engine has: the request that waits in it starts the moment a slot is free."""
+    options: dict[str, Any] = {"max_ongoing_requests": model.engine_kwargs.max_slots + 1}
+    options |= _options(model.deployment_config)
+    if model.accelerator_type is not None:
+        actor = {"num_gpus": 1, "accelerator_type": model.accelerator_type}
+        options["ray_actor_options"] = actor | options.get("ray_actor_options", {})
+    return serve.deployment(MusicGenReplica).options(name=f"MusicGen:{model.model_id}", **options).bind(model)
+
+
+def _options(config: DeploymentConfig) -> dict[str, Any]:
+    return config.model_dump(exclude_none=True)

@@ -1,0 +1,69 @@
+"""A replica: one engine with one model, on one GPU or on CPU cores."""
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from time import perf_counter
+
+from serve_app.config import ModelConfig
+from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus
+
+logger = logging.getLogger("ray.serve")
+
+
+class MusicGenReplica:
+    """Wraps an Engine. It is warm before it is constructed, so Serve sends it no request too early."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        # Imported here, so that building the application on a head node imports no torch.
+        import torch
+
+        from serve_app.engine.engine import Engine
+        from serve_app.models.checkpoint import load_checkpoint
+
+        started_at = perf_counter()
+        torch.set_num_threads(1)  # the engine's thread has the only pool: see engine.py
+        device, dtype = _device_and_dtype(config)
+        loading = config.model_loading_config
+        checkpoint = load_checkpoint(
+            loading.model_source,
+            dtype=dtype,
+            device=device,
+            text_encoder_source=loading.text_encoder_source,
+            codec_source=loading.codec_source,
+        )
+        loaded_at = perf_counter()
+        self._engine = Engine(checkpoint, config.engine_kwargs)
+        self._engine.warm_up()
+        logger.info(
+            "Model '%s' is ready on %s: loaded in %.1f s, warmed up in %.1f s",
+            config.model_id, device, loaded_at - started_at, perf_counter() - loaded_at,
+        )  # fmt: skip
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
+        """The request's audio, chunk by chunk. A caller that goes away frees its slot."""
+        async with contextlib.aclosing(self._engine.generate(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def status(self) -> ReplicaStatus:
+        return ReplicaStatus(self._engine.describe(), self._engine.stats())
+
+    def check_health(self) -> None:
+        """Serve replaces a replica whose engine has stopped."""
+        self._engine.check_health()
+
+
+def _device_and_dtype(config: ModelConfig):  # type: ignore[no-untyped-def]
+    """The torch device and dtype of `device` and `precision`; `auto` is fp16 on a GPU where there is one."""
+    import torch
+
+    engine = config.engine_kwargs
+    device = engine.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = engine.precision
+    if precision == "auto":
+        precision = "fp16" if device == "cuda" else "fp32"
+    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    return torch.device(device), dtypes[precision]

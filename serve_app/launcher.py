@@ -1,0 +1,250 @@
+"""Starts a Serve configuration on a Ray of its own on this machine, and leaves no process behind.
+
+    python -m serve_app.launcher configs/nano.yaml --port 8000
+
+It runs `serve run`, as one would on any cluster, and watches it: until it is RUNNING, and until Ctrl-C.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import psutil
+import yaml
+
+Progress = Callable[[float, str], None]
+
+_NEEDED_MEMORY_GIB = 2.0
+_START_TIMEOUT_S = 600.0
+_STOP_TIMEOUT_S = 30.0
+_POLL_S = 0.5
+_DASHBOARD = re.compile(r"View the dashboard at \S*?(http://[\d.]+:\d+)")
+_ENVIRONMENT = {
+    "RAY_ADDRESS": "local",  # never some other cluster that this shell knows of
+    "RAY_AUTH_MODE": "disabled",  # otherwise Ray may write a token into the home folder
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment, whoever started it
+}
+
+
+class LaunchError(Exception):
+    """The service cannot run. The message says what to do."""
+
+
+class Service:
+    """`serve run` of one configuration, as a context: entered once it is RUNNING, left once all its processes are gone.
+
+    output: where `serve run` writes; None keeps it in a file that is shown when the start fails.
+    """
+
+    def __init__(self, config: Path, port: int, progress: Progress, output: IO[str] | None = None) -> None:
+        self.config, self.port, self._progress = config, port, progress
+        self._folder = tempfile.TemporaryDirectory(prefix="musicgen-serve-")
+        self._log = Path(self._folder.name) / "serve.log"
+        self._echo = output
+        self._process: subprocess.Popen[str] | None = None
+        self._descendants: dict[int, psutil.Process] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """All that `serve run` has written so far."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def dashboard_url(self) -> str | None:
+        """Ray's dashboard, once Ray has said where it is."""
+        found = _DASHBOARD.search(self.log)
+        return found[1] if found else None
+
+    def __enter__(self) -> Self:
+        _check_port(self.port)
+        _check_memory()
+        try:
+            self._start()
+            self._wait_until_running()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait(self) -> None:
+        """Block until `serve run` ends by itself, or Ctrl-C."""
+        shown = 0
+        while self._process is not None and self._process.poll() is None:
+            if self._echo is not None:
+                text = self.log
+                self._echo.write(text[shown:])
+                self._echo.flush()
+                shown = len(text)
+            time.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        """End `serve run` and every process that it started."""
+        process, self._process = self._process, None
+        if process is not None:
+            self._note_descendants(process)
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        _, alive = psutil.wait_procs(self._descendants.values(), timeout=_STOP_TIMEOUT_S if process else 0)
+        for descendant in alive:
+            descendant.kill()
+        psutil.wait_procs(alive)
+        self._descendants.clear()
+        self._folder.cleanup()
+
+    def _start(self) -> None:
+        config = Path(self._folder.name) / "config.yaml"
+        config.write_text(yaml.safe_dump(_with_port(self.config, self.port)))
+        # A caught signal is reset for the child, an ignored one stays ignored: a background shell ignores SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [str(Path(sys.executable).parent / "serve"), "run", str(config)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | _ENVIRONMENT,
+                start_new_session=True,
+                text=True,
+            )
+
+    def _wait_until_running(self) -> None:
+        started_at = time.monotonic()
+        while (elapsed := time.monotonic() - started_at) < _START_TIMEOUT_S:
+            application = self._application()
+            status = application.get("status", "starting Ray")
+            self._progress(elapsed, f"{status}  {_replicas(application)}")
+            if status == "RUNNING":
+                return
+            if status == "DEPLOY_FAILED":
+                raise LaunchError(f"The application could not be deployed:\n{application.get('message')}")
+            if self._process is None or self._process.poll() is not None:
+                raise LaunchError(f"`serve run` has ended:\n{self.log[-3000:]}")
+            time.sleep(_POLL_S)
+        raise LaunchError(f"Not RUNNING after {_START_TIMEOUT_S:.0f} s. The end of the log:\n{self.log[-3000:]}")
+
+    def _application(self) -> dict[str, Any]:
+        """The application's state as Ray's dashboard tells it; empty while it does not."""
+        if self.dashboard_url is None:
+            return {}
+        try:
+            with urllib.request.urlopen(f"{self.dashboard_url}/api/serve/applications/", timeout=5) as answer:
+                applications: dict[str, dict[str, Any]] = json.load(answer)["applications"]
+        except (OSError, ValueError, KeyError):
+            return {}
+        return next(iter(applications.values()), {})
+
+    def _note_descendants(self, process: "subprocess.Popen[str]") -> None:
+        try:
+            for descendant in psutil.Process(process.pid).children(recursive=True):
+                self._descendants[descendant.pid] = descendant
+        except psutil.NoSuchProcess:
+            return
+
+
+def free_port() -> int:
+    """A port that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ProgressLine:
+    """One line that is rewritten in a terminal; elsewhere a line for each change of state."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def __call__(self, elapsed_s: float, state: str) -> None:
+        if sys.stdout.isatty():
+            print(f"\r\033[K{elapsed_s:4.0f} s  {state}", end="\n" if state.startswith("RUNNING") else "", flush=True)
+        elif state != self._shown:
+            print(f"{elapsed_s:4.0f} s  {state}", flush=True)
+        self._shown = state
+
+
+def _replicas(application: dict[str, Any]) -> str:
+    """`MusicGen:nano 0/1, Ingress 1/1`: running of wanted replicas."""
+    parts = []
+    for name, deployment in application.get("deployments", {}).items():
+        replicas = deployment.get("replicas", [])
+        running = sum(replica.get("state") == "RUNNING" for replica in replicas)
+        parts.append(f"{name} {running}/{deployment.get('target_num_replicas', len(replicas))}")
+    return ", ".join(parts)
+
+
+def _with_port(config: Path, port: int) -> dict[str, Any]:
+    """The configuration, listening on 127.0.0.1 and `port`."""
+    try:
+        content = yaml.safe_load(config.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise LaunchError(f"{config} is not a readable YAML file. See configs/ for examples.") from error
+    if not isinstance(content, dict) or "applications" not in content:
+        raise LaunchError(f"{config} is not a Serve configuration (it has no 'applications'). See configs/.")
+    content["http_options"] = content.get("http_options", {}) | {"host": "127.0.0.1", "port": port}
+    return content
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise LaunchError(f"Port {port} is taken. Choose another: make serve PORT={port + 1}") from error
+
+
+def _check_memory() -> None:
+    available = psutil.virtual_memory().available / 2**30
+    if available < _NEEDED_MEMORY_GIB:
+        raise LaunchError(
+            f"Only {available:.1f} GiB of memory are free, and Ray with one small replica needs about "
+            f"{_NEEDED_MEMORY_GIB:.0f} GiB. Close other programs and try again."
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m serve_app.launcher", description="Serve until Ctrl-C.")
+    parser.add_argument("config", type=Path, help="a Serve configuration, such as configs/nano.yaml")
+    parser.add_argument("--port", type=int, default=8000, help="the HTTP port (default: 8000)")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    print(f"Starting {arguments.config} (Ctrl-C stops it)", flush=True)
+    try:
+        with Service(arguments.config, arguments.port, ProgressLine(), output=sys.stdout) as service:
+            print(f"{service.url}  API: {service.url}/docs  Ray: {service.dashboard_url}", flush=True)
+            service.wait()
+    except LaunchError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

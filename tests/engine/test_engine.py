@@ -1,0 +1,250 @@
+"""Continuous batching: requests join and leave a running batch, and nobody's result depends on a neighbour's."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from serve_app.config import EngineConfig
+from serve_app.engine.engine import Engine
+from serve_app.errors import DurationTooLong, GenerationFailed, PromptTooLong, ReplicaFailed
+from serve_app.models.checkpoint import Checkpoint, load_checkpoint
+from serve_app.models.transformer import TextMemory
+from serve_app.types import AudioChunk, FinishReason, GenerationRequest, SamplingParams
+from tests.architectures import MONO, STEREO, Architecture, write_huggingface
+from tests.oracles import TransformersOracle
+
+SLOTS = 8
+
+
+def request(prompt: str = "calm piano", duration_s: float = 1.0, **sampling: Any) -> GenerationRequest:
+    return GenerationRequest(
+        request_id="test", model="nano", prompt=prompt, duration_s=duration_s, sampling=SamplingParams(**sampling)
+    )
+
+
+@contextlib.contextmanager
+def running(checkpoint: Checkpoint, **config: Any) -> Iterator[Engine]:
+    engine = Engine(checkpoint, EngineConfig(max_slots=SLOTS, num_threads=1, **config))
+    try:
+        yield engine
+    finally:
+        engine.shutdown()
+
+
+@pytest.fixture(scope="module")
+def engine(nano: Checkpoint) -> Iterator[Engine]:
+    with running(nano, pin_batch_shape=True) as engine:
+        yield engine
+
+
+async def audio(engine: Engine, request: GenerationRequest) -> NDArray[np.float32]:
+    return np.concatenate([chunk.samples async for chunk in engine.generate(request)], axis=1)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - the engine's state changes in another thread
+            await asyncio.sleep(0.002)
+
+
+async def test_audio_has_the_asked_length_and_comes_in_chunks(engine: Engine) -> None:
+    chunks = [chunk async for chunk in engine.generate(request(duration_s=3.0, seed=1))]
+    assert len(chunks) == 4, "0.4 s, two times 1 s, the rest"
+    assert sum(chunk.samples.shape[1] for chunk in chunks) == 3 * 32_000
+    assert [chunk.finish_reason for chunk in chunks] == [None, None, None, FinishReason.LENGTH]
+    assert chunks[-1].timings is not None
+    assert chunks[-1].timings.time_to_first_audio_s < chunks[-1].timings.generation_s
+    assert {chunk.seed for chunk in chunks} == {1}
+
+
+async def test_first_audio_comes_while_codes_are_still_being_made(engine: Engine) -> None:
+    stream = engine.generate(request(duration_s=20.0))
+    await anext(stream)
+    steps_left = engine.stats().running_audio_s * 50
+    await stream.aclose()
+    assert steps_left > 500
+
+
+async def test_concurrent_requests_share_steps_and_equal_lone_ones(engine: Engine) -> None:
+    """Each with its own duration, seed and parameters."""
+    requests = [
+        request("lofi beat", 1.0, seed=1), request("calm ambient piano, 70 bpm", 2.4, seed=2, top_k=20),
+        request("techno", 0.5, seed=3, temperature=0.0), request("drums", 1.7, seed=4, top_p=0.8),
+        request("bells and flute in the morning rain", 3.0, seed=5, cfg_coef=1.0), request("bass", 0.1, seed=6),
+        request("lofi beat", 2.0, seed=7, temperature=1.5, top_k=0), request("violin", 1.1, seed=2**62),
+    ]  # fmt: skip
+    alone = [await audio(engine, one) for one in requests]
+    before = engine.stats().steps_total
+    together = await asyncio.gather(*(audio(engine, one) for one in requests))
+    steps = engine.stats().steps_total - before
+    longest = 3 * 50 + 3
+    assert longest <= steps <= longest + 10, "not the sum, which is over 600"
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one, other)
+
+
+async def test_requests_may_join_and_leave_midway(engine: Engine) -> None:
+    steady = request("steady pad", 4.0, seed=11)
+    alone = await audio(engine, steady)
+    task = asyncio.create_task(audio(engine, steady))
+    await until(lambda: engine.stats().slots_used == 1)
+    await audio(engine, request("short", 0.3, seed=12))
+    leaver = engine.generate(request("leaves", 4.0, seed=13))
+    await anext(leaver)
+    await leaver.aclose()
+    joiners = [audio(engine, request("joins", 0.2 * (i + 1), seed=i)) for i in range(5)]
+    await asyncio.gather(*joiners)
+    assert np.array_equal(await task, alone)
+
+
+async def test_more_requests_than_slots_wait_their_turn(engine: Engine) -> None:
+    tasks = [asyncio.create_task(audio(engine, request(duration_s=0.5, seed=i))) for i in range(SLOTS + 4)]
+    await until(lambda: engine.stats().queued_requests == 4)
+    stats = engine.stats()
+    assert stats.slots_used == SLOTS
+    assert stats.queued_audio_s == pytest.approx(4 * 0.5)
+    assert 0 < stats.running_audio_s <= SLOTS * 0.56 + 1e-6
+    assert {len(samples[0]) for samples in await asyncio.gather(*tasks)} == {16_000}
+    await until(lambda: engine.stats().slots_used == 0)
+    assert engine.stats().steps_per_s > 0
+    assert engine.stats().real_time_factor > 0
+
+
+async def test_seed_decides_and_is_named(engine: Engine) -> None:
+    first = [chunk async for chunk in engine.generate(request(duration_s=0.5))]
+    again = await audio(engine, request(duration_s=0.5, seed=first[-1].seed))
+    assert np.array_equal(np.concatenate([chunk.samples for chunk in first], axis=1), again)
+    assert not np.array_equal(await audio(engine, request(duration_s=0.5, seed=first[-1].seed + 1)), again)
+
+
+async def test_abort_frees_the_slot_within_a_step(engine: Engine) -> None:
+    stream = engine.generate(request(duration_s=30.0))
+    await anext(stream)
+    steps = engine.stats().steps_total
+    await stream.aclose()
+    await until(lambda: engine.stats().slots_used == 0)
+    assert engine.stats().steps_total - steps <= 2
+
+
+async def test_abort_of_a_waiting_request_forgets_it(engine: Engine) -> None:
+    running_streams = [engine.generate(request(duration_s=30.0)) for _ in range(SLOTS)]
+    for stream in running_streams:
+        await anext(stream)
+    waiting = asyncio.create_task(audio(engine, request()))
+    await until(lambda: engine.stats().queued_requests == 1)
+    waiting.cancel()
+    await until(lambda: engine.stats().queued_requests == 0)
+    for stream in running_streams:
+        await stream.aclose()
+    await until(lambda: engine.stats().slots_used == 0)
+
+
+async def test_requests_beyond_the_limits_are_refused(engine: Engine) -> None:
+    with pytest.raises(DurationTooLong, match=r"30\.5 seconds were asked for, but this model makes up to 30"):
+        await audio(engine, request(duration_s=30.5))
+    with pytest.raises(PromptTooLong, match="tokens long, but this model takes 256"):
+        await audio(engine, request("long " * 500))
+    assert engine.stats().queued_requests == 0
+
+
+async def test_prompt_changes_the_audio(engine: Engine) -> None:
+    one, other = [await audio(engine, request(prompt, 0.5, seed=3)) for prompt in ("calm piano", "loud drums")]
+    assert not np.array_equal(one, other)
+
+
+async def collect(stream: AsyncIterator[AudioChunk]) -> list[AudioChunk]:
+    return [chunk async for chunk in stream]
+
+
+async def test_output_that_is_not_finite_ends_that_sequence_alone(nano: Checkpoint) -> None:
+    with running(nano) as engine:
+        project = engine.conditioner._musicgen.project_text
+        poison = engine.conditioner.tokenize("poison")
+
+        def spoil(hidden: torch.Tensor) -> TextMemory:
+            text = project(hidden)
+            return text._replace(keys=text.keys * torch.nan) if len(hidden) == len(poison) else text
+
+        engine.conditioner._musicgen.project_text = spoil  # type: ignore[assignment, method-assign]
+        try:
+            good, bad = await asyncio.gather(
+                audio(engine, request("a very calm piano melody with strings", 0.5)),
+                audio(engine, request("poison", 0.5)),
+                return_exceptions=True,
+            )
+        finally:
+            engine.conditioner._musicgen.project_text = project  # type: ignore[method-assign]
+        assert isinstance(bad, GenerationFailed)
+        assert "not finite" in bad.message
+        assert isinstance(good, np.ndarray)
+        assert np.isfinite(good).all()
+        engine.check_health()
+
+
+async def test_a_prompt_that_cannot_be_encoded_ends_that_sequence_alone(nano: Checkpoint) -> None:
+    with running(nano) as engine:
+
+        def fail(_: object) -> None:
+            raise RuntimeError("out of memory at /some/path")
+
+        engine.conditioner.encode = fail  # type: ignore[method-assign, assignment]
+        with pytest.raises(GenerationFailed, match=r"could not be encoded \(RuntimeError\)$"):
+            await audio(engine, request())
+        engine.check_health()
+
+
+async def test_a_failing_step_ends_what_runs_and_the_replica(nano: Checkpoint) -> None:
+    with running(nano) as engine:
+        stream = engine.generate(request(duration_s=30.0))
+        await anext(stream)
+
+        def fail(_: object) -> None:
+            raise RuntimeError("the device is gone")
+
+        engine.model_runner.step = fail  # type: ignore[assignment, method-assign]
+        with pytest.raises(ReplicaFailed, match="may be sent again"):
+            await collect(stream)
+        with pytest.raises(ReplicaFailed):
+            engine.check_health()
+        with pytest.raises(ReplicaFailed):
+            async with asyncio.timeout(5):
+                await audio(engine, request())
+
+
+async def test_shutdown_ends_what_runs(nano: Checkpoint) -> None:
+    with running(nano) as engine:
+        stream = engine.generate(request(duration_s=30.0))
+        await anext(stream)
+    with pytest.raises(ReplicaFailed):
+        await collect(stream)
+
+
+async def test_warm_up_returns_when_a_piece_is_made(nano: Checkpoint) -> None:
+    with running(nano) as engine:
+        engine.warm_up(0.2)
+        await until(lambda: engine.stats().slots_used == 0)
+        assert engine.stats().steps_total == 13
+
+
+@pytest.mark.parametrize("architecture", [MONO, STEREO], ids=lambda a: a.name)
+async def test_greedy_audio_equals_the_oracles_among_neighbours(
+    architecture: Architecture, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whole path, batch shape not pinned: other requests with other parameters join and leave midway."""
+    folder = write_huggingface(architecture, tmp_path_factory.mktemp("checkpoint"))
+    checkpoint = load_checkpoint(str(folder))
+    oracle = TransformersOracle(architecture, folder)
+    frames, prompt = 100, "a calm piano melody, 70 bpm"
+    duration_s = frames / checkpoint.frame_rate
+    oracle.generate(prompt, frames)
+    with running(checkpoint, chunk_s=duration_s / 7, first_chunk_s=duration_s / 20) as engine:
+        greedy = request(prompt, duration_s, temperature=0.0)
+        others = [request("loud drums", duration_s * f, seed=i) for i, f in enumerate((0.1, 0.5, 0.9, 0.3))]
+        samples, *_ = await asyncio.gather(audio(engine, greedy), *(audio(engine, other) for other in others))
+    torch.testing.assert_close(torch.from_numpy(samples), oracle.audio, rtol=0, atol=1e-4)

@@ -1,0 +1,121 @@
+"""Every file in configs/ is a valid Serve configuration of a valid application, and explains itself."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from ray.serve.config import AutoscalingConfig
+from ray.serve.schema import ServeDeploySchema
+
+from serve_app.app import build_app
+from serve_app.config import AppConfig
+from serve_app.errors import ConfigError
+
+FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+NANO = next(file for file in FILES if file.name == "nano.yaml")
+
+
+def args_of(file: Path) -> dict[str, Any]:
+    args: dict[str, Any] = yaml.safe_load(file.read_text())["applications"][0]["args"]
+    return args
+
+
+def test_the_sizes_are_there() -> None:
+    assert {file.stem for file in FILES} >= {"nano", "small", "medium", "large", "all"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_configuration_is_valid(file: Path) -> None:
+    schema = ServeDeploySchema.model_validate(yaml.safe_load(file.read_text()))
+    [application] = schema.applications
+    assert application.import_path == "serve_app.app:build_app"
+    config = AppConfig.model_validate(application.args)
+    for model in config.models:
+        autoscaling = model.deployment_config.autoscaling_config
+        if autoscaling is not None:
+            scaling = AutoscalingConfig(**autoscaling)
+            assert scaling.upscale_delay_s >= scaling.look_back_period_s, "shorter delays make it thrash"
+            assert scaling.get_target_ongoing_requests() <= model.engine_kwargs.max_slots
+    assert build_app(application.args) is not None
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_option_is_explained(file: Path) -> None:
+    """Each option that has a value has a comment where it first stands."""
+    explained: set[str] = set()
+    for line in file.read_text().splitlines():
+        option, _, rest = line.strip().removeprefix("- ").partition(":")
+        if rest.strip() and not line.strip().startswith("#") and option not in explained:
+            assert " # " in rest, line
+            explained.add(option)
+    assert len(explained) > 20
+
+
+def test_all_serves_every_size_on_its_own() -> None:
+    config = AppConfig.model_validate(args_of(FILES[0].with_name("all.yaml")))
+    assert [model.model_id for model in config.models] == ["small", "medium", "large"]
+    assert all(model.deployment_config.autoscaling_config for model in config.models)
+
+
+def test_ongoing_requests_follow_the_slots() -> None:
+    args = args_of(NANO)
+    args["models"][0]["engine_kwargs"]["max_slots"] = 5
+    ingress = build_app(args)
+    [handle] = ingress._bound_deployment.init_args[1].values()
+    assert handle._bound_deployment.name == "MusicGen:nano"
+    assert handle._bound_deployment.max_ongoing_requests == 6
+
+
+def test_accelerator_type_asks_for_a_gpu_of_that_kind() -> None:
+    ingress = build_app(args_of(FILES[0].with_name("medium.yaml")))
+    [handle] = ingress._bound_deployment.init_args[1].values()
+    assert handle._bound_deployment.ray_actor_options | {"num_cpus": 2} == {
+        "num_gpus": 1,
+        "num_cpus": 2,
+        "accelerator_type": "A10G",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"modles": []}, "modles"),
+        ({"models": []}, "models"),
+        ({"default_model": "huge"}, "default_model 'huge' is not among"),
+        ({"api": {"max_body_bytes": 0}}, "max_body_bytes"),
+        ({"api": {"cors": ["*"]}}, "api.cors"),
+    ],
+)
+def test_wrong_options_are_named(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build_app(args_of(NANO) | change)
+
+
+def test_names_are_unique() -> None:
+    model = args_of(NANO)["models"][0]
+    with pytest.raises(ValidationError, match=r"\['large', 'medium', 'melody', 'nano', 'small'\] stand more than once"):
+        AppConfig.model_validate({"models": [model, model]})
+
+
+def test_only_one_way_to_scale() -> None:
+    args = args_of(NANO)
+    args["models"][0]["deployment_config"] |= {"num_replicas": 1, "autoscaling_config": {"max_replicas": 2}}
+    with pytest.raises(ConfigError, match="not both"):
+        build_app(args)
+
+
+@pytest.mark.parametrize(
+    ("source", "license", "public"),
+    [
+        ("facebook/musicgen-small", "CC-BY-NC-4.0", "facebook/musicgen-small"),
+        ("embedded:musicgen-nano", "Apache-2.0", "embedded:musicgen-nano"),
+        ("/mnt/secret/place/my-model", "unknown", "my-model"),
+        ("./models/my-model", "unknown", "my-model"),
+    ],
+)
+def test_what_callers_see_of_a_source(source: str, license: str, public: str) -> None:
+    loading = {"model_id": "x", "model_source": source}
+    model = AppConfig.model_validate({"models": [{"model_loading_config": loading}]}).models[0]
+    assert (model.weights_license, model.public_source) == (license, public)
