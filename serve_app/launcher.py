@@ -51,11 +51,9 @@ class Service:
 
     def __init__(self, config: Path, port: int, progress: Progress, output: IO[str] | None = None) -> None:
         self.config, self.port, self._progress = config, port, progress
-        self._folder = tempfile.TemporaryDirectory(prefix="musicgen-serve-")
-        self._log = Path(self._folder.name) / "serve.log"
         self._echo = output
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[str] | None = None
-        self._descendants: dict[int, psutil.Process] = {}
 
     @property
     def url(self) -> str:
@@ -64,7 +62,8 @@ class Service:
     @property
     def log(self) -> str:
         """All that `serve run` has written so far."""
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+        log = self._file("serve.log")
+        return log.read_text(errors="replace") if log.exists() else ""
 
     @property
     def dashboard_url(self) -> str | None:
@@ -73,10 +72,12 @@ class Service:
         return found[1] if found else None
 
     def __enter__(self) -> Self:
+        content = _with_port(self.config, self.port)
         _check_port(self.port)
         _check_memory()
+        self._folder = tempfile.TemporaryDirectory(prefix="musicgen-serve-")
         try:
-            self._start()
+            self._start(content)
             self._wait_until_running()
         except BaseException:
             self.stop()
@@ -87,6 +88,14 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+    def processes(self) -> list[psutil.Process]:
+        """`serve run` and all that it started."""
+        try:
+            process = psutil.Process(self._process.pid) if self._process is not None else None
+        except psutil.NoSuchProcess:
+            return []
+        return [process, *process.children(recursive=True)] if process is not None else []
 
     def wait(self) -> None:
         """Block until `serve run` ends by itself, or Ctrl-C."""
@@ -101,28 +110,31 @@ class Service:
 
     def stop(self) -> None:
         """End `serve run` and every process that it started."""
-        process, self._process = self._process, None
-        if process is not None:
-            self._note_descendants(process)
-            process.send_signal(signal.SIGINT)
+        processes = self.processes()
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
             try:
-                process.wait(_STOP_TIMEOUT_S)
+                self._process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        _, alive = psutil.wait_procs(self._descendants.values(), timeout=_STOP_TIMEOUT_S if process else 0)
-        for descendant in alive:
-            descendant.kill()
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        _, alive = psutil.wait_procs(processes, timeout=_STOP_TIMEOUT_S)
+        for process in alive:
+            process.kill()
         psutil.wait_procs(alive)
-        self._descendants.clear()
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
-    def _start(self) -> None:
-        config = Path(self._folder.name) / "config.yaml"
-        config.write_text(yaml.safe_dump(_with_port(self.config, self.port)))
+    def _file(self, name: str) -> Path:
+        return Path(self._folder.name if self._folder is not None else "") / name
+
+    def _start(self, content: dict[str, Any]) -> None:
+        config = self._file("config.yaml")
+        config.write_text(yaml.safe_dump(content))
         # A caught signal is reset for the child, an ignored one stays ignored: a background shell ignores SIGINT.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        with self._log.open("w") as log:
+        with self._file("serve.log").open("w") as log:
             self._process = subprocess.Popen(
                 [str(Path(sys.executable).parent / "serve"), "run", str(config)],
                 stdout=log,
@@ -135,7 +147,7 @@ class Service:
     def _wait_until_running(self) -> None:
         started_at = time.monotonic()
         while (elapsed := time.monotonic() - started_at) < _START_TIMEOUT_S:
-            application = self._application()
+            application = self.application()
             status = application.get("status", "starting Ray")
             self._progress(elapsed, f"{status}  {_replicas(application)}")
             if status == "RUNNING":
@@ -147,7 +159,7 @@ class Service:
             time.sleep(_POLL_S)
         raise LaunchError(f"Not RUNNING after {_START_TIMEOUT_S:.0f} s. The end of the log:\n{self.log[-3000:]}")
 
-    def _application(self) -> dict[str, Any]:
+    def application(self) -> dict[str, Any]:
         """The application's state as Ray's dashboard tells it; empty while it does not."""
         if self.dashboard_url is None:
             return {}
@@ -157,13 +169,6 @@ class Service:
         except (OSError, ValueError, KeyError):
             return {}
         return next(iter(applications.values()), {})
-
-    def _note_descendants(self, process: "subprocess.Popen[str]") -> None:
-        try:
-            for descendant in psutil.Process(process.pid).children(recursive=True):
-                self._descendants[descendant.pid] = descendant
-        except psutil.NoSuchProcess:
-            return
 
 
 def free_port() -> int:

@@ -16,9 +16,11 @@ os.environ |= {
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from serve_app.launcher import ProgressLine, Service, free_port  # noqa: E402
 from serve_app.models.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 
 torch.set_num_threads(1)  # as in a replica: the engine's thread has the only pool
+CONFIGS = Path(__file__).parent.parent / "configs"
 EMBEDDED = "embedded:musicgen-nano"
 
 
@@ -37,3 +39,13 @@ def _seeded() -> None:
 @pytest.fixture(scope="session")
 def nano() -> Checkpoint:
     return load_checkpoint(EMBEDDED)
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """The whole application, started as `make serve` starts it: one Ray for all tests. Nothing of it may be left."""
+    with Service(CONFIGS / "nano.yaml", free_port(), ProgressLine()) as service:
+        processes = service.processes()
+        yield service
+    assert len(processes) > 5, "Ray is several processes"
+    assert [process for process in processes if process.is_running()] == []

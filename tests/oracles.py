@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.architectures import Architecture, t5_width
+from serve_app.models.checkpoint import Checkpoint, load_checkpoint
+from tests.architectures import Architecture, t5_width, write_audiocraft, write_huggingface
 
 PROMPT = "a calm piano melody, 70 bpm"
 
@@ -99,6 +100,18 @@ class TransformersOracle:
         with torch.no_grad():
             audio = [self.model.audio_encoder.decode(c[None, None], [None]).audio_values[0] for c in channels]
         return torch.cat(audio)
+
+
+Oracle = AudioCraftOracle | TransformersOracle
+
+
+def load_pair(kind: str, architecture: Architecture, folder: Path, hub_cache: Path) -> tuple[Checkpoint, Oracle]:
+    """Random weights written in the oracle's format, read by this package's loader and by the oracle's."""
+    if kind == "audiocraft":
+        write_audiocraft(architecture, folder, hub_cache)
+        return load_checkpoint(str(folder)), AudioCraftOracle(architecture, folder)
+    write_huggingface(architecture, folder)
+    return load_checkpoint(str(folder)), TransformersOracle(architecture, folder)
 
 
 def _condition(prompt: str) -> Any:

@@ -51,8 +51,10 @@ class Studio:
         return Track(samples, last.sample_rate, last.seed, last.timings, self.router.resolve(request.model))
 
     def check_prompt(self, prompt: str) -> str:
-        """The prompt without surrounding space. Raises InvalidRequest when it is empty or too long."""
+        """The prompt without surrounding space. Raises InvalidRequest when it is empty, too long or not text."""
         prompt = prompt.strip()
+        if any("\ud800" <= character <= "\udfff" for character in prompt):
+            raise InvalidRequest("Prompt must be valid Unicode: it has half of a surrogate pair")
         if not prompt:
             raise InvalidRequest("Prompt is required and cannot be empty")
         if len(prompt) > self.config.max_prompt_chars:

@@ -14,7 +14,6 @@ import os
 import queue
 import secrets
 import threading
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from time import perf_counter
@@ -28,13 +27,13 @@ from serve_app.engine.model_runner import LENGTH_BUCKET, TEXT_BUCKET, BatchShape
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence, Sink
 from serve_app.engine.streaming_decoder import StreamingDecoder
+from serve_app.engine.throughput import WINDOW_S, Throughput
 from serve_app.errors import DurationTooLong, GenerationFailed, ReplicaFailed, RequestAborted, ServeAppError
 from serve_app.models.checkpoint import Checkpoint
 from serve_app.types import AudioChunk, EngineStats, FinishReason, GenerationRequest, LoadedModel, num_frames
 
 logger = logging.getLogger(__name__)
 
-_RATE_WINDOW_S = 5.0
 Message = Callable[[], None]
 
 
@@ -62,7 +61,7 @@ class Engine:
         self._ids = itertools.count()
         self._stopping = False
         self._failure: BaseException | None = None
-        self._progress: deque[tuple[float, int, int]] = deque([(perf_counter(), 0, 0)])
+        self._throughput = Throughput()
         self._stats = EngineStats(config.max_slots, 0, 0, 0.0, 0.0, 0, 0.0, 0.0)
         self._stats_at = perf_counter()
         self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
@@ -146,7 +145,8 @@ class Engine:
         )
 
     def stats(self) -> EngineStats:
-        stale = perf_counter() - self._stats_at > _RATE_WINDOW_S
+        """A snapshot that the engine's thread made after its last step."""
+        stale = perf_counter() - self._stats_at > WINDOW_S
         return replace(self._stats, steps_per_s=0.0, real_time_factor=0.0) if stale else self._stats
 
     def check_health(self) -> None:
@@ -185,9 +185,11 @@ class Engine:
             self._start(sequence)
         if self.scheduler.running:
             self.model_runner.step(self._batch_shape())
-            for sequence in self.scheduler.update():
+            stepped = self.scheduler.update()
+            self._throughput.record_step(len(stepped))
+            for sequence in stepped:
                 self._emit(sequence)
-        self._record_stats()
+        self._publish_stats()
 
     def _batch_shape(self) -> BatchShape:
         pinned = self.config.pin_batch_shape
@@ -257,25 +259,19 @@ class Engine:
     def _stop(self) -> None:
         self._stopping = True
 
-    def _record_stats(self) -> None:
-        scheduler, rate, now = self.scheduler, self.checkpoint.frame_rate, perf_counter()
-        _, steps, frames = self._progress[-1]
-        if scheduler.running:
-            self._progress.append((now, steps + 1, frames + len(scheduler.running)))
-        while len(self._progress) > 1 and now - self._progress[0][0] > _RATE_WINDOW_S:
-            self._progress.popleft()
-        elapsed = max(now - self._progress[0][0], 1e-6)
-        first, last = self._progress[0], self._progress[-1]
-        self._stats_at = now
+    def _publish_stats(self) -> None:
+        scheduler, rate = self.scheduler, self.checkpoint.frame_rate
+        steps_per_s, frames_per_s = self._throughput.rates()
+        self._stats_at = perf_counter()
         self._stats = EngineStats(
             slots=scheduler.max_slots,
             slots_used=len(scheduler.running),
             queued_requests=len(scheduler.waiting),
             queued_audio_s=sum(s.num_frames for s in scheduler.waiting.values()) / rate,
             running_audio_s=sum(s.num_steps - s.steps for s in scheduler.running.values()) / rate,
-            steps_total=last[1],
-            steps_per_s=(last[1] - first[1]) / elapsed,
-            real_time_factor=(last[2] - first[2]) / rate / elapsed,
+            steps_total=self._throughput.steps_total,
+            steps_per_s=steps_per_s,
+            real_time_factor=frames_per_s / rate,
         )
 
     @staticmethod

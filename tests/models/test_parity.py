@@ -9,14 +9,13 @@ from torch import Tensor
 
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner
-from serve_app.models.checkpoint import Checkpoint, load_checkpoint
+from serve_app.models.checkpoint import Checkpoint
 from serve_app.models.encodec import DecoderState
 from serve_app.types import SamplingParams
-from tests.architectures import AUDIOCRAFT, HUGGINGFACE, write_audiocraft, write_huggingface
-from tests.oracles import PROMPT, AudioCraftOracle, TransformersOracle
+from tests.architectures import AUDIOCRAFT, HUGGINGFACE
+from tests.oracles import PROMPT, AudioCraftOracle, Oracle, load_pair
 
 FRAMES = 40
-Oracle = AudioCraftOracle | TransformersOracle
 CASES = [("audiocraft", a) for a in AUDIOCRAFT] + [("transformers", a) for a in HUGGINGFACE]
 
 
@@ -25,12 +24,7 @@ def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, hub_cache: Path
 ) -> tuple[Checkpoint, Oracle]:
     kind, architecture = request.param
-    folder = tmp_path_factory.mktemp("checkpoint")
-    if kind == "audiocraft":
-        write_audiocraft(architecture, folder, hub_cache)
-        return load_checkpoint(str(folder)), AudioCraftOracle(architecture, folder)
-    write_huggingface(architecture, folder)
-    return load_checkpoint(str(folder)), TransformersOracle(architecture, folder)
+    return load_pair(kind, architecture, tmp_path_factory.mktemp("checkpoint"), hub_cache)
 
 
 def greedy(

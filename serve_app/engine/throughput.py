@@ -1,0 +1,31 @@
+"""How fast an engine is: steps and frames over the last few seconds."""
+
+from collections import deque
+from time import perf_counter
+
+WINDOW_S = 5.0
+
+
+class Throughput:
+    """Counts steps, and the frames that they made. Rates are over the last WINDOW_S seconds."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int, int]] = deque([(perf_counter(), 0, 0)])
+
+    @property
+    def steps_total(self) -> int:
+        return self._marks[-1][1]
+
+    def record_step(self, sequences: int) -> None:
+        """One step, of so many sequences."""
+        now = perf_counter()
+        _, steps, frames = self._marks[-1]
+        self._marks.append((now, steps + 1, frames + sequences))
+        while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_S:
+            self._marks.popleft()
+
+    def rates(self) -> tuple[float, float]:
+        """Steps and frames a second."""
+        (started_at, first_steps, first_frames), (_, steps, frames) = self._marks[0], self._marks[-1]
+        elapsed = max(perf_counter() - started_at, 1e-6)
+        return (steps - first_steps) / elapsed, (frames - first_frames) / elapsed

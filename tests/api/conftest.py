@@ -1,0 +1,93 @@
+"""The API over a backend without Ray and without weights; the real one is tested in test_service.py."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+
+import httpx
+import numpy as np
+import pytest
+
+from serve_app.api.app import create_api
+from serve_app.api.backend import Backend
+from serve_app.config import ApiConfig
+from serve_app.errors import ServeAppError
+from serve_app.types import (
+    AudioChunk,
+    EngineStats,
+    FinishReason,
+    GenerationRequest,
+    LoadedModel,
+    ModelCard,
+    ReplicaStatus,
+    Timings,
+)
+
+SAMPLE_RATE = 32_000
+SMALL = ModelCard("small", "facebook/musicgen-small", ("tiny",), "CC-BY-NC-4.0")
+LARGE = ModelCard("large", "facebook/musicgen-large", (), "CC-BY-NC-4.0")
+
+
+@dataclass
+class FakeBackend:
+    """Makes a sine in two chunks, and remembers what it was asked."""
+
+    error: Exception | None = None
+    loaded: bool = True
+    requests: list[GenerationRequest] = field(default_factory=list)
+    woken: list[str] = field(default_factory=list)
+    closed: int = 0
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
+        self.requests.append(request)
+        try:
+            if self.error is not None:
+                raise self.error
+            seed = 99 if request.sampling.seed is None else request.sampling.seed
+            samples = np.sin(np.arange(int(request.duration_s * SAMPLE_RATE)) / 20, dtype=np.float32)[None]
+            yield AudioChunk(samples[:, :10], SAMPLE_RATE, seed)
+            timings = Timings(queue_s=0.25, time_to_first_audio_s=0.5, generation_s=2.004)
+            yield AudioChunk(samples[:, 10:], SAMPLE_RATE, seed, FinishReason.LENGTH, timings)
+        finally:
+            self.closed += 1
+
+    async def replicas(self, model_id: str) -> list[ReplicaStatus]:
+        if not self.loaded or model_id == "large":
+            return []
+        model = LoadedModel(SAMPLE_RATE, 1, 50.0, 30.0, "cuda", "fp16")
+        return [ReplicaStatus(model, EngineStats(8, 3, 1, 2.0, 40.0, 500, 25.0, 1.5))]
+
+    def wake(self, model_id: str) -> None:
+        self.woken.append(model_id)
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def config() -> ApiConfig:
+    return ApiConfig(max_prompt_chars=100, max_body_bytes=2000)
+
+
+@pytest.fixture
+async def client(backend: FakeBackend, config: ApiConfig) -> AsyncIterator[httpx.AsyncClient]:
+    protocol: Backend = backend
+    transport = httpx.ASGITransport(create_api(protocol, [SMALL, LARGE], "small", config), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+def leaks(text: str) -> bool:
+    """Whether an answer shows a traceback or a path."""
+    return "Traceback" in text or "/root" in text or "site-packages" in text or '.py"' in text
+
+
+class Unexpected(RuntimeError):
+    """An error that no code expects, with a path in its text."""
+
+    def __init__(self) -> None:
+        super().__init__("Traceback: boom in /root/secret.py")
+
+
+FAILURES: list[Exception] = [ServeAppError("something"), Unexpected()]

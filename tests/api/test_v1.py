@@ -1,0 +1,192 @@
+"""`/v1`: what it answers, its limits, its errors."""
+
+import io
+from typing import Any
+
+import httpx
+import pytest
+import soundfile
+
+from serve_app.api.routes.v1 import HEADERS
+from serve_app.errors import GenerationFailed, QueueFull
+from tests.api.conftest import SAMPLE_RATE, FakeBackend, Unexpected, leaks
+
+PATH = "/v1/audio/generations"
+
+
+@pytest.mark.parametrize("response_format", ["wav", "flac"])
+async def test_answers_with_the_file_and_what_made_it(
+    client: httpx.AsyncClient, backend: FakeBackend, response_format: str
+) -> None:
+    sampling = {"temperature": 0.5, "top_k": 10, "top_p": 0.9, "cfg_coef": 2, "seed": 7}
+    body = {"prompt": "lofi beat", "model": "tiny", "duration_s": 1.5, "response_format": response_format, **sampling}
+    response = await client.post(PATH, json=body)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == f"audio/{response_format}"
+    samples, sample_rate = soundfile.read(io.BytesIO(response.content))
+    assert (len(samples), sample_rate) == (1.5 * SAMPLE_RATE, SAMPLE_RATE)
+    assert {name: response.headers[name] for name in HEADERS} == {
+        "x-musicgen-model": "small",
+        "x-musicgen-seed": "7",
+        "x-musicgen-license": "CC-BY-NC-4.0",
+        "x-musicgen-sample-rate": "32000",
+        "x-musicgen-duration-s": "1.500",
+        "x-musicgen-queue-s": "0.250",
+        "x-musicgen-time-to-first-audio-s": "0.500",
+        "x-musicgen-generation-s": "2.004",
+        "x-musicgen-real-time-factor": "0.75",
+    }
+    [request] = backend.requests
+    assert request.sampling.model_dump() == sampling
+    assert backend.closed == 1
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({}, "prompt"),
+    ({"prompt": ""}, "prompt"),
+    ({"prompt": 5}, "prompt"),
+    ({"prompt": "a", "duration_s": 0}, "duration_s"),
+    ({"prompt": "a", "duration_s": -1}, "duration_s"),
+    ({"prompt": "a", "duration_s": "5"}, "duration_s"),
+    ({"prompt": "a", "duration_s": True}, "duration_s"),
+    ({"prompt": "a", "duration_s": 1e300}, "duration_s"),
+    ({"prompt": "a", "temperature": -0.1}, "temperature"),
+    ({"prompt": "a", "top_k": -1}, "top_k"),
+    ({"prompt": "a", "top_k": 1.5}, "top_k"),
+    ({"prompt": "a", "top_p": 1.1}, "top_p"),
+    ({"prompt": "a", "cfg_coef": 1000}, "cfg_coef"),
+    ({"prompt": "a", "seed": -1}, "seed"),
+    ({"prompt": "a", "seed": 2**63}, "seed"),
+    ({"prompt": "a", "response_format": "mp3"}, "response_format"),
+    ({"prompt": "a", "duration": 5}, "duration"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), BAD, ids=str)
+async def test_bad_fields_are_named(client: httpx.AsyncClient, backend: FakeBackend, body: Any, field: str) -> None:
+    response = await client.post(PATH, json=body)
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert (problem["code"], problem["status"], problem["type"]) == ("invalid_request", 400, "about:blank")
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert problem["detail"].startswith(f"{field}: ")
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"prompt": "a", "duration_s": NaN}', b'{"prompt": "a", "top_p": -Infinity}']
+)
+async def test_broken_bodies_are_bad_requests(client: httpx.AsyncClient, content: bytes) -> None:
+    response = await client.post(PATH, content=content, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+
+
+async def test_blank_and_long_prompts(client: httpx.AsyncClient) -> None:
+    assert (await client.post(PATH, json={"prompt": "  "})).json()["detail"] == "Prompt is required and cannot be empty"
+    detail = (await client.post(PATH, json={"prompt": "x" * 101})).json()["detail"]
+    assert detail == "Prompt must be at most 100 characters long"
+
+
+async def test_unknown_model_lists_the_served_ones(client: httpx.AsyncClient) -> None:
+    response = await client.post(PATH, json={"prompt": "a", "model": "huge"})
+    assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
+    assert response.json()["detail"] == "Model 'huge' is not served here. Served models: small, tiny, large."
+
+
+async def announced(_: Any = None) -> Any:
+    for _ in range(3):
+        yield b" " * 1000
+
+
+@pytest.mark.parametrize("content", [b" " * 2001, announced], ids=["announced", "chunked"])
+async def test_large_bodies_are_refused(client: httpx.AsyncClient, backend: FakeBackend, content: Any) -> None:
+    response = await client.post(PATH, content=content() if callable(content) else content)
+    assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
+    assert backend.requests == []
+
+
+async def test_failures_are_problems(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    backend.error = GenerationFailed("the output is not finite")
+    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
+    assert response.status_code == 500
+    assert response.json() == {
+        "type": "about:blank",
+        "title": GenerationFailed.title,
+        "status": 500,
+        "detail": "the output is not finite",
+        "code": "generation_failed",
+    }
+    assert backend.closed == 1
+
+
+async def test_a_full_queue_says_when_to_come_back(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    backend.error = QueueFull("Too many wait.", retry_after_s=12.2)
+    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
+    assert (response.status_code, response.headers["retry-after"]) == (429, "13")
+
+
+async def test_unexpected_failures_leak_nothing(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    backend.error = Unexpected()
+    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
+    assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+    assert not leaks(response.text)
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", PATH, 405)])
+async def test_unknown_routes_are_problems(client: httpx.AsyncClient, method: str, path: str, status: int) -> None:
+    response = await client.request(method, path)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, response.json()["code"]) == (status, f"http_{status}")
+
+
+async def test_models(client: httpx.AsyncClient) -> None:
+    answer = (await client.get("/v1/models")).json()
+    assert answer["object"] == "list"
+    assert answer["data"] == [
+        {
+            "id": "small",
+            "object": "model",
+            "aliases": ["tiny"],
+            "source": "facebook/musicgen-small",
+            "license": "CC-BY-NC-4.0",
+            "loaded": True,
+            "sample_rate": 32000,
+            "channels": 1,
+            "max_duration_s": 30.0,
+        },
+        {
+            "id": "large",
+            "object": "model",
+            "aliases": [],
+            "source": "facebook/musicgen-large",
+            "license": "CC-BY-NC-4.0",
+            "loaded": False,
+            "sample_rate": None,
+            "channels": None,
+            "max_duration_s": None,
+        },
+    ]
+
+
+async def test_documentation_names_every_route_and_field(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/docs")).status_code == 200
+    schema = (await client.get("/openapi.json")).json()
+    routes = {PATH, "/v1/models", "/", "/generate", "/health", "/stats", "/models/{owner}/{name}"}
+    assert set(schema["paths"]) == routes
+    generation = schema["paths"][PATH]["post"]["responses"]
+    assert set(generation) >= {"200", "400", "404", "413", "429", "500", "503"}
+    assert set(generation["200"]["content"]) == {"audio/wav", "audio/flac"}
+    for name, model in schema["components"]["schemas"].items():
+        if name in {"GenerationBody", "Model"}:
+            undescribed = [f for f, p in model["properties"].items() if "description" not in p and f != "object"]
+            assert undescribed == []
+
+
+async def test_request_ids_reach_the_backend(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    for given in ("abc-1", "bad id\x7f", "x" * 200):
+        await client.post(PATH, json={"prompt": "a", "duration_s": 1}, headers={"x-request-id": given})
+    ids = [request.request_id for request in backend.requests]
+    assert ids[0] == "abc-1"
+    assert len({*ids}) == 3
+    assert all(len(request_id) <= 128 for request_id in ids)

@@ -1,0 +1,51 @@
+"""The launcher says what to do when it cannot start. Starting and stopping is what test_service.py stands on."""
+
+import socket
+from collections import namedtuple
+from pathlib import Path
+
+import psutil
+import pytest
+
+from serve_app.launcher import LaunchError, ProgressLine, Service, free_port
+from tests.conftest import CONFIGS
+
+
+def start(config: Path, port: int) -> None:
+    with Service(config, port, ProgressLine()):
+        pytest.fail("the service must not start")
+
+
+def test_a_taken_port_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(LaunchError, match=f"Port {port} is taken. Choose another: make serve PORT={port + 1}"):
+            start(CONFIGS / "nano.yaml", port)
+
+
+def test_short_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = namedtuple("memory", "available")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(2**30))
+    with pytest.raises(LaunchError, match=r"Only 1\.0 GiB of memory are free.*Close other programs"):
+        start(CONFIGS / "nano.yaml", free_port())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "is not a readable YAML file"), ("a: [", "is not a readable YAML file"), ("a: 1", "has no 'applications'")],
+)
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, content: str | None, said: str) -> None:
+    config = tmp_path / "config.yaml"
+    if content is not None:
+        config.write_text(content)
+    with pytest.raises(LaunchError, match=said):
+        start(config, free_port())
+
+
+def test_progress_is_a_line_for_each_change_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = ProgressLine()
+    for elapsed, state in ((0.0, "starting Ray"), (0.5, "starting Ray"), (9.0, "RUNNING")):
+        progress(elapsed, state)
+    assert capsys.readouterr().out == "   0 s  starting Ray\n   9 s  RUNNING\n"
