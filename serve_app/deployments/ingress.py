@@ -44,7 +44,7 @@ class RayBackend:
             async for chunk in stream:
                 yield chunk
         except Exception as error:
-            raise _known(error) from error
+            raise known_error(error) from error
         finally:
             stream.cancel()  # leaving the loop alone does not stop the replica; after its end this does nothing
 
@@ -61,7 +61,7 @@ class RayBackend:
         self._handles[model_id].status.remote()
 
 
-def _known(error: Exception) -> ServeAppError:
+def known_error(error: Exception) -> ServeAppError:
     """The error as this package's own. A replica's exception is inside a RayTaskError, whose text is a traceback."""
     cause = error.cause if isinstance(error, RayTaskError) else error
     if isinstance(cause, ServeAppError):

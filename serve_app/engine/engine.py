@@ -8,6 +8,7 @@ model: a second OpenMP pool on the same cores makes both sleep between operation
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -79,7 +80,7 @@ class Engine:
         chunks: asyncio.Queue[AudioChunk | ServeAppError] = asyncio.Queue()
 
         def sink(item: AudioChunk | ServeAppError) -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the caller's loop may be closed
                 loop.call_soon_threadsafe(chunks.put_nowait, item)
 
         sequence = self.add_request(request, sink)

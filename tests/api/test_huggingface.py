@@ -57,6 +57,12 @@ async def test_repositories_are_routed(
     assert backend.requests[0].model == model
 
 
+async def test_waiting_for_a_model_forgets_nothing(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    body = {"inputs": "a", "parameters": {"max_new_tokens": 75}, "options": {"wait_for_model": True}}
+    await client.post("/models/facebook/musicgen-large", json=body)
+    assert backend.requests[0].duration_s == 1.5
+
+
 async def test_a_model_that_is_loading_is_woken(client: httpx.AsyncClient, backend: FakeBackend) -> None:
     response = await client.post("/models/facebook/musicgen-large", json={"inputs": "a"})
     assert response.status_code == 503

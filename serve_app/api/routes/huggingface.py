@@ -50,12 +50,13 @@ class Parameters(BaseModel):
             seed=self.seed,
         )
 
-    def duration_s(self, loaded: LoadedModel) -> float:
+    def duration_s(self, loaded: LoadedModel | None) -> float:
+        """The length asked for; a model that is not loaded yet is taken for one of the published shape."""
         if self.duration is not None:
             return self.duration
         if self.max_new_tokens is not None:
-            return self.max_new_tokens / loaded.frame_rate
-        return loaded.max_duration_s
+            return self.max_new_tokens / (loaded.frame_rate if loaded else 50.0)
+        return loaded.max_duration_s if loaded else 30.0
 
 
 class Options(BaseModel):
@@ -103,7 +104,7 @@ async def _generate(studio: Studio, repository: str, request: Request) -> Respon
     generation = GenerationRequest(
         request_id=request.state.request_id,
         prompt=studio.check_prompt(body.inputs),
-        duration_s=parameters.duration_s(loaded) if loaded else parameters.duration or 30.0,
+        duration_s=parameters.duration_s(loaded),
         model=card.model_id,
         sampling=parameters.sampling(),
     )

@@ -1,0 +1,42 @@
+"""What callers learn of a replica's errors; the ingress at work is in test_service.py."""
+
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.serve._private.common import DeploymentID
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from serve_app.deployments.ingress import known_error
+from serve_app.errors import PromptTooLong, QueueFull, ReplicaFailed, ServeAppError
+
+PATH = "/root/secret/engine.py"
+
+
+def from_replica(error: Exception) -> Exception:
+    """The error as it arrives from another process: a RayTaskError whose text is the remote traceback."""
+    return RayTaskError("generate", f"Traceback in {PATH}", error).as_instanceof_cause()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (from_replica(PromptTooLong("Shorten it.")), PromptTooLong, "Shorten it."),
+        (from_replica(QueueFull("Later.", retry_after_s=4.0)), QueueFull, "Later."),
+        (from_replica(ValueError(PATH)), ServeAppError, "The model's replica met an unexpected error"),
+        (BackPressureError(num_queued_requests=3, max_queued_requests=3), QueueFull, "Too many requests are waiting"),
+        (ActorDiedError(), ReplicaFailed, "The replica died"),
+        (DeploymentUnavailableError(DeploymentID("x", "y")), ReplicaFailed, "The replica died"),
+        (RuntimeError(PATH), ServeAppError, "The model's replica met an unexpected error"),
+    ],
+    ids=str,
+)
+def test_errors_are_known_and_tell_no_more_than_they_should(
+    error: Exception, kind: type[ServeAppError], message: str
+) -> None:
+    known = known_error(error)
+    assert type(known) is kind
+    assert known.message.startswith(message)
+    assert PATH not in known.message
+
+
+def test_when_to_come_back_survives_the_way_from_the_replica() -> None:
+    assert known_error(from_replica(QueueFull("Later.", retry_after_s=4.0))).retry_after_s == 4.0

@@ -1,0 +1,34 @@
+"""A replica in this process: its device, its engine, its health. In Ray it is tested by test_service.py."""
+
+from typing import Any
+
+import pytest
+
+from serve_app.config import ModelConfig
+from serve_app.deployments.replica import MusicGenReplica
+from serve_app.errors import CheckpointError
+from serve_app.types import GenerationRequest
+from tests.conftest import EMBEDDED
+
+
+def config(source: str = EMBEDDED, **engine: Any) -> ModelConfig:
+    loading = {"model_id": "nano", "model_source": source}
+    return ModelConfig.model_validate({"model_loading_config": loading, "engine_kwargs": {"max_slots": 2} | engine})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])
+async def test_a_replica_is_warm_and_makes_music(precision: str) -> None:
+    replica = MusicGenReplica(config(device="cpu", precision=precision))
+    status = await replica.status()
+    assert status.model.precision == ("fp32" if precision == "auto" else precision)
+    assert status.model.device == "cpu"
+    assert status.stats.steps_total > 0, "it has warmed up"
+    request = GenerationRequest(request_id="1", model="nano", prompt="piano", duration_s=0.3)
+    chunks = [chunk async for chunk in replica.generate(request)]
+    assert sum(chunk.samples.shape[1] for chunk in chunks) == 9600
+    replica.check_health()
+
+
+def test_a_model_that_cannot_be_loaded_keeps_the_replica_from_starting() -> None:
+    with pytest.raises(CheckpointError, match="neither a folder nor the id"):
+        MusicGenReplica(config("no such place!"))

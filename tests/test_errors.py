@@ -1,0 +1,10 @@
+"""Errors cross process borders whole."""
+
+import pickle
+
+from serve_app.errors import QueueFull
+
+
+def test_errors_survive_pickling() -> None:
+    error = pickle.loads(pickle.dumps(QueueFull("Too many wait.", retry_after_s=2.5)))
+    assert (type(error), error.message, error.retry_after_s) == (QueueFull, "Too many wait.", 2.5)
