@@ -183,6 +183,26 @@ async def test_a_client_that_goes_away_frees_its_slot(
     assert perf_counter() - left_at < 1.0
 
 
+async def test_a_full_queue_refuses_and_recovers(service: Service) -> None:
+    """240 callers at once: 8 run, 1 is next, 200 wait, the others are told to come back."""
+    limits = httpx.Limits(max_connections=300)
+    async with httpx.AsyncClient(base_url=service.url, timeout=120, limits=limits) as client:
+        body = {"prompt": "a", "duration_s": 30}
+        callers = {asyncio.create_task(client.post(GENERATIONS, json=body)) for _ in range(240)}
+        refused: set[asyncio.Task[httpx.Response]] = set()
+        async with asyncio.timeout(60):
+            while len(refused) < 31:
+                done, callers = await asyncio.wait(callers, return_when=asyncio.FIRST_COMPLETED)
+                refused |= done
+        answers = [task.result() for task in refused]
+        assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(429, "queue_full")}
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
+        for caller in callers:
+            caller.cancel()
+        await until(client, lambda s: s["slots_used"] == 0)
+        assert len(samples_of((await generate(client, prompt="a", duration_s=0.5)).content)) == 16_000
+
+
 def test_the_demo_makes_its_file(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_music(service.url, "lofi beat", 1.0, 7, tmp_path / "demo.wav")
     assert len(samples_of((tmp_path / "demo.wav").read_bytes())) == 32_000

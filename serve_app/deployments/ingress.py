@@ -1,5 +1,6 @@
 """The ingress: the HTTP API over handles to the models' deployments."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 
@@ -45,8 +46,9 @@ class RayBackend:
                 yield chunk
         except Exception as error:
             raise known_error(error) from error
-        finally:
-            stream.cancel()  # leaving the loop alone does not stop the replica; after its end this does nothing
+        except (asyncio.CancelledError, GeneratorExit):
+            stream.cancel()  # leaving the loop alone does not stop the replica
+            raise
 
     async def replicas(self, model_id: str) -> list[ReplicaStatus]:
         """Asks every replica; one that does not answer in time is left out."""

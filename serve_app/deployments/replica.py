@@ -17,11 +17,13 @@ class MusicGenReplica:
     def __init__(self, config: ModelConfig) -> None:
         # Imported here, so that building the application on a head node imports no torch.
         import torch
+        from transformers.utils import logging as transformers_logging
 
         from serve_app.engine.engine import Engine
         from serve_app.models.checkpoint import load_checkpoint
 
         started_at = perf_counter()
+        transformers_logging.set_verbosity_error()  # it warns of MusicGen's special token in every configuration
         torch.set_num_threads(1)  # the engine's thread has the only pool: see engine.py
         device, dtype = _device_and_dtype(config)
         loading = config.model_loading_config
