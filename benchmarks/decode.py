@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from serve_app.engine.device import DTYPES
 from serve_app.engine.model_runner import LENGTH_BUCKET, TEXT_BUCKET, BatchShape, ModelRunner, bucket
 from serve_app.models.audiocraft import musicgen_sources
 from serve_app.models.musicgen import MusicGen, MusicGenConfig
@@ -42,7 +43,6 @@ SCALES = {
     "medium": Scale(1536, 48, 24),
     "large": Scale(2048, 48, 32),
 }
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 Run = Callable[[], list[float]]
 
 
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="this project's; AudioCraft's is fp32 on a CPU"
+        "--precision", choices=DTYPES, default="fp32", help="this project's; AudioCraft's is fp32 on a CPU"
     )
     parser.add_argument("--steps", type=int, default=100, help="steps of a run (50 are a second of music)")
     parser.add_argument("--batch", type=int, default=1, help="sequences decoded together")
@@ -139,7 +139,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
-    scale, device, dtype = SCALES[arguments.scale], torch.device(arguments.device), PRECISIONS[arguments.precision]
+    scale, device, dtype = SCALES[arguments.scale], torch.device(arguments.device), DTYPES[arguments.precision]
     text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE)
     runs: dict[str, Run] = {}
     state = None

@@ -19,17 +19,18 @@ class MusicGenReplica:
         import torch
         from transformers.utils import logging as transformers_logging
 
+        from serve_app.engine.device import resolve_device, resolve_dtype
         from serve_app.engine.engine import Engine
         from serve_app.models.checkpoint import load_checkpoint
 
         started_at = perf_counter()
         transformers_logging.set_verbosity_error()  # it warns of MusicGen's special token in every configuration
         torch.set_num_threads(1)  # the engine's thread has the only pool: see engine.py
-        device, dtype = _device_and_dtype(config)
+        device = resolve_device(config.engine_kwargs)
         loading = config.model_loading_config
         checkpoint = load_checkpoint(
             loading.model_source,
-            dtype=dtype,
+            dtype=resolve_dtype(config.engine_kwargs, device),
             device=device,
             text_encoder_source=loading.text_encoder_source,
             codec_source=loading.codec_source,
@@ -54,18 +55,3 @@ class MusicGenReplica:
     def check_health(self) -> None:
         """Serve replaces a replica whose engine has stopped."""
         self._engine.check_health()
-
-
-def _device_and_dtype(config: ModelConfig):  # type: ignore[no-untyped-def]
-    """The torch device and dtype of `device` and `precision`; `auto` is fp16 on a GPU where there is one."""
-    import torch
-
-    engine = config.engine_kwargs
-    device = engine.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = engine.precision
-    if precision == "auto":
-        precision = "fp16" if device == "cuda" else "fp32"
-    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    return torch.device(device), dtypes[precision]

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import os
 import queue
 import secrets
 import threading
@@ -24,6 +23,7 @@ import torch
 from serve_app.config import EngineConfig
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.delay import frames_complete, num_steps
+from serve_app.engine.device import DTYPES, available_threads
 from serve_app.engine.model_runner import LENGTH_BUCKET, TEXT_BUCKET, BatchShape, ModelRunner, bucket
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence, Sink
@@ -38,15 +38,10 @@ logger = logging.getLogger(__name__)
 Message = Callable[[], None]
 
 
-def _available_threads() -> int:
-    """What OMP_NUM_THREADS grants (Ray sets it to a replica's num_cpus), or else the cores this process may use."""
-    return int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
-
-
 class Engine:
     """One loaded model, serving many requests at once."""
 
-    def __init__(self, checkpoint: Checkpoint, config: EngineConfig, thread_name: str = "musicgen-engine") -> None:
+    def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
         self.checkpoint, self.config = checkpoint, config
         lm = checkpoint.musicgen.config
         self.max_duration_s = config.max_duration_s or lm.max_duration_s
@@ -65,7 +60,7 @@ class Engine:
         self._throughput = Throughput()
         self._stats = EngineStats(config.max_slots, 0, 0, 0.0, 0.0, 0, 0.0, 0.0)
         self._stats_at = perf_counter()
-        self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name="musicgen-engine", daemon=True)
         self._thread.start()
 
     # Called from any thread
@@ -142,7 +137,7 @@ class Engine:
             frame_rate=self.checkpoint.frame_rate,
             max_duration_s=self.max_duration_s,
             device=weight.device.type,
-            precision={torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[weight.dtype],
+            precision=next(name for name, dtype in DTYPES.items() if dtype is weight.dtype),
         )
 
     def stats(self) -> EngineStats:
@@ -163,7 +158,7 @@ class Engine:
     # Called in the engine's thread
 
     def _run(self) -> None:
-        torch.set_num_threads(self.config.num_threads or _available_threads())
+        torch.set_num_threads(self.config.num_threads or available_threads())
         try:
             while not self._stopping:
                 self._drain_inbox(block=self.scheduler.idle)

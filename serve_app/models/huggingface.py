@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.errors import CheckpointError
-from serve_app.models.encodec import Conv1d, ConvTranspose1d, Encodec, EncodecConfig
+from serve_app.models.encodec import Encodec
 from serve_app.models.musicgen import MusicGenConfig
+from serve_app.models.seanet import Conv1d, ConvTranspose1d, EncodecConfig
 from serve_app.models.tensor_store import Source, TensorStore
 from serve_app.models.transformer import TransformerConfig
 

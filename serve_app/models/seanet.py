@@ -1,0 +1,153 @@
+"""SEANet: the convolutional encoder and decoder of EnCodec, with an LSTM in the middle (arXiv:2009.02095).
+
+Layers are numbered as in the published checkpoints.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class EncodecConfig:
+    sample_rate: int
+    channels: int
+    num_quantizers: int
+    codebook_size: int
+    codebook_dim: int
+    num_filters: int
+    num_residual_layers: int
+    upsampling_ratios: tuple[int, ...]
+    kernel_size: int = 7
+    last_kernel_size: int = 7
+    residual_kernel_size: int = 3
+    dilation_growth_rate: int = 2
+    compress: int = 2
+    num_lstm_layers: int = 2
+    conv_shortcut: bool = False
+    causal: bool = False
+    trim_right_ratio: float = 1.0
+    pad_mode: str = "reflect"
+
+    @property
+    def hop_length(self) -> int:
+        return math.prod(self.upsampling_ratios)
+
+    @property
+    def frame_rate(self) -> float:
+        return self.sample_rate / self.hop_length
+
+
+class Conv1d(nn.Conv1d):
+    """A convolution that pads its input so that `n` samples give `ceil(n / stride)`."""
+
+    def __init__(self, config: EncodecConfig, channels_in: int, channels_out: int, kernel_size: int, **kwargs: int):
+        super().__init__(channels_in, channels_out, kernel_size, **kwargs)  # type: ignore[arg-type]
+        self.pad_mode = config.pad_mode
+        self.span = (kernel_size - 1) * self.dilation[0] + 1
+        total = self.span - self.stride[0]
+        self.pad_right = 0 if config.causal else total // 2
+        self.pad_left = total - self.pad_right
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, channels_in, n] -> [B, channels_out, ceil(n / stride)]"""
+        extra = -x.shape[-1] % self.stride[0]
+        return super().forward(self._pad(x, self.pad_left, self.pad_right + extra))
+
+    def _pad(self, x: Tensor, left: int, right: int) -> Tensor:
+        if self.pad_mode != "reflect":
+            return F.pad(x, (left, right), self.pad_mode)
+        missing = max(0, max(left, right) - x.shape[-1] + 1)  # reflection needs more samples than it adds
+        padded = F.pad(F.pad(x, (0, missing)), (left, right), "reflect")
+        return padded[..., : padded.shape[-1] - missing]
+
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
+        """The input positions that outputs `first` to `last` depend on (stride 1)."""
+        return first - self.pad_left, last + self.span - 1 - self.pad_left
+
+
+class ConvTranspose1d(nn.ConvTranspose1d):
+    """An upsampling by `stride`: the overhang of the kernel is trimmed from both ends (from the right when causal)."""
+
+    def __init__(self, config: EncodecConfig, channels_in: int, channels_out: int, ratio: int):
+        super().__init__(channels_in, channels_out, kernel_size=2 * ratio, stride=ratio)
+        self.trim_right = math.ceil(ratio * config.trim_right_ratio) if config.causal else ratio // 2
+        self.trim_left = ratio - self.trim_right
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """x [B, channels_in, n] -> [B, channels_out, n * stride]"""
+        y = super().forward(x, output_size)
+        return y[..., self.trim_left : y.shape[-1] - self.trim_right]
+
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
+        """The input positions that outputs `first` to `last` depend on."""
+        stride, span = self.stride[0], self.kernel_size[0]
+        return -((-(first + self.trim_left - span + 1)) // stride), (last + self.trim_left) // stride
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions around a narrower middle, added to their input."""
+
+    def __init__(self, config: EncodecConfig, channels: int, dilation: int) -> None:
+        super().__init__()
+        middle = channels // config.compress
+        first = Conv1d(config, channels, middle, config.residual_kernel_size, dilation=dilation)
+        self.block = nn.ModuleList([nn.ELU(), first, nn.ELU(), Conv1d(config, middle, channels, 1)])
+        self.shortcut: nn.Module = Conv1d(config, channels, channels, 1) if config.conv_shortcut else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for layer in self.block:
+            y = layer(y)
+        return cast(Tensor, self.shortcut(x)) + y
+
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
+        return cast(Conv1d, self.block[1]).inputs_of(first, last)
+
+
+LSTMState = tuple[Tensor, Tensor]
+
+
+class SkipLSTM(nn.Module):
+    """An LSTM over time, added to its input."""
+
+    def __init__(self, channels: int, num_layers: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels, channels, num_layers)
+
+    def forward(self, x: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
+        """x [B, C, n] and the state after what came before -> [B, C, n] and the state after it."""
+        steps = x.permute(2, 0, 1)
+        y, state = self.lstm(steps, state)
+        return (y + steps).permute(1, 2, 0), cast(LSTMState, state)
+
+
+def seanet_encoder(config: EncodecConfig) -> nn.ModuleList:
+    channels = config.num_filters
+    layers: list[nn.Module] = [Conv1d(config, config.channels, channels, config.kernel_size)]
+    for ratio in reversed(config.upsampling_ratios):
+        for i in range(config.num_residual_layers):
+            layers.append(ResidualBlock(config, channels, config.dilation_growth_rate**i))
+        layers += [nn.ELU(), Conv1d(config, channels, 2 * channels, 2 * ratio, stride=ratio)]
+        channels *= 2
+    if config.num_lstm_layers:
+        layers.append(SkipLSTM(channels, config.num_lstm_layers))
+    layers += [nn.ELU(), Conv1d(config, channels, config.codebook_dim, config.last_kernel_size)]
+    return nn.ModuleList(layers)
+
+
+def seanet_decoder(config: EncodecConfig) -> nn.ModuleList:
+    channels = config.num_filters * 2 ** len(config.upsampling_ratios)
+    layers: list[nn.Module] = [Conv1d(config, config.codebook_dim, channels, config.kernel_size)]
+    if config.num_lstm_layers:
+        layers.append(SkipLSTM(channels, config.num_lstm_layers))
+    for ratio in config.upsampling_ratios:
+        layers += [nn.ELU(), ConvTranspose1d(config, channels, channels // 2, ratio)]
+        channels //= 2
+        for i in range(config.num_residual_layers):
+            layers.append(ResidualBlock(config, channels, config.dilation_growth_rate**i))
+    layers += [nn.ELU(), Conv1d(config, channels, config.channels, config.last_kernel_size)]
+    return nn.ModuleList(layers)

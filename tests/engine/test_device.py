@@ -1,0 +1,35 @@
+"""What `auto` means."""
+
+import pytest
+import torch
+
+from serve_app.config import EngineConfig
+from serve_app.engine.device import available_threads, resolve_device, resolve_dtype
+
+
+@pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, has_gpu: bool, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    assert resolve_device(EngineConfig()).type == device
+    assert resolve_device(EngineConfig(device="cpu")).type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "dtype"),
+    [
+        ("auto", "cuda", torch.float16),
+        ("auto", "cpu", torch.float32),
+        ("bf16", "cpu", torch.bfloat16),
+        ("fp32", "cuda", torch.float32),
+    ],
+)
+def test_auto_precision_follows_the_device(precision: str, device: str, dtype: torch.dtype) -> None:
+    config = EngineConfig.model_validate({"precision": precision})
+    assert resolve_dtype(config, torch.device(device)) is dtype
+
+
+def test_threads_are_those_that_ray_grants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert available_threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert available_threads() >= 1
