@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CONDITIONAL, UNCONDITIONAL = 0, 1
+_BEYOND_CACHE = 2**19  # elements
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,11 @@ class TextMemory(NamedTuple):
 class Linear(nn.Linear):
     """A linear layer for few rows: x [..., in_features] -> [..., out_features].
 
-    On a CPU, `weight @ x.T` reads a narrow batch's weights two to four times as fast as `x @ weight.T`.
+    On a CPU, `weight @ x.T` reads weights that exceed the cache about twice as fast as `x @ weight.T`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or self.weight.numel() < _BEYOND_CACHE:
             return F.linear(x, self.weight, self.bias)
         y = (self.weight @ x.reshape(-1, self.in_features).T).T
         if self.bias is not None:
