@@ -1,0 +1,104 @@
+"""The embedded model's training data: deterministic, varied, and as its prompts say."""
+
+import re
+from collections import Counter
+
+import librosa
+import numpy as np
+import pytest
+
+from tools.nano.composer import LEADS, Score, render
+from tools.nano.prompts import GENRES, LEAD_WORDS, MOOD_WORDS, random_piece
+from tools.nano.synthesizer import SAMPLE_RATE, TIMBRES
+
+PIECES = [random_piece(seed) for seed in range(400)]
+
+
+def test_a_seed_is_a_piece() -> None:
+    score, prompt = random_piece(7)
+    assert random_piece(7) == (score, prompt)
+    assert np.array_equal(render(score, 2.0), render(score, 2.0))
+    assert not np.array_equal(render(score, 2.0), render(random_piece(8)[0], 2.0))
+
+
+def test_pieces_are_varied() -> None:
+    scores = [score for score, _ in PIECES]
+    assert {score.lead for score in scores} == set(LEADS) == set(TIMBRES) == set(LEAD_WORDS)
+    assert {score.tonic for score in scores} == set(range(12))
+    assert min(Counter(score.mode for score in scores).values()) > 150
+    assert min(Counter(score.energy for score in scores).values()) > 70
+    assert min(score.bpm for score in scores) < 66
+    assert max(score.bpm for score in scores) > 170
+    assert len({prompt for _, prompt in PIECES}) > 380
+
+
+def test_prompts_tell_the_truth() -> None:
+    stated = Counter[str]()
+    for score, prompt in PIECES:
+        text = prompt.lower()
+        if found := re.search(r"(\d+) bpm", text):
+            stated["bpm"] += 1
+            assert int(found[1]) == score.bpm
+        for mode, words in MOOD_WORDS.items():
+            if any(word in text.split() for word in words) or f"{mode} key" in text:
+                stated["mode"] += 1
+                assert mode == score.mode
+        if any(words in text for words in LEAD_WORDS[score.lead]):
+            stated["lead"] += 1
+    assert min(stated[name] for name in ("bpm", "mode", "lead")) > 150
+
+
+def test_prompts_are_phrased_as_callers_phrase_them() -> None:
+    prompts = [prompt.lower() for _, prompt in PIECES]
+    assert any(re.fullmatch(rf"({'|'.join(GENRES)}) \w+", prompt) for prompt in prompts), "a bare `lofi beat`"
+    assert any(re.fullmatch(r"\w+ \w+ \w+, \d+ bpm", prompt) for prompt in prompts), "`calm ambient piano, 70 bpm`"
+    catalogue = [prompt for prompt in prompts if prompt.endswith("high quality production")]
+    assert len(catalogue) > 50
+    assert all(10 <= len(prompt.replace(",", "").split()) <= 25 for prompt in catalogue)
+
+
+def score(**changes: object) -> Score:
+    values = {"tonic": 0, "mode": "major", "bpm": 100, "lead": "piano", "groove": "soft", "energy": 1, "seed": 3}
+    return Score(**(values | changes))  # type: ignore[arg-type]
+
+
+def loudness(piece: Score) -> float:
+    return float(np.sqrt(np.mean(render(piece, 4.0) ** 2)))
+
+
+def brightness(piece: Score) -> float:
+    """The spectrum's centre of mass, in Hz."""
+    return float(librosa.feature.spectral_centroid(y=render(piece, 4.0), sr=SAMPLE_RATE).mean())
+
+
+def tempo(piece: Score) -> float:
+    """Beats a minute, as a beat tracker hears them."""
+    return float(librosa.feature.tempo(y=render(piece, 8.0), sr=SAMPLE_RATE)[0])
+
+
+@pytest.mark.parametrize("lead", LEADS)
+def test_energy_is_heard(lead: str) -> None:
+    calm, steady, energetic = (loudness(score(lead=lead, energy=energy)) for energy in range(3))
+    assert calm < 0.8 * steady < 0.8 * energetic
+
+
+def test_timbre_is_heard() -> None:
+    for high in ("bells", "flute"):
+        for low in ("bass", "pad"):
+            assert brightness(score(lead=high)) > 1.2 * brightness(score(lead=low))
+
+
+@pytest.mark.parametrize("bpm", [70, 100, 125, 170])
+def test_tempo_is_heard(bpm: int) -> None:
+    """Within 8 %, an octave up or down allowed."""
+    heard = tempo(score(bpm=bpm, groove="straight"))
+    assert min(abs(heard * octave / bpm - 1) for octave in (0.5, 1, 2)) < 0.08
+
+
+def test_samples_are_sound() -> None:
+    for piece, _ in PIECES[:20]:
+        samples = render(piece, 3.0)
+        assert samples.dtype == np.float32
+        assert len(samples) == 3 * SAMPLE_RATE
+        assert np.isfinite(samples).all()
+        assert 0.02 < np.abs(samples).max() < 1.0

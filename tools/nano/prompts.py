@@ -1,0 +1,158 @@
+"""Pieces with the words that ask for them, phrased as callers phrase them. All from a seed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tools.nano.composer import TONICS, Score, random_score
+
+
+@dataclass(frozen=True)
+class Genre:
+    """What a genre's name implies."""
+
+    leads: tuple[str, ...]
+    grooves: tuple[str, ...]
+    energies: tuple[int, ...]
+    bpm: tuple[int, int]
+
+
+GENRES = {
+    "lofi": Genre(("piano", "guitar"), ("soft", "straight"), (0, 1), (66, 92)),
+    "ambient": Genre(("pad", "piano", "bells"), ("none",), (0,), (60, 90)),
+    "techno": Genre(("lead", "bass"), ("four",), (2,), (122, 140)),
+    "house": Genre(("organ", "piano", "lead"), ("four",), (1, 2), (114, 128)),
+    "trance": Genre(("lead", "strings"), ("four",), (2,), (130, 146)),
+    "hip hop": Genre(("piano", "bass", "strings"), ("syncopated", "straight"), (1, 2), (78, 102)),
+    "rock": Genre(("guitar", "organ"), ("straight",), (2,), (104, 150)),
+    "pop": Genre(("piano", "guitar", "lead"), ("straight", "four"), (1, 2), (96, 128)),
+    "folk": Genre(("guitar", "flute"), ("soft", "none"), (0, 1), (76, 112)),
+    "classical": Genre(("strings", "piano", "flute"), ("none",), (0, 1), (60, 120)),
+    "cinematic": Genre(("strings", "pad"), ("none", "soft"), (0, 1, 2), (64, 110)),
+    "funk": Genre(("bass", "guitar", "organ"), ("syncopated",), (2,), (96, 118)),
+    "disco": Genre(("strings", "bass", "organ"), ("four",), (2,), (112, 126)),
+}
+LEAD_WORDS = {
+    "piano": ("piano", "grand piano", "piano melody"),
+    "guitar": ("guitar", "plucked guitar", "acoustic guitar"),
+    "bells": ("bells", "bell melody", "glockenspiel bells"),
+    "flute": ("flute", "flute melody"),
+    "organ": ("organ", "electric organ"),
+    "strings": ("strings", "violin strings", "string section"),
+    "pad": ("pad", "synth pad", "pad chords"),
+    "lead": ("synth lead", "lead synth", "electronic lead"),
+    "bass": ("bass", "deep bass", "bass line"),
+}
+ENERGY_WORDS = (
+    ("calm", "relaxed", "peaceful", "gentle", "soft", "mellow"),
+    ("steady", "moderate", "flowing", "warm", "groovy"),
+    ("energetic", "driving", "intense", "powerful", "upbeat"),
+)
+MOOD_WORDS = {
+    "major": ("happy", "bright", "joyful", "hopeful", "cheerful"),
+    "minor": ("sad", "dark", "melancholic", "moody", "mysterious"),
+}
+DRUM_WORDS = {
+    "none": ("no drums", "without drums"),
+    "soft": ("soft drums", "light percussion"),
+    "straight": ("drums", "steady drums"),
+    "four": ("four on the floor drums", "dance beat"),
+    "syncopated": ("syncopated drums", "funky drums"),
+}
+DYNAMICS = ("gentle dynamics", "balanced dynamics", "powerful dynamics")
+PRODUCTION = ("polished production", "modern production", "vintage production", "lo-fi production", "clean mix")
+
+
+Phrasing = Callable[[Score, str, np.random.Generator], str]
+
+
+def random_piece(seed: int) -> tuple[Score, str]:
+    """A piece and one prompt for it. Three pieces in four are of a genre."""
+    rng = np.random.default_rng([seed, 3])
+    score, genre = random_score(seed), None
+    if rng.random() < 0.75:
+        genre = str(rng.choice(list(GENRES)))
+        score = _of_genre(score, GENRES[genre], rng)
+    return score, _phrase(score, genre, rng)
+
+
+def tempo_words(bpm: int) -> str:
+    return "slow tempo" if bpm < 90 else "fast tempo" if bpm > 125 else "medium tempo"
+
+
+def _of_genre(score: Score, genre: Genre, rng: np.random.Generator) -> Score:
+    return Score(
+        tonic=score.tonic,
+        mode=score.mode,
+        bpm=int(rng.integers(genre.bpm[0], genre.bpm[1] + 1)),
+        lead=str(rng.choice(genre.leads)),
+        groove=str(rng.choice(genre.grooves)),
+        energy=int(rng.choice(genre.energies)),
+        seed=score.seed,
+    )
+
+
+def _phrase(score: Score, genre: str | None, rng: np.random.Generator) -> str:
+    styles: list[Phrasing] = [_short, _short, _sentence, _list, _list]
+    if genre is not None:
+        styles += [_bare, _catalogue, _catalogue]
+    style = styles[rng.integers(len(styles))]
+    text = style(score, genre or "", rng)
+    return text if rng.random() < 0.7 else text.capitalize()
+
+
+def _pick(rng: np.random.Generator, words: tuple[str, ...]) -> str:
+    return words[rng.integers(len(words))]
+
+
+def _bare(_: Score, genre: str, rng: np.random.Generator) -> str:
+    """`lofi beat`"""
+    return f"{genre} {_pick(rng, ('beat', 'music', 'track', 'song', 'loop'))}"
+
+
+def _short(score: Score, genre: str, rng: np.random.Generator) -> str:
+    """`calm ambient piano, 70 bpm`"""
+    words = [_pick(rng, ENERGY_WORDS[score.energy]), genre, _pick(rng, LEAD_WORDS[score.lead])]
+    end = f", {score.bpm} bpm" if rng.random() < 0.75 else f", {tempo_words(score.bpm)}"
+    return " ".join(word for word in words if word) + end
+
+
+def _sentence(score: Score, genre: str, rng: np.random.Generator) -> str:
+    """`a sad and calm lofi piece in A minor with piano and soft drums at 70 bpm`"""
+    mood, energy = _pick(rng, MOOD_WORDS[score.mode]), _pick(rng, ENERGY_WORDS[score.energy])
+    lead, drums = _pick(rng, LEAD_WORDS[score.lead]), _pick(rng, DRUM_WORDS[score.groove])
+    kind = f"{genre} piece" if genre else "piece"
+    joined = lead if drums.startswith(("no ", "without")) else f"{lead} and {drums}"
+    return f"a {mood} and {energy} {kind} in {TONICS[score.tonic]} {score.mode} with {joined} at {score.bpm} bpm"
+
+
+def _list(score: Score, genre: str, rng: np.random.Generator) -> str:
+    """Some of what the piece is, in any order: `120 bpm, bells, minor key, energetic`"""
+    parts = [
+        _pick(rng, LEAD_WORDS[score.lead]),
+        f"{score.bpm} bpm",
+        f"{score.mode} key",
+        _pick(rng, MOOD_WORDS[score.mode]),
+        _pick(rng, ENERGY_WORDS[score.energy]),
+        _pick(rng, DRUM_WORDS[score.groove]),
+        *([genre] if genre else []),
+    ]
+    kept = rng.permutation(len(parts))[: rng.integers(2, len(parts) + 1)]
+    return ", ".join(parts[i] for i in kept)
+
+
+def _catalogue(score: Score, genre: str, rng: np.random.Generator) -> str:
+    """The 10 to 25 words that a web front end puts together from its fields."""
+    lead = _pick(rng, LEAD_WORDS[score.lead])
+    parts = [
+        genre,
+        f"{_pick(rng, MOOD_WORDS[score.mode])} mood",
+        tempo_words(score.bpm) if rng.random() < 0.5 else f"{score.bpm} bpm",
+        f"with {lead}" if score.groove == "none" else f"with {lead} and {_pick(rng, DRUM_WORDS[score.groove])}",
+        _pick(rng, PRODUCTION),
+        "instrumental",
+        DYNAMICS[score.energy],
+        "high quality production",
+    ]
+    return ", ".join(parts)
