@@ -4,10 +4,10 @@ CONFIG ?= configs/nano.yaml
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test check fmt bench nano clean
+.PHONY: help demo serve test check fmt bench nano nano-codec clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/base  ## Start the service, make demo.wav by one HTTP request, stop the service
 	$(PYTHON) -m tools.demo
@@ -31,8 +31,11 @@ fmt: .venv/all  ## Format the code
 bench: .venv/all  ## Measure a decode step beside AudioCraft's
 	$(PYTHON) -W ignore -m benchmarks.decode --scale small --device cpu --steps 100 --against audiocraft
 
-nano: .venv/all  ## Make the embedded model's checkpoint again
+nano: .venv/all  ## Make the embedded model's checkpoint again (untrained)
 	$(PYTHON) -m tools.make_nano
+
+nano-codec: .venv/all  ## Train a codec for the embedded model in build/nano; goes on where it stopped
+	$(PYTHON) -W ignore -m tools.nano.codec build/nano
 
 clean:  ## Remove the environments
 	rm -rf .venv .uv

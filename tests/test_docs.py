@@ -63,8 +63,8 @@ def test_every_configuration_is_documented(file: Path) -> None:
 
 def test_commands_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z]+)", README)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= targets
     assert {"demo", "serve", "test", "check", "fmt", "bench"} <= targets
 
 
