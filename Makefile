@@ -4,7 +4,7 @@ CONFIG ?= configs/nano.yaml
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test check fmt bench nano nano-codec clean
+.PHONY: help demo serve test check fmt bench nano nano-codec nano-lm clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ nano: .venv/all  ## Make the embedded model's checkpoint again (untrained)
 
 nano-codec: .venv/all  ## Train a codec for the embedded model in build/nano; goes on where it stopped
 	$(PYTHON) -W ignore -m tools.nano.codec build/nano
+
+nano-lm: .venv/all  ## Train its language model on the codes of that codec; goes on where it stopped
+	$(PYTHON) -W ignore -m tools.nano.language_model build/nano
 
 clean:  ## Remove the environments
 	rm -rf .venv .uv

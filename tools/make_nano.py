@@ -67,19 +67,23 @@ def make_model(vocab_size: int) -> MusicgenForConditionalGeneration:
     return model.eval()
 
 
-def main(folder: Path) -> None:
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer()
-    model = make_model(len(tokenizer))
-    model.generation_config.decoder_start_token_id = 512
-    model.generation_config.pad_token_id = model.generation_config.bos_token_id = 512
-    model.generation_config.guidance_scale, model.generation_config.do_sample = 3.0, True
-    model.generation_config.max_length = 1504
+def save(model: MusicgenForConditionalGeneration, tokenizer: T5Tokenizer, folder: Path) -> None:
+    """Write the model in half precision, with all that `transformers` needs to use it."""
+    special = model.config.decoder.pad_token_id
+    generation = model.generation_config
+    generation.decoder_start_token_id = generation.pad_token_id = generation.bos_token_id = special
+    generation.guidance_scale, generation.do_sample, generation.max_length = 3.0, True, 1504
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     EncodecFeatureExtractor(feature_size=1, sampling_rate=32_000).save_pretrained(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {size / 1e6:.1f} MB")
+
+
+def main(folder: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    save(make_model(len(tokenizer)), tokenizer, folder)
 
 
 if __name__ == "__main__":
