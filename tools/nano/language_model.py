@@ -3,8 +3,8 @@
     python -m tools.nano.language_model FOLDER [--pieces N] [--steps N]
 
 FOLDER/encodec is the trained codec. The pieces' codes are made once, into FOLDER/codes; training resumes from
-FOLDER/lm.pt, saves there as it goes, draws FOLDER/lm.png, and at the end writes FOLDER/musicgen-nano, the whole model in
-the Hugging Face format. As MusicGen's own training does, it drops the prompt of some pieces, for guidance.
+FOLDER/lm.pt, saves there as it goes, draws FOLDER/lm.png, and at the end writes FOLDER/musicgen-nano, the whole model
+in the Hugging Face format. As MusicGen's own training does, it drops the prompt of some pieces, for guidance.
 """
 
 import argparse
