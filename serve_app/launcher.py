@@ -98,15 +98,14 @@ class Service:
         return [process, *process.children(recursive=True)] if process is not None else []
 
     def wait(self) -> None:
-        """Block until `serve run` ends by itself, or Ctrl-C."""
-        shown = 0
-        while self._process is not None and self._process.poll() is None:
-            if self._echo is not None:
-                text = self.log
-                self._echo.write(text[shown:])
-                self._echo.flush()
-                shown = len(text)
-            time.sleep(_POLL_S)
+        """Show what `serve run` writes until Ctrl-C. Raises LaunchError when it ends by itself."""
+        with self._file("serve.log").open(errors="replace") as log:
+            while self._process is not None and self._process.poll() is None:
+                if self._echo is not None:
+                    self._echo.write(log.read())
+                    self._echo.flush()
+                time.sleep(_POLL_S)
+        raise LaunchError("`serve run` has ended by itself; its last lines tell why.")
 
     def stop(self) -> None:
         """End `serve run` and every process that it started."""

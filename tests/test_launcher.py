@@ -1,6 +1,8 @@
 """The launcher says what to do when it cannot start. Starting and stopping is what test_service.py stands on."""
 
 import socket
+import subprocess
+import tempfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -49,3 +51,13 @@ def test_progress_is_a_line_for_each_change_where_there_is_no_terminal(capsys: p
     for elapsed, state in ((0.0, "starting Ray"), (0.5, "starting Ray"), (9.0, "RUNNING")):
         progress(elapsed, state)
     assert capsys.readouterr().out == "   0 s  starting Ray\n   9 s  RUNNING\n"
+
+
+def test_a_service_that_ends_by_itself_is_an_error() -> None:
+    service = Service(CONFIGS / "nano.yaml", free_port(), ProgressLine())
+    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(["true"], text=True) as process:
+        (Path(folder) / "serve.log").write_text("")
+        service._file = lambda name: Path(folder) / name  # type: ignore[method-assign]
+        service._process = process
+        with pytest.raises(LaunchError, match="ended by itself"):
+            service.wait()

@@ -1,9 +1,9 @@
 """Where the routes have their music made: a request in, a whole track out."""
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
 
-import anyio.to_thread
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +31,7 @@ class Track:
 
     async def encode(self, file_format: FileFormat) -> bytes:
         """The track as a file, encoded off the event loop."""
-        return await anyio.to_thread.run_sync(encode, self.samples, self.sample_rate, file_format)
+        return await asyncio.to_thread(encode, self.samples, self.sample_rate, file_format)
 
 
 class Studio:

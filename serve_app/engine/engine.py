@@ -4,7 +4,7 @@ The thread owns all state. Others reach it through the inbox alone: a request go
 iterator chunk by chunk while it is being made, and leaving the iterator, for whatever reason, frees the slot.
 
 A process with an engine keeps PyTorch's other threads out of its way with `torch.set_num_threads(1)` before it loads a
-model: a second OpenMP pool on the same cores makes both sleep between operations, and doubles the time of a step.
+model: a second OpenMP pool on the same cores makes both sleep between operations, which slows every step.
 """
 
 import asyncio

@@ -61,7 +61,7 @@ class TextMemory(NamedTuple):
 class Linear(nn.Linear):
     """A linear layer for few rows: x [..., in_features] -> [..., out_features].
 
-    On a CPU, `weight @ x.T` reads weights that exceed the cache about twice as fast as `x @ weight.T`.
+    On a CPU, `weight @ x.T` reads weights that exceed the cache faster than `x @ weight.T`.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -39,8 +39,7 @@ CONFIG: dict[str, Any] = {
     "rvq": {"n_q": 4, "q_dropout": False, "bins": 1024, "decay": 0.99, "kmeans_init": True, "kmeans_iters": 20,
             "threshold_ema_dead_code": 2, "orthogonal_reg_weight": 0.0, "orthogonal_reg_active_codes_only": False},
 }  # fmt: skip
-FIRST_HELD_OUT_SEED = 1_000_000_000
-PIECE_S, CROP_S, BATCH = 12.0, 1.0, 8
+PIECE_S, CROP_S, CROPS_PER_PIECE, BATCH = 12.0, 1.0, 4, 8
 LOG_EVERY, SAVE_EVERY = 50, 250  # steps
 WINDOWS = (2048, 1024, 512, 256, 128)
 
@@ -56,7 +55,7 @@ class Crops(IterableDataset[Tensor]):
         for seed in itertools.count(self._first_seed):
             samples = render(random_piece(seed)[0], PIECE_S)
             rng = np.random.default_rng([seed, 4])
-            for start in rng.integers(0, len(samples) - length, 4):
+            for start in rng.integers(0, len(samples) - length, CROPS_PER_PIECE):
                 yield torch.from_numpy(samples[start : start + length])[None]
 
 
@@ -104,7 +103,7 @@ def train(folder: Path, steps: int) -> None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         history, first = saved["history"], saved["step"]
-    batches = DataLoader(Crops(first * BATCH), batch_size=BATCH, num_workers=1)
+    batches = DataLoader(Crops(first * BATCH // CROPS_PER_PIECE), batch_size=BATCH, num_workers=1)
     progress = tqdm(zip(range(first, steps), batches, strict=False), initial=first, total=steps, desc="codec")
     recent: list[tuple[float, float]] = []
     for step, batch in progress:

@@ -2,12 +2,12 @@
 `GET /stats` of the local server. Callers show their sentences to people, so they are kept to the letter.
 """
 
+import asyncio
 import base64
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import anyio.to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
@@ -55,19 +55,8 @@ def create_router(studio: Studio) -> APIRouter:
             content, size = await _base64_wav(track)
         except Exception as error:  # the contract's shape, whatever happened
             return _failure(error)
-        answer = {
-            "success": True,
-            "audio_base64": content,
-            "prompt": legacy.prompt,
-            "model": track.model.model_id,
-            "decoder": legacy.decoder,
-            "duration": legacy.duration,
-            "sample_rate": track.sample_rate,
-            "size_bytes": size,
-            "generation_time_seconds": round(track.timings.generation_s, 2),
-            "format": "wav",
-        }
-        return JSONResponse(answer)
+        answer = {"success": True, "audio_base64": content, "prompt": legacy.prompt, "model": track.model.model_id}
+        return JSONResponse(answer | _made(legacy, track, size) | {"format": "wav"})
 
     @router.post("/generate", openapi_extra=_OPENAPI, summary="Make music (local server)")
     async def generate_local(request: Request) -> JSONResponse:
@@ -80,20 +69,11 @@ def create_router(studio: Studio) -> APIRouter:
         except Exception as error:  # the contract's shape, whatever happened
             if legacy is None or isinstance(error, InvalidRequest):
                 return _failure(error)
-            reason = (error if isinstance(error, ServeAppError) else unexpected(error)).message
             answer = {"success": False, "audio_base64": None, "prompt": legacy.prompt}
-            return JSONResponse(answer | {"error": f"Generation failed: {reason}", "metadata": {}})
-        metadata = {
-            "model": track.model.source,
-            "model_size": track.model.model_id,
-            "decoder": legacy.decoder,
-            "duration": legacy.duration,
-            "sample_rate": track.sample_rate,
-            "size_bytes": size,
-            "generation_time_seconds": round(track.timings.generation_s, 2),
-            "framework": "AudioCraft",
-            "device": _device(await studio.loaded(track.model)),
-        }
+            return JSONResponse(answer | {"error": f"Generation failed: {_known(error).message}", "metadata": {}})
+        device = _device(await studio.loaded(track.model))
+        names = {"model": track.model.source, "model_size": track.model.model_id}
+        metadata = names | _made(legacy, track, size) | {"framework": "AudioCraft", "device": device}
         answer = {"success": True, "audio_base64": content, "prompt": legacy.prompt, "error": None}
         return JSONResponse(answer | {"metadata": metadata})
 
@@ -106,15 +86,15 @@ def create_router(studio: Studio) -> APIRouter:
     @router.get("/stats", summary="What the service is doing")
     async def stats() -> dict[str, Any]:
         """What the default model runs on, and what every replica of every model is doing."""
-        card = studio.router.default
-        loaded = await studio.loaded(card)
-        models = {c.model_id: await studio.backend.replicas(c.model_id) for c in studio.router.cards}
+        models = {card.model_id: await studio.backend.replicas(card.model_id) for card in studio.router.cards}
+        model_id = studio.router.default.model_id
+        loaded = next((replica.model for replica in models[model_id]), None)
         return {
             "device": _device(loaded),
             "model_loaded": loaded is not None,
-            "model_size": card.model_id,
+            "model_size": model_id,
             "cuda_available": _device(loaded) == "cuda",
-            "models": {model_id: [asdict(r.stats) for r in replicas] for model_id, replicas in models.items()},
+            "models": {name: [asdict(replica.stats) for replica in replicas] for name, replicas in models.items()},
         }
 
     return router
@@ -176,8 +156,23 @@ async def _make_track(legacy: LegacyRequest, request: Request, studio: Studio) -
 async def _base64_wav(track: Track) -> tuple[str, int]:
     """The track as base64 of a WAV file, and the file's length before base64."""
     content = await track.encode(FileFormat.WAV)
-    text = await anyio.to_thread.run_sync(base64.b64encode, content)
+    text = await asyncio.to_thread(base64.b64encode, content)
     return text.decode("ascii"), len(content)
+
+
+def _made(legacy: LegacyRequest, track: Track, size: int) -> dict[str, Any]:
+    """What both contracts tell of a track."""
+    return {
+        "decoder": legacy.decoder,
+        "duration": legacy.duration,
+        "sample_rate": track.sample_rate,
+        "size_bytes": size,
+        "generation_time_seconds": round(track.timings.generation_s, 2),
+    }
+
+
+def _known(error: Exception) -> ServeAppError:
+    return error if isinstance(error, ServeAppError) else unexpected(error)
 
 
 def _device(loaded: LoadedModel | None) -> str:
@@ -185,7 +180,7 @@ def _device(loaded: LoadedModel | None) -> str:
 
 
 def _failure(error: Exception) -> JSONResponse:
-    known = error if isinstance(error, ServeAppError) else unexpected(error)
+    known = _known(error)
     if isinstance(known, InvalidRequest):
         return JSONResponse({"detail": known.message}, status_code=400)
     detail = {"detail": f"Generation failed: {known.message}"}

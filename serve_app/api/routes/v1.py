@@ -1,9 +1,9 @@
 """`/v1`: this project's own API."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import anyio
 from fastapi import APIRouter, Request, Response
 
 from serve_app.api.error_handlers import PROBLEM_MEDIA_TYPE
@@ -22,7 +22,7 @@ from serve_app.errors import (
     ReplicaFailed,
     ServeAppError,
 )
-from serve_app.types import GenerationRequest, ModelCard
+from serve_app.types import GenerationRequest
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, PromptTooLong, DurationTooLong, ModelNotFound, PayloadTooLarge, QueueFull, GenerationFailed,
@@ -65,15 +65,8 @@ def create_router(studio: Studio) -> APIRouter:
         """Every served model with its names, its limits and the licence of its weights."""
         default = studio.router.default
         cards = sorted(studio.router.cards, key=lambda card: card is not default)
-        models: dict[str, Model] = {}
-
-        async def describe(card: ModelCard) -> None:
-            models[card.model_id] = Model.of(card, await studio.loaded(card))
-
-        async with anyio.create_task_group() as group:
-            for card in cards:
-                group.start_soon(describe, card)
-        return ModelList(data=[models[card.model_id] for card in cards])
+        loaded = await asyncio.gather(*(studio.loaded(card) for card in cards))
+        return ModelList(data=[Model.of(card, model) for card, model in zip(cards, loaded, strict=True)])
 
     return router
 
