@@ -30,7 +30,7 @@ class EngineConfig(_Closed):
     max_prompt_tokens: the longest prompt, in the text encoder's tokens.
     first_chunk_s, chunk_s: seconds of audio in the first chunk of a stream and in the later ones.
     prompt_cache_size: prompts whose conditioning is kept.
-    pin_batch_shape: always run all slots, so that a seed gives bit-equal codes alone and among neighbours.
+    pin_batch_shape: pad matrix products to all slots, so that a seed gives bit-equal codes alone and among neighbours.
     num_threads: CPU threads of the engine; None: what the replica's num_cpus grants.
     """
 

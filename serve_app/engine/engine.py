@@ -191,9 +191,10 @@ class Engine:
         pinned = self.config.pin_batch_shape
         tokens = max(len(sequence.prompt_tokens) for sequence in self.scheduler.running.values())
         return BatchShape(
-            slots=self.config.max_slots if pinned else self.scheduler.slots_in_reach,
+            slots=self.scheduler.slots_in_reach,
             length=bucket(self.scheduler.longest + 1, LENGTH_BUCKET),
             text_tokens=self.model_runner.max_text_tokens if pinned else bucket(tokens, TEXT_BUCKET),
+            padded_slots=self.config.max_slots if pinned else 0,
         )
 
     def _add(self, sequence: Sequence) -> None:

@@ -53,11 +53,12 @@ class SlotState:
 
 
 class BatchShape(NamedTuple):
-    """How far a step reaches: slots, positions of the cache, tokens of the texts."""
+    """How far a step reaches: slots, positions of the cache, tokens of the texts. padded_slots: see MusicGen."""
 
     slots: int
     length: int
     text_tokens: int
+    padded_slots: int = 0
 
 
 class ModelRunner:
@@ -134,6 +135,7 @@ class ModelRunner:
             causal_mask(state.positions, shape.length, dtype),
             text,
             causal_mask(state.text_tokens - 1, shape.text_tokens, dtype),
+            shape.padded_slots,
         )
 
     def _empty_state(self) -> SlotState:

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from serve_app.models.transformer import DecoderLayer, KVCache, Linear, TextMemory, TransformerConfig
+from serve_app.models.transformer import DecoderLayer, KVCache, Linear, TextMemory, TransformerConfig, pad_slots
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,20 @@ class MusicGen(nn.Module):
 
     def forward(
         self, tokens: Tensor, position_embedding: Tensor, positions: Tensor, cache: KVCache, mask: Tensor,
-        text: TextMemory, text_mask: Tensor,
+        text: TextMemory, text_mask: Tensor, padded_slots: int = 0,
     ) -> Tensor:  # fmt: skip
         """One step: tokens [B, K] at positions [B], with position_embedding [B, D] -> logits [B, 2, K, codebook_size].
 
         mask [B, 1, 1, L] and text_mask [B, 1, 1, tokens] are added to the attentions' scores. Row 0 of a slot is
-        conditional on the text, row 1 is not. The cache is written at `positions`.
+        conditional on the text, row 1 is not. The cache is written at `positions`. With padded_slots, matrix products
+        have so many slots, whatever B is: their rounding depends on how many.
         """
         config = self.config
         offsets = torch.arange(config.num_codebooks, device=tokens.device) * (config.codebook_size + 1)
         x = self.embedding(tokens + offsets).sum(dim=1) + position_embedding.to(self.embedding.weight.dtype)
-        x = x.unsqueeze(1).expand(-1, 2, -1)
+        x = pad_slots(x.unsqueeze(1).expand(-1, 2, -1), max(padded_slots, len(tokens)))
         for i, layer in enumerate(self.layers):
             pair = (cache.keys[i], cache.values[i])
             x = layer(x, pair, positions, mask, (text.keys[i], text.values[i]), text_mask)
-        logits = self.heads(self.out_norm(x))
-        return cast(Tensor, logits.view(*x.shape[:2], config.num_codebooks, config.codebook_size))
+        logits = self.heads(self.out_norm(x))[: len(tokens)]
+        return cast(Tensor, logits.view(*logits.shape[:2], config.num_codebooks, config.codebook_size))

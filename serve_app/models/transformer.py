@@ -83,18 +83,18 @@ class SelfAttention(nn.Module):
         self.out_proj = Linear(config.hidden_size, config.hidden_size, bias=config.bias_attention)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """x [B, 2, D], keys and values [B, 2H, L, Dh], positions [B], mask [B, 1, 1, L] (added) -> [B, 2, D].
+        """x [S, 2, D], keys and values [B, 2H, L, Dh], positions [B], mask [B, 1, 1, L] (added) -> [S, 2, D].
 
-        Writes the new keys and values into the cache at `positions`.
+        Writes the new keys and values into the cache at `positions`. Slots from B on are padding.
         """
-        slots, rows, hidden_size = x.shape
-        qkv = self.qkv_proj(x).view(slots, rows, 3, self.num_heads, self.head_dim)
+        slots, (_, rows, hidden_size) = len(keys), x.shape
+        qkv = self.qkv_proj(x)[:slots].view(slots, rows, 3, self.num_heads, self.head_dim)
         q, k, v = (part.flatten(1, 2) for part in qkv.unbind(2))
         slot = torch.arange(slots, device=x.device)
         keys[slot, :, positions] = k
         values[slot, :, positions] = v
         y = F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, attn_mask=mask)
-        return cast(Tensor, self.out_proj(y.reshape(slots, rows, hidden_size)))
+        return cast(Tensor, self.out_proj(pad_slots(y.reshape(slots, rows, hidden_size), len(x))))
 
 
 class CrossAttention(nn.Module):
@@ -114,10 +114,11 @@ class CrossAttention(nn.Module):
         return keys, values
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """x [B, D], keys and values [B, H, tokens, Dh], mask [B, 1, 1, tokens] (added) -> [B, D]"""
-        q = self.q_proj(x).view(len(x), self.num_heads, 1, self.head_dim)
+        """x [S, D], keys and values [B, H, tokens, Dh], mask [B, 1, 1, tokens] (added) -> [S, D]"""
+        slots = len(keys)
+        q = self.q_proj(x)[:slots].view(slots, self.num_heads, 1, self.head_dim)
         y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
-        return cast(Tensor, self.out_proj(y.reshape(x.shape)))
+        return cast(Tensor, self.out_proj(pad_slots(y.reshape(slots, -1), len(x))))
 
     def without_text(self) -> Tensor | None:
         """What an unconditional row gets, [D]: its keys and values are those of zeros, so only biases are left."""
@@ -143,13 +144,18 @@ class DecoderLayer(nn.Module):
         self, x: Tensor, cache: tuple[Tensor, Tensor], positions: Tensor, mask: Tensor, text: tuple[Tensor, Tensor],
         text_mask: Tensor,
     ) -> Tensor:  # fmt: skip
-        """x [B, 2, D] -> [B, 2, D]; the other shapes are those of the two attentions."""
+        """x [S, 2, D] -> [S, 2, D]; the other shapes are those of the two attentions."""
         x = x + self.self_attn(self.self_attn_norm(x), *cache, positions, mask)
         conditional = x[:, CONDITIONAL]
         conditional += self.cross_attn(self.cross_attn_norm(conditional), *text, text_mask)
         if (constant := self.cross_attn.without_text()) is not None:
             x[:, UNCONDITIONAL] += constant
         return x + cast(Tensor, self.fc2(F.gelu(self.fc1(self.ffn_norm(x)))))
+
+
+def pad_slots(x: Tensor, slots: int) -> Tensor:
+    """x [B, ...] -> [slots, ...], zeros below"""
+    return x if len(x) == slots else F.pad(x, (0, 0) * (x.dim() - 1) + (0, slots - len(x)))
 
 
 def sinusoidal_positions(length: int, hidden_size: int, device: torch.device, max_period: float = 10_000.0) -> Tensor:
