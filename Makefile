@@ -4,7 +4,7 @@ CONFIG ?= configs/nano.yaml
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test check fmt bench nano nano-codec nano-lm clean
+.PHONY: help demo serve test check fmt bench nano nano-codec nano-data nano-lm nano-export nano-quality clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,14 +31,22 @@ fmt: .venv/all  ## Format the code
 bench: .venv/all  ## Measure a decode step beside AudioCraft's
 	$(PYTHON) -W ignore -m benchmarks.decode --scale small --device cpu --steps 100 --against audiocraft
 
-nano: .venv/all  ## Make the embedded model's checkpoint again (untrained)
-	$(PYTHON) -m tools.make_nano
+nano: nano-codec nano-data nano-lm nano-export  ## Train the embedded model again, in build/nano: all four stages
 
-nano-codec: .venv/all  ## Train a codec for the embedded model in build/nano; goes on where it stopped
+nano-codec: .venv/all  ## Train its codec; each stage goes on where it stopped
 	$(PYTHON) -W ignore -m tools.nano.codec build/nano
 
-nano-lm: .venv/all  ## Train its language model on the codes of that codec; goes on where it stopped
+nano-data: .venv/all  ## Make the music that its language model learns from, as that codec's codes
+	$(PYTHON) -W ignore -m tools.nano.codes build/nano
+
+nano-lm: .venv/all  ## Train its language model and text encoder
 	$(PYTHON) -W ignore -m tools.nano.language_model build/nano
+
+nano-export: .venv/all  ## Put it into the package
+	$(PYTHON) -W ignore -m tools.nano.export build/nano
+
+nano-quality: .venv/all  ## Measure whether it does what its prompts say
+	$(PYTHON) -W ignore -m benchmarks.nano_quality
 
 clean:  ## Remove the environments
 	rm -rf .venv .uv

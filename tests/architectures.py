@@ -9,7 +9,7 @@ from unittest import mock
 import torch
 from torch import nn
 
-from tools.make_nano import make_tokenizer
+from tools.nano.tokenizer import make_tokenizer
 
 
 @dataclass(frozen=True)

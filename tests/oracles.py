@@ -54,7 +54,7 @@ class TransformersOracle:
     def __init__(self, architecture: Architecture, folder: Path) -> None:
         from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
-        self.model: Any = MusicgenForConditionalGeneration.from_pretrained(folder).eval()
+        self.model: Any = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.stereo, self.delays = architecture.stereo, architecture.delays
 

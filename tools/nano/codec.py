@@ -1,6 +1,6 @@
 """Trains the embedded model's codec: an EnCodec of MusicGen's kind, on pieces made as it goes.
 
-    python -m tools.nano.codec FOLDER [--steps N]
+    python -m tools.nano.codec FOLDER [--steps N] [--decoder-steps N]
 
 It resumes from FOLDER/codec.pt, saves there as it goes, draws FOLDER/codec.png, its loss curve, and at the end writes
 FOLDER/encodec, the codec in the Hugging Face format. AudioCraft's modules are trained.
@@ -11,41 +11,42 @@ import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
-from tqdm import tqdm
 
 from tools.nano.composer import render
-from tools.nano.curves import draw
-from tools.nano.export import huggingface_encodec
+from tools.nano.huggingface import huggingface_encodec
 from tools.nano.prompts import random_piece
-from tools.nano.synthesizer import SAMPLE_RATE
+from tools.nano.synthesizer import FRAME, SAMPLE_RATE
+from tools.nano.training import Training
 
 CONFIG: dict[str, Any] = {
     "sample_rate": SAMPLE_RATE, "channels": 1, "device": "cpu", "compression_model": "encodec",
     "encodec": {"autoencoder": "seanet", "quantizer": "rvq", "sample_rate": SAMPLE_RATE, "channels": 1,
                 "causal": False, "renormalize": False},
     "seanet": {"dimension": 64, "channels": 1, "causal": False, "n_filters": 16, "n_residual_layers": 1,
-               "ratios": [8, 5, 4, 4], "activation": "ELU", "activation_params": {"alpha": 1.0}, "norm": "weight_norm",
+               "ratios": [4, 4, 5, 8], "activation": "ELU", "activation_params": {"alpha": 1.0}, "norm": "weight_norm",
                "norm_params": {}, "kernel_size": 7, "residual_kernel_size": 3, "last_kernel_size": 7,
                "dilation_base": 2, "pad_mode": "constant", "true_skip": True, "compress": 2, "lstm": 1,
                "disable_norm_outer_blocks": 0,
                "decoder": {"trim_right_ratio": 1.0, "final_activation": None, "final_activation_params": None},
                "encoder": {}},
-    "rvq": {"n_q": 4, "q_dropout": False, "bins": 1024, "decay": 0.99, "kmeans_init": True, "kmeans_iters": 20,
-            "threshold_ema_dead_code": 2, "orthogonal_reg_weight": 0.0, "orthogonal_reg_active_codes_only": False},
+    "rvq": {"n_q": 4, "q_dropout": False, "bins": 512, "decay": 0.99, "kmeans_init": True, "kmeans_iters": 20,
+            "threshold_ema_dead_code": 0.1, "orthogonal_reg_weight": 0.0, "orthogonal_reg_active_codes_only": False},
 }  # fmt: skip
 PIECE_S, CROP_S, CROPS_PER_PIECE, BATCH = 12.0, 1.0, 4, 8
-LOG_EVERY, SAVE_EVERY = 50, 250  # steps
-WINDOWS = (2048, 1024, 512, 256, 128)
+Part = Literal["autoencoder", "all", "decoder"]
+UNQUANTIZED = 200  # first steps that train encoder and decoder alone: the codebooks then begin as clusters of something
+LEARNING_RATE, WARM_UP = 1e-3, 100  # steps
+WINDOWS = (2048, 512, 128)  # samples
 
 
 class Crops(IterableDataset[Tensor]):
-    """Endless crops [1, CROP_S * SAMPLE_RATE] of pieces, several from each."""
+    """Endless crops [1, CROP_S * SAMPLE_RATE] of pieces, several from each, that begin where a frame does."""
 
     def __init__(self, first_seed: int) -> None:
         self._first_seed = first_seed
@@ -55,7 +56,7 @@ class Crops(IterableDataset[Tensor]):
         for seed in itertools.count(self._first_seed):
             samples = render(random_piece(seed)[0], PIECE_S)
             rng = np.random.default_rng([seed, 4])
-            for start in rng.integers(0, len(samples) - length, CROPS_PER_PIECE):
+            for start in rng.integers(0, (len(samples) - length) // FRAME, CROPS_PER_PIECE) * FRAME:
                 yield torch.from_numpy(samples[start : start + length])[None]
 
 
@@ -89,49 +90,51 @@ def build() -> Any:
     return get_compression_model(OmegaConf.create(CONFIG))
 
 
-def train(folder: Path, steps: int) -> None:
+def train(folder: Path, steps: int, decoder_steps: int) -> None:
+    """`steps` of the whole codec, then `decoder_steps` of its decoder alone, whose codes stay what they are."""
     torch.manual_seed(0)
-    folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build().to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4, betas=(0.8, 0.99), weight_decay=0.0)
-    history: list[tuple[int, float, float]] = []
-    first = 0
-    file = folder / "codec.pt"
-    if file.exists():
-        saved = torch.load(file, map_location=device, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        history, first = saved["history"], saved["step"]
-    batches = DataLoader(Crops(first * BATCH // CROPS_PER_PIECE), batch_size=BATCH, num_workers=1)
-    progress = tqdm(zip(range(first, steps), batches, strict=False), initial=first, total=steps, desc="codec")
-    recent: list[tuple[float, float]] = []
-    for step, batch in progress:
-        for group in optimizer.param_groups:
-            group["lr"] = 6e-4 * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        recent.append(update(model, optimizer, batch.to(device)))
-        if (step + 1) % LOG_EVERY == 0:
-            loss, quality = (float(np.mean(column)) for column in zip(*recent, strict=True))
-            recent.clear()
-            history.append((step + 1, loss, quality))
-            progress.set_postfix(loss=f"{loss:.3f}", si_sdr=f"{quality:.1f} dB")
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
-            torch.save(state | {"step": step + 1}, file.with_suffix(".tmp"))
-            file.with_suffix(".tmp").replace(file)
-            if history:
-                draw(history, ("loss", "SI-SDR (dB)"), "musicgen-nano: codec", folder / "codec.png")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.8, 0.99), weight_decay=0.0)
+    training = Training(folder / "codec.pt", model, optimizer, ("loss", "SI-SDR (dB)"))
+    crops = DataLoader(Crops(training.first_step * BATCH // CROPS_PER_PIECE), batch_size=BATCH, num_workers=1)
+    batches = iter(crops)
+
+    def learning_rate(step: int) -> float:
+        if step >= steps:
+            return LEARNING_RATE / 2 * _cosine((step - steps) / decoder_steps)
+        return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * _cosine(step / steps)
+
+    def step_of(step: int) -> tuple[float, float]:
+        part: Part = "autoencoder" if step < UNQUANTIZED else "all" if step < steps else "decoder"
+        return update(model, optimizer, next(batches).to(device), part)
+
+    training.run(steps + decoder_steps, learning_rate, step_of)
     huggingface_encodec(CONFIG, model.cpu().state_dict()).save_pretrained(folder / "encodec")
 
 
-def update(model: Any, optimizer: torch.optim.Optimizer, x: Tensor) -> tuple[float, float]:
-    """One update on x [B, 1, n]; returns the loss and the SI-SDR."""
+def _cosine(progress: float) -> float:
+    """From 1 at 0 to 0 at 1."""
+    return 0.5 + 0.5 * math.cos(math.pi * progress)
+
+
+def update(model: Any, optimizer: torch.optim.Optimizer, x: Tensor, part: Part) -> tuple[float, float]:
+    """One update of a part of the model on x [B, 1, n]; returns the loss and the SI-SDR."""
     model.train()
-    result = model(x)
-    y = result.x
-    loss = 3 * (y - x).abs().mean() / x.abs().mean() + spectral_distance(y, x)
-    if result.penalty is not None:
-        loss = loss + result.penalty
+    penalty: Tensor | float = 0.0
+    if part == "all":
+        result = model(x)
+        y, penalty = result.x, result.penalty
+    elif part == "autoencoder":
+        y = model.decoder(model.encoder(x))
+    else:
+        model.quantizer.eval()  # its codebooks follow what they see in training
+        with torch.no_grad():
+            latents = model.quantizer(model.encoder(x), model.frame_rate).x
+        y = model.decoder(latents)
+    error, scale = (y - x).abs().mean((1, 2)), x.abs().mean((1, 2)).clamp(min=0.01)
+    # Relative to how loud each is: pieces are soft, and plain L1 too weak to learn from.
+    loss = 5 * (error / scale).mean() + spectral_distance(y, x) + penalty
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -142,6 +145,7 @@ def update(model: Any, optimizer: torch.optim.Optimizer, x: Tensor) -> tuple[flo
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tools.nano.codec", description="Train the embedded model's codec.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=4500, help="of the whole codec (default: 4500)")
+    parser.add_argument("--decoder-steps", type=int, default=1500, help="then of its decoder alone (default: 1500)")
     arguments = parser.parse_args()
-    train(arguments.folder, arguments.steps)
+    train(arguments.folder, arguments.steps, arguments.decoder_steps)

@@ -1,35 +1,43 @@
-"""Short pieces of music from a seed: key, mode, tempo, chords, melody, bass and drums -> samples."""
+"""Short pieces of music from a seed: key, mode, tempo, chords, melody, bass and drums -> samples.
 
+Made to be learnt by a model of a few million parameters: one pitched sound is heard at a time (the lead breaks the
+chords that the bass begins), and each begins on one of the codec's frames, so that a note is the same codes wherever it
+is played. A beat is a whole number of frames: the tempo is right within 3 %.
+"""
+
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from tools.nano.synthesizer import SAMPLE_RATE, Samples, drum, tone
+from tools.nano.synthesizer import FRAME, FRAME_RATE, SAMPLE_RATE, Samples, drum, tone
 
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-# Progressions by degrees of the scale; each begins on the tonic and keeps to the mode's own colour.
+# Progressions by degrees of the scale; the tonic comes back so often that the mode is heard within two bars.
 PROGRESSIONS = {
-    "major": ((0, 4, 5, 3), (0, 3, 4, 0), (0, 5, 3, 4), (0, 3, 0, 4)),
-    "minor": ((0, 5, 2, 6), (0, 3, 4, 0), (0, 6, 5, 6), (0, 3, 0, 6)),
+    "major": ((0, 3, 0, 4), (0, 4, 0, 3), (0, 0, 3, 4), (0, 5, 3, 4)),
+    "minor": ((0, 3, 0, 4), (0, 4, 0, 3), (0, 0, 3, 4), (0, 3, 4, 0)),
 }
 LEADS = ("piano", "guitar", "bells", "flute", "organ", "strings", "pad", "lead", "bass")
-REGISTER = {"bells": 86, "flute": 88, "bass": 40, "pad": 53, "strings": 64}  # the melody's middle; others: 67
+REGISTER = {"bells": 79, "flute": 79, "bass": 40, "pad": 53, "strings": 62}  # the lead's middle; others: 65
+BASS_REGISTER = 40
+LOUDNESS = (0.4, 0.8, 0.8)  # by energy
 GROOVES = ("none", "soft", "straight", "four", "syncopated")
 # Steps of a bar's sixteen that each drum is hit on.
 PATTERNS: dict[str, dict[str, tuple[int, ...]]] = {
     "none": {},
     "soft": {"kick": (0, 8), "shaker": (0, 4, 8, 12)},
     "straight": {"kick": (0, 8), "snare": (4, 12), "hat": (0, 2, 4, 6, 8, 10, 12, 14)},
-    "four": {"kick": (0, 4, 8, 12), "snare": (4, 12), "hat": (2, 6, 10, 14)},
+    "four": {"kick": (0, 4, 8, 12), "snare": (4, 12), "hat": (0, 2, 4, 6, 8, 10, 12, 14)},
     "syncopated": {"kick": (0, 6, 8, 11), "snare": (4, 12), "hat": (0, 2, 4, 6, 8, 10, 12, 14)},
 }
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a piece is. energy: 0 (calm) to 2 (energetic): it sets loudness, density and drums."""
+    """What a piece is. energy: 0 (calm) to 2 (energetic): it sets loudness, notes and drums."""
 
     tonic: int
     mode: str
@@ -39,16 +47,20 @@ class Score:
     energy: int
     seed: int
 
+    @property
+    def beat(self) -> int:
+        """A beat's length in frames."""
+        return round(60 * FRAME_RATE / self.bpm)
+
 
 @dataclass(frozen=True)
 class Note:
-    """A tone to play: when and how long in beats, and how loud."""
+    """A sound to play: which, at what pitches, and when and how long in eighths of a bar."""
 
     timbre: str
-    midi: int
-    start: float
-    length: float
-    gain: float
+    midi: tuple[int, ...]
+    start: int
+    length: int
 
 
 def random_score(seed: int) -> Score:
@@ -69,30 +81,55 @@ def random_score(seed: int) -> Score:
 def render(score: Score, duration_s: float) -> Samples:
     """The piece's first `duration_s` seconds: float32 [n], peak below 1."""
     n = int(duration_s * SAMPLE_RATE)
-    y = np.zeros(n + SAMPLE_RATE * 4, np.float32)
-    beat_s = 60 / score.bpm
-    bars = int(duration_s / (4 * beat_s)) + 1
-    rng = np.random.default_rng([score.seed, 2])
-    for note in _notes(score, bars, rng):
-        length_ms = round(note.length * beat_s * 100) * 10
-        _add(y, tone(note.timbre, note.midi, length_ms), note.start * beat_s, note.gain)
+    y = np.zeros(n, np.float32)
+    bars = int(duration_s * FRAME_RATE / (4 * score.beat)) + 1
+    for note in _notes(score, bars):
+        start, end = (round(eighth * score.beat / 2) for eighth in (note.start, note.start + note.length))
+        for midi in note.midi:
+            _add(y, tone(note.timbre, midi, end - start), start, 0.6 / len(note.midi) ** 0.5)
     for bar in range(bars):
         for name, steps in PATTERNS[score.groove].items():
             for step in steps:
-                accent = 1.0 if step % 4 == 0 else 0.5
-                _add(y, drum(name), (4 * bar + step / 4) * beat_s, 0.5 * accent)
-    return (np.tanh(y[:n]) * (0.3, 0.55, 0.9)[score.energy]).astype(np.float32)
+                _add(y, drum(name), round((4 * bar + step / 4) * score.beat), 0.4)
+    return y * LOUDNESS[score.energy]
 
 
-def _notes(score: Score, bars: int, rng: np.random.Generator) -> Iterator[Note]:
+def _notes(score: Score, bars: int) -> Iterator[Note]:
+    """Every bar begins with the bass; then the lead plays the chord's notes, by a motif that stays."""
+    rng = np.random.default_rng([score.seed, 2])
     progressions = PROGRESSIONS[score.mode]
     progression = progressions[rng.integers(len(progressions))]
-    motif = rng.integers(0, 3, 8), rng.random(8)
+    motif = rng.integers(0, 3, 8)  # of the chord's notes
+    motif[2] = 1  # the third, which tells major from minor
+    starts = _rhythm(score, rng)
     for bar in range(bars):
         degree = progression[bar % 4]
-        yield from _chords(score, bar, degree)
-        yield from _bass(score, bar, degree)
-        yield from _melody(score, bar, degree, motif)
+        for start, end in itertools.pairwise([*starts, 8]):
+            bass = score.lead != "pad" and start % 4 == 0
+            yield Note(
+                timbre="bass" if bass else score.lead,
+                midi=_pitches(score, degree, int(motif[start]), bass=bass),
+                start=8 * bar + start,
+                length=end - start,
+            )
+
+
+def _rhythm(score: Score, rng: np.random.Generator) -> list[int]:
+    """Eighths of a bar that something begins on: the more energy, the more of them."""
+    if score.lead == "pad":
+        return [[0, 4], [0, 2, 4, 6], list(range(8))][score.energy]
+    if score.energy == 0:
+        return [0, 2, 4, 6]
+    return [eighth for eighth in range(8) if eighth % 2 == 0 or score.energy == 2 or rng.random() < 0.5]
+
+
+def _pitches(score: Score, degree: int, step: int, *, bass: bool) -> tuple[int, ...]:
+    """MIDI numbers: the chord's root as bass, all of it as pad, or else one of its notes."""
+    if bass:
+        return (_pitch(score, degree, BASS_REGISTER),)
+    near = REGISTER.get(score.lead, 65)
+    chord = tuple(_pitch(score, degree + interval, near) for interval in (0, 2, 4))
+    return chord if score.lead == "pad" else (chord[step],)
 
 
 def _pitch(score: Score, degree: int, near: int) -> int:
@@ -102,41 +139,8 @@ def _pitch(score: Score, degree: int, near: int) -> int:
     return near + (pitch_class - near + 6) % 12 - 6
 
 
-def _chords(score: Score, bar: int, degree: int) -> Iterator[Note]:
-    """A triad: held where the piece is calm, on every other beat where it is not. A bass piece is left bare."""
-    if score.lead == "bass":
-        return
-    timbre = {"organ": "organ", "strings": "strings", "bells": "pad", "flute": "pad"}.get(score.lead, "pad")
-    hits = (0.0,) if score.energy == 0 else (0.0, 2.0)
-    for start in hits:
-        for interval in (0, 2, 4):
-            midi = _pitch(score, degree + interval, 58)
-            yield Note(timbre, midi, 4 * bar + start, 4 / len(hits) - 0.1, 0.16)
-
-
-def _bass(score: Score, bar: int, degree: int) -> Iterator[Note]:
-    starts = {0: (0.0,), 1: (0.0, 2.0), 2: (0.0, 1.0, 2.0, 3.0)}[score.energy]
-    gain = 0.45 if score.lead == "bass" else 0.3
-    for start in starts:
-        yield Note("bass", _pitch(score, degree, 38), 4 * bar + start, 0.9 if len(starts) > 1 else 2.0, gain)
-
-
-def _melody(score: Score, bar: int, degree: int, motif: tuple[np.ndarray, np.ndarray]) -> Iterator[Note]:
-    """A motif of eight eighths, moved to each bar's chord; calm pieces leave out what is off the beat."""
-    choices, chances = motif
-    density = (0.0, 0.45, 0.8)[score.energy]
-    for eighth in range(8):
-        on_beat = eighth % 2 == 0
-        if not on_beat and chances[eighth] > density:
-            continue
-        interval = int(choices[eighth]) * 2
-        midi = _pitch(score, degree + interval, REGISTER.get(score.lead, 67))
-        length = 0.95 if on_beat and density < 0.6 else 0.48
-        yield Note(score.lead, midi, 4 * bar + eighth / 2, length, 0.6 if on_beat else 0.38)
-
-
-def _add(y: Samples, sound: Samples, start_s: float, gain: float) -> None:
-    start = round(start_s * SAMPLE_RATE)
+def _add(y: Samples, sound: Samples, frame: int, gain: float) -> None:
+    start = frame * FRAME
     end = min(len(y), start + len(sound))
     if start < end:
         y[start:end] += gain * sound[: end - start]

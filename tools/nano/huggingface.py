@@ -1,7 +1,8 @@
-"""AudioCraft's trained modules -> the Hugging Face format."""
+"""What is trained here -> the Hugging Face format."""
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -54,3 +55,17 @@ def _rename(name: str) -> str:
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a MusicgenForConditionalGeneration in half precision, with all that `transformers` needs to use it."""
+    from transformers import EncodecFeatureExtractor, MusicgenProcessor
+
+    generation, codec = model.generation_config, model.config.audio_encoder
+    generation.decoder_start_token_id = generation.bos_token_id = generation.pad_token_id = (
+        model.config.decoder.pad_token_id
+    )
+    generation.guidance_scale, generation.do_sample, generation.max_length = 3.0, True, 1504
+    model.half().save_pretrained(folder)
+    features = EncodecFeatureExtractor(feature_size=codec.audio_channels, sampling_rate=codec.sampling_rate)
+    MusicgenProcessor(features, tokenizer).save_pretrained(folder)

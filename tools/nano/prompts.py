@@ -68,13 +68,25 @@ Phrasing = Callable[[Score, str, np.random.Generator], str]
 
 
 def random_piece(seed: int) -> tuple[Score, str]:
-    """A piece and one prompt for it. Three pieces in four are of a genre."""
+    """A piece and one prompt for it. Every other piece is of a genre."""
+    score, genre, rng = _random_piece(seed)
+    return score, _phrase(score, genre, rng)
+
+
+def other_prompts(seed: int, count: int) -> list[str]:
+    """Further prompts for the piece of this seed."""
+    score, genre, _ = _random_piece(seed)
+    rng = np.random.default_rng([seed, 6])
+    return [_phrase(score, genre, rng) for _ in range(count)]
+
+
+def _random_piece(seed: int) -> tuple[Score, str | None, np.random.Generator]:
     rng = np.random.default_rng([seed, 3])
     score, genre = random_score(seed), None
-    if rng.random() < 0.75:
+    if rng.random() < 0.5:
         genre = str(rng.choice(list(GENRES)))
         score = _of_genre(score, GENRES[genre], rng)
-    return score, _phrase(score, genre, rng)
+    return score, genre, rng
 
 
 def tempo_words(bpm: int) -> str:

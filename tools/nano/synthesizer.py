@@ -7,21 +7,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 32_000
+FRAME_RATE = 50  # of the codec that learns these sounds
+FRAME = SAMPLE_RATE // FRAME_RATE  # samples
 Samples = NDArray[np.float32]
+
+
+RELEASE_S = 0.03  # a note's end fades so fast: it is over before the next begins
 
 
 @dataclass(frozen=True)
 class Timbre:
     """A tone's recipe.
 
-    partials: (frequency ratio, amplitude, decay a second) each; attack_s, release_s: of the envelope;
-    sustain: whether it holds while the key is down; vibrato_hz, vibrato_depth: of the pitch, depth as a ratio.
+    partials: (frequency ratio, amplitude, decay a second) each; attack_s: of the envelope; vibrato_hz, vibrato_depth:
+    of the pitch, depth as a ratio.
     """
 
     partials: tuple[tuple[float, float, float], ...]
     attack_s: float
-    release_s: float
-    sustain: bool
     vibrato_hz: float = 0.0
     vibrato_depth: float = 0.0
 
@@ -32,35 +35,32 @@ def _harmonics(amplitudes: list[float], decay: float, damping: float = 0.0) -> t
 
 
 TIMBRES = {
-    "piano": Timbre(_harmonics([1, 0.5, 0.3, 0.15, 0.08, 0.04], 2.2, 0.35), 0.004, 0.12, False),
-    "guitar": Timbre(_harmonics([1, 0.65, 0.5, 0.35, 0.22, 0.15, 0.1], 3.0, 0.3), 0.003, 0.08, False),
-    "bells": Timbre(((1.0, 0.9, 1.6), (2.76, 0.7, 2.2), (5.4, 0.45, 3.2), (8.93, 0.2, 5.0)), 0.002, 0.3, False),
-    "flute": Timbre(_harmonics([1, 0.4, 0.2, 0.08], 0.0), 0.05, 0.1, True, 5.0, 0.006),
-    "organ": Timbre(_harmonics([1, 0.8, 0.0, 0.5, 0.0, 0.3, 0.0, 0.25], 0.0), 0.015, 0.05, True),
-    "strings": Timbre(_harmonics([1, 0.5, 0.33, 0.25, 0.2, 0.16, 0.12, 0.1], 0.0), 0.15, 0.3, True, 5.5, 0.004),
-    "pad": Timbre(_harmonics([1, 0.25, 0.06], 0.0), 0.35, 0.5, True, 0.7, 0.003),
-    "lead": Timbre(_harmonics([1, 0, 0.5, 0, 0.35, 0, 0.25, 0, 0.18, 0, 0.12], 0.0), 0.008, 0.05, True),
-    "bass": Timbre(_harmonics([1, 0.45, 0.15, 0.05], 1.2, 0.4), 0.006, 0.06, False),
+    "piano": Timbre(_harmonics([1, 0.5, 0.3, 0.15, 0.08, 0.04], 2.2, 0.35), 0.004),
+    "guitar": Timbre(_harmonics([1, 0.65, 0.5, 0.35, 0.22, 0.15, 0.1], 3.5, 0.3), 0.003),
+    "bells": Timbre(((1.0, 0.9, 1.6), (2.76, 0.6, 2.2), (5.4, 0.4, 3.2), (8.93, 0.15, 5.0)), 0.002),
+    "flute": Timbre(_harmonics([1, 0.4, 0.2, 0.08], 0.0), 0.04, 5.0, 0.003),
+    "organ": Timbre(_harmonics([1, 0.8, 0.0, 0.5, 0.0, 0.3, 0.0, 0.25], 0.0), 0.01),
+    "strings": Timbre(_harmonics([1, 0.5, 0.33, 0.25, 0.2, 0.16, 0.12, 0.1], 0.0), 0.06, 5.5, 0.003),
+    "pad": Timbre(_harmonics([1, 0.25, 0.06], 0.3), 0.08),
+    "lead": Timbre(_harmonics([1, 0, 0.5, 0, 0.35, 0, 0.25, 0, 0.18, 0, 0.12], 0.0), 0.005),
+    "bass": Timbre(_harmonics([1, 0.45, 0.15, 0.05], 1.2, 0.4), 0.006),
 }
 
 
 @lru_cache(maxsize=4096)
-def tone(timbre: str, midi: int, duration_ms: int) -> Samples:
-    """A note of peak about 1; its release rings on beyond the duration. Partials above 14 kHz are left out."""
+def tone(timbre: str, midi: int, frames: int) -> Samples:
+    """A note of peak about 1 that lasts so many frames, its release included. Partials above 14 kHz are left out."""
     recipe = TIMBRES[timbre]
-    held = duration_ms / 1000
-    n = int((held + recipe.release_s) * SAMPLE_RATE)
-    t = np.arange(n) / SAMPLE_RATE
+    t = np.arange(frames * FRAME) / SAMPLE_RATE
     pitch = 440.0 * 2 ** ((midi - 69) / 12)
-    bend = np.zeros(n)
+    bend = np.zeros(len(t))
     if recipe.vibrato_hz:
         bend = recipe.vibrato_depth * np.sin(2 * np.pi * recipe.vibrato_hz * t) / (2 * np.pi * recipe.vibrato_hz)
-    y = np.zeros(n)
+    y = np.zeros(len(t))
     for ratio, amplitude, decay in recipe.partials:
         if pitch * ratio < 14_000:
             y += amplitude * np.exp(-decay * t) * np.sin(2 * np.pi * pitch * ratio * (t + bend))
-    envelope = np.minimum(1.0, t / recipe.attack_s)
-    envelope *= np.clip((held + recipe.release_s - t) / recipe.release_s, 0.0, 1.0)
+    envelope = np.minimum(1.0, t / recipe.attack_s) * np.minimum(1.0, (frames / FRAME_RATE - t) / RELEASE_S)
     return (y * envelope / sum(a for _, a, _ in recipe.partials)).astype(np.float32)
 
 
@@ -73,11 +73,11 @@ def drum(name: str) -> Samples:
     if name == "kick":
         y = np.sin(2 * np.pi * (45 * t + 9 * (1 - np.exp(-t * 28)))) * np.exp(-t * 14)
     elif name == "snare":
-        y = 0.5 * np.sin(2 * np.pi * 190 * t) * np.exp(-t * 28) + 0.35 * noise * np.exp(-t * 22)
+        y = 0.5 * np.sin(2 * np.pi * 190 * t) * np.exp(-t * 28) + 0.15 * noise * np.exp(-t * 22)
     elif name == "hat":
-        y = 0.3 * bright * np.exp(-t * 70)
+        y = 0.1 * bright * np.exp(-t * 70)
     else:
-        y = 0.18 * bright * np.exp(-((t - 0.02) ** 2) * 2500)
+        y = 0.1 * bright * np.exp(-((t - 0.02) ** 2) * 2500)
     return np.asarray(y, np.float32)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -10,11 +11,21 @@ from transformers import EncodecModel
 
 from serve_app.models.checkpoint import load_checkpoint
 from tests.architectures import MONO, write_audiocraft
-from tools.nano import codec
-from tools.nano.export import huggingface_encodec
+from tools.nano import codec, training
+from tools.nano.huggingface import huggingface_encodec
 
 SMALL: dict[str, Any] = {**codec.CONFIG, "seanet": {**codec.CONFIG["seanet"], "n_filters": 4, "dimension": 8}}
 SMALL |= {"rvq": {**codec.CONFIG["rvq"], "bins": 16}}
+
+
+def write_small(folder: Path) -> Any:
+    """A small codec with random weights, in `folder`/encodec."""
+    with mock.patch.object(codec, "CONFIG", SMALL):
+        trained = codec.build().eval()
+    for buffer in trained.quantizer.buffers():
+        torch.nn.init.normal_(buffer)
+    huggingface_encodec(SMALL, trained.state_dict()).save_pretrained(folder / "encodec")
+    return trained
 
 
 @pytest.fixture
@@ -22,27 +33,29 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "CONFIG", SMALL)
     monkeypatch.setattr(codec, "CROP_S", 0.25)
     monkeypatch.setattr(codec, "PIECE_S", 1.0)
-    monkeypatch.setattr(codec, "LOG_EVERY", 10)
+    monkeypatch.setattr(training, "LOG_EVERY", 10)
+    monkeypatch.setattr(codec, "UNQUANTIZED", 5)
 
 
 @pytest.mark.usefixtures("small")
 def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
-    codec.train(tmp_path, steps=10)
+    codec.train(tmp_path, steps=10, decoder_steps=0)
     first = torch.load(tmp_path / "codec.pt", weights_only=True)
     assert [step for step, *_ in first["history"]] == [10]
-    codec.train(tmp_path, steps=20)
+    codec.train(tmp_path, steps=10, decoder_steps=10)
     last = torch.load(tmp_path / "codec.pt", weights_only=True)
     assert [step for step, *_ in last["history"]] == [10, 20]
+    changed = {
+        name.split(".")[0] for name, value in last["model"].items() if not torch.equal(value, first["model"][name])
+    }
+    assert changed == {"decoder"}, "the codes stay what they are"
     assert (tmp_path / "codec.png").read_bytes().startswith(b"\x89PNG")
     assert EncodecModel.from_pretrained(tmp_path / "encodec").config.codebook_size == 16
 
 
 @pytest.mark.usefixtures("small")
 def test_what_is_written_is_read_alike(tmp_path: Path, hub_cache: Path) -> None:
-    trained = codec.build().eval()
-    for buffer in trained.quantizer.buffers():
-        torch.nn.init.normal_(buffer)
-    huggingface_encodec(SMALL, trained.state_dict()).save_pretrained(tmp_path / "encodec")
+    trained = write_small(tmp_path)
     codes = torch.randint(0, 16, (1, 4, 20))
     with torch.no_grad():
         expected = trained.decode(codes)
@@ -58,7 +71,7 @@ def test_it_learns() -> None:
     model = codec.build()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     x = next(iter(codec.Crops(0)))[None]
-    losses = [codec.update(model, optimizer, x)[0] for _ in range(40)]
+    losses = [codec.update(model, optimizer, x, "autoencoder" if step < 10 else "all")[0] for step in range(40)]
     assert losses[-1] < 0.9 * losses[0]
 
 

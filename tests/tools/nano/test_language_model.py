@@ -1,5 +1,6 @@
 """The language model's training: it learns what the prompts say, resumes, and writes a checkpoint that serves."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,46 +8,52 @@ import pytest
 import torch
 
 from serve_app.models.checkpoint import load_checkpoint
-from tests.tools.nano.test_codec import SMALL
-from tools.make_nano import make_tokenizer
-from tools.nano import codec, language_model
-from tools.nano.export import huggingface_encodec
+from tests.tools.nano.test_codec import write_small
+from tools.nano import language_model, training
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(codec, "CONFIG", SMALL)
-    monkeypatch.setattr(language_model, "PIECE_S", 1.0)
+    """A codec, and codes that pieces of two kinds have: what the prompt says is all that tells them apart."""
     monkeypatch.setattr(language_model, "LENGTHS_S", (0.5, 1.0))
-    monkeypatch.setattr(language_model, "TOKENS_PER_BATCH", 200)
-    monkeypatch.setattr(language_model, "BLOCK", 4)
-    monkeypatch.setattr(language_model, "LOG_EVERY", 2)
+    monkeypatch.setattr(language_model, "LENGTH_SHARES", (0.5, 0.5))
+    monkeypatch.setattr(language_model, "FRAMES_PER_BATCH", 200)
+    monkeypatch.setattr(training, "LOG_EVERY", 2)
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 64}
     monkeypatch.setattr(language_model, "SIZE", size)
-    trained = codec.build().eval()
-    for buffer in trained.quantizer.buffers():
-        torch.nn.init.normal_(buffer)
-    huggingface_encodec(SMALL, trained.state_dict()).save_pretrained(tmp_path / "encodec")
+    write_small(tmp_path)
+    (tmp_path / "codes").mkdir()
+    codes = np.stack([np.full((4, 50), 3), np.full((4, 50), 9)]).astype(np.int16)
+    np.save(tmp_path / "codes" / "0000.npy", codes)
+    (tmp_path / "codes" / "0000.json").write_text(json.dumps([["calm piano"], ["loud drums, fast"]]))
     return tmp_path
 
 
 def test_training_resumes_and_writes_a_checkpoint_that_serves(folder: Path) -> None:
-    language_model.train(folder, pieces=6, steps=2)
-    language_model.train(folder, pieces=6, steps=4)
+    language_model.train(folder, steps=2)
+    language_model.train(folder, steps=4)
     saved = torch.load(folder / "lm.pt", weights_only=True)
-    assert [step for step, _ in saved["history"]] == [2, 4]
+    assert [step for step, *_ in saved["history"]] == [2, 4]
     assert (folder / "lm.png").exists()
-    checkpoint = load_checkpoint(str(folder / "musicgen-nano"))
+    checkpoint = load_checkpoint(str(folder / "checkpoint"))
     assert checkpoint.musicgen.config.codebook_size == 16
     assert checkpoint.sample_rate == 32_000
 
 
-def test_codes_are_made_once(folder: Path) -> None:
-    codes = language_model.make_codes(folder, 6)
-    assert codes.shape == (6, 4, 50)
-    stamp = (folder / "codes" / "0000.npy").stat().st_mtime_ns
-    assert np.array_equal(language_model.make_codes(folder, 5), codes[:5])
-    assert (folder / "codes" / "0000.npy").stat().st_mtime_ns == stamp
+def test_it_goes_on_from_a_checkpoint_and_keeps_its_text_encoder(folder: Path) -> None:
+    language_model.train(folder, steps=1)
+    (folder / "checkpoint").rename(folder / "first")
+    (folder / "lm.pt").unlink()
+    language_model.train(folder, steps=3, checkpoint=folder / "first", learning_rate=1e-3)
+    first, second = (load_checkpoint(str(folder / name)) for name in ("first", "checkpoint"))
+    for before, after in zip(first.text_encoder.parameters(), second.text_encoder.parameters(), strict=True):
+        assert torch.equal(before, after)
+    assert not torch.equal(first.musicgen.embedding.weight, second.musicgen.embedding.weight)
+
+
+def test_without_codes_it_says_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"is empty: python -m tools\.nano\.codes"):
+        language_model.train(tmp_path, steps=1)
 
 
 def test_delayed_sequences_are_the_engines() -> None:
@@ -62,7 +69,7 @@ def test_delayed_sequences_are_the_engines() -> None:
 def test_it_learns_what_the_prompt_says(folder: Path) -> None:
     """Two prompts, each with a code of its own: soon the prompt decides, and without it there is doubt."""
     torch.manual_seed(0)
-    model, tokenizer = language_model.build(folder), make_tokenizer()
+    model, tokenizer = language_model.build(folder)
     tokens = dict(tokenizer(["calm piano", "loud drums, fast"], padding=True, return_tensors="pt"))
     codes = torch.tensor([3, 9]).view(2, 1, 1).expand(2, 4, 8)
     keep = torch.ones(2)

@@ -1,0 +1,45 @@
+"""The embedded model is a MusicGen like any other: AudioCraft and `transformers` compute what this package does."""
+
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+
+from serve_app.models.checkpoint import Checkpoint, load_checkpoint, resolve
+from tests.architectures import MONO
+from tests.conftest import EMBEDDED
+from tests.engine.test_engine import audio, request, running
+from tests.oracles import PROMPT, AudioCraftOracle, Oracle, TransformersOracle
+from tools.nano.audiocraft import write
+
+FRAMES = 60
+
+
+def by_audiocraft(nano: Checkpoint, folder: Path) -> Oracle:
+    """The model exported to AudioCraft's format, in which our own loader finds the same weights."""
+    from audiocraft.modules.conditioners import T5Conditioner
+
+    name = str(write(EMBEDDED, folder))
+    again = load_checkpoint(str(folder))
+    for ours, exported in zip(nano.musicgen.parameters(), again.musicgen.parameters(), strict=True):
+        assert torch.equal(ours, exported)
+    for ours, exported in zip(nano.codec.parameters(), again.codec.parameters(), strict=True):
+        assert torch.equal(ours, exported)
+    known = mock.patch.object(T5Conditioner, "MODELS", [name])
+    width = mock.patch.dict(T5Conditioner.MODELS_DIMS, {name: nano.text_encoder.hidden_size})
+    with known, width:
+        return AudioCraftOracle(MONO, folder)
+
+
+def by_transformers(_: Checkpoint, __: Path) -> Oracle:
+    return TransformersOracle(MONO, resolve(EMBEDDED))
+
+
+@pytest.mark.parametrize("read", [by_audiocraft, by_transformers])
+async def test_greedy_audio_is_the_same(read: object, nano: Checkpoint, tmp_path: Path) -> None:
+    oracle = read(nano, tmp_path)  # type: ignore[operator]
+    expected = oracle.decode(oracle.generate(PROMPT, FRAMES))
+    with running(nano) as engine:
+        samples = await audio(engine, request(PROMPT, FRAMES / nano.frame_rate, temperature=0.0))
+    torch.testing.assert_close(torch.from_numpy(samples), expected, rtol=0, atol=1e-4)

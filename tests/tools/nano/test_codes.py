@@ -1,0 +1,85 @@
+"""Music with prompts becomes codes: pieces made here, and anyone's own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.tools.nano.test_codec import write_small
+from tools.nano import codes, language_model
+from tools.nano.huggingface import save
+from tools.nano.prompts import random_piece
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(codes, "PIECE_S", (1.0, 0.5))
+    monkeypatch.setattr(codes, "BLOCK", 3)
+    write_small(tmp_path)
+    return tmp_path
+
+
+def test_codes_of_pieces_are_made_once(folder: Path) -> None:
+    codes.synthesized(folder, 5)
+    pieces = codes.load(folder)
+    assert [piece.shape for piece, _ in pieces] == [(4, 50)] * 3 + [(4, 25)] * 2
+    assert [prompts[0] for _, prompts in pieces] == [random_piece(seed)[1] for seed in range(5)]
+    assert all(len(prompts) == codes.PROMPTS for _, prompts in pieces)
+    stamp = (folder / "codes" / "0000.npy").stat().st_mtime_ns
+    codes.synthesized(folder, 5)
+    assert (folder / "codes" / "0000.npy").stat().st_mtime_ns == stamp
+
+
+@pytest.fixture
+def checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 64}
+    monkeypatch.setattr(language_model, "SIZE", size)
+    model, tokenizer = language_model.build(folder)
+    save(model, tokenizer, folder / "checkpoint")
+    return folder / "checkpoint"
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    return folder
+
+
+def write_music(folder: Path, name: str, seconds: float, prompt: str | None) -> None:
+    samples = 0.1 * np.random.default_rng(0).standard_normal((int(seconds * 22_050), 2))
+    soundfile.write(folder / name, samples, 22_050)
+    if prompt is not None:
+        (folder / name).with_suffix(".txt").write_text(prompt)
+
+
+def test_recordings_are_cut_into_windows(
+    folder: Path, checkpoint: Path, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codes, "WINDOW_S", 2.0)
+    monkeypatch.setattr(codes, "SHORTEST_S", 1.0)
+    write_music(music, "a.wav", 5.5, "sea shanty\n")
+    write_music(music, "b.flac", 2.9, "jazz")
+    codes.recorded(folder, music, checkpoint)
+    found = [(piece.shape, prompts) for piece, prompts in codes.load(folder)]
+    assert found == [
+        ((4, 75), ["sea shanty"]),
+        ((4, 100), ["sea shanty"]),
+        ((4, 100), ["sea shanty"]),
+        ((4, 100), ["jazz"]),
+    ]
+
+
+def test_what_cannot_be_used_is_named(folder: Path, checkpoint: Path, music: Path) -> None:
+    with pytest.raises(SystemExit, match="has no audio files"):
+        codes.recorded(folder, music, checkpoint)
+    write_music(music, "a.wav", 7.0, None)
+    with pytest.raises(SystemExit, match=r"a\.wav has no prompt: write it into a\.txt"):
+        codes.recorded(folder, music, checkpoint)
+    write_music(music, "a.wav", 3.0, "jazz")
+    with pytest.raises(SystemExit, match=r"a\.wav is shorter than 6 s"):
+        codes.recorded(folder, music, checkpoint)
+    (music / "a.wav").write_bytes(b"no audio")
+    with pytest.raises(SystemExit, match=r"a\.wav cannot be read"):
+        codes.recorded(folder, music, checkpoint)
