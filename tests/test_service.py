@@ -17,7 +17,6 @@ import ray
 import soundfile
 import yaml
 
-from benchmarks import hearing
 from serve_app.launcher import Service
 from tests.conftest import CONFIGS
 from tools.demo import make_music
@@ -76,22 +75,6 @@ async def test_music_comes_out(client: httpx.AsyncClient) -> None:
     assert response.headers["x-musicgen-model"] == "nano"
     assert float(response.headers["x-musicgen-generation-s"]) > 0
     assert response.headers.get_list("x-request-id")[1:] == [], "one id"
-
-
-async def test_the_prompt_decides_what_is_heard(client: httpx.AsyncClient) -> None:
-    """Register and tempo. A share, not all: now and then a draw goes astray, and not on every CPU the same one."""
-    prompts = {"energetic bells, major key, drums, 150 bpm": 150, "calm bass, minor key, soft drums, 70 bpm": 70}
-    answers = await asyncio.gather(
-        *(generate(client, prompt=prompt, duration_s=8, seed=seed) for prompt in prompts for seed in range(4))
-    )
-    heard = [samples_of(answer.content).astype(np.float32) for answer in answers]
-    bells, bass = heard[:4], heard[4:]
-    assert min(map(hearing.brightness, bells)) > max(map(hearing.brightness, bass))
-    tempos = [
-        hearing.same_tempo(hearing.tempo(samples), asked)
-        for samples, asked in zip(heard, [bpm for bpm in prompts.values() for _ in range(4)], strict=True)
-    ]
-    assert sum(tempos) >= 5, "chance is 2 of 8"
 
 
 async def test_the_serverless_contract(client: httpx.AsyncClient) -> None:

@@ -14,7 +14,7 @@ def piece(**changes: object) -> hearing.Samples:
     return render(Score(**(values | changes)), 8.0)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("bpm", [75, 100, 150])
+@pytest.mark.parametrize("bpm", [75, 100, 125])
 def test_tempo(bpm: int) -> None:
     assert hearing.same_tempo(hearing.tempo(piece(bpm=bpm)), bpm)
 

@@ -61,7 +61,7 @@ def tone(timbre: str, midi: int, frames: int) -> Samples:
         if pitch * ratio < 14_000:
             y += amplitude * np.exp(-decay * t) * np.sin(2 * np.pi * pitch * ratio * (t + bend))
     envelope = np.minimum(1.0, t / recipe.attack_s) * np.minimum(1.0, (frames / FRAME_RATE - t) / RELEASE_S)
-    return (y * envelope / sum(a for _, a, _ in recipe.partials)).astype(np.float32)
+    return np.asarray(y * envelope / sum(a for _, a, _ in recipe.partials), np.float32)
 
 
 @lru_cache(maxsize=16)

@@ -71,7 +71,7 @@ def test_it_learns() -> None:
     model = codec.build()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     x = next(iter(codec.Crops(0)))[None]
-    losses = [codec.update(model, optimizer, x, "autoencoder" if step < 10 else "all")[0] for step in range(40)]
+    losses = [codec.update(model, optimizer, x, "autoencoder" if step < 10 else "all")[0] for step in range(80)]
     assert losses[-1] < 0.9 * losses[0]
 
 
