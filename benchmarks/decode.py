@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from serve_app.engine.device import DTYPES
-from serve_app.engine.model_runner import LENGTH_BUCKET, TEXT_BUCKET, BatchShape, ModelRunner, bucket
+from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.models.audiocraft import musicgen_sources
 from serve_app.models.musicgen import MusicGen, MusicGenConfig
 from serve_app.models.tensor_store import TensorStore
@@ -99,7 +99,7 @@ def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
         times = []
         for step in range(steps):
             started_at = perf_counter()
-            length, tokens = bucket(step + 1, LENGTH_BUCKET), bucket(TEXT_TOKENS, TEXT_BUCKET)
+            length, tokens = bucket(step + 1), bucket(TEXT_TOKENS)
             runner.step(BatchShape(batch, length, tokens))
             if runner.device.type == "cuda":
                 torch.cuda.synchronize()

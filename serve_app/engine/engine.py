@@ -24,7 +24,7 @@ from serve_app.config import EngineConfig
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.delay import frames_complete, num_steps
 from serve_app.engine.device import DTYPES, available_threads
-from serve_app.engine.model_runner import LENGTH_BUCKET, TEXT_BUCKET, BatchShape, ModelRunner, bucket
+from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence, Sink
 from serve_app.engine.streaming_decoder import StreamingDecoder
@@ -188,13 +188,12 @@ class Engine:
         self._publish_stats()
 
     def _batch_shape(self) -> BatchShape:
-        pinned = self.config.pin_batch_shape
         tokens = max(len(sequence.prompt_tokens) for sequence in self.scheduler.running.values())
         return BatchShape(
             slots=self.scheduler.slots_in_reach,
-            length=bucket(self.scheduler.longest + 1, LENGTH_BUCKET),
-            text_tokens=self.model_runner.max_text_tokens if pinned else bucket(tokens, TEXT_BUCKET),
-            padded_slots=self.config.max_slots if pinned else 0,
+            length=bucket(self.scheduler.longest + 1),
+            text_tokens=bucket(tokens),
+            padded_slots=self.config.max_slots if self.config.pin_batch_shape else 0,
         )
 
     def _add(self, sequence: Sequence) -> None:

@@ -12,19 +12,18 @@ import torch
 from torch import Tensor
 
 from serve_app.engine.delay import has_code, num_steps, undelay
-from serve_app.engine.sampler import exponential_noise, guide, sample
+from serve_app.engine.sampler import exponential_noise, guide, sample, token_keys
 from serve_app.models.musicgen import MusicGen
-from serve_app.models.transformer import KVCache, TextMemory, causal_mask, sinusoidal_positions
+from serve_app.models.transformer import KVCache, TextMemory, causal_masks, sinusoidal_positions
 from serve_app.types import SamplingParams
 
-LENGTH_BUCKET = 64
-TEXT_BUCKET = 16
+BUCKET = 64  # positions
 
 
-def bucket(length: int, size: int) -> int:
-    """`length` rounded up to a multiple of `size`. Within a bucket, and from bucket to bucket, attention's result for a
+def bucket(length: int) -> int:
+    """`length` rounded up to a multiple of BUCKET. Within a bucket, and from bucket to bucket, attention's result for a
     row does not depend on how far the batch reaches."""
-    return math.ceil(length / size) * size
+    return math.ceil(length / BUCKET) * BUCKET
 
 
 @dataclass
@@ -69,10 +68,12 @@ class ModelRunner:
         self.device, dtype = model.embedding.weight.device, model.embedding.weight.dtype
         config, transformer = model.config, model.config.transformer
         self.max_steps = num_steps(max_frames, config.delays)
-        self.max_length = bucket(self.max_steps, LENGTH_BUCKET)
-        self.max_text_tokens = bucket(max_text_tokens, TEXT_BUCKET)
+        self.max_length = bucket(self.max_steps)
+        self.max_text_tokens = bucket(max_text_tokens)
         self._delays = torch.tensor(config.delays, device=self.device)
         self._positions = sinusoidal_positions(self.max_length, transformer.hidden_size, self.device)
+        self._masks = causal_masks(max(self.max_length, self.max_text_tokens), dtype, self.device)
+        self._token_keys = token_keys(config.num_codebooks, config.codebook_size, self.device)
         self._cache = KVCache.allocate(transformer, max_slots, self.max_length, dtype, self.device)
         shape = (transformer.num_layers, max_slots, transformer.num_heads, self.max_text_tokens, transformer.head_dim)
         self._text = TextMemory(*(torch.zeros(shape, dtype=dtype, device=self.device) for _ in range(2)))
@@ -107,7 +108,7 @@ class ModelRunner:
         """One step for the first `shape.slots` slots: logits, guidance, draw, and on to the next position."""
         state, config = self._state.narrow(shape.slots), self.model.config
         logits = guide(self._logits(state, shape), state.cfg_coef)
-        noise = exponential_noise(state.seeds, state.positions, config.num_codebooks, config.codebook_size)
+        noise = exponential_noise(state.seeds, state.positions, self._token_keys)
         codes = sample(logits, noise, state.temperature, state.top_k, state.top_p)
         codes = torch.where(has_code(state.positions, self._delays, state.num_frames), codes, config.special_token)
         state.history.scatter_(2, state.positions[:, None, None].expand(-1, config.num_codebooks, 1), codes[:, :, None])
@@ -125,18 +126,21 @@ class ModelRunner:
 
     def _logits(self, state: SlotState, shape: BatchShape) -> Tensor:
         """The model's logits [B, 2, K, codebook_size] at the slots' positions."""
-        dtype = self._cache.keys.dtype
         text = TextMemory(*(part[:, : shape.slots, :, : shape.text_tokens] for part in self._text))
         return self.model(  # type: ignore[no-any-return]
             state.tokens,
             self._positions[state.positions],
             state.positions,
             self._cache.narrow(shape.slots, shape.length),
-            causal_mask(state.positions, shape.length, dtype),
+            self._mask(state.positions, shape.length),
             text,
-            causal_mask(state.text_tokens - 1, shape.text_tokens, dtype),
+            self._mask(state.text_tokens - 1, shape.text_tokens),
             shape.padded_slots,
         )
+
+    def _mask(self, last: Tensor, length: int) -> Tensor:
+        """last [B] -> [B, 1, 1, length]: what is added to attention's scores"""
+        return self._masks[:, :length][last][:, None, None]
 
     def _empty_state(self) -> SlotState:
         slots, codebooks = self.max_slots, self.model.config.num_codebooks

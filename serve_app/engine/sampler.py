@@ -33,17 +33,22 @@ def sample(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, to
     return torch.where(temperature.squeeze(-1) > 0, drawn, logits.argmax(dim=-1))
 
 
-def exponential_noise(seeds: Tensor, steps: Tensor, num_codebooks: int, vocabulary: int) -> Tensor:
+def exponential_noise(seeds: Tensor, steps: Tensor, token_keys: Tensor) -> Tensor:
     """Exp(1) noise [B, K, V] for seeds and steps [B] (int64): a pure function of (seed, step, codebook, token).
 
     Integer operations hash the four into 24 bits, so a CPU and a GPU draw the same uniform numbers.
     """
     key = _mix(_mix(seeds & _MASK) ^ (seeds >> 32 & _MASK) ^ _STEP_SALT)
     key = _mix(key ^ (steps & _MASK))
-    counter = torch.arange(num_codebooks * vocabulary, device=seeds.device)
-    bits = _mix(_mix(counter ^ _TOKEN_SALT) ^ key[:, None]) >> 8
+    bits = _mix(token_keys ^ key[:, None, None]) >> 8
     uniform = (bits.double() + 0.5) / 2**24
-    return -uniform.log().float().view(-1, num_codebooks, vocabulary)
+    return -uniform.log().float()
+
+
+def token_keys(num_codebooks: int, vocabulary: int, device: torch.device | None = None) -> Tensor:
+    """[K, V] int64: what a codebook and a token put into the hash."""
+    counter = torch.arange(num_codebooks * vocabulary, device=device).view(num_codebooks, vocabulary)
+    return _mix(counter ^ _TOKEN_SALT)
 
 
 def _mix(x: Tensor) -> Tensor:

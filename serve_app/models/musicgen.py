@@ -65,8 +65,9 @@ class MusicGen(nn.Module):
         offsets = torch.arange(config.num_codebooks, device=tokens.device) * (config.codebook_size + 1)
         x = self.embedding(tokens + offsets).sum(dim=1) + position_embedding.to(self.embedding.weight.dtype)
         x = pad_slots(x.unsqueeze(1).expand(-1, 2, -1), max(padded_slots, len(tokens)))
+        at = (torch.arange(len(tokens), device=tokens.device), positions)
         for i, layer in enumerate(self.layers):
             pair = (cache.keys[i], cache.values[i])
-            x = layer(x, pair, positions, mask, (text.keys[i], text.values[i]), text_mask)
+            x = layer(x, pair, at, mask, (text.keys[i], text.values[i]), text_mask)
         logits = self.heads(self.out_norm(x))[: len(tokens)]
         return cast(Tensor, logits.view(*logits.shape[:2], config.num_codebooks, config.codebook_size))

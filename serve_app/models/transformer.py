@@ -82,17 +82,16 @@ class SelfAttention(nn.Module):
         self.qkv_proj = Linear(config.hidden_size, 3 * config.hidden_size, bias=config.bias_attention)
         self.out_proj = Linear(config.hidden_size, config.hidden_size, bias=config.bias_attention)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """x [S, 2, D], keys and values [B, 2H, L, Dh], positions [B], mask [B, 1, 1, L] (added) -> [S, 2, D].
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, at: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        """x [S, 2, D], keys and values [B, 2H, L, Dh], mask [B, 1, 1, L] (added) -> [S, 2, D].
 
-        Writes the new keys and values into the cache at `positions`. Slots from B on are padding.
+        Writes the new keys and values into the cache at (slots, positions) `at`, each [B]. Slots from B on are padding.
         """
         slots, (_, rows, hidden_size) = len(keys), x.shape
         qkv = self.qkv_proj(x)[:slots].view(slots, rows, 3, self.num_heads, self.head_dim)
         q, k, v = (part.flatten(1, 2) for part in qkv.unbind(2))
-        slot = torch.arange(slots, device=x.device)
-        keys[slot, :, positions] = k
-        values[slot, :, positions] = v
+        keys[at[0], :, at[1]] = k
+        values[at[0], :, at[1]] = v
         y = F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, attn_mask=mask)
         return cast(Tensor, self.out_proj(pad_slots(y.reshape(slots, rows, hidden_size), len(x))))
 
@@ -141,11 +140,11 @@ class DecoderLayer(nn.Module):
         self.fc2 = Linear(config.ffn_dim, config.hidden_size, bias=config.bias_ffn)
 
     def forward(
-        self, x: Tensor, cache: tuple[Tensor, Tensor], positions: Tensor, mask: Tensor, text: tuple[Tensor, Tensor],
-        text_mask: Tensor,
+        self, x: Tensor, cache: tuple[Tensor, Tensor], at: tuple[Tensor, Tensor], mask: Tensor,
+        text: tuple[Tensor, Tensor], text_mask: Tensor,
     ) -> Tensor:  # fmt: skip
         """x [S, 2, D] -> [S, 2, D]; the other shapes are those of the two attentions."""
-        x = x + self.self_attn(self.self_attn_norm(x), *cache, positions, mask)
+        x = x + self.self_attn(self.self_attn_norm(x), *cache, at, mask)
         conditional = x[:, CONDITIONAL]
         conditional += self.cross_attn(self.cross_attn_norm(conditional), *text, text_mask)
         if (constant := self.cross_attn.without_text()) is not None:
@@ -166,9 +165,6 @@ def sinusoidal_positions(length: int, hidden_size: int, device: torch.device, ma
     return torch.cat([phase.cos(), phase.sin()], dim=-1)
 
 
-def causal_mask(positions: Tensor, length: int, dtype: torch.dtype) -> Tensor:
-    """positions [B] -> [B, 1, 1, length]: 0 up to and including a row's position, -inf beyond it."""
-    visible = torch.arange(length, device=positions.device) <= positions[:, None]
-    return torch.zeros(visible.shape, dtype=dtype, device=positions.device).masked_fill(~visible, -torch.inf)[
-        :, None, None
-    ]
+def causal_masks(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[length, length]: row `i` is 0 up to and including position `i`, -inf beyond it."""
+    return torch.full((length, length), -torch.inf, dtype=dtype, device=device).triu(1)

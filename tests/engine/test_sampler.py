@@ -5,7 +5,7 @@ import torch
 from audiocraft.utils import utils as audiocraft_utils
 from scipy import stats
 
-from serve_app.engine.sampler import exponential_noise, guide, sample
+from serve_app.engine.sampler import exponential_noise, guide, sample, token_keys
 
 VOCABULARY = 64
 DRAWS = 40_000
@@ -14,7 +14,7 @@ GOLDEN = [[0.0591754, 6.1902294, 0.2398373], [0.0935098, 0.1582663, 0.1800685]]
 
 def draw(logits: torch.Tensor, temperature: float, top_k: int, top_p: float) -> torch.Tensor:
     """DRAWS codes from one distribution [V], each with another seed."""
-    noise = exponential_noise(torch.arange(DRAWS), torch.zeros(DRAWS, dtype=torch.int64), 1, VOCABULARY)
+    noise = exponential_noise(torch.arange(DRAWS), torch.zeros(DRAWS, dtype=torch.int64), token_keys(1, VOCABULARY))
     row = logits.expand(DRAWS, 1, VOCABULARY)
     parameters = [torch.tensor(x).expand(DRAWS) for x in (temperature, top_k, top_p)]
     return sample(row, noise, *parameters)[:, 0]
@@ -64,7 +64,7 @@ def test_distribution_is_the_oracles(temperature: float, top_k: int, top_p: floa
 
 def test_parameters_are_each_rows_own() -> None:
     logits = torch.randn(3, 1, VOCABULARY)
-    noise = exponential_noise(torch.tensor([1, 2, 3]), torch.zeros(3, dtype=torch.int64), 1, VOCABULARY)
+    noise = exponential_noise(torch.tensor([1, 2, 3]), torch.zeros(3, dtype=torch.int64), token_keys(1, VOCABULARY))
     temperature, top_k, top_p = torch.tensor([0.0, 1.0, 1.3]), torch.tensor([0, 1, 9]), torch.tensor([0.0, 0.0, 0.6])
     together = sample(logits, noise, temperature, top_k, top_p)
     for row in range(3):
@@ -83,23 +83,23 @@ def test_guidance() -> None:
 
 
 def test_noise_is_exponential_and_independent() -> None:
-    noise = exponential_noise(torch.arange(100), torch.full((100,), 7), 4, 512)
+    noise = exponential_noise(torch.arange(100), torch.full((100,), 7), token_keys(4, 512))
     assert stats.kstest(noise.flatten().numpy(), "expon").pvalue > 1e-3
     for a, b in ((noise[0], noise[1]), (noise[0, 0], noise[0, 1]), (noise[0, :, :-1], noise[0, :, 1:])):
         assert abs(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]) < 0.1
-    steps = exponential_noise(torch.full((100,), 3), torch.arange(100), 1, 512).view(100, 512)
+    steps = exponential_noise(torch.full((100,), 3), torch.arange(100), token_keys(1, 512)).view(100, 512)
     off_diagonal = torch.corrcoef(steps) - torch.eye(100)
     assert off_diagonal.abs().max() < 0.25
 
 
 def test_noise_depends_on_seed_step_codebook_and_token_alone() -> None:
     seeds, steps = torch.tensor([5, 2**62 + 5, 5]), torch.tensor([9, 9, 10])
-    noise = exponential_noise(seeds, steps, 4, 64)
-    assert torch.equal(exponential_noise(seeds[1:2], steps[1:2], 4, 64)[0], noise[1])
+    noise = exponential_noise(seeds, steps, token_keys(4, 64))
+    assert torch.equal(exponential_noise(seeds[1:2], steps[1:2], token_keys(4, 64))[0], noise[1])
     assert len({tuple(row.flatten().tolist()) for row in noise}) == 3
 
 
 def test_noise_is_pinned() -> None:
     """The same seed makes the same music in later versions too."""
-    noise = exponential_noise(torch.tensor([42]), torch.tensor([0]), 2, 3)
+    noise = exponential_noise(torch.tensor([42]), torch.tensor([0]), token_keys(2, 3))
     torch.testing.assert_close(noise[0], torch.tensor(GOLDEN), rtol=0, atol=1e-6)
