@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve_app.audio.file_format import Encoding, FileFormat, SampleFormat
+from serve_app.audio.mastering import Mastering, Normalization
 from serve_app.types import CfgCoef, DurationS, LoadedModel, ModelCard, SamplingParams, Seed, Temperature, TopK, TopP
 
 _DEFAULTS = SamplingParams()
@@ -32,12 +34,35 @@ class GenerationBody(BaseModel):
         _DEFAULTS.cfg_coef
     )
     seed: Annotated[Seed | None, Field(description="The same seed makes the same music; drawn when absent.")] = None
-    response_format: Annotated[Literal["wav", "flac"], Field(description="The file to answer with.")] = "wav"
+    response_format: Annotated[
+        Literal["wav", "flac", "mp3", "opus", "pcm"],
+        Field(description="The file to answer with: opus in Ogg, pcm bare little-endian samples."),
+    ] = "wav"
+    sample_rate: Annotated[int | None, Field(description="In Hz; the model's own, or what the format has.")] = None
+    sample_format: Annotated[Literal["int16", "float32"], Field(description="Of wav and pcm.")] = "int16"
+    bitrate_kbps: Annotated[int | None, Field(description="Of mp3 (default: 192) and opus (default: 128).")] = None
+    normalization: Annotated[
+        Literal["none", "clip", "peak", "rms", "loudness"],
+        Field(description="Peak at -1 dBFS, root mean square at -18 dBFS, or loudness_lufs; never beyond -1 dBFS."),
+    ] = "none"
+    loudness_lufs: Annotated[
+        float, Field(ge=-40.0, le=-5.0, description="What `loudness` brings the piece to.")
+    ] = -14.0
+    fade_in_s: Annotated[float, Field(ge=0.0, le=30.0, description="Seconds.")] = 0.0
+    fade_out_s: Annotated[float, Field(ge=0.0, le=30.0, description="Seconds.")] = 0.0
 
     def sampling(self) -> SamplingParams:
         return SamplingParams(
             temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, cfg_coef=self.cfg_coef, seed=self.seed
         )
+
+    def encoding(self) -> Encoding:
+        """Raises InvalidRequest for what the format cannot hold."""
+        file_format, sample_format = FileFormat(self.response_format), SampleFormat(self.sample_format)
+        return Encoding(file_format, self.sample_rate, sample_format, self.bitrate_kbps)
+
+    def mastering(self) -> Mastering:
+        return Mastering(Normalization(self.normalization), self.loudness_lufs, self.fade_in_s, self.fade_out_s)
 
 
 class Model(BaseModel):

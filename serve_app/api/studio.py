@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.api.backend import Backend
 from serve_app.api.routing import ModelRouter
-from serve_app.audio.file_format import FileFormat, encode
+from serve_app.audio.encoder import encode
+from serve_app.audio.file_format import Encoding
+from serve_app.audio.mastering import Mastering
 from serve_app.config import ApiConfig
 from serve_app.errors import GenerationFailed, InvalidRequest
 from serve_app.types import GenerationRequest, LoadedModel, ModelCard, Timings
@@ -19,6 +21,7 @@ from serve_app.types import GenerationRequest, LoadedModel, ModelCard, Timings
 class Track:
     """A finished piece. samples: float32 [channels, n]."""
 
+    prompt: str
     samples: NDArray[np.float32]
     sample_rate: int
     seed: int
@@ -29,9 +32,19 @@ class Track:
     def duration_s(self) -> float:
         return float(self.samples.shape[1] / self.sample_rate)
 
-    async def encode(self, file_format: FileFormat) -> bytes:
-        """The track as a file, encoded off the event loop."""
-        return await asyncio.to_thread(encode, self.samples, self.sample_rate, file_format)
+    async def encode(self, encoding: Encoding, mastering: Mastering | None = None) -> bytes:
+        """The track as a file with its tags, made off the event loop."""
+        tagged = replace(encoding, tags=tags(self.prompt, self.model, self.seed))
+        return await asyncio.to_thread(self._encode, tagged, mastering or Mastering())
+
+    def _encode(self, encoding: Encoding, mastering: Mastering) -> bytes:
+        return encode(mastering.whole(self.samples, self.sample_rate), self.sample_rate, encoding)
+
+
+def tags(prompt: str, model: ModelCard, seed: int) -> dict[str, str]:
+    """What a file says of itself."""
+    comment = f"Made by MusicGen ({model.source}), seed {seed}. Licence of the weights: {model.license}."
+    return {"title": prompt, "comment": comment}
 
 
 class Studio:
@@ -48,7 +61,9 @@ class Studio:
         if last is None or last.timings is None:
             raise GenerationFailed("the model's audio ended too early")
         samples = np.concatenate([chunk.samples for chunk in chunks], axis=1)
-        return Track(samples, last.sample_rate, last.seed, last.timings, self.router.resolve(request.model))
+        return Track(
+            request.prompt, samples, last.sample_rate, last.seed, last.timings, self.router.resolve(request.model)
+        )
 
     def check_prompt(self, prompt: str) -> str:
         """The prompt without surrounding space. Raises InvalidRequest when it is empty, too long or not text."""

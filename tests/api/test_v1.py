@@ -3,11 +3,14 @@
 import io
 from typing import Any
 
+import av
 import httpx
+import numpy as np
 import pytest
 import soundfile
 
 from serve_app.api.routes.v1 import HEADERS
+from serve_app.audio.file_format import FileFormat
 from serve_app.errors import GenerationFailed, QueueFull
 from tests.api.conftest import SAMPLE_RATE, FakeBackend, Unexpected, leaks
 
@@ -41,6 +44,46 @@ async def test_answers_with_the_file_and_what_made_it(
     assert backend.closed == 1
 
 
+@pytest.mark.parametrize(
+    ("response_format", "media_type"), [("mp3", "audio/mpeg"), ("opus", "audio/ogg"), ("flac", "audio/flac")]
+)
+async def test_files_have_tags(client: httpx.AsyncClient, response_format: str, media_type: str) -> None:
+    body = {"prompt": "lofi beat", "duration_s": 1, "seed": 7, "response_format": response_format}
+    response = await client.post(PATH, json=body)
+    assert response.headers["content-type"] == media_type
+    with av.open(io.BytesIO(response.content), "r") as container:
+        found = {**container.metadata, **container.streams.audio[0].metadata}
+    tags = {name.lower(): value for name, value in found.items()}
+    assert tags["title"] == "lofi beat"
+    assert tags["comment"] == "Made by MusicGen (facebook/musicgen-small), seed 7. Licence of the weights: CC-BY-NC-4.0."
+
+
+async def test_audio_is_mastered_as_asked(client: httpx.AsyncClient) -> None:
+    body = {"prompt": "a", "duration_s": 1, "sample_format": "float32", "normalization": "peak", "fade_out_s": 0.5}
+    response = await client.post(PATH, json=body | {"sample_rate": 48_000})
+    samples, sample_rate = soundfile.read(io.BytesIO(response.content))
+    assert (len(samples), sample_rate) == (48_000, 48_000)
+    assert np.abs(samples).max() == pytest.approx(10 ** (-1 / 20), rel=0.01)
+    assert np.abs(samples[-100:]).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"bitrate_kbps": 128}, "wav has no bitrate_kbps; mp3 and opus do"),
+        ({"response_format": "flac", "sample_format": "float32"}, "flac has no float32 samples; wav and pcm do"),
+        ({"sample_rate": 96_000}, "sample_rate of wav must be one of 8000, "),
+    ],
+)
+async def test_what_a_format_cannot_hold_is_refused(
+    client: httpx.AsyncClient, backend: FakeBackend, body: dict[str, Any], detail: str
+) -> None:
+    response = await client.post(PATH, json={"prompt": "a"} | body)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+    assert response.json()["detail"].startswith(detail)
+    assert backend.requests == []
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({}, "prompt"),
     ({"prompt": ""}, "prompt"),
@@ -57,7 +100,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "a", "cfg_coef": 1000}, "cfg_coef"),
     ({"prompt": "a", "seed": -1}, "seed"),
     ({"prompt": "a", "seed": 2**63}, "seed"),
-    ({"prompt": "a", "response_format": "mp3"}, "response_format"),
+    ({"prompt": "a", "response_format": "aiff"}, "response_format"),
+    ({"prompt": "a", "sample_rate": 44100.5}, "sample_rate"),
+    ({"prompt": "a", "sample_format": "int24"}, "sample_format"),
+    ({"prompt": "a", "bitrate_kbps": "128"}, "bitrate_kbps"),
+    ({"prompt": "a", "normalization": "loud"}, "normalization"),
+    ({"prompt": "a", "loudness_lufs": 0}, "loudness_lufs"),
+    ({"prompt": "a", "fade_in_s": -1}, "fade_in_s"),
+    ({"prompt": "a", "fade_out_s": 1e9}, "fade_out_s"),
     ({"prompt": "a", "duration": 5}, "duration"),
 ]
 
@@ -176,7 +226,7 @@ async def test_documentation_names_every_route_and_field(client: httpx.AsyncClie
     assert set(schema["paths"]) == routes
     generation = schema["paths"][PATH]["post"]["responses"]
     assert set(generation) >= {"200", "400", "404", "413", "429", "500", "503"}
-    assert set(generation["200"]["content"]) == {"audio/wav", "audio/flac"}
+    assert set(generation["200"]["content"]) == {file.media_type for file in FileFormat}
     for name, model in schema["components"]["schemas"].items():
         if name in {"GenerationBody", "Model"}:
             undescribed = [f for f, p in model["properties"].items() if "description" not in p and f != "object"]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serve_app.api.error_handlers import retry_after, unexpected
 from serve_app.api.studio import Studio
-from serve_app.audio.file_format import FileFormat
+from serve_app.audio.file_format import Encoding, FileFormat
 from serve_app.errors import InvalidRequest, ModelLoading, ServeAppError
 from serve_app.types import (
     CfgCoef,
@@ -112,7 +112,7 @@ async def _generate(studio: Studio, repository: str, request: Request) -> Respon
     wants_flac = FileFormat.FLAC.media_type in request.headers.get("accept", "")
     file_format = FileFormat.FLAC if wants_flac else FileFormat.WAV
     headers = {"x-musicgen-model": card.model_id, "x-musicgen-seed": str(track.seed)}
-    return Response(await track.encode(file_format), media_type=file_format.media_type, headers=headers)
+    return Response(await track.encode(Encoding(file_format)), media_type=file_format.media_type, headers=headers)
 
 
 def _parse(content: bytes) -> Body:

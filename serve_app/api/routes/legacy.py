@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from serve_app.api.error_handlers import retry_after, unexpected
 from serve_app.api.studio import Studio, Track
-from serve_app.audio.file_format import FileFormat
+from serve_app.audio.file_format import Encoding
 from serve_app.errors import DecoderUnavailable, InvalidRequest, ServeAppError
 from serve_app.types import GenerationRequest, LoadedModel, SamplingParams
 
@@ -155,7 +155,7 @@ async def _make_track(legacy: LegacyRequest, request: Request, studio: Studio) -
 
 async def _base64_wav(track: Track) -> tuple[str, int]:
     """The track as base64 of a WAV file, and the file's length before base64."""
-    content = await track.encode(FileFormat.WAV)
+    content = await track.encode(Encoding())
     text = await asyncio.to_thread(base64.b64encode, content)
     return text.decode("ascii"), len(content)
 

@@ -48,6 +48,7 @@ def create_router(studio: Studio) -> APIRouter:
     @router.post("/audio/generations", response_class=Response, responses=_responses(), summary="Make music")
     async def create_generation(body: GenerationBody, request: Request) -> Response:
         """Turns a prompt into a piece of music and answers with the file; the headers tell what made it."""
+        encoding, mastering = body.encoding(), body.mastering()
         generation = GenerationRequest(
             request_id=request.state.request_id,
             prompt=studio.check_prompt(body.prompt),
@@ -56,9 +57,8 @@ def create_router(studio: Studio) -> APIRouter:
             sampling=body.sampling(),
         )
         track = await studio.make_track(generation)
-        file_format = FileFormat(body.response_format)
-        content = await track.encode(file_format)
-        return Response(content, media_type=file_format.media_type, headers=_headers(track))
+        content = await track.encode(encoding, mastering)
+        return Response(content, media_type=encoding.file_format.media_type, headers=_headers(track))
 
     @router.get("/models", summary="List the served models")
     async def list_models() -> ModelList:

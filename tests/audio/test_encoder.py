@@ -1,0 +1,146 @@
+"""Files: the right bytes, whole and streamed, clipped, in both channel counts."""
+
+import io
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from serve_app.audio.encoder import Encoder, encode
+from serve_app.audio.file_format import Encoding, FileFormat, SampleFormat
+from serve_app.errors import InvalidRequest
+
+RATE = 32_000
+LOSSLESS = (FileFormat.WAV, FileFormat.FLAC, FileFormat.PCM)
+
+
+def melody(channels: int = 1, seconds: float = 2.0) -> NDArray[np.float32]:
+    t = np.arange(int(seconds * RATE)) / RATE
+    tones = [0.4 * np.sin(2 * np.pi * f * t) * (1 + np.sin(5 * t)) for f in (300, 440)[:channels]]
+    return np.stack(tones).astype(np.float32)
+
+
+def streamed(samples: NDArray[np.float32], encoding: Encoding, part: int = 7000) -> list[bytes]:
+    encoder = Encoder(encoding, RATE, len(samples), streamed=True)
+    parts = [encoder.add(samples[:, start : start + part]) for start in range(0, samples.shape[1], part)]
+    return [*parts, encoder.finish()]
+
+
+def decode(content: bytes, encoding: Encoding, channels: int) -> NDArray[np.float32]:
+    """float32 [channels, n], as FFmpeg reads it."""
+    muxer = {SampleFormat.FLOAT32: "f32le", SampleFormat.INT16: "s16le"}[encoding.sample_format]
+    options = {"sample_rate": str(RATE), "ch_layout": "mono" if channels == 1 else "stereo"}
+    bare = encoding.file_format is FileFormat.PCM
+    with av.open(io.BytesIO(content), "r", muxer if bare else None, options if bare else {}) as container:
+        resampler = av.AudioResampler("fltp")
+        frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+        return np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("file_format", LOSSLESS)
+def test_a_lossless_file_holds_the_samples(file_format: FileFormat, channels: int) -> None:
+    samples, encoding = melody(channels), Encoding(file_format)
+    read = decode(encode(samples, RATE, encoding), encoding, channels)
+    np.testing.assert_allclose(read, samples, atol=1 / 32_768)
+    again = decode(b"".join(streamed(samples, encoding)), encoding, channels)
+    assert np.array_equal(again, read)
+
+
+@pytest.mark.parametrize("file_format", [FileFormat.WAV, FileFormat.PCM])
+def test_floats_are_kept_to_the_bit(file_format: FileFormat) -> None:
+    samples, encoding = melody(), Encoding(file_format, sample_format=SampleFormat.FLOAT32)
+    assert np.array_equal(decode(encode(samples, RATE, encoding), encoding, 1), samples)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("file_format", "rate"), [(FileFormat.MP3, RATE), (FileFormat.OPUS, 48_000)])
+def test_a_lossy_file_sounds_alike_whole_and_streamed(file_format: FileFormat, rate: int, channels: int) -> None:
+    samples, encoding = melody(channels), Encoding(file_format)
+    whole = decode(encode(samples, RATE, encoding), encoding, channels)
+    parts = decode(b"".join(streamed(samples, encoding)), encoding, channels)
+    assert abs(whole.shape[1] - samples.shape[1] * rate // RATE) < 0.1 * rate
+    delay = parts.shape[1] - whole.shape[1]  # a streamed mp3 cannot say what its encoder put before the music
+    tail = slice(whole.shape[1] // 2, whole.shape[1] - 2000)
+    shifts = range(max(0, delay - 2000), delay + 2000)
+    error = min(np.abs(parts[:, tail.start + s : tail.stop + s] - whole[:, tail]).max() for s in shifts)
+    assert error < 0.02
+
+
+@pytest.mark.parametrize("file_format", FileFormat)
+def test_parts_come_while_the_music_is_made(file_format: FileFormat) -> None:
+    parts = streamed(melody(seconds=4.0), Encoding(file_format), part=RATE // 2)
+    sizes = np.cumsum([len(part) for part in parts])
+    assert sizes[1] > 0
+    assert all(later > earlier for earlier, later in pairwise(sizes[1:-1]))
+    assert sizes[3] > 0.25 * sizes[-1], "half the music, and at least a quarter of the bytes"
+
+
+def test_wav_has_the_size_that_callers_know() -> None:
+    """30 s of 16-bit mono at 32 kHz behind a header of 44 bytes."""
+    assert len(encode(np.zeros((1, 30 * RATE), np.float32), RATE, Encoding())) == 1_920_044
+
+
+def test_a_streamed_wav_is_open_ended() -> None:
+    header = b"".join(streamed(melody(), Encoding()))[:44]
+    assert header[:4] == b"RIFF"
+    assert header[4:8] == header[40:44] == b"\xff\xff\xff\xff"
+
+
+def test_loud_samples_are_clipped_not_wrapped() -> None:
+    content = encode(np.array([[2.0, -2.0, 0.0]], np.float32), RATE, Encoding())
+    read, _ = soundfile.read(io.BytesIO(content), dtype="int16")
+    assert read.tolist() == [32767, -32768, 0]
+
+
+@pytest.mark.parametrize(
+    ("file_format", "rate", "expected"),
+    [
+        (FileFormat.WAV, 44_100, 44_100),
+        (FileFormat.MP3, 22_050, 22_050),
+        (FileFormat.OPUS, None, 48_000),
+        (FileFormat.OPUS, 24_000, 48_000),  # Ogg Opus always decodes at 48 kHz
+    ],
+)
+def test_sample_rates(file_format: FileFormat, rate: int | None, expected: int) -> None:
+    content = encode(melody(), RATE, Encoding(file_format, rate))
+    with av.open(io.BytesIO(content), "r") as container:
+        assert container.streams.audio[0].rate == expected
+        assert float(container.duration or 0) / av.time_base == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("file_format", [FileFormat.FLAC, FileFormat.MP3, FileFormat.OPUS])
+def test_tags(file_format: FileFormat) -> None:
+    content = encode(melody(), RATE, Encoding(file_format, tags={"title": "lofi beat", "comment": "seed 7"}))
+    with av.open(io.BytesIO(content)) as container:
+        tags = {**container.metadata, **container.streams.audio[0].metadata}
+    assert {name.lower(): value for name, value in tags.items()} | {"title": "lofi beat", "comment": "seed 7"} == {
+        name.lower(): value for name, value in tags.items()
+    }
+
+
+def test_bitrates() -> None:
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 4 * RATE)).astype(np.float32)
+    for file_format in (FileFormat.MP3, FileFormat.OPUS):
+        small, large = (len(encode(samples, RATE, Encoding(file_format, bitrate_kbps=kbps))) for kbps in (64, 256))
+        assert small * 8 / 4 == pytest.approx(64_000, rel=0.15)
+        assert large > 3 * small
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"file_format": FileFormat.OPUS, "sample_rate": 44_100}, "sample_rate of opus must be one of 8000,"),
+        ({"file_format": FileFormat.WAV, "sample_rate": 1}, "sample_rate of wav must be one of"),
+        ({"file_format": FileFormat.MP3, "bitrate_kbps": 100}, "bitrate_kbps of mp3 must be one of 32,"),
+        ({"file_format": FileFormat.OPUS, "bitrate_kbps": 5}, "bitrate_kbps of opus must be between 6 and 320"),
+        ({"file_format": FileFormat.FLAC, "bitrate_kbps": 128}, "flac has no bitrate_kbps; mp3 and opus do"),
+        ({"file_format": FileFormat.MP3, "sample_format": SampleFormat.FLOAT32}, "mp3 has no float32 samples"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_said(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        Encoding(**arguments)  # type: ignore[arg-type]
