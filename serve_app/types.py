@@ -34,13 +34,17 @@ class SamplingParams(BaseModel, frozen=True, extra="forbid"):
 
 
 class GenerationRequest(BaseModel, frozen=True, extra="forbid"):
-    """One piece of music to make: `duration_s` seconds of what `prompt` says, by the model of the id `model`."""
+    """One piece of music to make: `duration_s` seconds of what `prompt` says, by the model of the id `model`.
+
+    progress: whether to be told of it, between the chunks of audio.
+    """
 
     request_id: str
     model: str
     prompt: str = Field(min_length=1)
     duration_s: DurationS
     sampling: SamplingParams = SamplingParams()
+    progress: bool = False
 
 
 class FinishReason(StrEnum):
@@ -57,10 +61,24 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one request is.
+
+    queue_position: how many wait before it, and it; 0 once it runs. audio_s: seconds of music made; remaining_s: an
+    estimate of the seconds until its end, None while there is none.
+    """
+
+    queue_position: int
+    audio_s: float
+    remaining_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class AudioChunk:
     """A stretch of one request's audio, in order and without gaps.
 
-    samples: float32 [channels, n]; the last chunk has a `finish_reason` and the `timings`.
+    samples: float32 [channels, n]; n is 0 where there is `progress` to tell, to a request that asked for it.
+    The last chunk has a `finish_reason` and the `timings`.
     """
 
     samples: NDArray[np.float32]
@@ -68,6 +86,7 @@ class AudioChunk:
     seed: int
     finish_reason: FinishReason | None = None
     timings: Timings | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)

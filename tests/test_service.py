@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -151,6 +152,50 @@ async def test_concurrent_requests_share_steps_and_equal_lone_ones(client: httpx
     longest, total = (max(durations) * 50 + 3), sum(duration * 50 + 3 for duration in durations)
     assert longest <= steps < 1.7 * longest < total
     assert [response.content for response in together] == alone
+
+
+async def test_a_stream_holds_what_the_whole_answer_holds(client: httpx.AsyncClient) -> None:
+    body: dict[str, Any] = {"prompt": "lofi beat", "duration_s": 2, "seed": 7}
+    whole = (await generate(client, **body)).content[44:]
+    assert (await generate(client, **body, stream=True)).content[44:] == whole
+    assert (await generate(client, **body, stream=True, response_format="pcm")).content == whole
+    played = await client.get("/v1/audio/stream", params=body | {"response_format": "pcm"})
+    assert played.content == whole
+
+
+async def test_audio_comes_while_it_is_being_made(client: httpx.AsyncClient) -> None:
+    body = {"prompt": "lofi beat", "duration_s": 8, "stream": True, "response_format": "mp3"}
+    started_at, first_at = perf_counter(), None
+    async with client.stream("POST", GENERATIONS, json=body) as response:
+        async for _ in response.aiter_bytes():
+            first_at = first_at or perf_counter()
+    assert first_at is not None
+    assert first_at - started_at < (perf_counter() - started_at) / 3
+
+
+async def test_events_say_how_far_the_music_is(client: httpx.AsyncClient) -> None:
+    body = {"prompt": "lofi beat", "duration_s": 4, "seed": 7, "response_format": "pcm", "stream": True}
+    response = await generate(client, **body, stream_format="sse")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    blocks = [block.split("\n") for block in response.text.strip().split("\n\n")]
+    events = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+    fractions = [data["fraction"] for name, data in events if name == "progress"]
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[-1] <= 1
+    content = b"".join(base64.b64decode(data["audio"]) for name, data in events if name == "audio")
+    assert len(content) == 4 * 32_000 * 2
+    assert (events[-1][0], events[-1][1]["seed"], events[-1][1]["model"]) == ("done", 7, "nano")
+
+
+async def test_a_listener_that_goes_away_frees_its_slot(client: httpx.AsyncClient) -> None:
+    query: dict[str, Any] = {"prompt": "a", "duration_s": 30}
+    async with client.stream("GET", "/v1/audio/stream", params=query) as response:
+        async for _ in response.aiter_bytes():
+            await until(client, lambda s: s["slots_used"] == 1)
+            break
+    left_at = perf_counter()
+    await until(client, lambda s: s["slots_used"] == 0)
+    assert perf_counter() - left_at < 1.0
 
 
 async def test_more_requests_than_slots_all_answer(client: httpx.AsyncClient) -> None:

@@ -22,6 +22,10 @@ def problem(error: ServeAppError, **members: Any) -> JSONResponse:
     return _problem(error.status, error.code, error.title, error.message, retry_after(error), members)
 
 
+def problem_body(error: ServeAppError) -> dict[str, Any]:
+    return _body(error.status, error.code, error.title, error.message)
+
+
 def retry_after(error: ServeAppError) -> dict[str, str]:
     """The header that says in whole seconds when to come back, for errors that pass."""
     if not error.retryable:
@@ -36,6 +40,11 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+def known(error: Exception) -> ServeAppError:
+    """The error itself, or what callers learn of an unexpected one."""
+    return error if isinstance(error, ServeAppError) else unexpected(error)
+
+
 def unexpected(error: Exception) -> ServeAppError:
     """An error of which callers learn nothing but that it happened; the log has the rest."""
     logger.error("Unexpected error", exc_info=error)
@@ -43,7 +52,7 @@ def unexpected(error: Exception) -> ServeAppError:
 
 
 async def _serve_app_error(_: Request, error: Exception) -> JSONResponse:
-    return problem(error) if isinstance(error, ServeAppError) else problem(unexpected(error))
+    return problem(known(error))
 
 
 async def _validation_error(_: Request, error: Exception) -> JSONResponse:
@@ -72,5 +81,9 @@ def _field(location: Sequence[object]) -> str:
 def _problem(
     status: int, code: str, title: str, detail: str, headers: dict[str, str], members: dict[str, Any]
 ) -> JSONResponse:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, **members}
+    body = _body(status, code, title, detail) | members
     return JSONResponse(body, status_code=status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def _body(status: int, code: str, title: str, detail: str) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}

@@ -1,8 +1,8 @@
 """The bodies of the v1 API."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serve_app.audio.file_format import Encoding, FileFormat, SampleFormat
 from serve_app.audio.mastering import Mastering, Normalization
@@ -10,15 +10,16 @@ from serve_app.types import CfgCoef, DurationS, LoadedModel, ModelCard, Sampling
 
 _DEFAULTS = SamplingParams()
 
+ResponseFormat = Annotated[
+    Literal["wav", "flac", "mp3", "opus", "pcm"],
+    Field(description="The file to answer with: opus in Ogg, pcm bare little-endian samples."),
+]
 
-class GenerationBody(BaseModel):
+
+class Generation(BaseModel):
     """A piece of music to make."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"prompt": "calm ambient piano, 70 bpm", "duration_s": 8, "seed": 7}]},
-    )
+    model_config = ConfigDict(extra="forbid")
 
     prompt: Annotated[str, Field(min_length=1, description="What the music should be like.")]
     model: Annotated[str | None, Field(description="A served model's id or alias; the default model when absent.")] = (
@@ -34,10 +35,7 @@ class GenerationBody(BaseModel):
         _DEFAULTS.cfg_coef
     )
     seed: Annotated[Seed | None, Field(description="The same seed makes the same music; drawn when absent.")] = None
-    response_format: Annotated[
-        Literal["wav", "flac", "mp3", "opus", "pcm"],
-        Field(description="The file to answer with: opus in Ogg, pcm bare little-endian samples."),
-    ] = "wav"
+    response_format: ResponseFormat = "wav"
     sample_rate: Annotated[int | None, Field(description="In Hz; the model's own, or what the format has.")] = None
     sample_format: Annotated[Literal["int16", "float32"], Field(description="Of wav and pcm.")] = "int16"
     bitrate_kbps: Annotated[int | None, Field(description="Of mp3 (default: 192) and opus (default: 128).")] = None
@@ -63,6 +61,35 @@ class GenerationBody(BaseModel):
 
     def mastering(self) -> Mastering:
         return Mastering(Normalization(self.normalization), self.loudness_lufs, self.fade_in_s, self.fade_out_s)
+
+
+class GenerationBody(Generation):
+    """A piece of music to make."""
+
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={"examples": [{"prompt": "calm ambient piano, 70 bpm", "duration_s": 8, "seed": 7}]},
+    )
+
+    stream: Annotated[bool, Field(description="Send the audio while it is being made.")] = False
+    stream_format: Annotated[
+        Literal["audio", "sse"],
+        Field(
+            description="A stream's: the file's bytes, or server-sent events (`progress`, `audio`, `done`, `error`)."
+        ),
+    ] = "audio"
+
+    @model_validator(mode="after")
+    def _only_streams_have_a_format(self) -> Self:
+        if self.stream_format == "sse" and not self.stream:
+            raise ValueError("stream_format 'sse' needs stream: true")
+        return self
+
+
+class StreamQuery(Generation):
+    """A piece of music to play while it is being made."""
+
+    response_format: ResponseFormat = "mp3"
 
 
 class Model(BaseModel):

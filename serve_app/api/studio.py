@@ -1,7 +1,8 @@
-"""Where the routes have their music made: a request in, a whole track out."""
+"""Where the routes have their music made: a request in, a whole track out, or one that is being made."""
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,12 +10,12 @@ from numpy.typing import NDArray
 
 from serve_app.api.backend import Backend
 from serve_app.api.routing import ModelRouter
-from serve_app.audio.encoder import encode
+from serve_app.audio.encoder import Encoder, encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.config import ApiConfig
 from serve_app.errors import GenerationFailed, InvalidRequest
-from serve_app.types import GenerationRequest, LoadedModel, ModelCard, Timings
+from serve_app.types import AudioChunk, GenerationRequest, LoadedModel, ModelCard, Timings
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,44 @@ class Track:
         return encode(mastering.whole(self.samples, self.sample_rate), self.sample_rate, encoding)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Bytes of a file, and the chunk that completed them."""
+
+    content: bytes
+    chunk: AudioChunk
+
+
+@dataclass(frozen=True)
+class LiveTrack:
+    """A piece that is being made. Its first chunk is there: the request is good."""
+
+    request: GenerationRequest
+    model: ModelCard
+    first: AudioChunk
+    later: AsyncGenerator[AudioChunk, None]
+
+    async def parts(self, encoding: Encoding, mastering: Mastering) -> AsyncIterator[Part]:
+        """The file while it is being made; leaving the iterator ends the generation. Raises ServeAppError."""
+        async with contextlib.aclosing(self.later):
+            tagged = replace(encoding, tags=tags(self.request.prompt, self.model, self.first.seed))
+            rate, total = self.first.sample_rate, round(self.request.duration_s * self.first.sample_rate)
+            encoder = Encoder(tagged, rate, len(self.first.samples), streamed=True)
+            start = 0
+            async for chunk in self._chunks():
+                samples = mastering.part(chunk.samples, rate, start, total)
+                start += samples.shape[1]
+                content = await asyncio.to_thread(encoder.add, samples) if samples.size else b""
+                if chunk.finish_reason is not None:
+                    content += await asyncio.to_thread(encoder.finish)
+                yield Part(content, chunk)
+
+    async def _chunks(self) -> AsyncIterator[AudioChunk]:
+        yield self.first
+        async for chunk in self.later:
+            yield chunk
+
+
 def tags(prompt: str, model: ModelCard, seed: int) -> dict[str, str]:
     """What a file says of itself."""
     comment = f"Made by MusicGen ({model.source}), seed {seed}. Licence of the weights: {model.license}."
@@ -52,6 +91,14 @@ class Studio:
 
     def __init__(self, backend: Backend, router: ModelRouter, config: ApiConfig) -> None:
         self.backend, self.router, self.config = backend, router, config
+
+    async def start_track(self, request: GenerationRequest) -> LiveTrack:
+        """Wait for the piece's first audio, or its first progress where that is asked for. Raises ServeAppError."""
+        chunks = self.backend.generate(request)
+        first = await anext(chunks, None)
+        if first is None:
+            raise GenerationFailed("the model's audio ended too early")
+        return LiveTrack(request, self.router.resolve(request.model), first, chunks)
 
     async def make_track(self, request: GenerationRequest) -> Track:
         """Generate the whole piece. Raises ServeAppError."""

@@ -25,6 +25,7 @@ from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.delay import frames_complete, num_steps
 from serve_app.engine.device import DTYPES, available_threads
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.progress_reporter import ProgressReporter
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence, Sink
 from serve_app.engine.streaming_decoder import StreamingDecoder
@@ -58,6 +59,7 @@ class Engine:
         self._stopping = False
         self._failure: BaseException | None = None
         self._throughput = Throughput()
+        self._progress = ProgressReporter(self.scheduler, self._throughput, checkpoint)
         self._stats = EngineStats(config.max_slots, 0, 0, 0.0, 0.0, 0, 0.0, 0.0)
         self._stats_at = perf_counter()
         self._thread = threading.Thread(target=self._run, name="musicgen-engine", daemon=True)
@@ -185,6 +187,7 @@ class Engine:
             self._throughput.record_step(len(stepped))
             for sequence in stepped:
                 self._emit(sequence)
+        self._progress.report()
         self._publish_stats()
 
     def _batch_shape(self) -> BatchShape:

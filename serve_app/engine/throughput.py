@@ -24,6 +24,11 @@ class Throughput:
         while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_S:
             self._marks.popleft()
 
+    def seconds_for(self, frames: int) -> float | None:
+        """How long so many frames take at the present rate; None while nothing runs."""
+        _, rate = self.rates()
+        return frames / rate if rate > 0 else None
+
     def rates(self) -> tuple[float, float]:
         """Steps and frames a second."""
         (started_at, first_steps, first_frames), (_, steps, frames) = self._marks[0], self._marks[-1]

@@ -18,6 +18,7 @@ from serve_app.types import (
     GenerationRequest,
     LoadedModel,
     ModelCard,
+    Progress,
     ReplicaStatus,
     Timings,
 )
@@ -32,6 +33,7 @@ class FakeBackend:
     """Makes a sine in two chunks, and remembers what it was asked."""
 
     error: Exception | None = None
+    late_error: Exception | None = None
     loaded: bool = True
     requests: list[GenerationRequest] = field(default_factory=list)
     woken: list[str] = field(default_factory=list)
@@ -43,8 +45,14 @@ class FakeBackend:
             if self.error is not None:
                 raise self.error
             seed = 99 if request.sampling.seed is None else request.sampling.seed
+            if request.progress:
+                nothing = np.zeros((1, 0), np.float32)
+                yield AudioChunk(nothing, SAMPLE_RATE, seed, progress=Progress(2, 0.0, None))
+                yield AudioChunk(nothing, SAMPLE_RATE, seed, progress=Progress(0, 0.5, 1.5))
             samples = np.sin(np.arange(int(request.duration_s * SAMPLE_RATE)) / 20, dtype=np.float32)[None]
             yield AudioChunk(samples[:, :10], SAMPLE_RATE, seed)
+            if self.late_error is not None:
+                raise self.late_error
             timings = Timings(queue_s=0.25, time_to_first_audio_s=0.5, generation_s=2.004)
             yield AudioChunk(samples[:, 10:], SAMPLE_RATE, seed, FinishReason.LENGTH, timings)
         finally:

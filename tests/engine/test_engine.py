@@ -117,6 +117,26 @@ async def test_more_requests_than_slots_wait_their_turn(engine: Engine) -> None:
     assert engine.stats().real_time_factor > 0
 
 
+async def test_progress_is_told_to_those_who_ask(engine: Engine) -> None:
+    """All slots are taken: the second in the queue hears its place, then how its music grows."""
+    others = [asyncio.create_task(audio(engine, request(duration_s=3.0, seed=i))) for i in range(SLOTS + 1)]
+    await until(lambda: engine.stats().queued_requests == 1)
+    asking = request(duration_s=3.0, seed=7).model_copy(update={"progress": True})
+    chunks = [chunk async for chunk in engine.generate(asking)]
+    await asyncio.gather(*others)
+    reports = [chunk.progress for chunk in chunks if chunk.progress is not None]
+    assert all(chunk.samples.shape[1] == 0 for chunk in chunks if chunk.progress is not None)
+    positions = [report.queue_position for report in reports]
+    assert positions[0] == 2
+    assert positions == sorted(positions, reverse=True)
+    made = [report.audio_s for report in reports if report.queue_position == 0]
+    assert made == sorted(set(made))
+    assert 0 < made[-1] <= 3.1
+    assert all(report.remaining_s is None or report.remaining_s > 0 for report in reports)
+    quiet = await audio(engine, request(duration_s=3.0, seed=7))
+    assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks], axis=1), quiet)
+
+
 async def test_seed_decides_and_is_named(engine: Engine) -> None:
     first = [chunk async for chunk in engine.generate(request(duration_s=0.5))]
     again = await audio(engine, request(duration_s=0.5, seed=first[-1].seed))

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serve_app.api.error_handlers import retry_after, unexpected
+from serve_app.api.error_handlers import known, retry_after
 from serve_app.api.studio import Studio
 from serve_app.audio.file_format import Encoding, FileFormat
-from serve_app.errors import InvalidRequest, ModelLoading, ServeAppError
+from serve_app.errors import InvalidRequest, ModelLoading
 from serve_app.types import (
     CfgCoef,
     DurationS,
@@ -126,8 +126,8 @@ def _parse(content: bytes) -> Body:
 
 
 def _failure(error: Exception) -> JSONResponse:
-    known = error if isinstance(error, ServeAppError) else unexpected(error)
-    answer: dict[str, Any] = {"error": known.message}
-    if isinstance(known, ModelLoading):
-        answer["estimated_time"] = known.retry_after_s or _TYPICAL_LOADING_S
-    return JSONResponse(answer, status_code=known.status, headers=retry_after(known))
+    failure = known(error)
+    answer: dict[str, Any] = {"error": failure.message}
+    if isinstance(failure, ModelLoading):
+        answer["estimated_time"] = failure.retry_after_s or _TYPICAL_LOADING_S
+    return JSONResponse(answer, status_code=failure.status, headers=retry_after(failure))

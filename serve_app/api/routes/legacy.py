@@ -11,10 +11,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from serve_app.api.error_handlers import retry_after, unexpected
+from serve_app.api.error_handlers import known, retry_after
 from serve_app.api.studio import Studio, Track
 from serve_app.audio.file_format import Encoding
-from serve_app.errors import DecoderUnavailable, InvalidRequest, ServeAppError
+from serve_app.errors import DecoderUnavailable, InvalidRequest
 from serve_app.types import GenerationRequest, LoadedModel, SamplingParams
 
 _DECODERS = ("default", "multiband_diffusion")
@@ -70,7 +70,7 @@ def create_router(studio: Studio) -> APIRouter:
             if legacy is None or isinstance(error, InvalidRequest):
                 return _failure(error)
             answer = {"success": False, "audio_base64": None, "prompt": legacy.prompt}
-            return JSONResponse(answer | {"error": f"Generation failed: {_known(error).message}", "metadata": {}})
+            return JSONResponse(answer | {"error": f"Generation failed: {known(error).message}", "metadata": {}})
         device = _device(await studio.loaded(track.model))
         names = {"model": track.model.source, "model_size": track.model.model_id}
         metadata = names | _made(legacy, track, size) | {"framework": "AudioCraft", "device": device}
@@ -171,17 +171,13 @@ def _made(legacy: LegacyRequest, track: Track, size: int) -> dict[str, Any]:
     }
 
 
-def _known(error: Exception) -> ServeAppError:
-    return error if isinstance(error, ServeAppError) else unexpected(error)
-
-
 def _device(loaded: LoadedModel | None) -> str:
     return loaded.device if loaded else "unknown"
 
 
 def _failure(error: Exception) -> JSONResponse:
-    known = _known(error)
-    if isinstance(known, InvalidRequest):
-        return JSONResponse({"detail": known.message}, status_code=400)
-    detail = {"detail": f"Generation failed: {known.message}"}
-    return JSONResponse(detail, status_code=known.status, headers=retry_after(known))
+    failure = known(error)
+    if isinstance(failure, InvalidRequest):
+        return JSONResponse({"detail": failure.message}, status_code=400)
+    detail = {"detail": f"Generation failed: {failure.message}"}
+    return JSONResponse(detail, status_code=failure.status, headers=retry_after(failure))

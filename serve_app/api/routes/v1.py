@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
 
 from serve_app.api.error_handlers import PROBLEM_MEDIA_TYPE
-from serve_app.api.schemas import GenerationBody, Model, ModelList, Problem
+from serve_app.api.events import events as track_events
+from serve_app.api.schemas import Generation, GenerationBody, Model, ModelList, Problem, StreamQuery
 from serve_app.api.studio import Studio, Track
 from serve_app.audio.file_format import FileFormat
 from serve_app.errors import (
@@ -48,17 +51,17 @@ def create_router(studio: Studio) -> APIRouter:
     @router.post("/audio/generations", response_class=Response, responses=_responses(), summary="Make music")
     async def create_generation(body: GenerationBody, request: Request) -> Response:
         """Turns a prompt into a piece of music and answers with the file; the headers tell what made it."""
+        if body.stream:
+            return await _stream(studio, body, request, events=body.stream_format == "sse")
         encoding, mastering = body.encoding(), body.mastering()
-        generation = GenerationRequest(
-            request_id=request.state.request_id,
-            prompt=studio.check_prompt(body.prompt),
-            duration_s=body.duration_s,
-            model=studio.router.resolve(body.model).model_id,
-            sampling=body.sampling(),
-        )
-        track = await studio.make_track(generation)
+        track = await studio.make_track(_request(studio, body, request))
         content = await track.encode(encoding, mastering)
         return Response(content, media_type=encoding.file_format.media_type, headers=_headers(track))
+
+    @router.get("/audio/stream", response_class=Response, responses=_responses(), summary="Play music")
+    async def stream_generation(query: Annotated[StreamQuery, Query()], request: Request) -> Response:
+        """As `POST /v1/audio/generations` with `stream`: `<audio src="/v1/audio/stream?prompt=lofi+beat">` plays it."""
+        return await _stream(studio, query, request)
 
     @router.get("/models", summary="List the served models")
     async def list_models() -> ModelList:
@@ -69,6 +72,30 @@ def create_router(studio: Studio) -> APIRouter:
         return ModelList(data=[Model.of(card, model) for card, model in zip(cards, loaded, strict=True)])
 
     return router
+
+
+async def _stream(studio: Studio, generation: Generation, request: Request, *, events: bool = False) -> Response:
+    """The file while it is being made. What fails before the first item gets a proper status."""
+    encoding, mastering = generation.encoding(), generation.mastering()
+    mastering.check_streamable()
+    live = await studio.start_track(_request(studio, generation, request, progress=events))
+    values = (live.model.model_id, live.first.seed, live.model.license, live.first.sample_rate)
+    headers = {name: str(value) for name, value in zip(HEADERS, values, strict=False)}
+    if events:
+        return EventSourceResponse(track_events(live, encoding, mastering), headers=headers)
+    content = (part.content async for part in live.parts(encoding, mastering) if part.content)
+    return StreamingResponse(content, media_type=encoding.file_format.media_type, headers=headers)
+
+
+def _request(studio: Studio, generation: Generation, request: Request, *, progress: bool = False) -> GenerationRequest:
+    return GenerationRequest(
+        request_id=request.state.request_id,
+        prompt=studio.check_prompt(generation.prompt),
+        duration_s=generation.duration_s,
+        model=studio.router.resolve(generation.model).model_id,
+        sampling=generation.sampling(),
+        progress=progress,
+    )
 
 
 def _headers(track: Track) -> Mapping[str, str]:
