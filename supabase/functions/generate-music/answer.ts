@@ -1,0 +1,55 @@
+/** Answers to the front end, each with the CORS headers. */
+
+import type { Track } from "./service.ts";
+
+const CORS = {
+  "access-control-allow-origin": "*",
+  "access-control-allow-headers": "authorization, x-client-info, apikey, content-type",
+  "access-control-allow-methods": "POST, OPTIONS",
+};
+
+export function preflight(): Response {
+  return new Response("ok", { headers: CORS });
+}
+
+export function success(prompt: string, track: Track): Response {
+  const published = ["small", "medium", "large", "melody"].includes(track.model);
+  const title = track.model.charAt(0).toUpperCase() + track.model.slice(1);
+  return json(200, {
+    success: true,
+    audioUrl: `data:audio/${track.format};base64,${track.audio_base64}`,
+    prompt,
+    metadata: {
+      model: published ? `AudioCraft MusicGen ${title} (Meta Research)` : `MusicGen ${title}`,
+      version: published ? `facebook/musicgen-${track.model}` : `musicgen-${track.model}`,
+      model_size: track.model,
+      decoder: track.decoder,
+      duration: track.duration,
+      status: "generated",
+      format: track.format,
+      size: track.size_bytes,
+      framework: "AudioCraft (Ray Serve)",
+      generation_time_seconds: track.generation_time_seconds,
+    },
+  });
+}
+
+export interface Failure {
+  status: number;
+  error: string;
+  details: string;
+  retryable: boolean;
+  retryAfter?: string | null;
+}
+
+export function failure({ status, error, details, retryable, retryAfter }: Failure): Response {
+  const headers: Record<string, string> = retryAfter ? { "retry-after": retryAfter } : {};
+  return json(status, { success: false, error, details, retryable }, headers);
+}
+
+function json(status: number, body: unknown, headers: Record<string, string> = {}): Response {
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: { ...CORS, "content-type": "application/json", ...headers },
+  });
+}

@@ -1,0 +1,59 @@
+/** One request of the front end: checked, put into words, made, answered. */
+
+import { failure, preflight, success } from "./answer.ts";
+import { writePrompt } from "./prompt.ts";
+import { BadRequest, parseRequest } from "./request.ts";
+import { makeTrack, ServiceError, type Settings } from "./service.ts";
+
+const MAX_BODY_BYTES = 65_536;
+
+export async function handle(request: Request, settings: () => Settings): Promise<Response> {
+  if (request.method === "OPTIONS") return preflight();
+  const requestId = request.headers.get("x-request-id") ?? crypto.randomUUID();
+  const startedAt = performance.now();
+  const response = await answer(request, settings, requestId);
+  log({ requestId, status: response.status, ms: Math.round(performance.now() - startedAt) });
+  return response;
+}
+
+async function answer(request: Request, settings: () => Settings, requestId: string): Promise<Response> {
+  try {
+    if (request.method !== "POST") {
+      return failure({ status: 405, error: "Method not allowed", details: "Use POST", retryable: false });
+    }
+    const wanted = parseRequest(await readJson(request));
+    const prompt = writePrompt(wanted);
+    const track = await makeTrack(wanted, prompt, settings(), requestId, request.signal);
+    return success(prompt, track);
+  } catch (error) {
+    return refusal(error, requestId);
+  }
+}
+
+async function readJson(request: Request): Promise<unknown> {
+  const body = await request.text();
+  if (body.length > MAX_BODY_BYTES) throw new BadRequest(`body: longer than ${MAX_BODY_BYTES} characters`);
+  try {
+    return JSON.parse(body);
+  } catch {
+    throw new BadRequest("body: not JSON");
+  }
+}
+
+function refusal(error: unknown, requestId: string): Response {
+  if (error instanceof BadRequest) {
+    return failure({ status: 400, error: error.message, details: error.details, retryable: false });
+  }
+  if (error instanceof ServiceError) {
+    const { status, message, details, retryable, retryAfter } = error;
+    return failure({ status, error: message, details, retryable, retryAfter });
+  }
+  log({ requestId, unexpected: String(error) });
+  const details = "The function met an unexpected error; its log has it";
+  return failure({ status: 500, error: "The music could not be generated", details, retryable: false });
+}
+
+/** One line of JSON, as the platform's log explorer reads it. Neither prompts nor secrets are logged. */
+function log(entry: Record<string, unknown>): void {
+  console.log(JSON.stringify({ function: "generate-music", ...entry }));
+}

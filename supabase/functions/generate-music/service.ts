@@ -1,0 +1,129 @@
+/** Calls the music service, again where that helps, within the time there is. */
+
+import type { MusicRequest } from "./request.ts";
+
+export interface Settings {
+  url: string;
+  key: string | undefined;
+  /** Milliseconds from the call of the function until it gives up; the platform itself cuts it off at 150 s. */
+  budgetMs: number;
+  /** Milliseconds before the first retry; each later one waits twice as long. */
+  backOffMs: number;
+}
+
+/** What `POST /` answers. */
+export interface Track {
+  audio_base64: string;
+  model: string;
+  decoder: string;
+  duration: number;
+  size_bytes: number;
+  generation_time_seconds: number;
+  format: string;
+}
+
+/** The service refused or failed, with its status; or there was no time left: 504. */
+export class ServiceError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+    readonly details: string,
+    readonly retryAfter: string | null = null,
+  ) {
+    super(message);
+  }
+
+  get retryable(): boolean {
+    return [429, 502, 503, 504].includes(this.status);
+  }
+}
+
+/** `MODAL_API_URL` is the secret of projects that called the serverless function. */
+export function settingsFrom(env: (name: string) => string | undefined): Settings {
+  const url = env("MUSICGEN_API_URL") || env("MODAL_API_URL");
+  if (!url) {
+    throw new ServiceError("The music service is not configured", 500, "Set the secret MUSICGEN_API_URL");
+  }
+  return { url, key: env("MUSICGEN_API_KEY"), budgetMs: 140_000, backOffMs: 1_000 };
+}
+
+export async function makeTrack(
+  request: MusicRequest,
+  prompt: string,
+  settings: Settings,
+  requestId: string,
+  left: AbortSignal,
+): Promise<Track> {
+  const timeout = AbortSignal.timeout(settings.budgetMs);
+  const deadline = performance.now() + settings.budgetMs;
+  const { model, decoder, duration, temperature } = request;
+  const body = JSON.stringify({ prompt, model, decoder, duration, temperature });
+  for (let backOffMs = settings.backOffMs;; backOffMs *= 2) {
+    try {
+      return await callOnce(body, settings, requestId, AbortSignal.any([timeout, left]));
+    } catch (error) {
+      if (timeout.aborted) throw outOfTime(settings);
+      const passes = error instanceof ServiceError && error.status === 503;
+      const waitMs = passes ? Math.max(backOffMs, 1000 * Number(error.retryAfter ?? 0)) : Infinity;
+      if (performance.now() + waitMs >= deadline) throw error;
+      await pause(waitMs, left);
+    }
+  }
+}
+
+async function callOnce(
+  body: string,
+  settings: Settings,
+  requestId: string,
+  signal: AbortSignal,
+): Promise<Track> {
+  const headers: Record<string, string> = { "content-type": "application/json", "x-request-id": requestId };
+  if (settings.key) headers.authorization = `Bearer ${settings.key}`;
+  let response: Response;
+  try {
+    response = await fetch(settings.url, { method: "POST", headers, body, signal });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new ServiceError("The music service cannot be reached", 503, "No connection to the music service");
+  }
+  const answer = await response.json().catch(() => null);
+  if (response.ok && typeof answer?.audio_base64 === "string") return answer;
+  const details = typeof answer?.detail === "string" ? answer.detail : `HTTP ${response.status}`;
+  if (response.ok) {
+    throw new ServiceError("The music service's answer has no audio", 500, "Unexpected answer");
+  }
+  throw new ServiceError(
+    sentence(response.status),
+    upstream(response.status),
+    details,
+    response.headers.get("retry-after"),
+  );
+}
+
+/** The status that the front end gets for the service's. */
+function upstream(status: number): number {
+  if (status === 429 || status === 502) return 503;
+  return [400, 503, 504].includes(status) ? status : 500;
+}
+
+function sentence(status: number): string {
+  if (status === 400) return "The music service refused the request";
+  if (status === 401 || status === 403) return "The music service refused the function's key";
+  if (status === 429 || status === 502 || status === 503) {
+    return "The music service is busy or a model is loading";
+  }
+  if (status === 504) return "The music service took too long";
+  return "The music could not be generated";
+}
+
+function outOfTime(settings: Settings): ServiceError {
+  const details = `No answer within ${settings.budgetMs / 1000} s`;
+  return new ServiceError("The music service took too long", 504, details);
+}
+
+function pause(ms: number, left: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    left.addEventListener("abort", () => (clearTimeout(timer), reject(left.reason)), { once: true });
+  });
+}

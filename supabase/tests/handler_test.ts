@@ -1,0 +1,232 @@
+/** Every answer of the function, over a music service that these tests write. */
+
+import assert from "node:assert/strict";
+import { handle } from "../functions/generate-music/handler.ts";
+import { type Settings, settingsFrom } from "../functions/generate-music/service.ts";
+
+const TRACK = {
+  success: true,
+  audio_base64: "UklGRg==",
+  prompt: "p",
+  model: "small",
+  decoder: "default",
+  duration: 8,
+  sample_rate: 32000,
+  size_bytes: 4,
+  generation_time_seconds: 2.5,
+  format: "wav",
+}; // deno-fmt-ignore
+const FIELDS = { mood: "happy", genres: ["lofi"], energy: 5, duration: 8, temperature: 0.7, model: "medium" };
+
+type Upstream = (request: Request) => Response | Promise<Response>;
+
+async function withService(upstream: Upstream, test: (settings: Settings) => Promise<void>): Promise<void> {
+  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, upstream);
+  const url = `http://127.0.0.1:${server.addr.port}/`;
+  try {
+    await test({ url, key: "secret", budgetMs: 5_000, backOffMs: 10 });
+  } finally {
+    await server.shutdown();
+  }
+}
+
+const post = (body: unknown, headers = {}, signal?: AbortSignal) =>
+  new Request("http://function/", { method: "POST", body: JSON.stringify(body), headers, signal });
+
+async function refusal(response: Response): Promise<Record<string, unknown>> {
+  const body = await response.json();
+  assert.deepEqual(Object.keys(body), ["success", "error", "details", "retryable"]);
+  assert.equal(body.success, false);
+  assertCors(response);
+  return body;
+}
+
+function assertCors(response: Response): void {
+  assert.equal(response.headers.get("access-control-allow-origin"), "*");
+  const allowed = response.headers.get("access-control-allow-headers");
+  assert.equal(allowed, "authorization, x-client-info, apikey, content-type");
+}
+
+Deno.test("a track", () =>
+  withService(async (request) => {
+    assert.equal(request.headers.get("authorization"), "Bearer secret");
+    assert.equal(request.headers.get("x-request-id"), "id-1");
+    const { prompt, ...rest } = await request.json();
+    assert.match(prompt, /^lofi, happy mood, /);
+    assert.deepEqual(rest, { model: "medium", decoder: "default", duration: 8, temperature: 0.7 });
+    return Response.json(TRACK);
+  }, async (settings) => {
+    const response = await handle(post(FIELDS, { "x-request-id": "id-1" }), () => settings);
+    assert.equal(response.status, 200);
+    assertCors(response);
+    const { prompt, ...answer } = await response.json();
+    assert.match(prompt, /high quality production$/);
+    assert.deepEqual(answer, {
+      success: true,
+      audioUrl: "data:audio/wav;base64,UklGRg==",
+      metadata: {
+        model: "AudioCraft MusicGen Small (Meta Research)",
+        version: "facebook/musicgen-small",
+        model_size: "small",
+        decoder: "default",
+        duration: 8,
+        status: "generated",
+        format: "wav",
+        size: 4,
+        framework: "AudioCraft (Ray Serve)",
+        generation_time_seconds: 2.5,
+      },
+    });
+  }));
+
+Deno.test("the model that answered is named, whoever it was", () =>
+  withService(() => Response.json({ ...TRACK, model: "nano" }), async (settings) => {
+    const { metadata } = await (await handle(post(FIELDS), () => settings)).json();
+    assert.deepEqual([metadata.model, metadata.version, metadata.model_size], [
+      "MusicGen Nano",
+      "musicgen-nano",
+      "nano",
+    ]);
+  }));
+
+Deno.test("a preflight", async () => {
+  const response = await handle(new Request("http://function/", { method: "OPTIONS" }), () => assert.fail());
+  assert.equal(response.status, 200);
+  assertCors(response);
+});
+
+Deno.test("other methods", async () => {
+  const response = await handle(new Request("http://function/"), () => assert.fail());
+  assert.equal(response.status, 405);
+  await refusal(response);
+});
+
+Deno.test("bad input is 400 and names the field", async () => {
+  const response = await handle(post({ ...FIELDS, duration: 31 }), () => assert.fail());
+  assert.equal(response.status, 400);
+  const { details, retryable } = await refusal(response);
+  assert.match(String(details), /^duration: /);
+  assert.equal(retryable, false);
+});
+
+Deno.test("broken and huge bodies", async () => {
+  for (
+    const [body, details] of [["{", "body: not JSON"], [
+      "x".repeat(70_000),
+      "body: longer than 65536 characters",
+    ]]
+  ) {
+    const response = await handle(
+      new Request("http://function/", { method: "POST", body }),
+      () => assert.fail(),
+    );
+    assert.equal(response.status, 400);
+    assert.equal((await refusal(response)).details, details);
+  }
+});
+
+const STATUSES: [number, number, boolean][] = [
+  [400, 400, false],
+  [401, 500, false],
+  [404, 500, false],
+  [500, 500, false],
+  [504, 504, true],
+];
+
+for (const [status, expected, retryable] of STATUSES) {
+  Deno.test(`the service's ${status} is ${expected}`, () =>
+    withService(() => Response.json({ detail: "Because" }, { status }), async (settings) => {
+      const response = await handle(post(FIELDS), () => settings);
+      assert.equal(response.status, expected);
+      const body = await refusal(response);
+      assert.deepEqual([body.details, body.retryable], ["Because", retryable]);
+    }));
+}
+
+for (const status of [429, 503]) {
+  Deno.test(`a service that stays busy (${status}) is 503, with when to come back`, () =>
+    withService(
+      () => Response.json({ detail: "Busy" }, { status, headers: { "retry-after": "9" } }),
+      async (settings) => {
+        const response = await handle(post(FIELDS), () => settings);
+        assert.equal(response.status, 503);
+        assert.equal(response.headers.get("retry-after"), "9");
+        assert.equal((await refusal(response)).retryable, true);
+      },
+    ));
+}
+
+Deno.test("a busy service is asked again within the budget", async () => {
+  let calls = 0;
+  await withService(
+    () => ++calls < 3 ? Response.json({ detail: "Loading" }, { status: 503 }) : Response.json(TRACK),
+    async (settings) => {
+      assert.equal((await handle(post(FIELDS), () => settings)).status, 200);
+      assert.equal(calls, 3);
+    },
+  );
+});
+
+Deno.test("what is not 503 is not asked again", async () => {
+  let calls = 0;
+  await withService(() => (calls++, Response.json({ detail: "No" }, { status: 500 })), async (settings) => {
+    await refusal(await handle(post(FIELDS), () => settings));
+    assert.equal(calls, 1);
+  });
+});
+
+Deno.test("a service that takes too long is 504", () => {
+  const held = Promise.withResolvers<Response>();
+  return withService(() => held.promise, async (settings) => {
+    const response = await handle(post(FIELDS), () => ({ ...settings, budgetMs: 50 }));
+    held.resolve(new Response());
+    assert.equal(response.status, 504);
+    const { details, retryable } = await refusal(response);
+    assert.deepEqual([details, retryable], ["No answer within 0.05 s", true]);
+  });
+});
+
+Deno.test("a service that cannot be reached is 503", async () => {
+  const settings = { url: "http://127.0.0.1:1/", key: undefined, budgetMs: 100, backOffMs: 1_000 };
+  const response = await handle(post(FIELDS), () => settings);
+  assert.equal(response.status, 503);
+  assert.equal((await refusal(response)).retryable, true);
+});
+
+Deno.test("an answer without audio is 500", () =>
+  withService(() => new Response("<html>"), async (settings) => {
+    assert.equal((await handle(post(FIELDS), () => settings)).status, 500);
+  }));
+
+Deno.test("a caller that goes away ends the service's work", async () => {
+  const arrived = Promise.withResolvers<void>(), gone = Promise.withResolvers<void>();
+  const held = Promise.withResolvers<Response>();
+  await withService((request) => {
+    arrived.resolve();
+    request.signal.addEventListener("abort", () => gone.resolve());
+    return held.promise;
+  }, async (settings) => {
+    const caller = new AbortController();
+    const response = handle(post(FIELDS, {}, caller.signal), () => settings);
+    await arrived.promise;
+    caller.abort();
+    await gone.promise;
+    held.resolve(new Response());
+    await response;
+  });
+});
+
+Deno.test("the secrets, the old name of the URL included", () => {
+  const from = (secrets: Record<string, string>) => settingsFrom((name) => secrets[name]);
+  assert.equal(from({ MUSICGEN_API_URL: "a", MODAL_API_URL: "b" }).url, "a");
+  assert.equal(from({ MODAL_API_URL: "b" }).url, "b");
+  assert.equal(from({ MUSICGEN_API_URL: "a", MUSICGEN_API_KEY: "k" }).key, "k");
+  assert(from({ MUSICGEN_API_URL: "a" }).budgetMs < 150_000);
+  assert.throws(() => from({}), { message: "The music service is not configured", status: 500 });
+});
+
+Deno.test("an unset secret is a clear answer", async () => {
+  const response = await handle(post(FIELDS), () => settingsFrom(() => undefined));
+  assert.equal(response.status, 500);
+  assert.equal((await refusal(response)).details, "Set the secret MUSICGEN_API_URL");
+});
