@@ -4,7 +4,7 @@ CONFIG ?= configs/nano.yaml
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test check fmt bench nano nano-codec nano-data nano-lm nano-export nano-quality clean
+.PHONY: help demo serve test check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,7 +31,11 @@ fmt: .venv/all  ## Format the code
 bench: .venv/all  ## Measure a decode step beside AudioCraft's
 	$(PYTHON) -W ignore -m benchmarks.decode --scale small --device cpu --steps 100 --against audiocraft
 
-nano: nano-codec nano-data nano-lm nano-export  ## Train the embedded model again, in build/nano: all four stages
+nano: nano-codec nano-data nano-text nano-lm nano-export  ## Train the embedded model again, in build/nano: all stages
+
+# glibc hands large blocks back to the system and asks for them again: most of a training's time on a CPU.
+nano-codec nano-data nano-lm: export MALLOC_MMAP_THRESHOLD_ = 4294967296
+nano-codec nano-data nano-lm: export MALLOC_TRIM_THRESHOLD_ = 8589934592
 
 nano-codec: .venv/all  ## Train its codec; each stage goes on where it stopped
 	$(PYTHON) -W ignore -m tools.nano.codec build/nano
@@ -39,7 +43,10 @@ nano-codec: .venv/all  ## Train its codec; each stage goes on where it stopped
 nano-data: .venv/all  ## Make the music that its language model learns from, as that codec's codes
 	$(PYTHON) -W ignore -m tools.nano.codes build/nano
 
-nano-lm: .venv/all  ## Train its language model and text encoder
+nano-text: .venv/all  ## Train its text encoder
+	$(PYTHON) -W ignore -m tools.nano.text_encoder build/nano
+
+nano-lm: .venv/all  ## Train its language model
 	$(PYTHON) -W ignore -m tools.nano.language_model build/nano
 
 nano-export: .venv/all  ## Put it into the package

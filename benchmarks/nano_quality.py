@@ -33,11 +33,11 @@ from serve_app.engine.engine import Engine
 from serve_app.models.checkpoint import Checkpoint, load_checkpoint, resolve
 from serve_app.types import GenerationRequest, SamplingParams
 from tools.nano.codec import si_sdr
-from tools.nano.composer import Score, render
-from tools.nano.prompts import DRUM_WORDS, ENERGY_WORDS, LEAD_WORDS, MOOD_WORDS, other_prompts, random_piece
+from tools.nano.codes import PIECES, prompts_of
+from tools.nano.composer import TONICS, Score, render
+from tools.nano.prompts import DRUM_WORDS, ENERGY_WORDS, LEAD_WORDS, MOOD_WORDS, random_piece
 
 CONFIG = Path(__file__).parent.parent / "configs" / "nano.yaml"
-TRAINING_PIECES, TRAINING_PROMPTS = 3000, 6  # prompts of each piece: as tools.nano.codes makes them
 HELD_OUT_SEED = 1_000_000
 TEMPOS = (62, 74, 86, 98, 110, 122, 134, 146, 158, 174)
 SHORT_S, LONG_S, END_S = 8.0, 30.0, 10.0
@@ -66,7 +66,7 @@ class Wish:
 
 def wishes(free: int = 20) -> list[Wish]:
     """Forty that come in fours, bright and dark, calm and energetic, and `free` ones as the training data's are."""
-    trained = {prompt for seed in range(TRAINING_PIECES) for prompt in _training_prompts(seed)}
+    trained = {prompt for seed in range(PIECES) for prompt in prompts_of(seed)}
     found = [wish for group in range(len(TEMPOS)) for wish in _four(group)]
     seed = HELD_OUT_SEED
     while len(found) < 4 * len(TEMPOS) + free:
@@ -78,10 +78,6 @@ def wishes(free: int = 20) -> list[Wish]:
     return found
 
 
-def _training_prompts(seed: int) -> list[str]:
-    return [random_piece(seed)[1], *other_prompts(seed, TRAINING_PROMPTS - 1)]
-
-
 def _four(group: int) -> list[Wish]:
     mode = ("major", "minor")[group % 2]
     leads = (("bells", "flute")[group // 2 % 2], ("bass", "pad")[group // 3 % 2])
@@ -91,7 +87,13 @@ def _four(group: int) -> list[Wish]:
 def _wish(group: int, lead: str, mode: str, energy: int) -> Wish:
     groove = "soft" if energy == 0 else "straight"
     score = Score(
-        tonic=group * 7 % 12, mode=mode, bpm=TEMPOS[group], lead=lead, groove=groove, energy=energy, seed=group
+        tonic=list(TONICS)[group % len(TONICS)],
+        mode=mode,
+        bpm=TEMPOS[group],
+        lead=lead,
+        groove=groove,
+        energy=energy,
+        seed=group,
     )
     energies, moods = ENERGY_WORDS[energy], MOOD_WORDS[mode]
     words = f"{energies[group % len(energies)]} {LEAD_WORDS[lead][0]}, {moods[group % len(moods)]} mood"

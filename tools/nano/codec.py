@@ -1,6 +1,6 @@
 """Trains the embedded model's codec: an EnCodec of MusicGen's kind, on pieces made as it goes.
 
-    python -m tools.nano.codec FOLDER [--steps N] [--decoder-steps N]
+    python -m tools.nano.codec FOLDER [--steps N]
 
 It resumes from FOLDER/codec.pt, saves there as it goes, draws FOLDER/codec.png, its loss curve, and at the end writes
 FOLDER/encodec, the codec in the Hugging Face format. AudioCraft's modules are trained.
@@ -8,10 +8,9 @@ FOLDER/encodec, the codec in the Hugging Face format. AudioCraft's modules are t
 
 import argparse
 import itertools
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from tools.nano.composer import render
 from tools.nano.huggingface import huggingface_encodec
 from tools.nano.prompts import random_piece
 from tools.nano.synthesizer import FRAME, SAMPLE_RATE
-from tools.nano.training import Training
+from tools.nano.training import Training, cosine
 
 CONFIG: dict[str, Any] = {
     "sample_rate": SAMPLE_RATE, "channels": 1, "device": "cpu", "compression_model": "encodec",
@@ -39,7 +38,6 @@ CONFIG: dict[str, Any] = {
             "threshold_ema_dead_code": 0.1, "orthogonal_reg_weight": 0.0, "orthogonal_reg_active_codes_only": False},
 }  # fmt: skip
 PIECE_S, CROP_S, CROPS_PER_PIECE, BATCH = 12.0, 1.0, 4, 8
-Part = Literal["autoencoder", "all", "decoder"]
 UNQUANTIZED = 200  # first steps that train encoder and decoder alone: the codebooks then begin as clusters of something
 LEARNING_RATE, WARM_UP = 1e-3, 100  # steps
 WINDOWS = (2048, 512, 128)  # samples
@@ -90,8 +88,7 @@ def build() -> Any:
     return get_compression_model(OmegaConf.create(CONFIG))
 
 
-def train(folder: Path, steps: int, decoder_steps: int) -> None:
-    """`steps` of the whole codec, then `decoder_steps` of its decoder alone, whose codes stay what they are."""
+def train(folder: Path, steps: int) -> None:
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build().to(device)
@@ -101,37 +98,24 @@ def train(folder: Path, steps: int, decoder_steps: int) -> None:
     batches = iter(crops)
 
     def learning_rate(step: int) -> float:
-        if step >= steps:
-            return LEARNING_RATE / 2 * _cosine((step - steps) / decoder_steps)
-        return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * _cosine(step / steps)
+        return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * cosine(step / steps)
 
     def step_of(step: int) -> tuple[float, float]:
-        part: Part = "autoencoder" if step < UNQUANTIZED else "all" if step < steps else "decoder"
-        return update(model, optimizer, next(batches).to(device), part)
+        return update(model, optimizer, next(batches).to(device), quantized=step >= UNQUANTIZED)
 
-    training.run(steps + decoder_steps, learning_rate, step_of)
+    training.run(steps, learning_rate, step_of)
     huggingface_encodec(CONFIG, model.cpu().state_dict()).save_pretrained(folder / "encodec")
 
 
-def _cosine(progress: float) -> float:
-    """From 1 at 0 to 0 at 1."""
-    return 0.5 + 0.5 * math.cos(math.pi * progress)
-
-
-def update(model: Any, optimizer: torch.optim.Optimizer, x: Tensor, part: Part) -> tuple[float, float]:
-    """One update of a part of the model on x [B, 1, n]; returns the loss and the SI-SDR."""
+def update(model: Any, optimizer: torch.optim.Optimizer, x: Tensor, *, quantized: bool) -> tuple[float, float]:
+    """One update on x [B, 1, n], through the codebooks or past them; returns the loss and the SI-SDR."""
     model.train()
     penalty: Tensor | float = 0.0
-    if part == "all":
+    if quantized:
         result = model(x)
         y, penalty = result.x, result.penalty
-    elif part == "autoencoder":
-        y = model.decoder(model.encoder(x))
     else:
-        model.quantizer.eval()  # its codebooks follow what they see in training
-        with torch.no_grad():
-            latents = model.quantizer(model.encoder(x), model.frame_rate).x
-        y = model.decoder(latents)
+        y = model.decoder(model.encoder(x))
     y = y[..., : x.shape[-1]]  # whole frames come out
     error, scale = (y - x).abs().mean((1, 2)), x.abs().mean((1, 2)).clamp(min=0.01)
     # Relative to how loud each is: pieces are soft, and plain L1 too weak to learn from.
@@ -146,7 +130,6 @@ def update(model: Any, optimizer: torch.optim.Optimizer, x: Tensor, part: Part) 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tools.nano.codec", description="Train the embedded model's codec.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=4500, help="of the whole codec (default: 4500)")
-    parser.add_argument("--decoder-steps", type=int, default=1500, help="then of its decoder alone (default: 1500)")
+    parser.add_argument("--steps", type=int, default=3000, help="(default: 3000)")
     arguments = parser.parse_args()
-    train(arguments.folder, arguments.steps, arguments.decoder_steps)
+    train(arguments.folder, arguments.steps)

@@ -23,9 +23,9 @@ from tools.nano.composer import render
 from tools.nano.prompts import other_prompts, random_piece
 from tools.nano.synthesizer import Samples
 
-PIECE_S = (30.0, 10.0, 10.0)  # of one block after the other: most training is on beginnings
-BLOCK = 100  # pieces
-PROMPTS = 6  # of each piece
+PIECE_S = (30.0, *[10.0] * 3, *[2.0] * 16)  # of one block after the other: what prompts say is learnt from beginnings
+BLOCK = 200  # pieces
+PIECES, PROMPTS = 16_000, 2  # prompts of each piece
 WINDOW_S, SHORTEST_S = 30.0, 6.0  # what audio files are cut into
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 Codes = NDArray[np.int16]
@@ -57,7 +57,12 @@ def synthesized(folder: Path, pieces: int) -> None:
         seeds = range(block * BLOCK, min(pieces, (block + 1) * BLOCK))
         duration_s = PIECE_S[block % len(PIECE_S)]
         codes = [encode(render(random_piece(seed)[0], duration_s)) for seed in seeds]
-        _write(folder, f"{block:04d}", codes, [[random_piece(s)[1], *other_prompts(s, PROMPTS - 1)] for s in seeds])
+        _write(folder, f"{block:04d}", codes, [prompts_of(seed) for seed in seeds])
+
+
+def prompts_of(seed: int) -> list[str]:
+    """What the piece of this seed is called in training."""
+    return [random_piece(seed)[1], *other_prompts(seed, PROMPTS - 1)]
 
 
 def recorded(folder: Path, music: Path, checkpoint: Path) -> None:
@@ -126,7 +131,7 @@ def _write(folder: Path, name: str, codes: Sequence[Codes], prompts: list[list[s
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.nano.codes", description="Codes of music with prompts.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pieces", type=int, default=3000, help="how many pieces to make (default: 3000)")
+    parser.add_argument("--pieces", type=int, default=PIECES, help=f"how many pieces to make (default: {PIECES})")
     parser.add_argument("--audio", type=Path, help="a folder with your own music instead")
     parser.add_argument("--checkpoint", type=Path, help="a MusicGen in the Hugging Face format whose codec encodes it")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """Short pieces of music from a seed: key, mode, tempo, chords, melody, bass and drums -> samples.
 
 Made to be learnt by a model of a few million parameters: one pitched sound is heard at a time (the lead breaks the
-chords that the bass begins), and each begins on one of the codec's frames, so that a note is the same codes wherever it
+chords, the bass answers it), and each begins on one of the codec's frames, so that a note is the same codes wherever it
 is played. A beat is a whole number of frames: the tempo is right within 3 %.
 """
 
@@ -13,17 +13,14 @@ import numpy as np
 
 from tools.nano.synthesizer import FRAME, FRAME_RATE, SAMPLE_RATE, Samples, drum, tone
 
-TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9}  # name: pitch class
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-# Progressions by degrees of the scale; the tonic comes back so often that the mode is heard within two bars.
-PROGRESSIONS = {
-    "major": ((0, 3, 0, 4), (0, 4, 0, 3), (0, 0, 3, 4), (0, 5, 3, 4)),
-    "minor": ((0, 3, 0, 4), (0, 4, 0, 3), (0, 0, 3, 4), (0, 3, 4, 0)),
-}
+# By degrees of the scale whose chords are all of its mode; the tonic comes back so often that the key is heard soon.
+PROGRESSIONS = ((0, 3, 0, 4), (0, 4, 0, 3), (0, 0, 3, 4), (0, 3, 4, 0))
 LEADS = ("piano", "guitar", "bells", "flute", "organ", "strings", "pad", "lead", "bass")
-REGISTER = {"bells": 79, "flute": 79, "bass": 40, "pad": 53, "strings": 62}  # the lead's middle; others: 65
+REGISTER = {"bells": 74, "flute": 74, "bass": 40, "pad": 53, "strings": 62}  # the lead's middle; others: 65
 BASS_REGISTER = 40
-LOUDNESS = (0.4, 0.8, 0.8)  # by energy
+LOUDNESS = (0.35, 0.6, 0.9)  # by energy
 GROOVES = ("none", "soft", "straight", "four", "syncopated")
 # Steps of a bar's sixteen that each drum is hit on.
 PATTERNS: dict[str, dict[str, tuple[int, ...]]] = {
@@ -39,7 +36,7 @@ PATTERNS: dict[str, dict[str, tuple[int, ...]]] = {
 class Score:
     """What a piece is. energy: 0 (calm) to 2 (energetic): it sets loudness, notes and drums."""
 
-    tonic: int
+    tonic: str
     mode: str
     bpm: int
     lead: str
@@ -68,7 +65,7 @@ def random_score(seed: int) -> Score:
     energy = int(rng.integers(3))
     grooves = {0: ("none", "soft"), 1: ("soft", "straight", "four"), 2: ("straight", "four", "syncopated")}[energy]
     return Score(
-        tonic=int(rng.integers(12)),
+        tonic=str(rng.choice(list(TONICS))),
         mode=str(rng.choice(["major", "minor"])),
         bpm=int(rng.integers(60, 181)),
         lead=str(rng.choice(LEADS)),
@@ -95,17 +92,16 @@ def render(score: Score, duration_s: float) -> Samples:
 
 
 def _notes(score: Score, bars: int) -> Iterator[Note]:
-    """Every bar begins with the bass; then the lead plays the chord's notes, by a motif that stays."""
+    """The lead plays the chords' notes, by a motif that stays; in the middle of each bar the bass answers."""
     rng = np.random.default_rng([score.seed, 2])
-    progressions = PROGRESSIONS[score.mode]
-    progression = progressions[rng.integers(len(progressions))]
+    progression = PROGRESSIONS[rng.integers(len(PROGRESSIONS))]
     motif = rng.integers(0, 3, 8)  # of the chord's notes
-    motif[2] = 1  # the third, which tells major from minor
+    motif[:3] = 0, 2, 1  # the root first; the third, which tells major from minor, a beat later
     starts = _rhythm(score, rng)
     for bar in range(bars):
         degree = progression[bar % 4]
         for start, end in itertools.pairwise([*starts, 8]):
-            bass = score.lead != "pad" and start % 4 == 0
+            bass = score.lead != "pad" and start == 4
             yield Note(
                 timbre="bass" if bass else score.lead,
                 midi=_pitches(score, degree, int(motif[start]), bass=bass),
@@ -135,7 +131,7 @@ def _pitches(score: Score, degree: int, step: int, *, bass: bool) -> tuple[int, 
 def _pitch(score: Score, degree: int, near: int) -> int:
     """The MIDI number of a degree of the scale, in the octave closest to `near`."""
     scale = SCALES[score.mode]
-    pitch_class = (score.tonic + scale[degree % 7]) % 12
+    pitch_class = (TONICS[score.tonic] + scale[degree % 7]) % 12
     return near + (pitch_class - near + 6) % 12 - 6
 
 

@@ -1,16 +1,16 @@
 """Trains a MusicGen's language model on codes of music with prompts.
 
     python -m tools.nano.language_model FOLDER [--steps N]               the embedded model's, from scratch
-    python -m tools.nano.language_model FOLDER --checkpoint CHECKPOINT   goes on from another; its text encoder is kept
+    python -m tools.nano.language_model FOLDER --checkpoint CHECKPOINT   goes on from another
 
-FOLDER/codes is what it learns from (python -m tools.nano.codes), FOLDER/encodec the codec where there is no checkpoint.
+FOLDER/codes is what it learns from (python -m tools.nano.codes); where there is no checkpoint, the codec and the text
+encoder are those in FOLDER/encodec and FOLDER/text_encoder.
 It resumes from FOLDER/lm.pt, saves there as it goes, draws FOLDER/lm.png, and at the end writes FOLDER/checkpoint, the
 whole model in the Hugging Face format. As MusicGen's own training does (arXiv:2306.05284, section 3), it drops the
 prompt of some pieces, for guidance.
 """
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,47 +23,47 @@ from torch import Tensor
 from tools.nano import codes as codes_file
 from tools.nano.codes import Codes
 from tools.nano.huggingface import save
-from tools.nano.tokenizer import make_tokenizer
-from tools.nano.training import Training
+from tools.nano.training import Training, cosine
 
 FRAME_RATE, NUM_CODEBOOKS = 50, 4
 PROMPT_DROPOUT = 0.15
 FRAMES_PER_BATCH = 2400  # of all pieces of a batch
-# Mostly beginnings: what the prompt says is news there, and heard from the music itself later on.
-LENGTHS_S, LENGTH_SHARES = (0.5, 1.0, 2.0, 4.0, 10.0, 30.0), (0.3, 0.2, 0.15, 0.15, 0.1, 0.1)
+LENGTHS_S = (0.5, 1.0, 2.0, 4.0, 10.0, 30.0)
+# At first mostly beginnings: what the prompt says is news there. Then rhythm and harmony, which take longer to hear.
+EARLY, EARLY_SHARES, LATE_SHARES = 0.35, (0.3, 0.2, 0.15, 0.15, 0.1, 0.1), (0.05, 0.05, 0.2, 0.25, 0.3, 0.15)
 HELD_OUT_S = 1.0
 HELD_OUT = 32  # pieces, the last, that are only listened to
 LEARNING_RATE, WARM_UP = 1.5e-3, 100  # steps
 EMBEDDING_STD = 0.25  # of each codebook's; their sum is then as large as positions are
 COLUMNS = ("cross-entropy", "held out", "without prompt")  # nats
-SIZE: dict[str, int] = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6, "ffn_dim": 768}
-TEXT_SIZE: dict[str, int] = {"d_model": 96, "d_kv": 32, "d_ff": 192, "num_layers": 2, "num_heads": 3}
+SIZE: dict[str, int] = {"hidden_size": 160, "num_hidden_layers": 4, "num_attention_heads": 5, "ffn_dim": 640}
 Pieces = Sequence[tuple[Codes, list[str]]]
 
 
 def build(folder: Path) -> tuple[Any, Any]:
-    """The embedded model, untrained but for its codec, and its tokenizer."""
+    """The embedded model, of which the decoder is untrained, and its tokenizer."""
     from transformers import (
+        AutoTokenizer,
         EncodecModel,
         MusicgenDecoderConfig,
         MusicgenForCausalLM,
         MusicgenForConditionalGeneration,
-        T5Config,
         T5EncoderModel,
     )
 
-    encodec, tokenizer = EncodecModel.from_pretrained(folder / "encodec"), make_tokenizer()
+    encodec = EncodecModel.from_pretrained(folder / "encodec")
     special = encodec.config.codebook_size
     decoder = MusicgenDecoderConfig(
         vocab_size=special, num_codebooks=NUM_CODEBOOKS, pad_token_id=special, bos_token_id=special, dropout=0.0, **SIZE
     )
-    t5 = T5EncoderModel(T5Config(vocab_size=len(tokenizer), dropout_rate=0.0, **TEXT_SIZE))
     model = MusicgenForConditionalGeneration(
-        text_encoder=t5, audio_encoder=encodec, decoder=MusicgenForCausalLM(decoder)
+        text_encoder=T5EncoderModel.from_pretrained(folder / "text_encoder"),
+        audio_encoder=encodec,
+        decoder=MusicgenForCausalLM(decoder),
     )
+    model.decoder.set_attn_implementation("sdpa")  # a model put together so has none, and would see the future
     _initialize(model)
-    model.audio_encoder.requires_grad_(False)
-    return model, tokenizer
+    return _decoder_alone(model), AutoTokenizer.from_pretrained(folder / "text_encoder")
 
 
 def _initialize(model: Any) -> None:
@@ -80,15 +80,20 @@ def _initialize(model: Any) -> None:
 
 
 def read(checkpoint: Path) -> tuple[Any, Any]:
-    """A checkpoint's model and tokenizer, of which the decoder alone is to be trained."""
+    """A checkpoint's model and tokenizer."""
     from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
     model = MusicgenForConditionalGeneration.from_pretrained(checkpoint).float()
     if model.config.decoder.audio_channels != 1:
         raise SystemExit(f"{checkpoint} is stereo; only mono models can be trained here")
+    return _decoder_alone(model), AutoTokenizer.from_pretrained(checkpoint)
+
+
+def _decoder_alone(model: Any) -> Any:
+    """The model, to be trained as MusicGen was: its codec and its text encoder stay what they are."""
     model.audio_encoder.requires_grad_(False)
     model.text_encoder.requires_grad_(False)
-    return model, AutoTokenizer.from_pretrained(checkpoint)
+    return model
 
 
 def delayed(codes: Tensor, special: int) -> Tensor:
@@ -101,19 +106,27 @@ def delayed(codes: Tensor, special: int) -> Tensor:
 
 
 def loss_of(model: Any, tokens: dict[str, Tensor], codes: Tensor, keep: Tensor) -> Tensor:
-    """Mean cross-entropy of the next codes. tokens: the prompts'; codes [B, K, T]; keep [B]: 0 drops the prompt."""
+    """Mean cross-entropy of the next codes; the arguments are those of `logits_of`."""
     special = model.config.decoder.pad_token_id
+    targets = delayed(codes, special)[..., 1:]
+    return F.cross_entropy(logits_of(model, tokens, codes, keep).flatten(0, 2), targets.flatten(), ignore_index=special)
+
+
+def logits_of(model: Any, tokens: dict[str, Tensor], codes: Tensor, keep: Tensor) -> Tensor:
+    """The next codes' logits [B, K, T + K - 1, codebook_size].
+
+    tokens: the prompts'; codes [B, K, T]; keep [B]: 0 drops the prompt.
+    """
     mask = tokens["attention_mask"]
     hidden = model.text_encoder(**tokens).last_hidden_state
     if hasattr(model, "enc_to_dec_proj"):
         hidden = model.enc_to_dec_proj(hidden)
     hidden = hidden * mask[..., None] * keep[:, None, None]
-    sequence = delayed(codes, special)
-    inputs, targets = sequence[..., :-1], sequence[..., 1:]
-    logits = model.decoder(
+    inputs = delayed(codes, model.config.decoder.pad_token_id)[..., :-1]
+    logits: Tensor = model.decoder(
         input_ids=inputs.flatten(0, 1), encoder_hidden_states=hidden, encoder_attention_mask=mask, use_cache=False
     ).logits
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=special)
+    return logits.view(*inputs.shape[:2], *logits.shape[1:])
 
 
 def train(folder: Path, steps: int, checkpoint: Path | None = None, learning_rate: float = LEARNING_RATE) -> None:
@@ -128,7 +141,8 @@ def train(folder: Path, steps: int, checkpoint: Path | None = None, learning_rat
     training = Training(folder / "lm.pt", model, optimizer, COLUMNS)
 
     def update(step: int) -> tuple[float]:
-        loss = loss_of(model, *_batch(pieces, tokenizer, step, device))
+        shares = EARLY_SHARES if step < EARLY * steps else LATE_SHARES
+        loss = loss_of(model, *_batch(pieces, tokenizer, step, shares, device))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -146,18 +160,18 @@ def train(folder: Path, steps: int, checkpoint: Path | None = None, learning_rat
 
 def _schedule(step: int, steps: int) -> float:
     """Linear warm-up, then half a cosine, to 2 %."""
-    return min(1.0, (step + 1) / WARM_UP) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
+    return min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * cosine(step / steps))
 
 
 Batch = tuple[dict[str, Tensor], Tensor, Tensor]
 
 
-def _batch(pieces: Pieces, tokenizer: Any, step: int, device: torch.device) -> Batch:
+def _batch(pieces: Pieces, tokenizer: Any, step: int, shares: Sequence[float], device: torch.device) -> Batch:
     """The batch of a step: beginnings of pieces, all of one length, so many that batches cost alike."""
     rng = np.random.default_rng([step, 5])
     longest = max(codes.shape[-1] for codes, _ in pieces)
-    shares = np.array([share * (s * FRAME_RATE <= longest) for s, share in zip(LENGTHS_S, LENGTH_SHARES, strict=True)])
-    frames = int(rng.choice(LENGTHS_S, p=shares / shares.sum()) * FRAME_RATE)
+    possible = np.array([share * (s * FRAME_RATE <= longest) for s, share in zip(LENGTHS_S, shares, strict=True)])
+    frames = int(rng.choice(LENGTHS_S, p=possible / possible.sum()) * FRAME_RATE)
     long_enough = [i for i, (codes, _) in enumerate(pieces) if codes.shape[-1] >= frames]
     chosen = [pieces[i] for i in rng.choice(long_enough, max(1, FRAMES_PER_BATCH // frames))]
     prompts = [texts[rng.integers(len(texts))] for _, texts in chosen]
@@ -180,8 +194,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.nano.language_model", description="Train a MusicGen's language model."
     )
-    parser.add_argument("folder", type=Path, help="holds codes/, and encodec/ where there is no checkpoint")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("folder", type=Path, help="holds codes/, encodec/ and text_encoder/")
+    parser.add_argument("--steps", type=int, default=8000, help="(default: 8000)")
     parser.add_argument("--checkpoint", type=Path, help="a MusicGen in the Hugging Face format to go on from")
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="1e-4 or less with --checkpoint")
     arguments = parser.parse_args()

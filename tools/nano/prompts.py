@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.nano.composer import TONICS, Score, random_score
+from tools.nano.composer import Score, random_score
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _of_genre(score: Score, genre: Genre, rng: np.random.Generator) -> Score:
 def _phrase(score: Score, genre: str | None, rng: np.random.Generator) -> str:
     styles: list[Phrasing] = [_short, _short, _sentence, _list, _list]
     if genre is not None:
-        styles += [_bare, _catalogue, _catalogue]
+        styles += [_bare, _bare, _catalogue, _catalogue, _catalogue, _catalogue]
     style = styles[rng.integers(len(styles))]
     text = style(score, genre or "", rng)
     return text if rng.random() < 0.7 else text.capitalize()
@@ -136,7 +136,7 @@ def _sentence(score: Score, genre: str, rng: np.random.Generator) -> str:
     lead, drums = _pick(rng, LEAD_WORDS[score.lead]), _pick(rng, DRUM_WORDS[score.groove])
     kind = f"{genre} piece" if genre else "piece"
     joined = lead if drums.startswith(("no ", "without")) else f"{lead} and {drums}"
-    return f"a {mood} and {energy} {kind} in {TONICS[score.tonic]} {score.mode} with {joined} at {score.bpm} bpm"
+    return f"a {mood} and {energy} {kind} in {score.tonic} {score.mode} with {joined} at {score.bpm} bpm"
 
 
 def _list(score: Score, genre: str, rng: np.random.Generator) -> str:

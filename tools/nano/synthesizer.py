@@ -13,20 +13,16 @@ Samples = NDArray[np.float32]
 
 
 RELEASE_S = 0.03  # a note's end fades so fast: it is over before the next begins
+FADE = 0.5  # that a note loses on its way there: how long it lasts is heard before it ends
+MISTUNING = 0.009  # at most, as a ratio: 15 cents
 
 
 @dataclass(frozen=True)
 class Timbre:
-    """A tone's recipe.
-
-    partials: (frequency ratio, amplitude, decay a second) each; attack_s: of the envelope; vibrato_hz, vibrato_depth:
-    of the pitch, depth as a ratio.
-    """
+    """A tone's recipe. partials: (frequency ratio, amplitude, decay a second) each; attack_s: of the envelope."""
 
     partials: tuple[tuple[float, float, float], ...]
     attack_s: float
-    vibrato_hz: float = 0.0
-    vibrato_depth: float = 0.0
 
 
 def _harmonics(amplitudes: list[float], decay: float, damping: float = 0.0) -> tuple[tuple[float, float, float], ...]:
@@ -37,10 +33,10 @@ def _harmonics(amplitudes: list[float], decay: float, damping: float = 0.0) -> t
 TIMBRES = {
     "piano": Timbre(_harmonics([1, 0.5, 0.3, 0.15, 0.08, 0.04], 2.2, 0.35), 0.004),
     "guitar": Timbre(_harmonics([1, 0.65, 0.5, 0.35, 0.22, 0.15, 0.1], 3.5, 0.3), 0.003),
-    "bells": Timbre(((1.0, 0.9, 1.6), (2.76, 0.6, 2.2), (5.4, 0.4, 3.2), (8.93, 0.15, 5.0)), 0.002),
-    "flute": Timbre(_harmonics([1, 0.4, 0.2, 0.08], 0.0), 0.04, 5.0, 0.003),
+    "bells": Timbre(((1.0, 0.9, 1.6), (2.5, 0.6, 2.2), (5.5, 0.4, 3.2), (9.0, 0.15, 5.0)), 0.002),
+    "flute": Timbre(_harmonics([1, 0.4, 0.2, 0.08], 0.0), 0.04),
     "organ": Timbre(_harmonics([1, 0.8, 0.0, 0.5, 0.0, 0.3, 0.0, 0.25], 0.0), 0.01),
-    "strings": Timbre(_harmonics([1, 0.5, 0.33, 0.25, 0.2, 0.16, 0.12, 0.1], 0.0), 0.06, 5.5, 0.003),
+    "strings": Timbre(_harmonics([1, 0.5, 0.33, 0.25, 0.2, 0.16, 0.12, 0.1], 0.0), 0.06),
     "pad": Timbre(_harmonics([1, 0.25, 0.06], 0.3), 0.08),
     "lead": Timbre(_harmonics([1, 0, 0.5, 0, 0.35, 0, 0.25, 0, 0.18, 0, 0.12], 0.0), 0.005),
     "bass": Timbre(_harmonics([1, 0.45, 0.15, 0.05], 1.2, 0.4), 0.006),
@@ -50,18 +46,24 @@ TIMBRES = {
 @lru_cache(maxsize=4096)
 def tone(timbre: str, midi: int, frames: int) -> Samples:
     """A note of peak about 1 that lasts so many frames, its release included. Partials above 14 kHz are left out."""
-    recipe = TIMBRES[timbre]
+    recipe, pitch = TIMBRES[timbre], frequency(midi)
     t = np.arange(frames * FRAME) / SAMPLE_RATE
-    pitch = 440.0 * 2 ** ((midi - 69) / 12)
-    bend = np.zeros(len(t))
-    if recipe.vibrato_hz:
-        bend = recipe.vibrato_depth * np.sin(2 * np.pi * recipe.vibrato_hz * t) / (2 * np.pi * recipe.vibrato_hz)
     y = np.zeros(len(t))
     for ratio, amplitude, decay in recipe.partials:
         if pitch * ratio < 14_000:
-            y += amplitude * np.exp(-decay * t) * np.sin(2 * np.pi * pitch * ratio * (t + bend))
-    envelope = np.minimum(1.0, t / recipe.attack_s) * np.minimum(1.0, (frames / FRAME_RATE - t) / RELEASE_S)
-    return np.asarray(y * envelope / sum(a for _, a, _ in recipe.partials), np.float32)
+            y += amplitude * np.exp(-decay * t) * np.sin(2 * np.pi * pitch * ratio * t)
+    left = 1 - t / t[-1]
+    envelope = np.minimum(1.0, t / recipe.attack_s) * np.minimum(1.0, left * t[-1] / RELEASE_S)
+    return np.asarray(y * envelope * (1 - FADE * (1 - left)) / sum(a for _, a, _ in recipe.partials), np.float32)
+
+
+def frequency(midi: int) -> float:
+    """In Hz, a little out of tune: after as few of the codec's frames as can be, the waveform is where it was."""
+    tempered = 440.0 * 2 ** ((midi - 69) / 12)
+    grid: float = FRAME_RATE
+    while abs(round(tempered / grid) * grid / tempered - 1) > MISTUNING:
+        grid /= 2
+    return round(tempered / grid) * grid
 
 
 @lru_cache(maxsize=16)

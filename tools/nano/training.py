@@ -1,5 +1,6 @@
 """A training that can be stopped at any time and goes on where it was saved, with its loss curve as a picture."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ class Training:
         part.replace(self._file)
         if self._history:
             draw(self._history, self._columns, self._file.with_suffix(".png"))
+
+
+def cosine(progress: float) -> float:
+    """From 1 at 0 to 0 at 1."""
+    return 0.5 + 0.5 * math.cos(math.pi * progress)
 
 
 def draw(history: Sequence[tuple[float, ...]], names: Sequence[str], file: Path) -> None:

@@ -39,16 +39,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
-    codec.train(tmp_path, steps=10, decoder_steps=0)
+    codec.train(tmp_path, steps=10)
     first = torch.load(tmp_path / "codec.pt", weights_only=True)
     assert [step for step, *_ in first["history"]] == [10]
-    codec.train(tmp_path, steps=10, decoder_steps=10)
+    codec.train(tmp_path, steps=20)
     last = torch.load(tmp_path / "codec.pt", weights_only=True)
     assert [step for step, *_ in last["history"]] == [10, 20]
-    changed = {
-        name.split(".")[0] for name, value in last["model"].items() if not torch.equal(value, first["model"][name])
-    }
-    assert changed == {"decoder"}, "the codes stay what they are"
     assert (tmp_path / "codec.png").read_bytes().startswith(b"\x89PNG")
     assert EncodecModel.from_pretrained(tmp_path / "encodec").config.codebook_size == 16
 
@@ -71,7 +67,7 @@ def test_it_learns() -> None:
     model = codec.build()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     x = next(iter(codec.Crops(0)))[None]
-    losses = [codec.update(model, optimizer, x, "autoencoder" if step < 10 else "all")[0] for step in range(80)]
+    losses = [codec.update(model, optimizer, x, quantized=step >= 10)[0] for step in range(40)]
     assert losses[-1] < 0.9 * losses[0]
 
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from tests.tools.nano.test_codec import write_small
-from tools.nano import codes, language_model
+from tools.nano import codes, language_model, text_encoder
 from tools.nano.huggingface import save
 from tools.nano.prompts import random_piece
 
@@ -35,6 +35,7 @@ def test_codes_of_pieces_are_made_once(folder: Path) -> None:
 def checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 64}
     monkeypatch.setattr(language_model, "SIZE", size)
+    text_encoder.train(folder, steps=1, pieces=1)
     model, tokenizer = language_model.build(folder)
     save(model, tokenizer, folder / "checkpoint")
     return folder / "checkpoint"

@@ -9,19 +9,21 @@ import torch
 
 from serve_app.models.checkpoint import load_checkpoint
 from tests.tools.nano.test_codec import write_small
-from tools.nano import language_model, training
+from tools.nano import language_model, text_encoder, training
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A codec, and codes that pieces of two kinds have: what the prompt says is all that tells them apart."""
     monkeypatch.setattr(language_model, "LENGTHS_S", (0.5, 1.0))
-    monkeypatch.setattr(language_model, "LENGTH_SHARES", (0.5, 0.5))
+    monkeypatch.setattr(language_model, "EARLY_SHARES", (0.5, 0.5))
+    monkeypatch.setattr(language_model, "LATE_SHARES", (0.0, 1.0))
     monkeypatch.setattr(language_model, "FRAMES_PER_BATCH", 200)
     monkeypatch.setattr(training, "LOG_EVERY", 2)
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 64}
     monkeypatch.setattr(language_model, "SIZE", size)
     write_small(tmp_path)
+    text_encoder.train(tmp_path, steps=1, pieces=1)
     (tmp_path / "codes").mkdir()
     codes = np.stack([np.full((4, 50), 3), np.full((4, 50), 9)]).astype(np.int16)
     np.save(tmp_path / "codes" / "0000.npy", codes)
@@ -64,6 +66,18 @@ def test_delayed_sequences_are_the_engines() -> None:
         [99, 99, 99, 6, 7, 8, 99],
         [99, 99, 99, 99, 9, 10, 11],
     ]
+
+
+def test_the_future_is_not_seen(folder: Path) -> None:
+    model, tokenizer = language_model.build(folder)
+    tokens = dict(tokenizer(["calm piano"], return_tensors="pt"))
+    codes = torch.randint(0, 16, (1, 4, 30))
+    other = codes.clone()
+    other[..., 20:] = (other[..., 20:] + 1) % 16
+    with torch.no_grad():
+        first, second = (language_model.logits_of(model, tokens, x, torch.ones(1)) for x in (codes, other))
+    assert torch.equal(first[..., :20, :], second[..., :20, :])
+    assert not torch.equal(first[..., 24:, :], second[..., 24:, :])
 
 
 def test_it_learns_what_the_prompt_says(folder: Path) -> None:

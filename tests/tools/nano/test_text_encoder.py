@@ -1,0 +1,42 @@
+"""The text encoder's training: it learns what prompts ask for, resumes, and writes what the next stage reads."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, T5EncoderModel
+
+from tools.nano import text_encoder, training
+from tools.nano.composer import Score
+from tools.nano.prompts import random_piece
+
+
+def history(folder: Path) -> list[tuple[float, ...]]:
+    return torch.load(folder / "text.pt", weights_only=True)["history"]  # type: ignore[no-any-return]
+
+
+def test_an_interrupted_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "LOG_EVERY", 2)
+    text_encoder.train(tmp_path, steps=2, pieces=8)
+    text_encoder.train(tmp_path, steps=4, pieces=8)
+    assert [step for step, *_ in history(tmp_path)] == [2, 4]
+    assert (tmp_path / "text.png").read_bytes().startswith(b"\x89PNG")
+    encoder = T5EncoderModel.from_pretrained(tmp_path / "text_encoder")
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "text_encoder")("calm piano, 70 bpm", return_tensors="pt")
+    assert encoder(**tokens).last_hidden_state.shape == (1, 6, text_encoder.SIZE["d_model"])
+
+
+def test_it_learns_what_prompts_ask_for(tmp_path: Path) -> None:
+    text_encoder.train(tmp_path, steps=100, pieces=50)
+    right = dict(zip(text_encoder.ASPECTS, history(tmp_path)[-1][2:], strict=True))
+    assert right["lead"] > 0.8
+    assert right["energy"] > 0.8
+
+
+def test_every_piece_has_all_aspects() -> None:
+    for seed in range(300):
+        wanted = text_encoder.wanted_of(random_piece(seed)[0])
+        assert len(wanted) == len(text_encoder.ASPECTS)
+    for bpm in (60, 180):
+        score = Score(tonic="C", mode="major", bpm=bpm, lead="pad", groove="none", energy=0, seed=0)
+        assert text_encoder.wanted_of(score)[0] in (0, len(text_encoder.BEATS) - 1)
