@@ -114,6 +114,21 @@ class ModelConfig(_Closed):
         return self.license or ("Apache-2.0" if source.startswith("embedded:") else published)
 
 
+class AccessConfig(_Closed):
+    """Who may call, and how much. Where there are keys, callers must send one: `Authorization: Bearer KEY`.
+
+    keys_env: the environment variable that holds `name:key,name:key`. keys_file: a file with a `name:key` a line, read
+    again when it changes. require_keys: refuse to start without any. The limits are one key's, in each ingress replica;
+    None: no limit.
+    """
+
+    keys_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "MUSICGEN_API_KEYS"
+    keys_file: str | None = None
+    require_keys: bool = False
+    max_concurrent_requests: PositiveInt | None = None
+    max_audio_s_per_minute: PositiveFloat | None = None
+
+
 class ApiConfig(_Closed):
     """The HTTP side.
 
@@ -124,6 +139,7 @@ class ApiConfig(_Closed):
     max_prompt_chars: PositiveInt = 2000
     max_body_bytes: PositiveInt = 65_536
     cors_origins: tuple[str, ...] = ("*",)
+    access: AccessConfig = AccessConfig()
 
 
 class AppConfig(_Closed):

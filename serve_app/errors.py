@@ -43,6 +43,10 @@ class DecoderUnavailable(InvalidRequest):
     code, title = "decoder_unavailable", "No served model has the decoder that was asked for"
 
 
+class Unauthorized(ServeAppError):
+    status, code, title = 401, "unauthorized", "The request has no valid API key"
+
+
 class ModelNotFound(ServeAppError):
     status, code, title = 404, "model_not_found", "No model of that name is served here"
 
@@ -53,6 +57,10 @@ class PayloadTooLarge(ServeAppError):
 
 class QueueFull(ServeAppError):
     status, code, title, retryable = 429, "queue_full", "Too many requests are waiting for this model", True
+
+
+class RateLimited(ServeAppError):
+    status, code, title, retryable = 429, "rate_limited", "This key's limits are used up", True
 
 
 class RequestAborted(ServeAppError):

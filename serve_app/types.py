@@ -36,7 +36,7 @@ class SamplingParams(BaseModel, frozen=True, extra="forbid"):
 class GenerationRequest(BaseModel, frozen=True, extra="forbid"):
     """One piece of music to make: `duration_s` seconds of what `prompt` says, by the model of the id `model`.
 
-    progress: whether to be told of it, between the chunks of audio.
+    progress: whether to be told of it, between the chunks of audio; caller: the name of the API key.
     """
 
     request_id: str
@@ -45,6 +45,7 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid"):
     duration_s: DurationS
     sampling: SamplingParams = SamplingParams()
     progress: bool = False
+    caller: str = ""
 
 
 class FinishReason(StrEnum):

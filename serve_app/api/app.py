@@ -7,7 +7,9 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from serve_app.api.backend import Backend
 from serve_app.api.error_handlers import add_error_handlers
-from serve_app.api.middleware import REQUEST_ID_HEADER, BodyLimit, RequestId
+from serve_app.api.keys import KeyRing
+from serve_app.api.limits import LimitedBackend, Limits
+from serve_app.api.middleware import REQUEST_ID_HEADER, Authentication, BodyLimit, RequestId, SecurityHeaders
 from serve_app.api.routes import huggingface, legacy, v1
 from serve_app.api.routing import ModelRouter
 from serve_app.api.studio import Studio
@@ -22,19 +24,22 @@ Text to music, by MusicGen. The weights of `facebook/musicgen-*` are licensed CC
 
 def create_api(backend: Backend, models: Iterable[ModelCard], default_model: str | None, config: ApiConfig) -> FastAPI:
     """The whole HTTP API over a backend that serves `models`."""
-    studio = Studio(backend, ModelRouter(models, default_model), config)
+    limits = Limits(config.access)
+    studio = Studio(LimitedBackend(backend, limits), ModelRouter(models, default_model), config)
     app = FastAPI(title="musicgen-serve", description=_DESCRIPTION, redoc_url=None)
     app.include_router(v1.create_router(studio))
     app.include_router(legacy.create_router(studio))
     app.include_router(huggingface.create_router(studio))
     add_error_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
+    app.add_middleware(Authentication, keys=KeyRing(config.access), limits=limits)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(config.cors_origins),
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        expose_headers=[*v1.HEADERS, REQUEST_ID_HEADER, "retry-after"],
+        expose_headers=[*v1.HEADERS, REQUEST_ID_HEADER, "retry-after", "ratelimit", "ratelimit-policy"],
     )
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     return app

@@ -17,9 +17,10 @@ logger = logging.getLogger(__name__)
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
-def problem(error: ServeAppError, **members: Any) -> JSONResponse:
+def problem(error: ServeAppError, headers: dict[str, str] | None = None, **members: Any) -> JSONResponse:
     """The error as problem details, with `Retry-After` where it is known when to come back."""
-    return _problem(error.status, error.code, error.title, error.message, retry_after(error), members)
+    headers = (headers or {}) | retry_after(error)
+    return _problem(error.status, error.code, error.title, error.message, headers, members)
 
 
 def problem_body(error: ServeAppError) -> dict[str, Any]:

@@ -1,16 +1,70 @@
-"""What is done to every request before its route: a limit on its body, an id."""
+"""What is done to every request before its route: its API key, a limit on its body, an id; and to every answer."""
 
 import re
+from typing import ClassVar
 from uuid import uuid4
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.error_handlers import problem
-from serve_app.errors import PayloadTooLarge
+from serve_app.api.keys import KeyRing
+from serve_app.api.limits import Limits
+from serve_app.errors import PayloadTooLarge, Unauthorized
 
 REQUEST_ID_HEADER = "x-request-id"
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+_OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")  # to read
+
+
+class Authentication:
+    """Puts the name of the request's API key into its state, or answers 401; tells callers what their limits leave."""
+
+    def __init__(self, app: ASGIApp, keys: KeyRing, limits: Limits) -> None:
+        self._app, self._keys, self._limits = app, keys, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_open = self._keys.empty or (scope["method"] == "GET" and scope["path"] in _OPEN_PATHS)
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        caller = self._keys.name_of(key.strip()) if scheme.lower() == "bearer" else None
+        if caller is None and not is_open:
+            error = Unauthorized("Send an API key of this service: `Authorization: Bearer KEY`")
+            await problem(error, headers={"www-authenticate": "Bearer"})(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller or ""
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start" and caller is not None:
+                MutableHeaders(scope=message).update(self._limits.headers(caller))
+            await send(message)
+
+        await self._app(scope, receive, tell)
+
+
+class SecurityHeaders:
+    """Answers are taken for what they say they are, framed by nobody, and give no address away."""
+
+    HEADERS: ClassVar = {
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "referrer-policy": "no-referrer",
+    }
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self.HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, add)
 
 
 class BodyLimit:

@@ -103,6 +103,7 @@ async def _generate(studio: Studio, repository: str, request: Request) -> Respon
     parameters = body.parameters
     generation = GenerationRequest(
         request_id=request.state.request_id,
+        caller=request.state.caller,
         prompt=studio.check_prompt(body.inputs),
         duration_s=parameters.duration_s(loaded),
         model=card.model_id,

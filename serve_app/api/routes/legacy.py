@@ -145,6 +145,7 @@ async def _read(request: Request, studio: Studio, model_fields: tuple[str, ...])
 async def _make_track(legacy: LegacyRequest, request: Request, studio: Studio) -> Track:
     generation = GenerationRequest(
         request_id=request.state.request_id,
+        caller=request.state.caller,
         prompt=legacy.prompt,
         duration_s=legacy.duration,
         model=legacy.model,

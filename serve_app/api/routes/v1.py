@@ -90,6 +90,7 @@ async def _stream(studio: Studio, generation: Generation, request: Request, *, e
 def _request(studio: Studio, generation: Generation, request: Request, *, progress: bool = False) -> GenerationRequest:
     return GenerationRequest(
         request_id=request.state.request_id,
+        caller=request.state.caller,
         prompt=studio.check_prompt(generation.prompt),
         duration_s=generation.duration_s,
         model=studio.router.resolve(generation.model).model_id,
