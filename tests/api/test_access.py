@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -94,10 +94,10 @@ async def test_without_keys_anyone_may_call(backend: FakeBackend, monkeypatch: p
 
 
 @pytest.fixture
-def keys_file(tmp_path: Path) -> Iterator[Path]:
+def keys_file(tmp_path: Path) -> Path:
     file = tmp_path / "keys"
     file.write_text(f"# people\n\nann: {'a' * 20}\n")
-    yield file
+    return file
 
 
 def change(file: Path, text: str) -> None:
@@ -190,7 +190,8 @@ async def test_requests_at_a_time(backend: FakeBackend) -> None:
         assert (await client.post(GENERATIONS, json=body, headers=bearer(WEB))).status_code == 200
 
 
-async def test_what_fails_before_any_music_is_not_counted(backend: FakeBackend, clock: Clock) -> None:
+@pytest.mark.usefixtures("clock")
+async def test_what_fails_before_any_music_is_not_counted(backend: FakeBackend) -> None:
     backend.error = RateLimited("elsewhere")
     async with serving(backend, max_audio_s_per_minute=10) as client:
         body = {"prompt": "a", "duration_s": 8}
