@@ -22,6 +22,9 @@ ALLOWED = {
     "deployments": {"types", "errors", "config", "models", "audio", "engine", "api"},
     "app": {"types", "errors", "config", "models", "audio", "engine", "api", "deployments"},
     "launcher": set[str](),
+    "client": set[str](),
+    "doctor": set[str](),
+    "cli": {"client", "doctor", "launcher"},
 }
 RAY_IS_FOR = {"deployments", "app"}
 TORCH_IS_FOR = {"models", "engine"}
