@@ -65,14 +65,16 @@ class LiveTrack:
             tagged = replace(encoding, tags=tags(self.request.prompt, self.model, self.first.seed))
             rate, total = self.first.sample_rate, round(self.request.duration_s * self.first.sample_rate)
             encoder = Encoder(tagged, rate, len(self.first.samples), streamed=True)
-            start = 0
+            start, finished = 0, False
             async for chunk in self._chunks():
                 samples = mastering.part(chunk.samples, rate, start, total)
                 start += samples.shape[1]
                 content = await asyncio.to_thread(encoder.add, samples) if samples.size else b""
-                if chunk.finish_reason is not None:
+                if finished := chunk.finish_reason is not None:
                     content += await asyncio.to_thread(encoder.finish)
                 yield Part(content, chunk)
+            if not finished:
+                raise GenerationFailed("the model's audio ended too early")
 
     async def _chunks(self) -> AsyncIterator[AudioChunk]:
         yield self.first

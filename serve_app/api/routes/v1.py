@@ -80,7 +80,7 @@ async def _stream(studio: Studio, generation: Generation, request: Request, *, e
     mastering.check_streamable()
     live = await studio.start_track(_request(studio, generation, request, progress=events))
     values = (live.model.model_id, live.first.seed, live.model.license, live.first.sample_rate)
-    headers = {name: str(value) for name, value in zip(HEADERS, values, strict=False)}
+    headers = {name: str(value) for name, value in zip(HEADERS, values, strict=False)} | {"cache-control": "no-store"}
     if events:
         return EventSourceResponse(track_events(live, encoding, mastering), headers=headers)
     content = (part.content async for part in live.parts(encoding, mastering) if part.content)
