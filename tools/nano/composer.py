@@ -16,7 +16,8 @@ from tools.nano.synthesizer import FRAME, FRAME_RATE, SAMPLE_RATE, Samples, drum
 TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9}  # name: pitch class
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 # By degrees of the scale whose chords are all of its mode; the tonic comes back so often that the key is heard soon.
-PROGRESSIONS = ((0, 3, 0, 4), (0, 4, 0, 3), (0, 0, 3, 4), (0, 3, 4, 0))
+PROGRESSIONS = ((0, 0, 3, 0), (0, 3, 0, 0), (0, 0, 4, 0), (0, 3, 0, 4))
+MOTIFS = ((0, 1, 2, 2), (0, 2, 0, 1), (0, 1, 0, 1))  # of the chord's notes, by beats; the bass takes the third beat
 LEADS = ("piano", "guitar", "bells", "flute", "organ", "strings", "pad", "lead", "bass")
 REGISTER = {"bells": 74, "flute": 74, "bass": 40, "pad": 53, "strings": 62}  # the lead's middle; others: 65
 BASS_REGISTER = 40
@@ -95,8 +96,7 @@ def _notes(score: Score, bars: int) -> Iterator[Note]:
     """The lead plays the chords' notes, by a motif that stays; in the middle of each bar the bass answers."""
     rng = np.random.default_rng([score.seed, 2])
     progression = PROGRESSIONS[rng.integers(len(PROGRESSIONS))]
-    motif = rng.integers(0, 3, 8)  # of the chord's notes
-    motif[:3] = 0, 2, 1  # the root first; the third, which tells major from minor, a beat later
+    motif = MOTIFS[rng.integers(len(MOTIFS))]
     starts = _rhythm(score, rng)
     for bar in range(bars):
         degree = progression[bar % 4]
@@ -104,7 +104,7 @@ def _notes(score: Score, bars: int) -> Iterator[Note]:
             bass = score.lead != "pad" and start == 4
             yield Note(
                 timbre="bass" if bass else score.lead,
-                midi=_pitches(score, degree, int(motif[start]), bass=bass),
+                midi=_pitches(score, degree, motif[start // 2], bass=bass),
                 start=8 * bar + start,
                 length=end - start,
             )

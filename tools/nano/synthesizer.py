@@ -13,7 +13,7 @@ Samples = NDArray[np.float32]
 
 
 RELEASE_S = 0.03  # a note's end fades so fast: it is over before the next begins
-FADE = 0.5  # that a note loses on its way there: how long it lasts is heard before it ends
+FADE_DB = 20.0  # that a note loses on its way there: how long it lasts is heard before it ends
 MISTUNING = 0.009  # at most, as a ratio: 15 cents
 
 
@@ -54,7 +54,8 @@ def tone(timbre: str, midi: int, frames: int) -> Samples:
             y += amplitude * np.exp(-decay * t) * np.sin(2 * np.pi * pitch * ratio * t)
     left = 1 - t / t[-1]
     envelope = np.minimum(1.0, t / recipe.attack_s) * np.minimum(1.0, left * t[-1] / RELEASE_S)
-    return np.asarray(y * envelope * (1 - FADE * (1 - left)) / sum(a for _, a, _ in recipe.partials), np.float32)
+    envelope *= 10 ** (-FADE_DB * (1 - left) / 20)
+    return np.asarray(y * envelope / sum(a for _, a, _ in recipe.partials), np.float32)
 
 
 def frequency(midi: int) -> float:
