@@ -26,7 +26,7 @@ class EngineConfig(_Closed):
     device: `auto` takes a GPU where there is one.
     precision: of the language model; `auto` is fp16 on a GPU (as AudioCraft) and fp32 on a CPU.
     max_slots: requests decoded at the same time.
-    max_duration_s: the longest piece; None: the checkpoint's own window (30 s). KV memory grows with it.
+    max_duration_s: the longest piece; one that is longer than the model's window (30 s) is made by sliding it.
     max_prompt_tokens: the longest prompt, in the text encoder's tokens.
     first_chunk_s, chunk_s: seconds of audio in the first chunk of a stream and in the later ones.
     prompt_cache_size: prompts whose conditioning is kept.
@@ -37,7 +37,7 @@ class EngineConfig(_Closed):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     max_slots: Annotated[int, Field(ge=1, le=1024)] = 8
-    max_duration_s: PositiveFloat | None = None
+    max_duration_s: PositiveFloat = 120.0
     max_prompt_tokens: Annotated[int, Field(ge=1, le=4096)] = 256
     first_chunk_s: PositiveFloat = 0.4
     chunk_s: PositiveFloat = 1.0

@@ -16,6 +16,7 @@ TopK = Annotated[int, Field(ge=0, le=1_000_000)]
 TopP = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 CfgCoef = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+ExtendStrideS = Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)]
 DurationS = Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False)]
 
 
@@ -33,17 +34,33 @@ class SamplingParams(BaseModel, frozen=True, extra="forbid"):
     seed: Seed | None = None
 
 
-class GenerationRequest(BaseModel, frozen=True, extra="forbid"):
+@dataclass(frozen=True, slots=True)
+class AudioPrompt:
+    """The sound that a piece begins with. samples: float32 [channels, n], of one or two channels."""
+
+    samples: NDArray[np.float32]
+    sample_rate: int
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.samples.shape[1] / self.sample_rate)
+
+
+class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_allowed=True):
     """One piece of music to make: `duration_s` seconds of what `prompt` says, by the model of the id `model`.
 
-    progress: whether to be told of it, between the chunks of audio; caller: the name of the API key.
+    audio_prompt: what it begins with, and is part of its `duration_s`; extend_stride_s: how far the model's window
+    slides at once in a piece that is longer than it, None: 0.6 of it; progress: whether to be told of it, between the
+    chunks of audio; caller: the name of the API key.
     """
 
     request_id: str
     model: str
-    prompt: str = Field(min_length=1)
+    prompt: str
     duration_s: DurationS
     sampling: SamplingParams = SamplingParams()
+    audio_prompt: AudioPrompt | None = None
+    extend_stride_s: ExtendStrideS | None = None
     progress: bool = False
     caller: str = ""
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from serve_app.models.checkpoint import Checkpoint, load_checkpoint
+from serve_app.types import AudioPrompt
 from tests.architectures import Architecture, t5_width, write_audiocraft, write_huggingface
 
 PROMPT = "a calm piano melody, 70 bpm"
@@ -22,12 +23,26 @@ class AudioCraftOracle:
         with t5_width(architecture):
             self.lm = load_lm_model(folder)
         self.codec = get_wrapped_compression_model(load_compression_model(folder), self.lm.cfg)
+        self.stereo = architecture.stereo
 
     def generate(self, prompt: str, num_frames: int, cfg_coef: float = 3.0) -> Tensor:
         """Greedy codes [K, num_frames]."""
         codes = self.lm.generate(
             conditions=[_condition(prompt)], max_gen_len=num_frames, use_sampling=False, cfg_coef=cfg_coef
         )
+        return codes[0]  # type: ignore[no-any-return]
+
+    def continue_audio(self, prompt: str | None, audio_prompt: AudioPrompt | None, duration_s: float) -> Tensor:
+        """Greedy codes [K, frames] of a piece, which begins with the audio prompt."""
+        from audiocraft.models import MusicGen
+
+        codec = self.codec.model if self.stereo else self.codec  # MusicGen wraps it again
+        musicgen = MusicGen("oracle", codec, self.lm, max_duration=30)
+        musicgen.set_generation_params(use_sampling=False, duration=duration_s, extend_stride=18)
+        if audio_prompt is None:
+            return musicgen.generate([prompt], return_tokens=True)[1][0]  # type: ignore[no-any-return]
+        audio = torch.from_numpy(audio_prompt.samples)
+        _, codes = musicgen.generate_continuation(audio, audio_prompt.sample_rate, [prompt], return_tokens=True)
         return codes[0]  # type: ignore[no-any-return]
 
     def logits(self, prompt: str, codes: Tensor) -> Tensor:

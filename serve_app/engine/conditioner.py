@@ -21,7 +21,7 @@ class Conditioner:
 
     def tokenize(self, prompt: str) -> list[int]:
         """Raises PromptTooLong beyond `max_tokens`: no part of a prompt is ever dropped."""
-        tokens = self._text_encoder.tokenize(prompt)
+        tokens = self._text_encoder.tokenize(prompt) if prompt else []
         if len(tokens) > self.max_tokens:
             raise PromptTooLong(
                 f"The prompt is {len(tokens)} tokens long, but this model takes {self.max_tokens}. Shorten the prompt."
@@ -30,11 +30,16 @@ class Conditioner:
 
     @torch.inference_mode()
     def encode(self, tokens: list[int]) -> TextMemory:
-        """tokens -> keys and values [num_layers, num_heads, len(tokens), head_dim]"""
+        """tokens -> keys and values [num_layers, num_heads, tokens, head_dim]. No tokens are no text at all."""
         key = tuple(tokens)
         if (memory := self._cache.pop(key, None)) is None:
-            memory = self._musicgen.project_text(self._text_encoder(tokens).to(self._dtype))
+            memory = self._encode(tokens)
         self._cache[key] = memory
         while len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
         return memory
+
+    def _encode(self, tokens: list[int]) -> TextMemory:
+        if not tokens:
+            return self._musicgen.project_no_text()
+        return self._musicgen.project_text(self._text_encoder(tokens).to(self._dtype))

@@ -16,10 +16,12 @@ def frames_complete(steps: int, num_frames: int, delays: Sequence[int]) -> int:
     return min(num_frames, max(0, steps - max(delays)))
 
 
-def has_code(steps: Tensor, delays: Tensor, num_frames: Tensor) -> Tensor:
-    """steps [B], delays [K], num_frames [B] -> [B, K]: whether a codebook carries a frame at its sequence's step."""
-    frame = steps[:, None] - delays
-    return (frame >= 0) & (frame < num_frames[:, None])
+def delay(codes: Tensor, delays: Sequence[int], special_token: int) -> Tensor:
+    """codes [K, n] -> tokens by step [K, n + max(delays)], the special token where a codebook has no code."""
+    tokens = codes.new_full((len(codes), num_steps(codes.shape[1], delays)), special_token)
+    for k, steps in enumerate(delays):
+        tokens[k, steps : steps + codes.shape[1]] = codes[k]
+    return tokens
 
 
 def undelay(tokens: Tensor, delays: Sequence[int], first: int, last: int) -> Tensor:

@@ -9,10 +9,8 @@ model: a second OpenMP pool on the same cores makes both sleep between operation
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import queue
-import secrets
 import threading
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
@@ -22,15 +20,15 @@ import torch
 
 from serve_app.config import EngineConfig
 from serve_app.engine.conditioner import Conditioner
-from serve_app.engine.delay import frames_complete, num_steps
 from serve_app.engine.device import DTYPES, available_threads
+from serve_app.engine.input_processor import InputProcessor
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.progress_reporter import ProgressReporter
 from serve_app.engine.scheduler import Scheduler
-from serve_app.engine.sequence import Sequence, Sink
+from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.engine.throughput import WINDOW_S, Throughput
-from serve_app.errors import DurationTooLong, GenerationFailed, ReplicaFailed, RequestAborted, ServeAppError
+from serve_app.errors import GenerationFailed, ReplicaFailed, RequestAborted, ServeAppError
 from serve_app.models.checkpoint import Checkpoint
 from serve_app.types import AudioChunk, EngineStats, FinishReason, GenerationRequest, LoadedModel, num_frames
 
@@ -44,18 +42,16 @@ class Engine:
 
     def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
         self.checkpoint, self.config = checkpoint, config
-        lm = checkpoint.musicgen.config
-        self.max_duration_s = config.max_duration_s or lm.max_duration_s
         self.scheduler = Scheduler(config.max_slots)
         self.conditioner = Conditioner(
             checkpoint.text_encoder, checkpoint.musicgen, config.max_prompt_tokens, config.prompt_cache_size
         )
-        max_frames = num_frames(self.max_duration_s, checkpoint.frame_rate)
-        self.model_runner = ModelRunner(checkpoint.musicgen, config.max_slots, max_frames, config.max_prompt_tokens)
-        self._delays = lm.delays
+        self.input_processor = InputProcessor(checkpoint, self.conditioner, config.max_duration_s)
+        self.model_runner = ModelRunner(
+            checkpoint.musicgen, config.max_slots, self.input_processor.window_frames, config.max_prompt_tokens
+        )
         self._decoders: dict[int, StreamingDecoder] = {}
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._ids = itertools.count()
         self._stopping = False
         self._failure: BaseException | None = None
         self._throughput = Throughput()
@@ -80,7 +76,8 @@ class Engine:
             with contextlib.suppress(RuntimeError):  # the caller's loop may be closed
                 loop.call_soon_threadsafe(chunks.put_nowait, item)
 
-        sequence = self.add_request(request, sink)
+        sequence = await self.input_processor.process(request, sink)
+        self.add_request(sequence)
         try:
             while True:
                 item = await chunks.get()
@@ -92,27 +89,11 @@ class Engine:
         finally:
             self.abort_request(sequence)
 
-    def add_request(self, request: GenerationRequest, sink: Sink) -> Sequence:
-        """Check and queue a request; `sink` is called from the engine's thread with each chunk, or with an error."""
-        if request.duration_s > self.max_duration_s:
-            raise DurationTooLong(
-                f"{request.duration_s:g} seconds were asked for, but this model makes up to {self.max_duration_s:g}."
-            )
-        frames = num_frames(request.duration_s, self.checkpoint.frame_rate)
-        seed = request.sampling.seed
-        sequence = Sequence(
-            sequence_id=next(self._ids),
-            request=request,
-            prompt_tokens=self.conditioner.tokenize(request.prompt),
-            num_frames=frames,
-            num_steps=num_steps(frames, self._delays),
-            seed=secrets.randbits(32) if seed is None else seed,
-            sink=sink,
-        )
+    def add_request(self, sequence: Sequence) -> None:
+        """Queue a sequence; its sink is called from the engine's thread with each chunk, or with an error."""
         self._inbox.put(lambda: self._add(sequence))
         if self._stopping:  # the thread may have emptied its inbox for the last time
-            sink(ReplicaFailed("The replica is stopping. The same request may be sent again."))
-        return sequence
+            sequence.sink(ReplicaFailed("The replica is stopping. The same request may be sent again."))
 
     def abort_request(self, sequence: Sequence) -> None:
         """Free whatever a sequence holds, within one step. Has no effect on one that has ended."""
@@ -121,9 +102,9 @@ class Engine:
     def warm_up(self, duration_s: float = 1.0) -> None:
         """Make a short piece, so that the first request finds everything allocated and compiled. Blocks."""
         done: queue.SimpleQueue[AudioChunk | ServeAppError] = queue.SimpleQueue()
-        duration_s = min(duration_s, self.max_duration_s)
+        duration_s = min(duration_s, self.input_processor.max_duration_s)
         request = GenerationRequest(request_id="warm-up", model="", prompt="music", duration_s=duration_s)
-        self.add_request(request, done.put)
+        self.add_request(self.input_processor.process_text(request, done.put))
         while True:
             item = done.get()
             if isinstance(item, ServeAppError):
@@ -137,7 +118,7 @@ class Engine:
             sample_rate=self.checkpoint.sample_rate,
             channels=self.checkpoint.audio_channels,
             frame_rate=self.checkpoint.frame_rate,
-            max_duration_s=self.max_duration_s,
+            max_duration_s=self.input_processor.max_duration_s,
             device=weight.device.type,
             precision=next(name for name, dtype in DTYPES.items() if dtype is weight.dtype),
         )
@@ -191,11 +172,12 @@ class Engine:
         self._publish_stats()
 
     def _batch_shape(self) -> BatchShape:
-        tokens = max(len(sequence.prompt_tokens) for sequence in self.scheduler.running.values())
+        tokens = max(1, *(len(sequence.prompt_tokens) for sequence in self.scheduler.running.values()))
         return BatchShape(
             slots=self.scheduler.slots_in_reach,
             length=bucket(self.scheduler.longest + 1),
             text_tokens=bucket(tokens),
+            guided=self.config.pin_batch_shape or self.scheduler.guided,
             padded_slots=self.config.max_slots if self.config.pin_batch_shape else 0,
         )
 
@@ -214,7 +196,8 @@ class Engine:
             logger.exception("A prompt could not be encoded")
             self._end(sequence, GenerationFailed(f"the prompt could not be encoded ({type(error).__name__})"))
             return
-        self.model_runner.start(slot, text, sequence.num_frames, sequence.seed, sequence.request.sampling)
+        self.model_runner.start(slot, text, sequence.seed, sequence.request.sampling)
+        sequence.steps = self.model_runner.open_window(slot, sequence.known, sequence.window.num_frames)
         rate = self.checkpoint.frame_rate
         self._decoders[slot] = StreamingDecoder(
             self.checkpoint.codec,
@@ -227,19 +210,30 @@ class Engine:
         """Send the audio that this step completed, if a chunk is due; end the sequence after its last."""
         slot = self._slot(sequence)
         decoder = self._decoders[slot]
-        ready = frames_complete(sequence.steps, sequence.num_frames, self._delays)
-        if not (sequence.finished or decoder.is_due(ready)):
+        ready = sequence.frames_complete
+        if not (sequence.window_finished or decoder.is_due(ready)):
             return
         if not self.model_runner.is_finite(slot):
             self._end(sequence, GenerationFailed("the model's output is not finite; try other sampling parameters"))
             return
-        samples = decoder.decode(self.model_runner.codes(slot, decoder.frames_in, ready), sequence.finished)
+        start = sequence.window.start
+        codes = self.model_runner.codes(slot, decoder.frames_in - start, ready - start)
+        samples = decoder.decode(codes, sequence.finished)
         sequence.first_audio_at = sequence.first_audio_at or perf_counter()
         finish_reason = FinishReason.LENGTH if sequence.finished else None
         timings = sequence.timings() if sequence.finished else None
         sequence.sink(AudioChunk(samples, self.checkpoint.sample_rate, sequence.seed, finish_reason, timings))
         if sequence.finished:
             self._end(sequence)
+        elif sequence.window_finished:
+            self._slide(sequence)
+
+    def _slide(self, sequence: Sequence) -> None:
+        """On to the sequence's next window, which begins with the end of this one."""
+        slot, last = self._slot(sequence), sequence.windows.pop(0)
+        window = sequence.window
+        known = self.model_runner.codes(slot, window.start - last.start, last.num_frames)
+        sequence.steps = self.model_runner.open_window(slot, known, window.num_frames, window.start)
 
     def _end(self, sequence: Sequence, error: ServeAppError | None = None) -> None:
         """Take a sequence out, wherever it is; one that is not here any more has ended already."""
@@ -266,8 +260,8 @@ class Engine:
             slots=scheduler.max_slots,
             slots_used=len(scheduler.running),
             queued_requests=len(scheduler.waiting),
-            queued_audio_s=sum(s.num_frames for s in scheduler.waiting.values()) / rate,
-            running_audio_s=sum(s.num_steps - s.steps for s in scheduler.running.values()) / rate,
+            queued_audio_s=sum(s.frames_left for s in scheduler.waiting.values()) / rate,
+            running_audio_s=sum(s.frames_left for s in scheduler.running.values()) / rate,
             steps_total=self._throughput.steps_total,
             steps_per_s=steps_per_s,
             real_time_factor=frames_per_s / rate,

@@ -9,15 +9,18 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from serve_app.engine.delay import has_code, num_steps, undelay
+from serve_app.engine.delay import delay, num_steps, undelay
 from serve_app.engine.sampler import exponential_noise, guide, sample, token_keys
 from serve_app.models.musicgen import MusicGen
 from serve_app.models.transformer import KVCache, TextMemory, causal_masks, sinusoidal_positions
 from serve_app.types import SamplingParams
 
 BUCKET = 64  # positions
+PREFILL = 256  # positions at once
+TO_DRAW = -1  # stands for a code that is not there yet
 
 
 def bucket(length: int) -> int:
@@ -30,13 +33,14 @@ def bucket(length: int) -> int:
 class SlotState:
     """One entry a slot: where its sequence is, and the request's parameters.
 
-    tokens [S, K]: the next step's input; history [S, K, steps]: what was drawn; finite [S]: all logits so far were.
+    tokens [S, K]: the next step's input; history [S, K, steps]: each step's tokens, or TO_DRAW; noise_offset [S]: what
+    a position's noise is ahead of it; finite [S]: all logits so far were.
     """
 
     tokens: Tensor
     positions: Tensor
     active: Tensor
-    num_frames: Tensor
+    noise_offset: Tensor
     seeds: Tensor
     temperature: Tensor
     top_k: Tensor
@@ -52,16 +56,18 @@ class SlotState:
 
 
 class BatchShape(NamedTuple):
-    """How far a step reaches: slots, positions of the cache, tokens of the texts. padded_slots: see MusicGen."""
+    """How far a step reaches: slots, positions of the cache, tokens of the texts. guided: whether any sequence asks for
+    guidance; padded_slots: see MusicGen."""
 
     slots: int
     length: int
     text_tokens: int
+    guided: bool = True
     padded_slots: int = 0
 
 
 class ModelRunner:
-    """Slots of one model on one device. `max_frames` is the longest piece, `max_text_tokens` the longest prompt."""
+    """Slots of one model on one device. `max_frames` is the longest window, `max_text_tokens` the longest prompt."""
 
     def __init__(self, model: MusicGen, max_slots: int, max_frames: int, max_text_tokens: int) -> None:
         self.model, self.max_slots = model, max_slots
@@ -70,7 +76,7 @@ class ModelRunner:
         self.max_steps = num_steps(max_frames, config.delays)
         self.max_length = bucket(self.max_steps)
         self.max_text_tokens = bucket(max_text_tokens)
-        self._delays = torch.tensor(config.delays, device=self.device)
+        self._slots = torch.arange(max_slots, device=self.device)
         self._positions = sinusoidal_positions(self.max_length, transformer.hidden_size, self.device)
         self._masks = causal_masks(max(self.max_length, self.max_text_tokens), dtype, self.device)
         self._token_keys = token_keys(config.num_codebooks, config.codebook_size, self.device)
@@ -80,14 +86,14 @@ class ModelRunner:
         self._state = self._empty_state()
 
     @torch.inference_mode()
-    def start(self, slot: int, text: TextMemory, num_frames: int, seed: int, sampling: SamplingParams) -> None:
+    def start(self, slot: int, text: TextMemory, seed: int, sampling: SamplingParams) -> None:
         """Put a new sequence into a slot. text: keys and values [num_layers, num_heads, tokens, head_dim]."""
         state, tokens = self._state, text.keys.shape[2]
         for ours, theirs in zip(self._text, text, strict=True):
             ours[:, slot, :, :tokens] = theirs
-        state.tokens[slot] = self.model.config.special_token
-        state.positions[slot] = 0
-        state.num_frames[slot] = num_frames
+        if not self.is_finite(slot):
+            for part in self._cache:
+                part[:, slot] = 0  # masked positions count for nothing, unless they are not finite
         state.seeds[slot] = seed
         state.temperature[slot] = sampling.temperature
         state.top_k[slot] = sampling.top_k
@@ -95,7 +101,25 @@ class ModelRunner:
         state.cfg_coef[slot] = sampling.cfg_coef
         state.text_tokens[slot] = tokens
         state.finite[slot] = True
+
+    @torch.inference_mode()
+    def open_window(self, slot: int, known: Tensor, num_frames: int, first_frame: int = 0) -> int:
+        """Let the slot's sequence make `num_frames` frames, of which the first are `known` [K, n]. Returns the steps
+        that are done thereby. first_frame: the window's first frame within the piece."""
+        state, config = self._state, self.model.config
+        frames = torch.full((config.num_codebooks, num_frames), TO_DRAW, device=self.device)
+        frames[:, : known.shape[1]] = known
+        tokens = delay(frames, config.delays, config.special_token)
+        steps = known.shape[1] + min(config.delays)
+        inputs = F.pad(tokens[:, :steps], (1, 0), value=config.special_token)
+        for start in range(0, steps, PREFILL):
+            self._prefill(slot, start, inputs[:, start : min(start + PREFILL, steps)].T)
+        state.history[slot, :, : tokens.shape[1]] = tokens
+        state.tokens[slot] = inputs[:, steps]
+        state.positions[slot] = steps
+        state.noise_offset[slot] = first_frame
         state.active[slot] = 1
+        return steps
 
     @torch.inference_mode()
     def stop(self, slot: int) -> None:
@@ -108,16 +132,17 @@ class ModelRunner:
         """One step for the first `shape.slots` slots: logits, guidance, draw, and on to the next position."""
         state, config = self._state.narrow(shape.slots), self.model.config
         logits = guide(self._logits(state, shape), state.cfg_coef)
-        noise = exponential_noise(state.seeds, state.positions, self._token_keys)
-        codes = sample(logits, noise, state.temperature, state.top_k, state.top_p)
-        codes = torch.where(has_code(state.positions, self._delays, state.num_frames), codes, config.special_token)
-        state.history.scatter_(2, state.positions[:, None, None].expand(-1, config.num_codebooks, 1), codes[:, :, None])
-        state.tokens.copy_(codes)
+        noise = exponential_noise(state.seeds, state.positions + state.noise_offset, self._token_keys)
+        drawn = sample(logits, noise, state.temperature, state.top_k, state.top_p)
+        column = state.positions[:, None, None].expand(-1, config.num_codebooks, 1)
+        known = state.history.gather(2, column).squeeze(2)
+        state.tokens.copy_(torch.where(known == TO_DRAW, drawn, known))
+        state.history.scatter_(2, column, state.tokens[:, :, None])
         state.finite.logical_and_(logits.amax(dim=(1, 2)).isfinite())
         state.positions.add_(state.active)
 
     def codes(self, slot: int, first: int, last: int) -> Tensor:
-        """The codes [K, last - first] of a sequence's frames from `first` to before `last`."""
+        """The codes [K, last - first] of a window's frames from `first` to before `last`."""
         return undelay(self._state.history[slot], self.model.config.delays, first, last)
 
     def is_finite(self, slot: int) -> bool:
@@ -125,17 +150,34 @@ class ModelRunner:
         return bool(self._state.finite[slot])
 
     def _logits(self, state: SlotState, shape: BatchShape) -> Tensor:
-        """The model's logits [B, 2, K, codebook_size] at the slots' positions."""
-        text = TextMemory(*(part[:, : shape.slots, :, : shape.text_tokens] for part in self._text))
-        return self.model(  # type: ignore[no-any-return]
+        """The model's logits [B, R, K, codebook_size] at the slots' positions."""
+        slots = slice(0, shape.slots)
+        heads = (2 if shape.guided else 1) * self.model.config.transformer.num_heads
+        x = self.model(
             state.tokens,
             self._positions[state.positions],
-            state.positions,
-            self._cache.narrow(shape.slots, shape.length),
+            (self._slots[slots], state.positions),
+            self._cache.narrow(slots, heads, shape.length),
             self._mask(state.positions, shape.length),
-            text,
+            TextMemory(*(part[:, slots, :, : shape.text_tokens] for part in self._text)),
             self._mask(state.text_tokens - 1, shape.text_tokens),
             shape.padded_slots,
+        )
+        return self.model.logits(x)[slots]
+
+    def _prefill(self, slot: int, start: int, tokens: Tensor) -> None:
+        """Fill a slot's cache from position `start` on. tokens [T, K]: the positions' inputs."""
+        slots, length = slice(slot, slot + 1), bucket(start + len(tokens))
+        text_tokens = bucket(int(self._state.text_tokens[slot]))
+        positions = torch.arange(start, start + len(tokens), device=self.device)
+        self.model(
+            tokens,
+            self._positions[positions],
+            (torch.zeros_like(positions), positions),
+            self._cache.narrow(slots, 2 * self.model.config.transformer.num_heads, length),
+            self._mask(positions, length).transpose(0, 2),
+            TextMemory(*(part[:, slots, :, :text_tokens] for part in self._text)),
+            self._mask(self._state.text_tokens[slots] - 1, text_tokens),
         )
 
     def _mask(self, last: Tensor, length: int) -> Tensor:
@@ -152,13 +194,13 @@ class ModelRunner:
             tokens=zeros(slots, codebooks) + self.model.config.special_token,
             positions=zeros(slots),
             active=zeros(slots),
-            num_frames=zeros(slots),
+            noise_offset=zeros(slots),
             seeds=zeros(slots),
             temperature=zeros(slots, dtype=torch.float32),
             top_k=zeros(slots),
             top_p=zeros(slots, dtype=torch.float32),
             cfg_coef=zeros(slots, dtype=torch.float32),
             text_tokens=zeros(slots) + 1,
-            finite=zeros(slots, dtype=torch.bool),
+            finite=zeros(slots, dtype=torch.bool).logical_not(),
             history=zeros(slots, codebooks, self.max_steps),
         )

@@ -37,10 +37,10 @@ class ProgressReporter:
         steps_per_s, _ = self._throughput.rates()
         ahead = 0
         for sequence in self._scheduler.running.values():
-            left = sequence.num_steps - sequence.steps
+            left = sequence.frames_left
             ahead += left
             remaining_s = left / steps_per_s if steps_per_s > 0 else None
-            yield sequence, Progress(0, sequence.steps / self._frame_rate, remaining_s)
+            yield sequence, Progress(0, sequence.frames_complete / self._frame_rate, remaining_s)
         for position, sequence in enumerate(self._scheduler.waiting.values(), 1):
-            ahead += sequence.num_steps
+            ahead += sequence.frames_left
             yield sequence, Progress(position, 0.0, self._throughput.seconds_for(ahead))

@@ -8,9 +8,15 @@ _STEP_SALT, _TOKEN_SALT = 0x9E3779B9, 0x85EBCA6B
 
 
 def guide(logits: Tensor, cfg_coef: Tensor) -> Tensor:
-    """Classifier-free guidance (arXiv:2207.12598): logits [B, 2, K, V], cfg_coef [B] -> [B, K, V]"""
-    conditional, unconditional = logits.float().unbind(1)
-    return unconditional + (conditional - unconditional) * cfg_coef[:, None, None]
+    """Classifier-free guidance (arXiv:2207.12598): logits [B, R, K, V], cfg_coef [B] -> [B, K, V].
+
+    Row 0 is conditional, row 1 is not. At 1, and where there is no row 1, the conditional logits are taken as they are.
+    """
+    conditional = logits[:, 0].float()
+    if logits.shape[1] == 1:
+        return conditional
+    unconditional, cfg_coef = logits[:, 1].float(), cfg_coef[:, None, None]
+    return torch.where(cfg_coef == 1, conditional, unconditional + (conditional - unconditional) * cfg_coef)
 
 
 def sample(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:

@@ -26,8 +26,13 @@ class Scheduler:
 
     @property
     def longest(self) -> int:
-        """Steps behind the sequence that has run the longest."""
+        """The most steps that a running sequence has behind it in its window."""
         return max((sequence.steps for sequence in self.running.values()), default=0)
+
+    @property
+    def guided(self) -> bool:
+        """Whether any running sequence asks for guidance."""
+        return any(sequence.request.sampling.cfg_coef != 1 for sequence in self.running.values())
 
     def add_request(self, sequence: Sequence) -> None:
         self.waiting[sequence.sequence_id] = sequence

@@ -4,6 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from torch import Tensor
+
+from serve_app.engine.delay import frames_complete, num_steps
+from serve_app.engine.window import Window
 from serve_app.errors import ServeAppError
 from serve_app.types import AudioChunk, GenerationRequest, Timings
 
@@ -12,13 +16,17 @@ Sink = Callable[[AudioChunk | ServeAppError], None]
 
 @dataclass(eq=False)
 class Sequence:
-    """A request on its way: waiting, then in a slot, then done. `sink` takes its audio, or the error that ends it."""
+    """A request on its way: waiting, then in a slot, then done. `sink` takes its audio, or the error that ends it.
+
+    known [K, n]: the codes that the piece begins with; steps: done in the present window.
+    """
 
     sequence_id: int
     request: GenerationRequest
     prompt_tokens: list[int]
-    num_frames: int
-    num_steps: int
+    known: Tensor
+    windows: list[Window]
+    delays: tuple[int, ...]
     seed: int
     sink: Sink
     slot: int | None = None
@@ -28,8 +36,30 @@ class Sequence:
     first_audio_at: float | None = None
 
     @property
+    def window(self) -> Window:
+        """The present one; `windows` holds it and those to come."""
+        return self.windows[0]
+
+    @property
+    def window_finished(self) -> bool:
+        return self.steps >= num_steps(self.window.num_frames, self.delays)
+
+    @property
     def finished(self) -> bool:
-        return self.steps >= self.num_steps
+        return self.window_finished and len(self.windows) == 1
+
+    @property
+    def frames_complete(self) -> int:
+        """Frames of the piece that have a code in every codebook."""
+        return self.window.start + frames_complete(self.steps, self.window.num_frames, self.delays)
+
+    @property
+    def num_frames(self) -> int:
+        return self.windows[-1].end
+
+    @property
+    def frames_left(self) -> int:
+        return self.num_frames - max(self.frames_complete, self.window.start + self.window.known)
 
     def timings(self) -> Timings:
         now = perf_counter()

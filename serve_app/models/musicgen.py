@@ -1,4 +1,4 @@
-"""MusicGen's language model over the codec's codebooks: one decode step for every slot of a batch."""
+"""MusicGen's language model over the codec's codebooks: new positions for every slot of a batch."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -47,27 +47,40 @@ class MusicGen(nn.Module):
 
     def project_text(self, hidden_states: Tensor) -> TextMemory:
         """The text encoder's output [tokens, text_hidden_size] -> each layer's keys and values for cross-attention."""
-        text = self.text_proj(hidden_states)
-        pairs = [cast(DecoderLayer, layer).cross_attn.project_text(text) for layer in self.layers]
-        return TextMemory(torch.stack([keys for keys, _ in pairs]), torch.stack([values for _, values in pairs]))
+        return self._memory(self.text_proj(hidden_states))
 
     def forward(
-        self, tokens: Tensor, position_embedding: Tensor, positions: Tensor, cache: KVCache, mask: Tensor,
+        self, tokens: Tensor, position_embedding: Tensor, at: tuple[Tensor, Tensor], cache: KVCache, mask: Tensor,
         text: TextMemory, text_mask: Tensor, padded_slots: int = 0,
     ) -> Tensor:  # fmt: skip
-        """One step: tokens [B, K] at positions [B], with position_embedding [B, D] -> logits [B, 2, K, codebook_size].
+        """T new positions of each of B slots: tokens [B * T, K], position_embedding [B * T, D] -> hidden states
+        [B * T, R, D], which `logits` takes.
 
-        mask [B, 1, 1, L] and text_mask [B, 1, 1, tokens] are added to the attentions' scores. Row 0 of a slot is
-        conditional on the text, row 1 is not. The cache is written at `positions`. With padded_slots, matrix products
-        have so many slots, whatever B is: their rounding depends on how many.
+        The cache's slots and positions `at`, each [B * T], are written; it has the heads of R rows: of row 0, which is
+        conditional on the text, and of row 1, which is not. mask [B, 1, T, L] and text_mask [B, 1, 1, tokens] are added
+        to the attentions' scores. With padded_slots, matrix products have at least so many positions, for their
+        rounding depends on how many.
         """
         config = self.config
+        rows = cache.keys.shape[2] // config.transformer.num_heads
         offsets = torch.arange(config.num_codebooks, device=tokens.device) * (config.codebook_size + 1)
         x = self.embedding(tokens + offsets).sum(dim=1) + position_embedding.to(self.embedding.weight.dtype)
-        x = pad_slots(x.unsqueeze(1).expand(-1, 2, -1), max(padded_slots, len(tokens)))
-        at = (torch.arange(len(tokens), device=tokens.device), positions)
+        x = pad_slots(x.unsqueeze(1).expand(-1, rows, -1), max(padded_slots, len(tokens)))
         for i, layer in enumerate(self.layers):
             pair = (cache.keys[i], cache.values[i])
             x = layer(x, pair, at, mask, (text.keys[i], text.values[i]), text_mask)
-        logits = self.heads(self.out_norm(x))[: len(tokens)]
-        return cast(Tensor, logits.view(*logits.shape[:2], config.num_codebooks, config.codebook_size))
+        return cast(Tensor, x)
+
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """hidden_states [N, R, D] -> [N, R, K, codebook_size]"""
+        config = self.config
+        logits: Tensor = self.heads(self.out_norm(hidden_states))
+        return logits.view(*logits.shape[:2], config.num_codebooks, config.codebook_size)
+
+    def project_no_text(self) -> TextMemory:
+        """What stands for a text that is not there: one token that is zero behind `text_proj`."""
+        return self._memory(self.embedding.weight.new_zeros(1, self.config.transformer.hidden_size))
+
+    def _memory(self, text: Tensor) -> TextMemory:
+        pairs = [cast(DecoderLayer, layer).cross_attn.project_text(text) for layer in self.layers]
+        return TextMemory(torch.stack([keys for keys, _ in pairs]), torch.stack([values for _, values in pairs]))

@@ -1,7 +1,8 @@
-"""MusicGen's transformer: pre-norm decoder layers that decode one position a step over a static KV cache.
+"""MusicGen's transformer: pre-norm decoder layers over a static KV cache.
 
-Follows "Simple and Controllable Music Generation" (arXiv:2306.05284). Every slot of a batch holds two
-rows, a conditional and an unconditional one, for classifier-free guidance. They differ in cross-attention alone.
+Follows "Simple and Controllable Music Generation" (arXiv:2306.05284). Every slot of a batch holds two rows, a
+conditional and an unconditional one, for classifier-free guidance; they differ in cross-attention alone. Where nobody
+asks for guidance, the first row is enough.
 """
 
 from dataclasses import dataclass
@@ -46,9 +47,9 @@ class KVCache(NamedTuple):
         shape = (config.num_layers, slots, 2 * config.num_heads, max_length, config.head_dim)
         return cls(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
 
-    def narrow(self, slots: int, length: int) -> "KVCache":
-        """The first `slots` slots and `length` positions, as views."""
-        return KVCache(self.keys[:, :slots, :, :length], self.values[:, :slots, :, :length])
+    def narrow(self, slots: slice, heads: int, length: int) -> "KVCache":
+        """Some slots, and the first `heads` heads and `length` positions, as views."""
+        return KVCache(self.keys[:, slots, :heads, :length], self.values[:, slots, :heads, :length])
 
 
 class TextMemory(NamedTuple):
@@ -74,7 +75,7 @@ class Linear(nn.Linear):
 
 
 class SelfAttention(nn.Module):
-    """Causal attention of one new position to the cached ones."""
+    """Causal attention of new positions to the cached ones."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -83,17 +84,19 @@ class SelfAttention(nn.Module):
         self.out_proj = Linear(config.hidden_size, config.hidden_size, bias=config.bias_attention)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, at: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        """x [S, 2, D], keys and values [B, 2H, L, Dh], mask [B, 1, 1, L] (added) -> [S, 2, D].
+        """x [N, R, D], keys and values [B, R * H, L, Dh], mask [B, 1, T, L] (added) -> [N, R, D].
 
-        Writes the new keys and values into the cache at (slots, positions) `at`, each [B]. Slots from B on are padding.
+        The first B * T of x are T new positions of every slot, the rest is padding. Writes their keys and values into
+        the cache at (slots, positions) `at`, each [B * T].
         """
-        slots, (_, rows, hidden_size) = len(keys), x.shape
-        qkv = self.qkv_proj(x)[:slots].view(slots, rows, 3, self.num_heads, self.head_dim)
+        slots, new, (_, rows, hidden_size) = len(keys), len(at[0]), x.shape
+        qkv = self.qkv_proj(x)[:new].view(new, rows, 3, self.num_heads, self.head_dim)
         q, k, v = (part.flatten(1, 2) for part in qkv.unbind(2))
         keys[at[0], :, at[1]] = k
         values[at[0], :, at[1]] = v
-        y = F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, attn_mask=mask)
-        return cast(Tensor, self.out_proj(pad_slots(y.reshape(slots, rows, hidden_size), len(x))))
+        q = q.unflatten(0, (slots, -1)).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).transpose(1, 2)
+        return cast(Tensor, self.out_proj(pad_slots(y.reshape(new, rows, hidden_size), len(x))))
 
 
 class CrossAttention(nn.Module):
@@ -112,12 +115,14 @@ class CrossAttention(nn.Module):
         keys, values = kv.permute(1, 2, 0, 3).unbind(0)
         return keys, values
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """x [S, D], keys and values [B, H, tokens, Dh], mask [B, 1, 1, tokens] (added) -> [S, D]"""
-        slots = len(keys)
-        q = self.q_proj(x)[:slots].view(slots, self.num_heads, 1, self.head_dim)
-        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
-        return cast(Tensor, self.out_proj(pad_slots(y.reshape(slots, -1), len(x))))
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, new: int) -> Tensor:
+        """x [N, D], keys and values [B, H, tokens, Dh], mask [B, 1, 1, tokens] (added) -> [N, D].
+
+        The first `new` of x, as many of every slot, are positions; the rest is padding.
+        """
+        q = self.q_proj(x)[:new].view(len(keys), -1, self.num_heads, self.head_dim).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).transpose(1, 2)
+        return cast(Tensor, self.out_proj(pad_slots(y.reshape(new, -1), len(x))))
 
     def without_text(self) -> Tensor | None:
         """What an unconditional row gets, [D]: its keys and values are those of zeros, so only biases are left."""
@@ -143,12 +148,12 @@ class DecoderLayer(nn.Module):
         self, x: Tensor, cache: tuple[Tensor, Tensor], at: tuple[Tensor, Tensor], mask: Tensor,
         text: tuple[Tensor, Tensor], text_mask: Tensor,
     ) -> Tensor:  # fmt: skip
-        """x [S, 2, D] -> [S, 2, D]; the other shapes are those of the two attentions."""
+        """x [N, R, D] -> [N, R, D]; the other shapes are those of the two attentions."""
         x = x + self.self_attn(self.self_attn_norm(x), *cache, at, mask)
         conditional = x[:, CONDITIONAL]
-        conditional += self.cross_attn(self.cross_attn_norm(conditional), *text, text_mask)
+        conditional += self.cross_attn(self.cross_attn_norm(conditional), *text, text_mask, len(at[0]))
         if (constant := self.cross_attn.without_text()) is not None:
-            x[:, UNCONDITIONAL] += constant
+            x[:, UNCONDITIONAL:] += constant
         return x + cast(Tensor, self.fc2(F.gelu(self.fc1(self.ffn_norm(x)))))
 
 

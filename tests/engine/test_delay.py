@@ -4,7 +4,7 @@ import pytest
 import torch
 from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
 
-from serve_app.engine.delay import frames_complete, has_code, num_steps, undelay
+from serve_app.engine.delay import delay, frames_complete, num_steps, undelay
 
 DELAYS = [[0, 1, 2, 3], [0, 0, 1, 1, 2, 2, 3, 3], [0, 0], [0, 2, 5]]
 
@@ -20,8 +20,8 @@ def test_pattern_is_audiocrafts(delays: list[int]) -> None:
     tokens = sequence[0, :, 1:]
     assert torch.equal(undelay(tokens, delays, 0, frames), codes[0])
     assert torch.equal(undelay(tokens, delays, 3, 5), codes[0, :, 3:5])
-    carried = has_code(torch.arange(steps), torch.tensor(delays), torch.full((steps,), frames))
-    assert torch.equal(carried.T, mask[:, 1:])
+    assert torch.equal(delay(codes[0], delays, special_token=-1), tokens)
+    assert torch.equal(tokens != -1, mask[:, 1:])
 
 
 def test_frames_are_complete_when_the_last_codebook_has_them() -> None:

@@ -1,15 +1,18 @@
 """Scheduling: first come, first served, lowest slot first, nobody kept."""
 
 import pytest
+import torch
 
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
+from serve_app.engine.window import Window
 from serve_app.types import GenerationRequest
 
 
-def sequence(sequence_id: int, num_steps: int = 3) -> Sequence:
+def sequence(sequence_id: int, num_frames: int = 3) -> Sequence:
     request = GenerationRequest(request_id=str(sequence_id), model="nano", prompt="music", duration_s=1.0)
-    return Sequence(sequence_id, request, [1], num_steps, num_steps, seed=0, sink=lambda _: None)
+    windows, known = [Window(0, num_frames, 0)], torch.zeros(1, 0)
+    return Sequence(sequence_id, request, [1], known, windows, (0,), seed=0, sink=lambda _: None)
 
 
 @pytest.fixture

@@ -35,7 +35,8 @@ def greedy(
     conditioner = Conditioner(checkpoint.text_encoder, musicgen, max_tokens=64, cache_size=4)
     runner = ModelRunner(musicgen, max_slots=1, max_frames=frames, max_text_tokens=64)
     text = conditioner.encode(conditioner.tokenize(prompt))
-    runner.start(0, text, frames, seed=0, sampling=SamplingParams(temperature=0.0))
+    runner.start(0, text, seed=0, sampling=SamplingParams(temperature=0.0))
+    runner.open_window(0, torch.zeros(musicgen.config.num_codebooks, 0, dtype=torch.int64), frames)
     for _ in range(runner.max_steps):
         runner.step(BatchShape(1, runner.max_length, runner.max_text_tokens))
         if on_step is not None:
@@ -53,13 +54,13 @@ def test_greedy_codes_equal_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None
 def test_logits_equal_the_oracles(pair: tuple[Checkpoint, Oracle], monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, oracle = pair
     seen: list[Tensor] = []
-    forward = checkpoint.musicgen.forward
+    logits = checkpoint.musicgen.logits
 
-    def record(*args: object) -> Tensor:
-        seen.append(forward(*args)[0])  # type: ignore[arg-type]
+    def record(hidden_states: Tensor) -> Tensor:
+        seen.append(logits(hidden_states)[0])
         return seen[-1][None]
 
-    monkeypatch.setattr(checkpoint.musicgen, "forward", record)
+    monkeypatch.setattr(checkpoint.musicgen, "logits", record)
     codes = greedy(checkpoint, PROMPT, FRAMES)
     expected = oracle.logits(PROMPT, codes)
     torch.testing.assert_close(torch.stack(seen, dim=2), expected[:, :, : len(seen)], rtol=0, atol=1e-4)

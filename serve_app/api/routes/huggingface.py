@@ -23,7 +23,7 @@ from serve_app.types import (
     TopP,
 )
 
-_TYPICAL_LOADING_S = 20.0
+_TYPICAL_LOADING_S, _DURATION_S = 20.0, 30.0
 _DEFAULTS = SamplingParams()
 
 
@@ -56,7 +56,7 @@ class Parameters(BaseModel):
             return self.duration
         if self.max_new_tokens is not None:
             return self.max_new_tokens / (loaded.frame_rate if loaded else 50.0)
-        return loaded.max_duration_s if loaded else 30.0
+        return min(_DURATION_S, loaded.max_duration_s) if loaded else _DURATION_S
 
 
 class Options(BaseModel):

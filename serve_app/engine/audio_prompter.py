@@ -1,0 +1,22 @@
+"""An audio prompt -> the codes that a piece begins with."""
+
+import torch
+from torch import Tensor
+
+from serve_app.models.checkpoint import Checkpoint
+from serve_app.types import AudioPrompt
+
+
+@torch.inference_mode()
+def encode_audio_prompt(checkpoint: Checkpoint, prompt: AudioPrompt) -> Tensor:
+    """The codes [K, frames] of the prompt, resampled and mixed to what the model hears."""
+    import torchaudio  # costs a second, and few requests bring audio
+
+    num_codebooks, channels = checkpoint.musicgen.config.num_codebooks, checkpoint.audio_channels
+    audio = torch.from_numpy(prompt.samples).to(checkpoint.codec.codebooks)
+    audio = torchaudio.functional.resample(audio, prompt.sample_rate, checkpoint.sample_rate)
+    audio = audio.mean(dim=0, keepdim=True) if channels == 1 else audio.expand(channels, -1)
+    if not checkpoint.stereo_codebooks:
+        return checkpoint.codec.encode(audio[None], num_codebooks)[0]
+    left_and_right = checkpoint.codec.encode(audio[:, None], num_codebooks // 2)
+    return left_and_right.transpose(0, 1).flatten(0, 1)
