@@ -1,5 +1,6 @@
 """The command `musicgen`: make music, list the served models, serve, and look for what is wrong."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -36,12 +37,15 @@ _Answer = TypeVar("_Answer")
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What the music should be like.")],
+    prompt: Annotated[str, typer.Argument(help="What the music should be like.")] = "",
     output: Annotated[Path, typer.Option("--output", "-o", help=f"The file: {', '.join(FORMATS)}.")] = TRACK,
     model: Annotated[str | None, typer.Option(help="A served model; the service's default when absent.")] = None,
     duration: Annotated[float, typer.Option(help="Seconds of music.")] = 30.0,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same music; drawn when absent.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest code always.")] = None,
+    begin: Annotated[
+        Path | None, typer.Option(help="A file that the piece begins with; the prompt may be left out.")
+    ] = None,
     url: Url = _URL,
     key: Key = None,
     play: Annotated[bool, typer.Option("--play", help="Play it afterwards.")] = False,
@@ -53,7 +57,9 @@ def generate(
     if not output.parent.is_dir():
         _fail(f"{output.parent} is not a folder", code=2)
     wanted = {"model": model, "duration_s": duration, "seed": seed, "temperature": temperature}
-    fields = {name: value for name, value in wanted.items() if value is not None}
+    fields: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    if begin is not None:
+        fields["audio_prompt"] = _base64(begin)
     track = _make(url, key, prompt, fields | {"response_format": response_format}, quiet=as_json)
     try:
         track.save(output)
@@ -64,7 +70,8 @@ def generate(
         print(json.dumps({"file": str(output), "bytes": len(track.content), **told}))
     else:
         print(f"{output}: {track.duration_s:g} s by {track.model}, seed {track.seed}, in {track.generation_s:.1f} s")
-        print(f"Licence of the weights: {track.license}")
+        cost = "" if track.cost_usd is None else f", ${track.cost_usd:.6f}"
+        print(f"Licence of the weights: {track.license}{cost}")
     if play:
         _play(output)
 
@@ -141,6 +148,13 @@ def _make(url: str, key: str | None, prompt: str, fields: dict[str, Any], *, qui
             raise api.ApiError(502, "cut_off", "The service ended its answer too early. Try again.")
 
         return _asking(make)
+
+
+def _base64(file: Path) -> str:
+    try:
+        return base64.b64encode(file.read_bytes()).decode("ascii")
+    except OSError as error:
+        _fail(f"{file} cannot be read: {error.strerror}", code=2)
 
 
 def _asking(ask: Callable[[], _Answer]) -> _Answer:

@@ -30,7 +30,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Track:
-    """A finished piece. content: the file's bytes."""
+    """A finished piece. content: the file's bytes; cost_usd: None where the service does not know it."""
 
     content: bytes
     model: str
@@ -41,6 +41,8 @@ class Track:
     queue_s: float
     time_to_first_audio_s: float
     generation_s: float
+    compute_s: float
+    cost_usd: float | None = None
 
     @property
     def real_time_factor(self) -> float:
@@ -80,7 +82,7 @@ class MusicGenClient:
         """A whole piece. fields: those of `POST /v1/audio/generations`. Raises ApiError and httpx.HTTPError."""
         response = self._http.post(GENERATIONS, json={"prompt": prompt, **fields})
         _check(response)
-        return _track(response)
+        return _track(response.content, _told(response))
 
     def stream(self, prompt: str, **fields: Any) -> Iterator[Event]:
         """Progress and audio while it is being made; the Track, whole, at the end. Leaving early cancels it."""
@@ -121,7 +123,7 @@ class AsyncMusicGenClient:
     async def generate(self, prompt: str, **fields: Any) -> Track:
         response = await self._http.post(GENERATIONS, json={"prompt": prompt, **fields})
         _check(response)
-        return _track(response)
+        return _track(response.content, _told(response))
 
     async def stream(self, prompt: str, **fields: Any) -> AsyncIterator[Event]:
         body = {"prompt": prompt, **fields, "stream": True, "stream_format": "sse"}
@@ -160,14 +162,13 @@ class _Reader:
     def read(self, event: ServerSentEvent) -> Event:
         data = json.loads(event.data)
         if event.event == "progress":
-            return Progress(**data)
+            return Progress(**{name: data[name] for name in Progress.__dataclass_fields__})
         if event.event == "audio":
             content = base64.b64decode(data["audio"])
             self._content += content
             return Audio(content)
         if event.event == "done":
-            data.pop("real_time_factor")
-            return Track(bytes(self._content), **data)
+            return _track(bytes(self._content), data)
         raise ApiError(data["status"], data["code"], data["detail"])
 
 
@@ -190,16 +191,24 @@ def _check(response: httpx.Response) -> None:
     )
 
 
-def _track(response: httpx.Response) -> Track:
-    told = {name.removeprefix("x-musicgen-"): value for name, value in response.headers.items()}
+def _told(response: httpx.Response) -> dict[str, str]:
+    """The headers that tell of the track, by its fields' names."""
+    return {name.removeprefix("x-musicgen-").replace("-", "_"): value for name, value in response.headers.items()}
+
+
+def _track(content: bytes, told: Mapping[str, Any]) -> Track:
+    """What the service tells besides is left out."""
+    cost_usd = told.get("cost_usd")
     return Track(
-        content=response.content,
+        content=content,
         model=told["model"],
         seed=int(told["seed"]),
         license=told["license"],
-        sample_rate=int(told["sample-rate"]),
-        duration_s=float(told["duration-s"]),
-        queue_s=float(told["queue-s"]),
-        time_to_first_audio_s=float(told["time-to-first-audio-s"]),
-        generation_s=float(told["generation-s"]),
+        sample_rate=int(told["sample_rate"]),
+        duration_s=float(told["duration_s"]),
+        queue_s=float(told["queue_s"]),
+        time_to_first_audio_s=float(told["time_to_first_audio_s"]),
+        generation_s=float(told["generation_s"]),
+        compute_s=float(told["compute_s"]),
+        cost_usd=None if cost_usd is None else float(cost_usd),
     )

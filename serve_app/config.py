@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
+AUTO = "auto"  # asks for the largest model that is expected to be quick enough
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -86,13 +87,17 @@ class ModelConfig(_Closed):
     """One served model: one deployment of replicas.
 
     aliases: further names it answers to. license: of the weights; None: known for published models, else "unknown".
-    accelerator_type: the kind of GPU its replicas need, such as T4, A10G or L4; None: any.
+    accelerator_type: the kind of GPU its replicas need, such as T4, A10G or L4; None: any. fallbacks: the ids of the
+    models that answer in its stead, in this order, when its queue is full. price_per_hour: of a replica, in US dollars;
+    answers then tell what they cost.
     """
 
     model_loading_config: ModelLoadingConfig
     aliases: tuple[Name, ...] = ()
     license: str | None = None
     accelerator_type: str | None = None
+    fallbacks: tuple[Name, ...] = ()
+    price_per_hour: PositiveFloat | None = None
     engine_kwargs: EngineConfig = EngineConfig()
     deployment_config: DeploymentConfig = DeploymentConfig()
 
@@ -132,12 +137,15 @@ class AccessConfig(_Closed):
 class ApiConfig(_Closed):
     """The HTTP side.
 
-    max_prompt_chars: the longest prompt. max_body_bytes: the largest request body.
+    max_prompt_chars: the longest prompt. max_body_bytes: the largest request body. max_upload_bytes: the same where a
+    request may bring audio. max_audio_prompt_s: the longest audio that a piece may begin with.
     cors_origins: origins whose pages may call; `*` is any, without credentials.
     """
 
     max_prompt_chars: PositiveInt = 2000
     max_body_bytes: PositiveInt = 65_536
+    max_upload_bytes: PositiveInt = 16_777_216
+    max_audio_prompt_s: PositiveFloat = 30.0
     cors_origins: tuple[str, ...] = ("*",)
     access: AccessConfig = AccessConfig()
 
@@ -151,10 +159,16 @@ class AppConfig(_Closed):
     ingress_deployment_config: DeploymentConfig = DeploymentConfig(max_ongoing_requests=1000)
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
+    def _names_fit(self) -> Self:
         names = [name for model in self.models for name in (model.model_id, *model.aliases)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"model ids and aliases must be unique, but {repeated} stand more than once")
         if self.default_model is not None and self.default_model not in names:
             raise ValueError(f"default_model '{self.default_model}' is not among {sorted(names)}")
+        if AUTO in names:
+            raise ValueError(f"no model can be called '{AUTO}': it stands for the largest that is quick enough")
+        ids = [model.model_id for model in self.models]
+        for model in self.models:
+            if unknown := [name for name in model.fallbacks if name not in ids or name == model.model_id]:
+                raise ValueError(f"fallbacks of '{model.model_id}' must be other models' ids, but {unknown} are not")
         return self

@@ -39,6 +39,10 @@ class DurationTooLong(InvalidRequest):
     code, title = "duration_too_long", "More music was asked for than the model makes in one piece"
 
 
+class InvalidAudio(InvalidRequest):
+    code, title = "invalid_audio", "The audio that was sent cannot be used"
+
+
 class DecoderUnavailable(InvalidRequest):
     code, title = "decoder_unavailable", "No served model has the decoder that was asked for"
 

@@ -71,11 +71,15 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds one request took: waiting for a slot, until its first audio, and from its slot to its end."""
+    """Seconds one request took: waiting for a slot, until its first audio, and from its slot to its end.
+
+    compute_s: its share of the replica's time, which sequences of a batch divide among themselves.
+    """
 
     queue_s: float
     time_to_first_audio_s: float
     generation_s: float
+    compute_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,10 @@ class AudioChunk:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A replica's state at one moment. Rates are over the last few seconds; audio is in seconds of music."""
+    """A replica's state at one moment. Rates are over the last few seconds; audio is in seconds of music.
+
+    step_s: seconds that a step takes, which makes one frame of every running piece.
+    """
 
     slots: int
     slots_used: int
@@ -119,6 +126,7 @@ class EngineStats:
     steps_total: int
     steps_per_s: float
     real_time_factor: float
+    step_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,7 @@ class LoadedModel:
     channels: int
     frame_rate: float
     max_duration_s: float
+    parameters: int
     device: str
     precision: str
 
@@ -143,12 +152,22 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A served model as the configuration has it. `source` is a hub id, or a folder's name without its path."""
+    """A served model as the configuration has it.
+
+    source: a hub id, or a folder's name without its path; fallbacks: the ids of the models that answer in its stead
+    when its queue is full; price_per_hour: of a replica, in US dollars, where it is known.
+    """
 
     model_id: str
     source: str
     aliases: tuple[str, ...]
     license: str
+    fallbacks: tuple[str, ...] = ()
+    price_per_hour: float | None = None
+
+    def cost_usd(self, timings: Timings) -> float | None:
+        """What a piece cost; None where the price is not known."""
+        return None if self.price_per_hour is None else round(self.price_per_hour * timings.compute_s / 3600, 8)
 
 
 def num_frames(duration_s: float, frame_rate: float) -> int:

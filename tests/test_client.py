@@ -108,6 +108,17 @@ def test_the_command_for_programs(url: str, tmp_path: Path) -> None:
     assert [one["id"] for one in served] == ["small", "large"]
 
 
+def test_the_command_goes_on_from_a_file(url: str, backend: FakeBackend, tmp_path: Path) -> None:
+    beginning, whole = tmp_path / "beginning.wav", tmp_path / "whole.wav"
+    assert run.invoke(app, ["generate", "a", "-o", str(beginning), "--duration", "0.5", "--url", url]).exit_code == 0
+    command = ["generate", "-o", str(whole), "--duration", "1", "--begin", str(beginning), "--url", url]
+    result = run.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    audio_prompt = backend.requests[-1].audio_prompt
+    assert audio_prompt is not None
+    assert audio_prompt.duration_s == 0.5
+
+
 def test_the_command_lists_models(url: str) -> None:
     result = run.invoke(app, ["models", "--url", url])
     assert result.exit_code == 0
@@ -125,6 +136,7 @@ def test_the_command_lists_models(url: str) -> None:
         ),
         (["--duration", "0"], 1, "duration_s: Input should be greater than 0 (invalid_request)"),
         (["-o", "/nowhere/track.wav"], 2, "/nowhere is not a folder"),
+        (["--begin", "/nowhere/a.wav"], 2, "/nowhere/a.wav cannot be read: No such file"),
         (["-o", "/proc/track.wav", "--duration", "1"], 1, "/proc/track.wav cannot be written: "),
         (["--url", "http://127.0.0.1:1"], 1, "The service cannot be reached. Is it running"),
     ],

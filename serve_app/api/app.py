@@ -31,7 +31,7 @@ def create_api(backend: Backend, models: Iterable[ModelCard], default_model: str
     app.include_router(legacy.create_router(studio))
     app.include_router(huggingface.create_router(studio))
     add_error_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes)
     app.add_middleware(Authentication, keys=KeyRing(config.access), limits=limits)
     app.add_middleware(
         CORSMiddleware,

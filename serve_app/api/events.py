@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.sse import format_sse_event
 
 from serve_app.api.error_handlers import known, problem_body
-from serve_app.api.studio import LiveTrack
+from serve_app.api.track import LiveTrack
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.types import Progress, Timings
@@ -46,4 +46,5 @@ def _done(live: LiveTrack, timings: Timings) -> dict[str, Any]:
         "duration_s": live.request.duration_s,
         **asdict(timings),
         "real_time_factor": round(live.request.duration_s / max(timings.generation_s, 1e-9), 2),
+        "cost_usd": live.model.cost_usd(timings),
     }

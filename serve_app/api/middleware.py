@@ -17,6 +17,7 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 _OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")  # to read
+_UPLOAD_PATHS = ("/v1/audio/generations",)
 
 
 class Authentication:
@@ -68,19 +69,23 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Reads the body before the route runs, and answers 413 as soon as it is too long."""
+    """Reads the body before the route runs, and answers 413 as soon as it is too long.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+    Where a request may bring audio, its limit is `max_upload_bytes`.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, max_upload_bytes: int) -> None:
+        self._app, self._max_bytes, self._max_upload_bytes = app, max_bytes, max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_bytes = self._max_upload_bytes if scope["path"] in _UPLOAD_PATHS else self._max_bytes
         announced = Headers(scope=scope).get("content-length", "0")
-        body = None if announced.isdecimal() and int(announced) > self._max_bytes else await self._read(receive)
+        body = None if announced.isdecimal() and int(announced) > max_bytes else await self._read(receive, max_bytes)
         if body is None:
-            error = PayloadTooLarge(f"The request's body must be at most {self._max_bytes} bytes")
+            error = PayloadTooLarge(f"The request's body must be at most {max_bytes} bytes")
             await problem(error)(scope, receive, send)
             return
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -90,7 +95,7 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, receive: Receive) -> bytes | None:
+    async def _read(self, receive: Receive, max_bytes: int) -> bytes | None:
         """The body, or None when it is too long."""
         body = bytearray()
         while True:
@@ -98,7 +103,7 @@ class BodyLimit:
             if message["type"] == "http.disconnect":
                 return bytes(body)
             body += message.get("body", b"")
-            if len(body) > self._max_bytes:
+            if len(body) > max_bytes:
                 return None
             if not message.get("more_body", False):
                 return bytes(body)

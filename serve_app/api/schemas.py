@@ -6,14 +6,24 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serve_app.audio.file_format import Encoding, FileFormat, SampleFormat
 from serve_app.audio.mastering import Mastering, Normalization
-from serve_app.types import CfgCoef, DurationS, LoadedModel, ModelCard, SamplingParams, Seed, Temperature, TopK, TopP
+from serve_app.config import AUTO
+from serve_app.types import (
+    MAX_SEED,
+    CfgCoef,
+    DurationS,
+    ExtendStrideS,
+    LoadedModel,
+    ModelCard,
+    SamplingParams,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+)
 
 _DEFAULTS = SamplingParams()
 
-ResponseFormat = Annotated[
-    Literal["wav", "flac", "mp3", "opus", "pcm"],
-    Field(description="The file to answer with: opus in Ogg, pcm bare little-endian samples."),
-]
+AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm"]
 
 
 class Generation(BaseModel):
@@ -21,11 +31,22 @@ class Generation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: Annotated[str, Field(min_length=1, description="What the music should be like.")]
-    model: Annotated[str | None, Field(description="A served model's id or alias; the default model when absent.")] = (
-        None
-    )
-    duration_s: Annotated[DurationS, Field(description="Seconds of music.")] = 30.0
+    prompt: Annotated[str, Field(description="What the music should be like.")]
+    model: Annotated[
+        str | None,
+        Field(
+            description="A served model's id or alias; the default model when absent; `auto`: the largest that is "
+            "expected to have made the piece within max_wait_s."
+        ),
+    ] = None
+    max_wait_s: Annotated[
+        float, Field(gt=0.0, le=3600.0, allow_inf_nan=False, description="Seconds that `model: auto` may take.")
+    ] = 60.0
+    duration_s: Annotated[DurationS, Field(description="Seconds of music, those of an audio prompt included.")] = 30.0
+    extend_stride_s: Annotated[
+        ExtendStrideS | None,
+        Field(description="Seconds that the model's window slides at once in a piece longer than it; 18 when absent."),
+    ] = None
     temperature: Annotated[Temperature, Field(description="0 takes the likeliest code always.")] = _DEFAULTS.temperature
     top_k: Annotated[TopK, Field(description="Draw from so many of the likeliest codes; 0: all.")] = _DEFAULTS.top_k
     top_p: Annotated[TopP, Field(description="Draw from the likeliest codes of this mass; replaces top_k above 0.")] = (
@@ -35,7 +56,9 @@ class Generation(BaseModel):
         _DEFAULTS.cfg_coef
     )
     seed: Annotated[Seed | None, Field(description="The same seed makes the same music; drawn when absent.")] = None
-    response_format: ResponseFormat = "wav"
+    response_format: Annotated[
+        AudioFormat, Field(description="The file to answer with: opus in Ogg, pcm bare little-endian samples.")
+    ] = "wav"
     sample_rate: Annotated[int | None, Field(description="In Hz; the model's own, or what the format has.")] = None
     sample_format: Annotated[Literal["int16", "float32"], Field(description="Of wav and pcm.")] = "int16"
     bitrate_kbps: Annotated[int | None, Field(description="Of mp3 (default: 192) and opus (default: 128).")] = None
@@ -54,13 +77,22 @@ class Generation(BaseModel):
             temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, cfg_coef=self.cfg_coef, seed=self.seed
         )
 
+    @property
+    def file_format(self) -> FileFormat:
+        return FileFormat(self.response_format)
+
     def encoding(self) -> Encoding:
         """Raises InvalidRequest for what the format cannot hold."""
-        file_format, sample_format = FileFormat(self.response_format), SampleFormat(self.sample_format)
-        return Encoding(file_format, self.sample_rate, sample_format, self.bitrate_kbps)
+        return Encoding(self.file_format, self.sample_rate, SampleFormat(self.sample_format), self.bitrate_kbps)
 
     def mastering(self) -> Mastering:
         return Mastering(Normalization(self.normalization), self.loudness_lufs, self.fade_in_s, self.fade_out_s)
+
+    @model_validator(mode="after")
+    def _only_auto_waits(self) -> Self:
+        if "max_wait_s" in self.model_fields_set and self.model != AUTO:
+            raise ValueError(f"max_wait_s needs model '{AUTO}'")
+        return self
 
 
 class GenerationBody(Generation):
@@ -71,6 +103,19 @@ class GenerationBody(Generation):
         json_schema_extra={"examples": [{"prompt": "calm ambient piano, 70 bpm", "duration_s": 8, "seed": 7}]},
     )
 
+    prompt: Annotated[
+        str, Field(description="What the music should be like. May be left out where there is an audio prompt.")
+    ] = ""
+    audio_prompt: Annotated[
+        str | None,
+        Field(description="What the piece begins with: a wav, flac, mp3 or ogg file, in base64, or a form's file."),
+    ] = None
+    n: Annotated[int, Field(ge=1, le=8, description="Variations: of the seed and the next ones. Needs json.")] = 1
+    response_format: Annotated[
+        Literal["wav", "flac", "mp3", "opus", "pcm", "json"],
+        Field(description="The file to answer with: opus in Ogg, pcm bare samples; json has the files in base64."),
+    ] = "wav"  # type: ignore[assignment]
+    audio_format: Annotated[AudioFormat | None, Field(description="Of the files in json; wav when absent.")] = None
     stream: Annotated[bool, Field(description="Send the audio while it is being made.")] = False
     stream_format: Annotated[
         Literal["audio", "sse"],
@@ -79,17 +124,62 @@ class GenerationBody(Generation):
         ),
     ] = "audio"
 
+    @property
+    def file_format(self) -> FileFormat:
+        return FileFormat(self.audio_format or "wav") if self.response_format == "json" else super().file_format
+
     @model_validator(mode="after")
-    def _only_streams_have_a_format(self) -> Self:
+    def _options_go_together(self) -> Self:
+        is_json = self.response_format == "json"
         if self.stream_format == "sse" and not self.stream:
             raise ValueError("stream_format 'sse' needs stream: true")
+        if self.stream and is_json:
+            raise ValueError("response_format 'json' cannot be streamed; stream_format 'sse' can")
+        if self.n > 1 and not is_json:
+            raise ValueError("n above 1 needs response_format 'json'")
+        if self.audio_format is not None and not is_json:
+            raise ValueError("audio_format needs response_format 'json'")
+        if self.seed is not None and self.seed + self.n - 1 > MAX_SEED:
+            raise ValueError(f"seed must be at most {MAX_SEED + 1 - self.n} for n variations")
         return self
+
+
+class GenerationForm(GenerationBody):
+    """A piece of music to make, from a form: its fields are text."""
+
+    model_config = ConfigDict(strict=False)
 
 
 class StreamQuery(Generation):
     """A piece of music to play while it is being made."""
 
-    response_format: ResponseFormat = "mp3"
+    response_format: AudioFormat = "mp3"
+
+
+class Variation(BaseModel):
+    """One of the pieces that were made."""
+
+    seed: Annotated[int, Field(description="The seed that makes it again.")]
+    audio: Annotated[str, Field(description="The file, in base64.")]
+    size_bytes: Annotated[int, Field(description="The file's length.")]
+    duration_s: Annotated[float, Field(description="Seconds of music.")]
+    queue_s: Annotated[float, Field(description="Seconds it waited for a slot.")]
+    time_to_first_audio_s: Annotated[float, Field(description="Seconds until the first audio was there.")]
+    generation_s: Annotated[float, Field(description="Seconds from the slot to the last sample.")]
+    compute_s: Annotated[float, Field(description="Seconds of the replica: its share where others were made besides.")]
+    real_time_factor: Annotated[float, Field(description="Seconds of music per second of generation.")]
+    cost_usd: Annotated[float | None, Field(description="US dollars; null where a replica's price is not known.")]
+    model: Annotated[str, Field(description="The model that made it.")]
+    license: Annotated[str, Field(description="The licence of the model's weights.")]
+
+
+class Variations(BaseModel):
+    """The pieces that were made, by their seeds."""
+
+    prompt: Annotated[str, Field(description="As it was taken.")]
+    format: Annotated[str, Field(description="Of the files.")]
+    sample_rate: Annotated[int, Field(description="Of the files.")]
+    data: list[Variation]
 
 
 class Model(BaseModel):

@@ -2,90 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+import secrets
 
 from serve_app.api.backend import Backend
+from serve_app.api.estimate import expected_s
 from serve_app.api.routing import ModelRouter
-from serve_app.audio.encoder import Encoder, encode
-from serve_app.audio.file_format import Encoding
-from serve_app.audio.mastering import Mastering
-from serve_app.config import ApiConfig
-from serve_app.errors import GenerationFailed, InvalidRequest
-from serve_app.types import AudioChunk, GenerationRequest, LoadedModel, ModelCard, Timings
-
-
-@dataclass(frozen=True)
-class Track:
-    """A finished piece. samples: float32 [channels, n]."""
-
-    prompt: str
-    samples: NDArray[np.float32]
-    sample_rate: int
-    seed: int
-    timings: Timings
-    model: ModelCard
-
-    @property
-    def duration_s(self) -> float:
-        return float(self.samples.shape[1] / self.sample_rate)
-
-    async def encode(self, encoding: Encoding, mastering: Mastering | None = None) -> bytes:
-        """The track as a file with its tags, made off the event loop."""
-        tagged = replace(encoding, tags=tags(self.prompt, self.model, self.seed))
-        return await asyncio.to_thread(self._encode, tagged, mastering or Mastering())
-
-    def _encode(self, encoding: Encoding, mastering: Mastering) -> bytes:
-        return encode(mastering.whole(self.samples, self.sample_rate), self.sample_rate, encoding)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Bytes of a file, and the chunk that completed them."""
-
-    content: bytes
-    chunk: AudioChunk
-
-
-@dataclass(frozen=True)
-class LiveTrack:
-    """A piece that is being made. Its first chunk is there: the request is good."""
-
-    request: GenerationRequest
-    model: ModelCard
-    first: AudioChunk
-    later: AsyncGenerator[AudioChunk, None]
-
-    async def parts(self, encoding: Encoding, mastering: Mastering) -> AsyncIterator[Part]:
-        """The file while it is being made; leaving the iterator ends the generation. Raises ServeAppError."""
-        async with contextlib.aclosing(self.later):
-            tagged = replace(encoding, tags=tags(self.request.prompt, self.model, self.first.seed))
-            rate, total = self.first.sample_rate, round(self.request.duration_s * self.first.sample_rate)
-            encoder = Encoder(tagged, rate, len(self.first.samples), streamed=True)
-            start, finished = 0, False
-            async for chunk in self._chunks():
-                samples = mastering.part(chunk.samples, rate, start, total)
-                start += samples.shape[1]
-                content = await asyncio.to_thread(encoder.add, samples) if samples.size else b""
-                if finished := chunk.finish_reason is not None:
-                    content += await asyncio.to_thread(encoder.finish)
-                yield Part(content, chunk)
-            if not finished:
-                raise GenerationFailed("the model's audio ended too early")
-
-    async def _chunks(self) -> AsyncIterator[AudioChunk]:
-        yield self.first
-        async for chunk in self.later:
-            yield chunk
-
-
-def tags(prompt: str, model: ModelCard, seed: int) -> dict[str, str]:
-    """What a file says of itself."""
-    comment = f"Made by MusicGen ({model.source}), seed {seed}. Licence of the weights: {model.license}."
-    return {"title": prompt, "comment": comment}
+from serve_app.api.track import LiveTrack, Track
+from serve_app.config import AUTO, ApiConfig
+from serve_app.errors import GenerationFailed, InvalidRequest, ModelLoading, QueueFull
+from serve_app.types import GenerationRequest, LoadedModel, ModelCard
 
 
 class Studio:
@@ -95,31 +20,65 @@ class Studio:
         self.backend, self.router, self.config = backend, router, config
 
     async def start_track(self, request: GenerationRequest) -> LiveTrack:
-        """Wait for the piece's first audio, or its first progress where that is asked for. Raises ServeAppError."""
+        """Wait for the piece's first audio, or its first progress where that is asked for. Raises ServeAppError.
+
+        Where the model's queue is full, the next of its fallbacks makes the piece.
+        """
+        card = self.router.resolve(request.model)
+        *others, last = (card.model_id, *card.fallbacks)
+        for model_id in others:
+            with contextlib.suppress(QueueFull):
+                return await self._start(request, model_id)
+        return await self._start(request, last)
+
+    async def make_track(self, request: GenerationRequest) -> Track:
+        """Generate the whole piece. Raises ServeAppError."""
+        return await (await self.start_track(request)).finish()
+
+    async def make_tracks(self, request: GenerationRequest, count: int) -> list[Track]:
+        """Variations, of the request's seed and the next ones. Where one fails, all do. Raises ServeAppError."""
+        first = secrets.randbits(32) if request.sampling.seed is None else request.sampling.seed
+        samplings = [request.sampling.model_copy(update={"seed": first + i}) for i in range(count)]
+        variations = [request.model_copy(update={"sampling": sampling}) for sampling in samplings]
+        tasks = [asyncio.create_task(self.make_track(variation)) for variation in variations]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def choose(self, name: str | None, duration_s: float, max_wait_s: float) -> ModelCard:
+        """The model of that name; for `auto`, the largest that is expected to have made the piece within `max_wait_s`,
+        or the quickest. Raises ModelNotFound, and ModelLoading while `auto` has no model to choose."""
+        if name != AUTO:
+            return self.router.resolve(name)
+        replicas = await asyncio.gather(*(self.backend.replicas(card.model_id) for card in self.router.cards))
+        expected = [expected_s(ready, duration_s) for ready in replicas]
+        candidates = [c for c in zip(self.router.cards, replicas, expected, strict=True) if c[2] is not None]
+        if not candidates:
+            self.backend.wake(self.router.default.model_id)
+            raise ModelLoading("No model that makes a piece so long is ready yet. Send it again later.")
+        in_time = [(card, ready) for card, ready, wait_s in candidates if wait_s is not None and wait_s <= max_wait_s]
+        if not in_time:
+            return min(candidates, key=lambda candidate: candidate[2] or 0.0)[0]
+        return max(in_time, key=lambda candidate: candidate[1][0].model.parameters)[0]
+
+    async def _start(self, request: GenerationRequest, model_id: str) -> LiveTrack:
+        request = request.model_copy(update={"model": model_id})
         chunks = self.backend.generate(request)
         first = await anext(chunks, None)
         if first is None:
             raise GenerationFailed("the model's audio ended too early")
-        return LiveTrack(request, self.router.resolve(request.model), first, chunks)
+        return LiveTrack(request, self.router.resolve(model_id), first, chunks)
 
-    async def make_track(self, request: GenerationRequest) -> Track:
-        """Generate the whole piece. Raises ServeAppError."""
-        async with contextlib.aclosing(self.backend.generate(request)) as stream:
-            chunks = [chunk async for chunk in stream]
-        last = chunks[-1] if chunks else None
-        if last is None or last.timings is None:
-            raise GenerationFailed("the model's audio ended too early")
-        samples = np.concatenate([chunk.samples for chunk in chunks], axis=1)
-        return Track(
-            request.prompt, samples, last.sample_rate, last.seed, last.timings, self.router.resolve(request.model)
-        )
-
-    def check_prompt(self, prompt: str) -> str:
-        """The prompt without surrounding space. Raises InvalidRequest when it is empty, too long or not text."""
+    def check_prompt(self, prompt: str, *, needed: bool = True) -> str:
+        """The prompt without surrounding space. Raises InvalidRequest when it is empty though it is needed, too long or
+        not text."""
         prompt = prompt.strip()
         if any("\ud800" <= character <= "\udfff" for character in prompt):
             raise InvalidRequest("Prompt must be valid Unicode: it has half of a surrogate pair")
-        if not prompt:
+        if needed and not prompt:
             raise InvalidRequest("Prompt is required and cannot be empty")
         if len(prompt) > self.config.max_prompt_chars:
             raise InvalidRequest(f"Prompt must be at most {self.config.max_prompt_chars} characters long")

@@ -82,4 +82,6 @@ def _card(model: ModelConfig) -> ModelCard:
         source=model.public_source,
         aliases=model.aliases,
         license=model.weights_license,
+        fallbacks=model.fallbacks,
+        price_per_hour=model.price_per_hour,
     )

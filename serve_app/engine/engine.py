@@ -56,7 +56,7 @@ class Engine:
         self._failure: BaseException | None = None
         self._throughput = Throughput()
         self._progress = ProgressReporter(self.scheduler, self._throughput, checkpoint)
-        self._stats = EngineStats(config.max_slots, 0, 0, 0.0, 0.0, 0, 0.0, 0.0)
+        self._stats = EngineStats(config.max_slots, 0, 0, 0.0, 0.0, 0, 0.0, 0.0, 0.0)
         self._stats_at = perf_counter()
         self._thread = threading.Thread(target=self._run, name="musicgen-engine", daemon=True)
         self._thread.start()
@@ -119,6 +119,7 @@ class Engine:
             channels=self.checkpoint.audio_channels,
             frame_rate=self.checkpoint.frame_rate,
             max_duration_s=self.input_processor.max_duration_s,
+            parameters=sum(parameter.numel() for parameter in self.checkpoint.musicgen.parameters()),
             device=weight.device.type,
             precision=next(name for name, dtype in DTYPES.items() if dtype is weight.dtype),
         )
@@ -163,11 +164,15 @@ class Engine:
         for sequence in self.scheduler.schedule():
             self._start(sequence)
         if self.scheduler.running:
+            started_at = perf_counter()
             self.model_runner.step(self._batch_shape())
             stepped = self.scheduler.update()
-            self._throughput.record_step(len(stepped))
             for sequence in stepped:
                 self._emit(sequence)
+            step_s = perf_counter() - started_at
+            self._throughput.record_step(len(stepped), step_s)
+            for sequence in stepped:
+                sequence.compute_s += step_s / len(stepped)
         self._progress.report()
         self._publish_stats()
 
@@ -265,6 +270,7 @@ class Engine:
             steps_total=self._throughput.steps_total,
             steps_per_s=steps_per_s,
             real_time_factor=frames_per_s / rate,
+            step_s=self._throughput.step_s,
         )
 
     @staticmethod

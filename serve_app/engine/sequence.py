@@ -18,7 +18,7 @@ Sink = Callable[[AudioChunk | ServeAppError], None]
 class Sequence:
     """A request on its way: waiting, then in a slot, then done. `sink` takes its audio, or the error that ends it.
 
-    known [K, n]: the codes that the piece begins with; steps: done in the present window.
+    known [K, n]: the codes that the piece begins with; steps: done in the present window; compute_s: as in Timings.
     """
 
     sequence_id: int
@@ -31,6 +31,7 @@ class Sequence:
     sink: Sink
     slot: int | None = None
     steps: int = 0
+    compute_s: float = 0.0
     arrived_at: float = field(default_factory=perf_counter)
     started_at: float | None = None
     first_audio_at: float | None = None
@@ -69,4 +70,5 @@ class Sequence:
             queue_s=started_at - self.arrived_at,
             time_to_first_audio_s=first_audio_at - self.arrived_at,
             generation_s=now - started_at,
+            compute_s=self.compute_s,
         )

@@ -4,20 +4,26 @@ from collections import deque
 from time import perf_counter
 
 WINDOW_S = 5.0
+_SMOOTHING = 0.05  # a step's part in the typical one
 
 
 class Throughput:
-    """Counts steps, and the frames that they made. Rates are over the last WINDOW_S seconds."""
+    """Counts steps, and the frames that they made. Rates are over the last WINDOW_S seconds.
+
+    step_s: what a step takes, idle times left out; 0 before the first.
+    """
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int, int]] = deque([(perf_counter(), 0, 0)])
+        self.step_s = 0.0
 
     @property
     def steps_total(self) -> int:
         return self._marks[-1][1]
 
-    def record_step(self, sequences: int) -> None:
-        """One step, of so many sequences."""
+    def record_step(self, sequences: int, step_s: float) -> None:
+        """One step, of so many sequences, that took `step_s` seconds."""
+        self.step_s += (step_s - self.step_s) * (_SMOOTHING if self.step_s else 1.0)
         now = perf_counter()
         _, steps, frames = self._marks[-1]
         self._marks.append((now, steps + 1, frames + sequences))

@@ -10,7 +10,7 @@ import pytest
 from serve_app.api.app import create_api
 from serve_app.api.backend import Backend
 from serve_app.config import ApiConfig
-from serve_app.errors import ServeAppError
+from serve_app.errors import QueueFull, ServeAppError
 from serve_app.types import (
     AudioChunk,
     EngineStats,
@@ -24,15 +24,20 @@ from serve_app.types import (
 )
 
 SAMPLE_RATE = 32_000
-SMALL = ModelCard("small", "facebook/musicgen-small", ("tiny",), "CC-BY-NC-4.0")
-LARGE = ModelCard("large", "facebook/musicgen-large", (), "CC-BY-NC-4.0")
+SMALL = ModelCard("small", "facebook/musicgen-small", ("tiny",), "CC-BY-NC-4.0", price_per_hour=1.2)
+LARGE = ModelCard("large", "facebook/musicgen-large", (), "CC-BY-NC-4.0", fallbacks=("small",))
 
 
 @dataclass
 class FakeBackend:
-    """Makes a sine in two chunks, and remembers what it was asked."""
+    """Makes a sine in two chunks, and remembers what it was asked.
+
+    full: models whose queue is; step_s: the models that are ready, with what a step takes them.
+    """
 
     error: Exception | None = None
+    full: tuple[str, ...] = ()
+    step_s: dict[str, float] = field(default_factory=lambda: {"small": 0.01})
     late_error: Exception | None = None
     loaded: bool = True
     requests: list[GenerationRequest] = field(default_factory=list)
@@ -44,6 +49,8 @@ class FakeBackend:
         try:
             if self.error is not None:
                 raise self.error
+            if request.model in self.full:
+                raise QueueFull("Too many requests are waiting for this model.")
             seed = 99 if request.sampling.seed is None else request.sampling.seed
             if request.progress:
                 nothing = np.zeros((1, 0), np.float32)
@@ -53,16 +60,16 @@ class FakeBackend:
             yield AudioChunk(samples[:, :10], SAMPLE_RATE, seed)
             if self.late_error is not None:
                 raise self.late_error
-            timings = Timings(queue_s=0.25, time_to_first_audio_s=0.5, generation_s=2.004)
+            timings = Timings(queue_s=0.25, time_to_first_audio_s=0.5, generation_s=2.004, compute_s=1.5)
             yield AudioChunk(samples[:, 10:], SAMPLE_RATE, seed, FinishReason.LENGTH, timings)
         finally:
             self.closed += 1
 
     async def replicas(self, model_id: str) -> list[ReplicaStatus]:
-        if not self.loaded or model_id == "large":
+        if not self.loaded or model_id not in self.step_s:
             return []
-        model = LoadedModel(SAMPLE_RATE, 1, 50.0, 30.0, "cuda", "fp16")
-        return [ReplicaStatus(model, EngineStats(8, 3, 1, 2.0, 40.0, 500, 25.0, 1.5))]
+        model = LoadedModel(SAMPLE_RATE, 1, 50.0, 30.0, 3000 if model_id == "large" else 300, "cuda", "fp16")
+        return [ReplicaStatus(model, EngineStats(8, 3, 1, 2.0, 40.0, 500, 25.0, 1.5, self.step_s[model_id]))]
 
     def wake(self, model_id: str) -> None:
         self.woken.append(model_id)
@@ -75,7 +82,7 @@ def backend() -> FakeBackend:
 
 @pytest.fixture
 def config() -> ApiConfig:
-    return ApiConfig(max_prompt_chars=100, max_body_bytes=2000)
+    return ApiConfig(max_prompt_chars=100, max_body_bytes=2000, max_upload_bytes=100_000, max_audio_prompt_s=1.0)
 
 
 @pytest.fixture

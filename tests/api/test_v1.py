@@ -40,6 +40,8 @@ async def test_answers_with_the_file_and_what_made_it(
         "x-musicgen-time-to-first-audio-s": "0.500",
         "x-musicgen-generation-s": "2.004",
         "x-musicgen-real-time-factor": "0.75",
+        "x-musicgen-compute-s": "1.500",
+        "x-musicgen-cost-usd": "0.0005",
     }
     [request] = backend.requests
     assert request.sampling.model_dump() == sampling
@@ -179,7 +181,8 @@ async def test_events_tell_what_happens(client: httpx.AsyncClient) -> None:
     assert content == whole.content[44:]
     assert found[-1][1] == {
         "model": "small", "seed": 7, "license": "CC-BY-NC-4.0", "sample_rate": 32_000, "duration_s": 1.0,
-        "queue_s": 0.25, "time_to_first_audio_s": 0.5, "generation_s": 2.004, "real_time_factor": 0.5,
+        "queue_s": 0.25, "time_to_first_audio_s": 0.5, "generation_s": 2.004, "compute_s": 1.5,
+        "real_time_factor": 0.5, "cost_usd": 0.0005,
     }  # fmt: skip
 
 
@@ -262,13 +265,19 @@ async def test_unknown_model_lists_the_served_ones(client: httpx.AsyncClient) ->
 
 
 async def announced(_: Any = None) -> Any:
-    for _ in range(3):
+    for _ in range(101):
         yield b" " * 1000
 
 
-@pytest.mark.parametrize("content", [b" " * 2001, announced], ids=["announced", "chunked"])
-async def test_large_bodies_are_refused(client: httpx.AsyncClient, backend: FakeBackend, content: Any) -> None:
-    response = await client.post(PATH, content=content() if callable(content) else content)
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [(PATH, b" " * 100_001), (PATH, announced), ("/generate", b" " * 2001), ("/generate", announced)],
+    ids=["announced upload", "chunked upload", "announced", "chunked"],
+)
+async def test_large_bodies_are_refused(
+    client: httpx.AsyncClient, backend: FakeBackend, path: str, content: Any
+) -> None:
+    response = await client.post(path, content=content() if callable(content) else content)
     assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
     assert backend.requests == []
 
@@ -343,7 +352,8 @@ async def test_documentation_names_every_route_and_field(client: httpx.AsyncClie
     assert set(schema["paths"]) == routes
     generation = schema["paths"][PATH]["post"]["responses"]
     assert set(generation) >= {"200", "400", "404", "413", "429", "500", "503"}
-    assert set(generation["200"]["content"]) == {file.media_type for file in FileFormat}
+    files = {file.media_type for file in FileFormat}
+    assert set(generation["200"]["content"]) == files | {"application/json", "text/event-stream"}
     for name, model in schema["components"]["schemas"].items():
         if name in {"GenerationBody", "Model"}:
             undescribed = [f for f, p in model["properties"].items() if "description" not in p and f != "object"]

@@ -12,10 +12,11 @@ def test_rates_are_over_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
     meter = Throughput()
     for _ in range(100):  # 10 a second, of one sequence
         now += 0.1
-        meter.record_step(1)
+        meter.record_step(1, step_s=0.1)
     assert list(meter.rates()) == pytest.approx([10, 10], rel=0.05)
     for _ in range(100):  # 20 a second, of three
         now += 0.05
-        meter.record_step(3)
+        meter.record_step(3, step_s=0.05)
     assert list(meter.rates()) == pytest.approx([20, 60], rel=0.05)
     assert meter.steps_total == 200
+    assert meter.step_s == pytest.approx(0.05, rel=0.02)

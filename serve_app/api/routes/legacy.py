@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from serve_app.api.error_handlers import known, retry_after
-from serve_app.api.studio import Studio, Track
+from serve_app.api.studio import Studio
+from serve_app.api.track import Track
 from serve_app.audio.file_format import Encoding
 from serve_app.errors import DecoderUnavailable, InvalidRequest
 from serve_app.types import GenerationRequest, LoadedModel, SamplingParams

@@ -1,7 +1,9 @@
 """`/v1`: this project's own API."""
 
 import asyncio
-from collections.abc import Mapping
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,12 +12,23 @@ from fastapi.sse import EventSourceResponse
 
 from serve_app.api.error_handlers import PROBLEM_MEDIA_TYPE
 from serve_app.api.events import events as track_events
-from serve_app.api.schemas import Generation, GenerationBody, Model, ModelList, Problem, StreamQuery
-from serve_app.api.studio import Studio, Track
-from serve_app.audio.file_format import FileFormat
+from serve_app.api.generation_reader import read_audio_prompt, read_generation, request_body
+from serve_app.api.schemas import (
+    Generation,
+    Model,
+    ModelList,
+    Problem,
+    StreamQuery,
+    Variation,
+    Variations,
+)
+from serve_app.api.studio import Studio
+from serve_app.api.track import Track
+from serve_app.audio.file_format import Encoding, FileFormat
 from serve_app.errors import (
     DurationTooLong,
     GenerationFailed,
+    InvalidAudio,
     InvalidRequest,
     ModelLoading,
     ModelNotFound,
@@ -28,8 +41,8 @@ from serve_app.errors import (
 from serve_app.types import GenerationRequest
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
-    InvalidRequest, PromptTooLong, DurationTooLong, ModelNotFound, PayloadTooLarge, QueueFull, GenerationFailed,
-    ReplicaFailed, ModelLoading,
+    InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, ModelNotFound, PayloadTooLarge, QueueFull,
+    GenerationFailed, ReplicaFailed, ModelLoading,
 )  # fmt: skip
 
 HEADERS = {
@@ -42,26 +55,40 @@ HEADERS = {
     "x-musicgen-time-to-first-audio-s": "Seconds until the first audio was there.",
     "x-musicgen-generation-s": "Seconds from the slot to the last sample.",
     "x-musicgen-real-time-factor": "Seconds of music per second of generation.",
+    "x-musicgen-compute-s": "Seconds of the replica: this piece's share, where others were made besides.",
+    "x-musicgen-cost-usd": "US dollars, where a replica's price is known.",
 }
 
 
 def create_router(studio: Studio) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["v1"])
 
-    @router.post("/audio/generations", response_class=Response, responses=_responses(), summary="Make music")
-    async def create_generation(body: GenerationBody, request: Request) -> Response:
+    @router.post(
+        "/audio/generations",
+        response_class=Response,
+        responses=_generation_responses(),
+        openapi_extra={"requestBody": request_body()},
+        summary="Make music",
+    )
+    async def create_generation(request: Request) -> Response:
         """Turns a prompt into a piece of music and answers with the file; the headers tell what made it."""
+        body = await read_generation(request)
+        generation = await _request(studio, body, request, body.audio_prompt)
         if body.stream:
-            return await _stream(studio, body, request, events=body.stream_format == "sse")
+            return await _stream(studio, body, generation, events=body.stream_format == "sse")
         encoding, mastering = body.encoding(), body.mastering()
-        track = await studio.make_track(_request(studio, body, request))
+        if body.response_format == "json":
+            tracks = await studio.make_tracks(generation, body.n)
+            files = [await track.encode(encoding, mastering) for track in tracks]
+            return await asyncio.to_thread(_variations, tracks, files, encoding)
+        track = await studio.make_track(generation)
         content = await track.encode(encoding, mastering)
         return Response(content, media_type=encoding.file_format.media_type, headers=_headers(track))
 
     @router.get("/audio/stream", response_class=Response, responses=_responses(), summary="Play music")
     async def stream_generation(query: Annotated[StreamQuery, Query()], request: Request) -> Response:
         """As `POST /v1/audio/generations` with `stream`: `<audio src="/v1/audio/stream?prompt=lofi+beat">` plays it."""
-        return await _stream(studio, query, request)
+        return await _stream(studio, query, await _request(studio, query, request))
 
     @router.get("/models", summary="List the served models")
     async def list_models() -> ModelList:
@@ -74,11 +101,11 @@ def create_router(studio: Studio) -> APIRouter:
     return router
 
 
-async def _stream(studio: Studio, generation: Generation, request: Request, *, events: bool = False) -> Response:
+async def _stream(studio: Studio, wanted: Generation, request: GenerationRequest, *, events: bool = False) -> Response:
     """The file while it is being made. What fails before the first item gets a proper status."""
-    encoding, mastering = generation.encoding(), generation.mastering()
+    encoding, mastering = wanted.encoding(), wanted.mastering()
     mastering.check_streamable()
-    live = await studio.start_track(_request(studio, generation, request, progress=events))
+    live = await studio.start_track(request.model_copy(update={"progress": events}))
     values = (live.model.model_id, live.first.seed, live.model.license, live.first.sample_rate)
     headers = {name: str(value) for name, value in zip(HEADERS, values, strict=False)} | {"cache-control": "no-store"}
     if events:
@@ -87,16 +114,39 @@ async def _stream(studio: Studio, generation: Generation, request: Request, *, e
     return StreamingResponse(content, media_type=encoding.file_format.media_type, headers=headers)
 
 
-def _request(studio: Studio, generation: Generation, request: Request, *, progress: bool = False) -> GenerationRequest:
+async def _request(
+    studio: Studio, wanted: Generation, request: Request, audio_prompt: str | None = None
+) -> GenerationRequest:
     return GenerationRequest(
         request_id=request.state.request_id,
         caller=request.state.caller,
-        prompt=studio.check_prompt(generation.prompt),
-        duration_s=generation.duration_s,
-        model=studio.router.resolve(generation.model).model_id,
-        sampling=generation.sampling(),
-        progress=progress,
+        prompt=studio.check_prompt(wanted.prompt, needed=audio_prompt is None),
+        audio_prompt=await read_audio_prompt(audio_prompt, studio.config.max_audio_prompt_s),
+        duration_s=wanted.duration_s,
+        extend_stride_s=wanted.extend_stride_s,
+        model=(await studio.choose(wanted.model, wanted.duration_s, wanted.max_wait_s)).model_id,
+        sampling=wanted.sampling(),
     )
+
+
+def _variations(tracks: Sequence[Track], files: Sequence[bytes], encoding: Encoding) -> Response:
+    data = [
+        Variation(
+            seed=track.seed,
+            audio=base64.b64encode(file).decode("ascii"),
+            size_bytes=len(file),
+            duration_s=track.duration_s,
+            **asdict(track.timings),
+            real_time_factor=track.real_time_factor,
+            cost_usd=track.model.cost_usd(track.timings),
+            model=track.model.model_id,
+            license=track.model.license,
+        )
+        for track, file in zip(tracks, files, strict=True)
+    ]
+    sample_rate = encoding.rate_from(tracks[0].sample_rate)
+    answer = Variations(prompt=tracks[0].prompt, format=encoding.file_format, sample_rate=sample_rate, data=data)
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _headers(track: Track) -> Mapping[str, str]:
@@ -110,16 +160,18 @@ def _headers(track: Track) -> Mapping[str, str]:
         f"{timings.queue_s:.3f}",
         f"{timings.time_to_first_audio_s:.3f}",
         f"{timings.generation_s:.3f}",
-        f"{track.duration_s / max(timings.generation_s, 1e-9):.2f}",
+        f"{track.real_time_factor:.2f}",
+        f"{timings.compute_s:.3f}",
+        track.model.cost_usd(timings),
     )
-    return {name: str(value) for name, value in zip(HEADERS, values, strict=True)}
+    return {name: str(value) for name, value in zip(HEADERS, values, strict=True) if value is not None}
 
 
 def _responses() -> dict[int | str, dict[str, Any]]:
     """The documented answers: the audio file, and each error with its codes."""
     audio = {file_format.media_type: {"schema": {"type": "string", "format": "binary"}} for file_format in FileFormat}
     headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()}
-    documented: dict[int | str, dict[str, Any]] = {200: {"description": "The audio file", "content": audio}}
+    documented: dict[int | str, dict[str, Any]] = {200: {"description": "The music", "content": audio}}
     documented[200]["headers"] = headers
     for status in sorted({error.status for error in _ERRORS}):
         errors = [error for error in _ERRORS if error.status == status]
@@ -127,3 +179,10 @@ def _responses() -> dict[int | str, dict[str, Any]]:
         schema = {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
         documented[status] = {"description": text, "content": schema}
     return documented
+
+
+def _generation_responses() -> dict[int | str, dict[str, Any]]:
+    """Those of `_responses`; besides the file, events or JSON."""
+    documented = _responses()
+    documented[200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    return documented | {200: documented[200] | {"model": Variations}}

@@ -1,0 +1,62 @@
+"""Which model answers: by name, by what is quick enough, and in another's stead; always named."""
+
+import base64
+
+import httpx
+import pytest
+
+from serve_app.api.estimate import expected_s
+from serve_app.types import EngineStats, LoadedModel, ReplicaStatus
+from tests.api.conftest import FakeBackend
+
+PATH = "/v1/audio/generations"
+MODEL = LoadedModel(32_000, 1, 50.0, 30.0, 1000, "cpu", "fp32")
+
+
+def replica(
+    slots_used: int = 0, queued_audio_s: float = 0.0, running_audio_s: float = 0.0, step_s: float = 0.01
+) -> ReplicaStatus:
+    return ReplicaStatus(MODEL, EngineStats(4, slots_used, 0, queued_audio_s, running_audio_s, 0, 0.0, 0.0, step_s))
+
+
+def test_expectations() -> None:
+    assert expected_s([], 10.0) is None
+    assert expected_s([replica()], 31.0) is None
+    assert expected_s([replica()], 10.0) == pytest.approx(5.0)
+    assert expected_s([replica(slots_used=3, running_audio_s=60.0)], 10.0) == pytest.approx(5.0), "a slot is free"
+    busy = replica(slots_used=4, running_audio_s=60.0, queued_audio_s=20.0)
+    assert expected_s([busy], 10.0) == pytest.approx(15.0)
+    assert expected_s([busy, replica(step_s=0.02)], 10.0) == pytest.approx(10.0), "the quickest"
+
+
+@pytest.mark.parametrize(("max_wait_s", "chosen"), [(60, "large"), (20, "large"), (19, "small"), (1, "small")])
+async def test_auto_takes_the_largest_that_is_quick_enough(
+    client: httpx.AsyncClient, backend: FakeBackend, max_wait_s: float, chosen: str
+) -> None:
+    backend.step_s = {"small": 0.01, "large": 0.02}
+    body = {"prompt": "a", "duration_s": 20, "model": "auto", "max_wait_s": max_wait_s}
+    response = await client.post(PATH, json=body)
+    assert response.headers["x-musicgen-model"] == chosen
+
+
+async def test_auto_waits_for_a_model(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    backend.loaded = False
+    response = await client.post(PATH, json={"prompt": "a", "model": "auto"})
+    assert (response.status_code, response.json()["code"]) == (503, "model_loading")
+    assert response.headers["retry-after"] == "1"
+    assert backend.woken == ["small"]
+
+
+async def test_a_full_models_fallback_answers_and_is_named(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    backend.full = ("large",)
+    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1, "model": "large"})
+    assert (response.status_code, response.headers["x-musicgen-model"]) == (200, "small")
+    answer = (await client.post("/", json={"prompt": "a", "duration": 1, "model": "large"})).json()
+    assert (answer["model"], len(base64.b64decode(answer["audio_base64"]))) == ("small", answer["size_bytes"])
+    assert [request.model for request in backend.requests] == ["large", "small"] * 2
+
+
+async def test_where_all_are_full_it_is_said(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    backend.full = ("large", "small")
+    response = await client.post(PATH, json={"prompt": "a", "model": "large"})
+    assert (response.status_code, response.json()["code"]) == (429, "queue_full")

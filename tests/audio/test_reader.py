@@ -1,0 +1,88 @@
+"""Files that callers send: read as they are, or refused with a reason."""
+
+import numpy as np
+import pytest
+
+from serve_app.audio.encoder import encode
+from serve_app.audio.file_format import Encoding, FileFormat, SampleFormat
+from serve_app.audio.reader import read_audio
+from serve_app.errors import InvalidAudio
+
+FILES = [FileFormat.WAV, FileFormat.FLAC, FileFormat.MP3, FileFormat.OPUS]
+RATE = 32_000
+
+
+def tone(channels: int = 1, duration_s: float = 2.0) -> np.ndarray:
+    t = np.arange(round(duration_s * RATE)) / RATE
+    return np.stack([0.4 * np.sin(2 * np.pi * 330 * (c + 1) * t) for c in range(channels)]).astype(np.float32)
+
+
+def file(file_format: FileFormat, channels: int = 1) -> bytes:
+    return encode(tone(channels), RATE, Encoding(file_format))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("file_format", FILES)
+def test_what_was_written_is_read(file_format: FileFormat, channels: int) -> None:
+    prompt = read_audio(file(file_format, channels), max_duration_s=3.0)
+    rate = 48_000 if file_format is FileFormat.OPUS else RATE
+    assert (prompt.sample_rate, len(prompt.samples)) == (rate, channels)
+    assert prompt.duration_s == pytest.approx(2.0, abs=0.03)
+    spectrum = np.abs(np.fft.rfft(prompt.samples[channels - 1]))
+    assert np.argmax(spectrum) * rate / prompt.samples.shape[1] == pytest.approx(330 * channels, abs=2)
+    if file_format in (FileFormat.WAV, FileFormat.FLAC):
+        assert np.abs(prompt.samples - tone(channels)).max() < 1e-4
+
+
+def test_float_samples_are_read_exactly() -> None:
+    prompt = read_audio(encode(tone(), RATE, Encoding(sample_format=SampleFormat.FLOAT32)), 3.0)
+    assert np.array_equal(prompt.samples, tone())
+
+
+def test_a_streamed_wav_has_an_open_end() -> None:
+    content = bytearray(file(FileFormat.WAV))
+    content[4:8] = b"\xff\xff\xff\xff"
+    assert read_audio(bytes(content), 3.0).duration_s == 2.0
+
+
+@pytest.mark.parametrize("file_format", FILES)
+def test_a_file_that_is_too_long_is_refused(file_format: FileFormat) -> None:
+    with pytest.raises(InvalidAudio, match=r"longer than the 1\.5 seconds"):
+        read_audio(file(file_format), max_duration_s=1.5)
+
+
+@pytest.mark.parametrize("kept", [0.6, 0.01])
+@pytest.mark.parametrize("file_format", [FileFormat.WAV, FileFormat.FLAC, FileFormat.MP3])
+def test_a_file_that_is_cut_off_is_refused(file_format: FileFormat, kept: float) -> None:
+    content = file(file_format)
+    with pytest.raises(InvalidAudio, match="cut off"):
+        read_audio(content[: int(len(content) * kept)], 3.0)
+
+
+@pytest.mark.parametrize("file_format", [FileFormat.FLAC, FileFormat.MP3, FileFormat.OPUS])
+def test_a_damaged_file_is_refused(file_format: FileFormat) -> None:
+    content = file(file_format)
+    with pytest.raises(InvalidAudio, match=r"damaged|cut off"):
+        read_audio(content[:200] + bytes(byte ^ 0x5A for byte in content[200:]), 3.0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", b"RIFF", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\nfile:///etc/passwd\n", b"ffconcat version 1.0\n",
+     b"\x00\x00\x00\x18ftypmp42", b"<svg/>", b"OggS" + bytes(60), b"fLaC" + bytes(60), b"ID3" + bytes(60),
+     b"RIFF\x10\x00\x00\x00WAVE" + bytes(20), b"RIFF\xff\xff\xff\xffAVI LIST"],
+)  # fmt: skip
+def test_what_is_no_audio_file_is_refused(content: bytes) -> None:
+    with pytest.raises(InvalidAudio, match="audio prompt"):
+        read_audio(content, 3.0)
+
+
+def test_more_than_two_channels_are_refused() -> None:
+    import io
+
+    import soundfile
+
+    content = io.BytesIO()
+    soundfile.write(content, np.zeros((800, 6)), 8000, format="WAV")
+    with pytest.raises(InvalidAudio, match="6 channels at 8000 Hz"):
+        read_audio(content.getvalue(), 3.0)
