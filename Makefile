@@ -4,7 +4,7 @@ CONFIG ?= configs/nano.yaml
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality clean
+.PHONY: help demo serve test check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ nano-export: .venv/all  ## Put it into the package
 
 nano-quality: .venv/all  ## Measure whether it does what its prompts say
 	$(PYTHON) -W ignore -m benchmarks.nano_quality
+
+screenshots: .venv/all  ## Take the README's pictures of the web page
+	MUSICGEN_SCREENSHOTS=docs $(PYTHON) -m pytest tests/test_page.py -k made_heard
 
 clean:  ## Remove the environments
 	rm -rf .venv .uv

@@ -35,8 +35,8 @@ class SamplingParams(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass(frozen=True, slots=True)
-class AudioPrompt:
-    """The sound that a piece begins with. samples: float32 [channels, n], of one or two channels."""
+class Audio:
+    """Decoded audio. samples: float32 [channels, n], of one or two channels."""
 
     samples: NDArray[np.float32]
     sample_rate: int
@@ -59,7 +59,7 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
     prompt: str
     duration_s: DurationS
     sampling: SamplingParams = SamplingParams()
-    audio_prompt: AudioPrompt | None = None
+    audio_prompt: Audio | None = None
     extend_stride_s: ExtendStrideS | None = None
     progress: bool = False
     caller: str = ""

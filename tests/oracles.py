@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from serve_app.models.checkpoint import Checkpoint, load_checkpoint
-from serve_app.types import AudioPrompt
+from serve_app.types import Audio
 from tests.architectures import Architecture, t5_width, write_audiocraft, write_huggingface
 
 PROMPT = "a calm piano melody, 70 bpm"
@@ -32,7 +32,7 @@ class AudioCraftOracle:
         )
         return codes[0]  # type: ignore[no-any-return]
 
-    def continue_audio(self, prompt: str | None, audio_prompt: AudioPrompt | None, duration_s: float) -> Tensor:
+    def continue_audio(self, prompt: str | None, audio_prompt: Audio | None, duration_s: float) -> Tensor:
         """Greedy codes [K, frames] of a piece, which begins with the audio prompt."""
         from audiocraft.models import MusicGen
 

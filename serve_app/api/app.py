@@ -4,13 +4,14 @@ from collections.abc import Iterable
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.staticfiles import StaticFiles
 
 from serve_app.api.backend import Backend
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.keys import KeyRing
 from serve_app.api.limits import LimitedBackend, Limits
 from serve_app.api.middleware import REQUEST_ID_HEADER, Authentication, BodyLimit, RequestId, SecurityHeaders
-from serve_app.api.routes import huggingface, legacy, v1
+from serve_app.api.routes import huggingface, legacy, page, v1
 from serve_app.api.routing import ModelRouter
 from serve_app.api.studio import Studio
 from serve_app.config import ApiConfig
@@ -30,6 +31,8 @@ def create_api(backend: Backend, models: Iterable[ModelCard], default_model: str
     app.include_router(v1.create_router(studio))
     app.include_router(legacy.create_router(studio))
     app.include_router(huggingface.create_router(studio))
+    app.include_router(page.create_router())
+    app.mount("/static", StaticFiles(directory=page.STATIC))
     add_error_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes)
     app.add_middleware(Authentication, keys=KeyRing(config.access), limits=limits)

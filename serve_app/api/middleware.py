@@ -16,8 +16,9 @@ REQUEST_ID_HEADER = "x-request-id"
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
-_OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")  # to read
-_UPLOAD_PATHS = ("/v1/audio/generations",)
+_OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")  # to read, as what is in _STATIC
+_STATIC = "/static/"
+_UPLOAD_PATHS = ("/v1/audio/generations", "/v1/audio/conversions")
 
 
 class Authentication:
@@ -30,7 +31,9 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_open = self._keys.empty or (scope["method"] == "GET" and scope["path"] in _OPEN_PATHS)
+        path = scope["path"]
+        is_to_read = scope["method"] in ("GET", "HEAD") and (path in _OPEN_PATHS or path.startswith(_STATIC))
+        is_open = self._keys.empty or is_to_read
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         caller = self._keys.name_of(key.strip()) if scheme.lower() == "bearer" else None
         if caller is None and not is_open:

@@ -26,10 +26,41 @@ _DEFAULTS = SamplingParams()
 AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm"]
 
 
-class Generation(BaseModel):
-    """A piece of music to make."""
+class FileOptions(BaseModel):
+    """The file to answer with."""
 
     model_config = ConfigDict(extra="forbid")
+
+    response_format: Annotated[
+        AudioFormat, Field(description="The file to answer with: opus in Ogg, pcm bare little-endian samples.")
+    ] = "wav"
+    sample_rate: Annotated[int | None, Field(description="In Hz; the model's own, or what the format has.")] = None
+    sample_format: Annotated[Literal["int16", "float32"], Field(description="Of wav and pcm.")] = "int16"
+    bitrate_kbps: Annotated[int | None, Field(description="Of mp3 (default: 192) and opus (default: 128).")] = None
+    normalization: Annotated[
+        Literal["none", "clip", "peak", "rms", "loudness"],
+        Field(description="Peak at -1 dBFS, root mean square at -18 dBFS, or loudness_lufs; never beyond -1 dBFS."),
+    ] = "none"
+    loudness_lufs: Annotated[
+        float, Field(ge=-40.0, le=-5.0, description="What `loudness` brings the piece to.")
+    ] = -14.0
+    fade_in_s: Annotated[float, Field(ge=0.0, le=30.0, description="Seconds.")] = 0.0
+    fade_out_s: Annotated[float, Field(ge=0.0, le=30.0, description="Seconds.")] = 0.0
+
+    @property
+    def file_format(self) -> FileFormat:
+        return FileFormat(self.response_format)
+
+    def encoding(self) -> Encoding:
+        """Raises InvalidRequest for what the format cannot hold."""
+        return Encoding(self.file_format, self.sample_rate, SampleFormat(self.sample_format), self.bitrate_kbps)
+
+    def mastering(self) -> Mastering:
+        return Mastering(Normalization(self.normalization), self.loudness_lufs, self.fade_in_s, self.fade_out_s)
+
+
+class Generation(FileOptions):
+    """A piece of music to make."""
 
     prompt: Annotated[str, Field(description="What the music should be like.")]
     model: Annotated[
@@ -56,37 +87,11 @@ class Generation(BaseModel):
         _DEFAULTS.cfg_coef
     )
     seed: Annotated[Seed | None, Field(description="The same seed makes the same music; drawn when absent.")] = None
-    response_format: Annotated[
-        AudioFormat, Field(description="The file to answer with: opus in Ogg, pcm bare little-endian samples.")
-    ] = "wav"
-    sample_rate: Annotated[int | None, Field(description="In Hz; the model's own, or what the format has.")] = None
-    sample_format: Annotated[Literal["int16", "float32"], Field(description="Of wav and pcm.")] = "int16"
-    bitrate_kbps: Annotated[int | None, Field(description="Of mp3 (default: 192) and opus (default: 128).")] = None
-    normalization: Annotated[
-        Literal["none", "clip", "peak", "rms", "loudness"],
-        Field(description="Peak at -1 dBFS, root mean square at -18 dBFS, or loudness_lufs; never beyond -1 dBFS."),
-    ] = "none"
-    loudness_lufs: Annotated[
-        float, Field(ge=-40.0, le=-5.0, description="What `loudness` brings the piece to.")
-    ] = -14.0
-    fade_in_s: Annotated[float, Field(ge=0.0, le=30.0, description="Seconds.")] = 0.0
-    fade_out_s: Annotated[float, Field(ge=0.0, le=30.0, description="Seconds.")] = 0.0
 
     def sampling(self) -> SamplingParams:
         return SamplingParams(
             temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, cfg_coef=self.cfg_coef, seed=self.seed
         )
-
-    @property
-    def file_format(self) -> FileFormat:
-        return FileFormat(self.response_format)
-
-    def encoding(self) -> Encoding:
-        """Raises InvalidRequest for what the format cannot hold."""
-        return Encoding(self.file_format, self.sample_rate, SampleFormat(self.sample_format), self.bitrate_kbps)
-
-    def mastering(self) -> Mastering:
-        return Mastering(Normalization(self.normalization), self.loudness_lufs, self.fade_in_s, self.fade_out_s)
 
     @model_validator(mode="after")
     def _only_auto_waits(self) -> Self:
@@ -154,6 +159,10 @@ class StreamQuery(Generation):
     """A piece of music to play while it is being made."""
 
     response_format: AudioFormat = "mp3"
+
+
+class Conversion(FileOptions):
+    """A file that is to become another kind of file."""
 
 
 class Variation(BaseModel):

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from serve_app.models.checkpoint import Checkpoint
-from serve_app.types import AudioPrompt
+from serve_app.types import Audio
 
 
 @torch.inference_mode()
-def encode_audio_prompt(checkpoint: Checkpoint, prompt: AudioPrompt) -> Tensor:
+def encode_audio_prompt(checkpoint: Checkpoint, prompt: Audio) -> Tensor:
     """The codes [K, frames] of the prompt, resampled and mixed to what the model hears."""
     import torchaudio  # costs a second, and few requests bring audio
 

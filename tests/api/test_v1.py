@@ -348,7 +348,17 @@ async def test_models(client: httpx.AsyncClient) -> None:
 async def test_documentation_names_every_route_and_field(client: httpx.AsyncClient) -> None:
     assert (await client.get("/docs")).status_code == 200
     schema = (await client.get("/openapi.json")).json()
-    routes = {PATH, STREAM, "/v1/models", "/", "/generate", "/health", "/stats", "/models/{owner}/{name}"}
+    routes = {
+        PATH,
+        STREAM,
+        "/v1/audio/conversions",
+        "/v1/models",
+        "/",
+        "/generate",
+        "/health",
+        "/stats",
+        "/models/{owner}/{name}",
+    }
     assert set(schema["paths"]) == routes
     generation = schema["paths"][PATH]["post"]["responses"]
     assert set(generation) >= {"200", "400", "404", "413", "429", "500", "503"}

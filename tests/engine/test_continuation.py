@@ -15,7 +15,7 @@ from serve_app.config import EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.models.checkpoint import Checkpoint
-from serve_app.types import AudioChunk, AudioPrompt, GenerationRequest, SamplingParams
+from serve_app.types import Audio, AudioChunk, GenerationRequest, SamplingParams
 from tests.architectures import BIASES, STEREO, Architecture
 from tests.oracles import PROMPT, AudioCraftOracle, load_pair
 
@@ -59,12 +59,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     return seen
 
 
-def sound(checkpoint: Checkpoint, duration_s: float) -> AudioPrompt:
+def sound(checkpoint: Checkpoint, duration_s: float) -> Audio:
     shape = (checkpoint.audio_channels, round(duration_s * checkpoint.sample_rate))
-    return AudioPrompt(np.random.default_rng(3).uniform(-0.8, 0.8, shape).astype(np.float32), checkpoint.sample_rate)
+    return Audio(np.random.default_rng(3).uniform(-0.8, 0.8, shape).astype(np.float32), checkpoint.sample_rate)
 
 
-def greedy(prompt: str, duration_s: float, audio_prompt: AudioPrompt | None) -> GenerationRequest:
+def greedy(prompt: str, duration_s: float, audio_prompt: Audio | None) -> GenerationRequest:
     return GenerationRequest(
         request_id="test", model="nano", prompt=prompt, duration_s=duration_s, audio_prompt=audio_prompt,
         sampling=SamplingParams(temperature=0.0),

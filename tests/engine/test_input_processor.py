@@ -10,7 +10,7 @@ from serve_app.engine.input_processor import InputProcessor
 from serve_app.engine.window import Window
 from serve_app.errors import DurationTooLong, InvalidRequest
 from serve_app.models.checkpoint import Checkpoint
-from serve_app.types import AudioPrompt, GenerationRequest
+from serve_app.types import Audio, GenerationRequest
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def processor(nano: Checkpoint) -> InputProcessor:
 
 def request(duration_s: float, prompt: str = "calm piano", audio_s: float = 0.0, **fields: Any) -> GenerationRequest:
     sound = np.random.default_rng(0).uniform(-0.1, 0.1, (2, round(audio_s * 16_000))).astype(np.float32)
-    audio_prompt = AudioPrompt(sound, 16_000) if audio_s else None
+    audio_prompt = Audio(sound, 16_000) if audio_s else None
     return GenerationRequest(
         request_id="test", model="nano", prompt=prompt, duration_s=duration_s, audio_prompt=audio_prompt, **fields
     )

@@ -10,9 +10,15 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
+from serve_app.api.body_reader import (
+    conversion_content,
+    generation_content,
+    read_audio_prompt,
+    read_conversion,
+    read_generation,
+)
 from serve_app.api.error_handlers import PROBLEM_MEDIA_TYPE
 from serve_app.api.events import events as track_events
-from serve_app.api.generation_reader import read_audio_prompt, read_generation, request_body
 from serve_app.api.schemas import (
     Generation,
     Model,
@@ -24,7 +30,9 @@ from serve_app.api.schemas import (
 )
 from serve_app.api.studio import Studio
 from serve_app.api.track import Track
+from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import Encoding, FileFormat
+from serve_app.audio.mastering import Mastering
 from serve_app.errors import (
     DurationTooLong,
     GenerationFailed,
@@ -38,7 +46,7 @@ from serve_app.errors import (
     ReplicaFailed,
     ServeAppError,
 )
-from serve_app.types import GenerationRequest
+from serve_app.types import Audio, GenerationRequest
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, ModelNotFound, PayloadTooLarge, QueueFull,
@@ -67,7 +75,7 @@ def create_router(studio: Studio) -> APIRouter:
         "/audio/generations",
         response_class=Response,
         responses=_generation_responses(),
-        openapi_extra={"requestBody": request_body()},
+        openapi_extra=_body(generation_content()),
         summary="Make music",
     )
     async def create_generation(request: Request) -> Response:
@@ -85,10 +93,24 @@ def create_router(studio: Studio) -> APIRouter:
         content = await track.encode(encoding, mastering)
         return Response(content, media_type=encoding.file_format.media_type, headers=_headers(track))
 
-    @router.get("/audio/stream", response_class=Response, responses=_responses(), summary="Play music")
+    @router.get("/audio/stream", response_class=Response, responses=_stream_responses(), summary="Play music")
     async def stream_generation(query: Annotated[StreamQuery, Query()], request: Request) -> Response:
         """As `POST /v1/audio/generations` with `stream`: `<audio src="/v1/audio/stream?prompt=lofi+beat">` plays it."""
         return await _stream(studio, query, await _request(studio, query, request))
+
+    @router.post(
+        "/audio/conversions",
+        response_class=Response,
+        responses=_conversion_responses(),
+        openapi_extra=_body(conversion_content()),
+        summary="Convert audio",
+    )
+    async def create_conversion(request: Request) -> Response:
+        """Turns an audio file into one of another kind, with the options that generations have."""
+        conversion, audio = await read_conversion(request)
+        encoding, mastering = conversion.encoding(), conversion.mastering()
+        content = await asyncio.to_thread(_convert, audio, encoding, mastering)
+        return Response(content, media_type=encoding.file_format.media_type)
 
     @router.get("/models", summary="List the served models")
     async def list_models() -> ModelList:
@@ -129,6 +151,10 @@ async def _request(
     )
 
 
+def _convert(audio: Audio, encoding: Encoding, mastering: Mastering) -> bytes:
+    return encode(mastering.whole(audio.samples, audio.sample_rate), audio.sample_rate, encoding)
+
+
 def _variations(tracks: Sequence[Track], files: Sequence[bytes], encoding: Encoding) -> Response:
     data = [
         Variation(
@@ -167,22 +193,35 @@ def _headers(track: Track) -> Mapping[str, str]:
     return {name: str(value) for name, value in zip(HEADERS, values, strict=True) if value is not None}
 
 
-def _responses() -> dict[int | str, dict[str, Any]]:
+def _body(content: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _responses(errors: Sequence[type[ServeAppError]] = _ERRORS) -> dict[int | str, dict[str, Any]]:
     """The documented answers: the audio file, and each error with its codes."""
     audio = {file_format.media_type: {"schema": {"type": "string", "format": "binary"}} for file_format in FileFormat}
-    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()}
     documented: dict[int | str, dict[str, Any]] = {200: {"description": "The music", "content": audio}}
-    documented[200]["headers"] = headers
-    for status in sorted({error.status for error in _ERRORS}):
-        errors = [error for error in _ERRORS if error.status == status]
-        text = "; ".join(f"`{error.code}`: {error.title}" for error in errors)
+    for status in sorted({error.status for error in errors}):
+        text = "; ".join(f"`{error.code}`: {error.title}" for error in errors if error.status == status)
         schema = {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
         documented[status] = {"description": text, "content": schema}
     return documented
 
 
-def _generation_responses() -> dict[int | str, dict[str, Any]]:
-    """Those of `_responses`; besides the file, events or JSON."""
+def _stream_responses() -> dict[int | str, dict[str, Any]]:
     documented = _responses()
+    documented[200]["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
+    }
+    return documented
+
+
+def _generation_responses() -> dict[int | str, dict[str, Any]]:
+    """Besides the file: events or JSON."""
+    documented = _stream_responses()
     documented[200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     return documented | {200: documented[200] | {"model": Variations}}
+
+
+def _conversion_responses() -> dict[int | str, dict[str, Any]]:
+    return _responses((InvalidRequest, InvalidAudio, PayloadTooLarge))

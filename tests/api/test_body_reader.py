@@ -14,7 +14,7 @@ from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import Encoding, FileFormat
 from tests.api.conftest import SAMPLE_RATE, FakeBackend, leaks
 
-PATH = "/v1/audio/generations"
+PATH, CONVERSIONS = "/v1/audio/generations", "/v1/audio/conversions"
 
 
 def sound(duration_s: float = 0.5, file_format: FileFormat = FileFormat.WAV) -> bytes:
@@ -76,10 +76,10 @@ async def test_bad_forms_are_refused(
     ("audio", "detail"),
     [
         ("not base64!", "audio_prompt is not base64"),
-        (text(b"hello"), "The audio prompt is not a wav, flac, mp3 or ogg file"),
-        (text(sound()[:5000]), "The audio prompt is cut off: 5000 of 16044 bytes are there"),
-        (text(sound(1.5)), "The audio prompt is longer than the 1 seconds that are taken"),
-        ("", "The audio prompt is not a wav"),
+        (text(b"hello"), "The audio is not a wav, flac, mp3 or ogg file"),
+        (text(sound()[:5000]), "The audio is cut off: 5000 of 16044 bytes are there"),
+        (text(sound(1.5)), "The audio is longer than the 1 seconds that are taken"),
+        ("", "The audio is not a wav"),
     ],
 )
 async def test_bad_audio_is_refused(client: httpx.AsyncClient, backend: FakeBackend, audio: str, detail: str) -> None:
@@ -159,6 +159,35 @@ async def test_where_one_variation_fails_all_do(client: httpx.AsyncClient, backe
     response = await client.post(PATH, json={"prompt": "a", "n": 4, "response_format": "json"})
     assert (response.status_code, response.json()["code"]) == (429, "queue_full")
     assert backend.closed == len(backend.requests)
+
+
+async def test_audio_is_converted(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    fields = {"response_format": "flac", "normalization": "peak", "sample_rate": "48000"}
+    response = await client.post(CONVERSIONS, data=fields, files={"audio": ("a.wav", sound())})
+    assert (response.status_code, response.headers["content-type"]) == (200, "audio/flac")
+    samples, rate = soundfile.read(io.BytesIO(response.content))
+    assert (len(samples), rate) == (24_000, 48_000)
+    assert np.abs(samples).max() == pytest.approx(10 ** (-1 / 20), rel=0.02)
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "files", "detail"),
+    [
+        ({"response_format": "mp3"}, {}, "The request's body must be a form (multipart/form-data)"),
+        ({"audio": "a"}, {"song": ("a", b"a")}, "song cannot be a file"),
+        ({"audio": "a", "response_format": "doc"}, {"audio": ("a", b"a")}, "audio may be there only once"),
+        ({"response_format": "doc"}, {"audio": ("a", b"a")}, "response_format: Input should be"),
+        ({}, {"audio": ("a", b"a")}, "The audio is not a wav"),
+        ({"bitrate_kbps": "1", "response_format": "mp3"}, {"audio": ("a", sound())}, "bitrate_kbps of mp3 must be"),
+    ],
+)
+async def test_what_cannot_be_converted_is_refused(
+    client: httpx.AsyncClient, fields: dict[str, str], files: dict[str, Any], detail: str
+) -> None:
+    response = await client.post(CONVERSIONS, data=fields, files=files)
+    assert response.status_code == 400
+    assert response.json()["detail"].startswith(detail)
 
 
 async def test_openapi_knows_both_bodies(client: httpx.AsyncClient) -> None:

@@ -1,0 +1,112 @@
+"""Bodies that may bring audio: JSON with base64, or a form with a file."""
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+
+from serve_app.api.schemas import Conversion, GenerationBody, GenerationForm
+from serve_app.audio.reader import read_audio
+from serve_app.errors import InvalidAudio, InvalidRequest
+from serve_app.types import Audio
+
+JSON, FORM = "application/json", "multipart/form-data"
+_MAX_CONVERTED_S = 3600.0
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+def generation_content() -> dict[str, Any]:
+    """What OpenAPI says of a generation's body."""
+    schema = GenerationBody.model_json_schema()
+    return {JSON: {"schema": schema}, FORM: {"schema": _with_file(schema, "audio_prompt")}}
+
+
+def conversion_content() -> dict[str, Any]:
+    """What OpenAPI says of a conversion's body."""
+    schema = _with_file(Conversion.model_json_schema(), "audio")
+    return {FORM: {"schema": schema | {"required": ["audio"]}}}
+
+
+async def read_generation(request: Request) -> GenerationBody:
+    """A form's file becomes base64. Raises RequestValidationError, and InvalidRequest for neither JSON nor a form."""
+    if _content_type(request) == FORM:
+        fields = await _form(request, "audio_prompt")
+        texts = {name: await asyncio.to_thread(_base64, value) for name, value in fields.items()}
+        generation: GenerationBody = _valid(GenerationForm, texts)
+    else:
+        generation = _valid(GenerationBody, await _json(request))
+    if not generation.prompt and generation.audio_prompt is None:
+        raise RequestValidationError([{"loc": ("body", "prompt"), "msg": "Field required"}])
+    return generation
+
+
+async def read_conversion(request: Request) -> tuple[Conversion, Audio]:
+    """Raises RequestValidationError, InvalidRequest and InvalidAudio."""
+    if _content_type(request) != FORM:
+        raise InvalidRequest(f"The request's body must be a form ({FORM})")
+    fields = await _form(request, "audio")
+    content = fields.pop("audio", None)
+    conversion = _valid(Conversion, fields)
+    if not isinstance(content, bytes):
+        raise RequestValidationError([{"loc": ("body", "audio"), "msg": "A file is required"}])
+    return conversion, await asyncio.to_thread(read_audio, content, _MAX_CONVERTED_S)
+
+
+async def read_audio_prompt(text: str | None, max_duration_s: float) -> Audio | None:
+    """The audio of a body, off the event loop. Raises InvalidAudio."""
+    return None if text is None else await asyncio.to_thread(_read_audio_prompt, text, max_duration_s)
+
+
+def _read_audio_prompt(text: str, max_duration_s: float) -> Audio:
+    try:
+        content = base64.b64decode(text.partition("base64,")[2] or text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidAudio("audio_prompt is not base64") from error
+    return read_audio(content, max_duration_s)
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The request's body must be a JSON object, or a form ({FORM})") from error
+
+
+async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:
+    """The fields of a form, of which one may be a file."""
+    async with request.form(max_files=1, max_fields=50) as form:
+        if repeated := {name for name in form if len(form.getlist(name)) > 1}:
+            raise InvalidRequest(f"{', '.join(sorted(repeated))} may be there only once")
+        fields: dict[str, str | bytes] = {}
+        for name, value in form.items():
+            if isinstance(value, UploadFile) and name != file_field:
+                raise InvalidRequest(f"{name} cannot be a file")
+            fields[name] = await value.read() if isinstance(value, UploadFile) else value
+        return fields
+
+
+def _valid(schema: type[_Body], body: Any) -> _Body:
+    try:
+        return schema.model_validate(body)
+    except ValidationError as error:
+        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error
+
+
+def _base64(value: str | bytes) -> str:
+    return value if isinstance(value, str) else base64.b64encode(value).decode("ascii")
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _with_file(schema: Mapping[str, Any], field: str) -> dict[str, Any]:
+    file = {"type": "string", "format": "binary", "description": "A wav, flac, mp3 or ogg file."}
+    return {**schema, "properties": {**schema["properties"], field: file}}

@@ -1,0 +1,88 @@
+/** The service, as this page uses it. */
+
+const KEY = "musicgen-key";
+
+/** What the service refused or failed to do. */
+export class ApiError extends Error {
+  constructor(status, detail, retryAfterS) {
+    super(detail);
+    this.status = status;
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+export function saveKey(key) {
+  sessionStorage.setItem(KEY, key.trim());
+}
+
+async function ask(path, options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...options.headers, ...(key ? { authorization: `Bearer ${key}` } : {}) };
+  const response = await fetch(path, { ...options, headers });
+  if (!response.ok) throw await errorOf(response);
+  return response;
+}
+
+async function errorOf(response) {
+  const body = await response.json().catch(() => ({}));
+  const detail = body.detail || `The service answered ${response.status} ${response.statusText}`;
+  return new ApiError(response.status, detail, Number(response.headers.get("retry-after")) || null);
+}
+
+function post(body, signal) {
+  const headers = { "content-type": "application/json" };
+  return ask("v1/audio/generations", { method: "POST", headers, body: JSON.stringify(body), signal });
+}
+
+/** The served models, the default first. */
+export async function models() {
+  return (await (await ask("v1/models")).json()).data;
+}
+
+/** Yields [name, data] of each event while a piece is being made: progress, audio (16-bit PCM), done. */
+export async function* stream(fields, signal) {
+  const body = { ...fields, stream: true, stream_format: "sse", response_format: "pcm" };
+  const response = await post(body, signal);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      text += value;
+      const events = text.split("\n\n");
+      text = events.pop();
+      for (const event of events) {
+        const [name, data] = parse(event);
+        if (name === "error") throw new ApiError(data.status, data.detail, null);
+        if (name) yield [name, data];
+      }
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+}
+
+function parse(event) {
+  const field = (name) => event.split("\n").find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+  const data = field("data");
+  return data === undefined ? [null, null] : [field("event"), JSON.parse(data)];
+}
+
+/** Several pieces at once, as WAV files. */
+export async function variations(fields, count, signal) {
+  const response = await post({ ...fields, n: count, response_format: "json" }, signal);
+  return (await response.json()).data;
+}
+
+/** The same sound as another kind of file. */
+export async function convert(wav, format) {
+  const body = new FormData();
+  body.append("audio", wav, "track.wav");
+  body.append("response_format", format);
+  return (await ask("v1/audio/conversions", { method: "POST", body })).blob();
+}
+
+export function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}

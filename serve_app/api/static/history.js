@@ -1,0 +1,39 @@
+/** The list of what was made in this visit. */
+
+import { draw } from "./waveform.js";
+import * as wav from "./wav.js";
+
+const list = document.getElementById("history");
+const template = document.getElementById("track");
+
+/**
+ * Puts a track on top.
+ * track: { fields, model, seed, license, samples, sampleRate, channels, durationS, generationS, costUsd }
+ * actions: { again(track), more(track), download(track, format) }
+ */
+export function add(track, actions) {
+  document.getElementById("empty").hidden = true;
+  const item = template.content.firstElementChild.cloneNode(true);
+  item.querySelector("h3").textContent = track.fields.prompt;
+  item.querySelector(".facts").textContent = facts(track);
+  track.file = wav.write(track.samples, track.sampleRate, track.channels);
+  item.querySelector("audio").src = URL.createObjectURL(track.file);
+  item.querySelector("audio").setAttribute("aria-label", track.fields.prompt);
+  item.querySelector("[data-action=again]").onclick = () => actions.again(track);
+  item.querySelector("[data-action=more]").onclick = () => actions.more(track);
+  item.querySelector("[data-action=download]").onchange = (event) => {
+    const format = event.target.value;
+    event.target.value = "";
+    if (format) actions.download(track, format);
+  };
+  list.prepend(item);
+  const canvas = item.querySelector("canvas");
+  canvas.setAttribute("aria-label", `Waveform of ${track.durationS.toFixed(1)} seconds`);
+  draw(canvas, track.samples);
+}
+
+function facts(track) {
+  const cost = track.costUsd === null ? [] : [`$${track.costUsd.toFixed(5)}`];
+  const made = `${track.durationS.toFixed(1)} s of music in ${track.generationS.toFixed(1)} s`;
+  return [made, track.model, `seed ${track.seed}`, ...cost, `weights: ${track.license}`].join(" · ");
+}

@@ -1,0 +1,196 @@
+/** The page: the form, what is being made, and what was made. */
+
+import * as client from "./client.js";
+import * as history from "./history.js";
+import { LivePlayer } from "./live_player.js";
+import * as wav from "./wav.js";
+
+const EXAMPLES = [
+  "lofi beat with piano, 80 bpm",
+  "calm ambient pad, no drums",
+  "energetic techno with synth lead, 130 bpm",
+  "sad strings, minor key, slow tempo",
+];
+const VARIATIONS = 3;
+const EXTENSIONS = { opus: "ogg" };
+
+const $ = (id) => document.getElementById(id);
+const form = $("form");
+let working = null; // the AbortController of what is being made
+let served = [];
+
+for (const example of EXAMPLES) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = example;
+  button.onclick = () => {
+    $("prompt").value = example;
+    $("prompt").focus();
+  };
+  $("examples").append(button);
+}
+
+async function loadModels() {
+  served = await client.models();
+  $("model").replaceChildren(...served.map((model) => new Option(model.id, model.id)));
+  if (served.length > 1) $("model").append(new Option("the largest that is quick enough", "auto"));
+  showModel();
+}
+
+function showModel() {
+  const model = served.find((one) => one.id === $("model").value);
+  $("duration").max = model?.max_duration_s ?? 30;
+  $("license").textContent = model ? `Licence of ${model.id}'s weights: ${model.license}.` : "";
+}
+
+function fields() {
+  const values = Object.fromEntries(new FormData(form));
+  const wanted = { prompt: values.prompt.trim(), model: values.model || null };
+  for (const name of ["duration_s", "temperature", "cfg_coef", "top_k", "top_p", "seed"]) {
+    if (values[name] !== "") wanted[name] = Number(values[name]);
+  }
+  return wanted;
+}
+
+/** Runs one piece of work at a time, shows its errors, and lets it be cancelled. */
+async function work(status, task) {
+  if (working) return;
+  working = new AbortController();
+  $("error").hidden = true;
+  $("now").hidden = $("cancel").hidden = false;
+  $("generate").disabled = true;
+  show(status, null);
+  try {
+    await task(working.signal);
+    show("Done.", 1);
+  } catch (error) {
+    fail(error);
+  } finally {
+    working = null;
+    $("cancel").hidden = true;
+    $("generate").disabled = false;
+  }
+}
+
+function show(status, fraction) {
+  $("status").textContent = status;
+  if (fraction === null) $("progress").removeAttribute("value");
+  else $("progress").value = fraction;
+}
+
+function fail(error) {
+  $("now").hidden = true;
+  if (error.name === "AbortError") return;
+  if (error.status === 401) {
+    $("key-box").hidden = false;
+    $("key").focus();
+  }
+  const later = error.retryAfterS ? ` Try again in ${error.retryAfterS} s.` : "";
+  const unreachable = "The service cannot be reached. Is it running?";
+  $("error").textContent = error instanceof client.ApiError ? `${error.message}${later}` : unreachable;
+  $("error").hidden = false;
+  if (!(error instanceof client.ApiError)) console.error(error);
+}
+
+async function make(wanted, signal) {
+  const parts = [];
+  let player = null;
+  let seconds = 0;
+  const stop = () => player?.stop();
+  signal.addEventListener("abort", stop);
+  try {
+    for await (const [name, data] of client.stream(wanted, signal)) {
+      if (name === "progress") tell(data);
+      if (name === "audio") {
+        const bytes = client.bytesOf(data.audio);
+        const samples = new Int16Array(bytes.buffer, 0, Math.floor(bytes.length / 2));
+        player ??= new LivePlayer(rateOf(wanted), channelsOf(wanted));
+        player.add(samples);
+        parts.push(samples);
+        seconds += samples.length;
+      }
+      if (name === "done") return keep(wanted, data, joined(parts, seconds));
+    }
+    throw new client.ApiError(502, "The service ended its answer too early. Try again.", null);
+  } catch (error) {
+    stop();
+    throw error;
+  }
+}
+
+function tell(progress) {
+  const left = progress.remaining_s === null ? "" : `, about ${Math.ceil(progress.remaining_s)} s left`;
+  if (progress.queue_position) show(`Waiting: number ${progress.queue_position} in the queue${left}`, null);
+  else show(`Making music: ${progress.audio_s.toFixed(1)} s${left}`, progress.fraction);
+}
+
+function joined(parts, length) {
+  const whole = new Int16Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+const modelOf = (wanted) => served.find((one) => one.id === wanted.model);
+const rateOf = (wanted) => modelOf(wanted)?.sample_rate ?? 32000;
+const channelsOf = (wanted) => modelOf(wanted)?.channels ?? 1;
+
+function keep(wanted, made, samples, channels = channelsOf(wanted)) {
+  const track = {
+    fields: wanted,
+    model: made.model,
+    seed: made.seed,
+    license: made.license,
+    samples,
+    channels,
+    sampleRate: made.sample_rate,
+    durationS: made.duration_s,
+    generationS: made.generation_s,
+    costUsd: made.cost_usd,
+  };
+  history.add(track, { again, more, download });
+}
+
+function again(track) {
+  $("prompt").value = track.fields.prompt;
+  $("seed").value = track.seed;
+  form.requestSubmit();
+}
+
+function more(track) {
+  const wanted = { ...track.fields, seed: track.seed + 1 };
+  work(`Making ${VARIATIONS} variations`, async (signal) => {
+    for (const made of (await client.variations(wanted, VARIATIONS, signal)).reverse()) {
+      const { samples, channels, sampleRate } = wav.read(client.bytesOf(made.audio));
+      keep({ ...wanted, seed: made.seed }, { ...made, sample_rate: sampleRate }, samples, channels);
+    }
+  });
+}
+
+async function download(track, format) {
+  try {
+    const file = format === "wav" ? track.file : await client.convert(track.file, format);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(file);
+    link.download = `musicgen-${track.seed}.${EXTENSIONS[format] ?? format}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+form.onsubmit = (event) => {
+  event.preventDefault();
+  if ($("key").value) client.saveKey($("key").value);
+  work("Connecting", async (signal) => {
+    if (!served.length) await loadModels();
+    await make(fields(), signal);
+  });
+};
+$("cancel").onclick = () => working?.abort();
+$("model").onchange = showModel;
+loadModels().catch(fail);

@@ -1,0 +1,186 @@
+"""The web page in real Chromium, over the real service; and over the API alone where something has to go wrong."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import uvicorn
+from playwright.async_api import Page, ViewportSize, async_playwright, expect
+
+from serve_app.api.app import create_api
+from serve_app.api.routes.page import STATIC
+from serve_app.config import ApiConfig
+from serve_app.errors import QueueFull
+from serve_app.launcher import Service, free_port
+from tests.api.conftest import LARGE, SMALL, FakeBackend
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DESKTOP, PHONE = ViewportSize(width=1100, height=900), ViewportSize(width=390, height=844)
+KEY = "page-key-0123456789"
+SCREENSHOTS = os.environ.get("MUSICGEN_SCREENSHOTS")  # a folder: `make screenshots` sets it
+PATIENCE_MS = 60_000
+
+if CHROMIUM is None:
+    reason = "Chromium is not installed: `apt-get install chromium` (Debian), or Google Chrome"
+    assert not os.environ.get("CI"), reason
+    pytest.skip(reason, allow_module_level=True)
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    """An empty tab. What the page itself logs as an error fails the test."""
+    errors: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = await browser.new_page(viewport=DESKTOP)
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
+        await browser.close()
+    assert errors == []
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def guarded_url(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The API in an HTTP server, without a model, behind a key."""
+    monkeypatch.setenv("MUSICGEN_API_KEYS", f"page:{KEY}")
+    port = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(create_api(backend, [SMALL, LARGE], "small", ApiConfig()), port=port, log_level="error")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+async def screenshot(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        await page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+async def generate(page: Page, prompt: str, seconds: int) -> None:
+    await page.get_by_label("Prompt").fill(prompt)
+    await page.get_by_label("Seconds").fill(str(seconds))
+    await page.get_by_role("button", name="Generate").click()
+
+
+def test_its_files_are_formatted_and_linted() -> None:
+    deno = str(Path(sys.executable).parent / "deno")
+    for command in (["fmt", "--check", "--line-width", "120"], ["lint"]):
+        run = subprocess.run([deno, *command, STATIC], capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+async def test_music_is_made_heard_and_downloaded(service: Service, page: Page, tmp_path: Path) -> None:
+    await page.goto(service.url)
+    await page.get_by_role("button", name="lofi beat").click()
+    await page.get_by_label("Seconds").fill("6")
+    await page.get_by_label("Seed").fill("7")
+    await page.get_by_role("button", name="Generate").click()
+    status = page.get_by_role("status")
+    await expect(status).to_contain_text("Making music", timeout=PATIENCE_MS)
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
+    await expect(status).to_have_text("Done.")
+    await expect(tracks.first).to_contain_text("6.0 s of music")
+    await expect(tracks.first).to_contain_text("seed 7")
+    for chosen, extension in (("wav", "wav"), ("mp3", "mp3"), ("opus", "ogg")):
+        async with page.expect_download() as waiting:
+            await tracks.first.get_by_label("Download as").select_option(chosen)
+        download = await waiting.value
+        assert download.suggested_filename == f"musicgen-7.{extension}"
+        await download.save_as(tmp_path / download.suggested_filename)
+        samples, rate = soundfile.read(tmp_path / download.suggested_filename)
+        assert len(samples) / rate == pytest.approx(6.0, abs=0.1)
+        assert np.sqrt(np.mean(samples**2)) > 1e-3, "it is not silent"
+    await screenshot(page, "page-desktop")
+    await page.set_viewport_size(PHONE)
+    width = await page.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE["width"], "nothing sticks out on a phone"
+    await screenshot(page, "page-phone")
+
+
+async def test_again_and_more_like_it(service: Service, page: Page) -> None:
+    await page.goto(service.url)
+    await page.get_by_label("Seed").fill("11")
+    await generate(page, "bells", 1)
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
+    await tracks.first.get_by_role("button", name="More like this").click()
+    await expect(tracks).to_have_count(4, timeout=PATIENCE_MS)
+    for number, seed in enumerate((12, 13, 14)):
+        await expect(tracks.nth(number)).to_contain_text(f"seed {seed}")
+    await tracks.nth(1).get_by_role("button", name="Again with this seed").click()
+    await expect(tracks).to_have_count(5, timeout=PATIENCE_MS)
+    await expect(tracks.first).to_contain_text("seed 13")
+
+
+async def test_cancelling_frees_the_slot(service: Service, page: Page) -> None:
+    await page.goto(service.url)
+    await generate(page, "a long pad", 60)
+    await expect(page.get_by_role("status")).to_contain_text("Making music", timeout=PATIENCE_MS)
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.get_by_role("button", name="Generate")).to_be_enabled()
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    stats = page.request
+    for _ in range(100):
+        [replica] = (await (await stats.get(f"{service.url}/stats")).json())["models"]["nano"]
+        if replica["slots_used"] == 0:
+            return
+        await page.wait_for_timeout(50)
+    pytest.fail("the slot is still taken")
+
+
+async def test_a_key_is_asked_for(guarded_url: str, page: Page) -> None:
+    await page.goto(guarded_url)
+    await expect(page.get_by_role("alert")).to_contain_text("Send an API key of this service")
+    await page.get_by_label("API key").fill(KEY)
+    await generate(page, "bells", 2)
+    await expect(page.locator(".track")).to_have_count(1)
+    await expect(page.locator(".track")).to_contain_text("$0.00050")
+    await expect(page.get_by_label("Model")).to_contain_text("the largest that is quick enough")
+
+
+async def test_errors_are_sentences(guarded_url: str, backend: FakeBackend, page: Page) -> None:
+    backend.error = QueueFull("Too many requests are waiting for this model.", retry_after_s=12)
+    await page.goto(guarded_url)
+    await page.get_by_label("API key").fill(KEY)
+    await generate(page, "bells", 2)
+    alert = page.get_by_role("alert")
+    await expect(alert).to_have_text("Too many requests are waiting for this model. Try again in 12 s.")
+    backend.error = None
+    await page.get_by_role("button", name="Generate").click()
+    await expect(page.locator(".track")).to_have_count(1)
+    await expect(alert).to_be_hidden()
+
+
+async def test_it_is_used_by_keyboard_in_the_dark(guarded_url: str, page: Page) -> None:
+    await page.emulate_media(color_scheme="dark")
+    await page.goto(guarded_url)
+    await page.get_by_label("API key").fill(KEY)
+    await page.get_by_label("Prompt").focus()
+    await page.keyboard.type("bells")
+    for _ in range(20):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("document.activeElement.id") == "generate":
+            break
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".track")).to_have_count(1)
+    ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(int(part) for part in ground.removeprefix("rgb(").rstrip(")").split(",")) < 64
