@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from serve_app import config, errors
-from serve_app.api.routes.v1 import HEADERS
+from serve_app.api.openapi import HEADERS
 from serve_app.api.schemas import GenerationBody
 
 ROOT = Path(__file__).parent.parent

@@ -17,6 +17,8 @@ import pytest
 import ray
 import soundfile
 import yaml
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import BadRequestError
 
 from serve_app.launcher import Service
 from tests.conftest import CONFIGS
@@ -110,6 +112,13 @@ async def test_the_huggingface_contract(client: httpx.AsyncClient) -> None:
     response = await client.post("/models/facebook/musicgen-small", json=body)
     assert (response.status_code, response.headers["content-type"]) == (200, "audio/wav")
     assert len(samples_of(response.content)) == 32_000
+
+
+def test_hugging_faces_own_client(service: Service) -> None:
+    client = InferenceClient(model=f"{service.url}/models/facebook/musicgen-small", timeout=60)
+    assert len(samples_of(client.text_to_speech("lofi beat", max_new_tokens=50, temperature=0.9))) == 32_000
+    with pytest.raises(BadRequestError, match="temperature"):
+        client.text_to_speech("lofi beat", temperature=-1.0)
 
 
 async def test_bad_requests_get_the_contracts_sentences(client: httpx.AsyncClient) -> None:

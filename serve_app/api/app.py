@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
+from serve_app.api import openapi
 from serve_app.api.backend import Backend
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.keys import KeyRing
@@ -41,7 +42,7 @@ def create_api(backend: Backend, models: Iterable[ModelCard], default_model: str
         allow_origins=list(config.cors_origins),
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        expose_headers=[*v1.HEADERS, REQUEST_ID_HEADER, "retry-after", "ratelimit", "ratelimit-policy"],
+        expose_headers=[*openapi.HEADERS, REQUEST_ID_HEADER, "retry-after", "ratelimit", "ratelimit-policy"],
     )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)

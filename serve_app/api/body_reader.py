@@ -12,25 +12,26 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
+from serve_app.api.openapi import json_content, schema_of
 from serve_app.api.schemas import Conversion, GenerationBody, GenerationForm
 from serve_app.audio.reader import read_audio
 from serve_app.errors import InvalidAudio, InvalidRequest
 from serve_app.types import Audio
 
-JSON, FORM = "application/json", "multipart/form-data"
+FORM = "multipart/form-data"
 _MAX_CONVERTED_S = 3600.0
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
 def generation_content() -> dict[str, Any]:
     """What OpenAPI says of a generation's body."""
-    schema = GenerationBody.model_json_schema()
-    return {JSON: {"schema": schema}, FORM: {"schema": _with_file(schema, "audio_prompt")}}
+    schema = schema_of(GenerationBody)
+    return json_content(schema) | {FORM: {"schema": _with_file(schema, "audio_prompt")}}
 
 
 def conversion_content() -> dict[str, Any]:
     """What OpenAPI says of a conversion's body."""
-    schema = _with_file(Conversion.model_json_schema(), "audio")
+    schema = _with_file(schema_of(Conversion), "audio")
     return {FORM: {"schema": schema | {"required": ["audio"]}}}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from serve_app.api.routes.v1 import HEADERS
+from serve_app.api.openapi import HEADERS
 from serve_app.audio.file_format import FileFormat
 from serve_app.errors import GenerationFailed, QueueFull, ReplicaFailed
 from tests.api.conftest import SAMPLE_RATE, FakeBackend, Unexpected, leaks

@@ -18,16 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tools.nano.codes import PIECES, prompts_of
-from tools.nano.composer import GROOVES, LEADS, SCALES, TONICS, Score
+from tools.nano.composer import BEATS, GROOVES, LEADS, SCALES, TONICS, Score
 from tools.nano.prompts import random_piece
-from tools.nano.synthesizer import FRAME_RATE
 from tools.nano.tokenizer import make_tokenizer
 from tools.nano.training import Training, cosine
 
 SIZE: dict[str, int] = {"d_model": 96, "d_kv": 32, "d_ff": 192, "num_layers": 2, "num_heads": 3}
 BATCH = 128  # prompts
 LEARNING_RATE, WARM_UP = 3e-3, 50  # steps
-BEATS = range(round(60 * FRAME_RATE / 180), round(60 * FRAME_RATE / 60) + 1)  # frames
 ENERGIES = range(3)
 # What a prompt may say, each with its possible values.
 ASPECTS: dict[str, Sequence[Any]] = {

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serve_app.api.error_handlers import known, retry_after
+from serve_app.api.openapi import body, contract_responses, json_content, schema_of
 from serve_app.api.studio import Studio
 from serve_app.audio.file_format import Encoding, FileFormat
 from serve_app.errors import InvalidRequest, ModelLoading
@@ -32,14 +33,14 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    duration: DurationS | None = None
-    max_new_tokens: int | None = Field(default=None, ge=1, le=100_000)
-    do_sample: bool = True
-    temperature: Temperature = _DEFAULTS.temperature
-    top_k: TopK = _DEFAULTS.top_k
-    top_p: TopP = _DEFAULTS.top_p
-    guidance_scale: CfgCoef = _DEFAULTS.cfg_coef
-    seed: Seed | None = None
+    duration: DurationS | None = Field(default=None, description="Seconds of music; 30 without max_new_tokens.")
+    max_new_tokens: int | None = Field(default=None, ge=1, le=100_000, description="Frames of music, 50 a second.")
+    do_sample: bool = Field(default=True, description="false takes the likeliest code always.")
+    temperature: Temperature = Field(default=_DEFAULTS.temperature, description="0 takes the likeliest code always.")
+    top_k: TopK = Field(default=_DEFAULTS.top_k, description="Draw from so many of the likeliest codes; 0: all.")
+    top_p: TopP = Field(default=_DEFAULTS.top_p, description="Draw from the likeliest codes of this mass.")
+    guidance_scale: CfgCoef = Field(default=_DEFAULTS.cfg_coef, description="How closely to follow the prompt.")
+    seed: Seed | None = Field(default=None, description="The same seed makes the same music; drawn when absent.")
 
     def sampling(self) -> SamplingParams:
         return SamplingParams(
@@ -62,8 +63,8 @@ class Parameters(BaseModel):
 class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    wait_for_model: bool = False
-    use_cache: bool = False
+    wait_for_model: bool = Field(default=False, description="Wait instead of 503 while the model is loading.")
+    use_cache: bool = Field(default=False, description="Answers are never cached.")
 
 
 class Body(BaseModel):
@@ -71,18 +72,22 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    inputs: str
+    inputs: str = Field(description="What the music should be like.")
     parameters: Parameters = Parameters()
     options: Options = Options()
 
 
-_OPENAPI = {"requestBody": {"required": True, "content": {"application/json": {"schema": Body.model_json_schema()}}}}
+_OPENAPI = body(json_content(schema_of(Body)))
+_AUDIO = {"schema": {"type": "string", "format": "binary"}}
+_RESPONSES = contract_responses({"audio/wav": _AUDIO, "audio/flac": _AUDIO}, "error", (400, 404, 429, 500, 503))
 
 
 def create_router(studio: Studio) -> APIRouter:
     router = APIRouter(tags=["Hugging Face clients"])
 
-    @router.post("/models/{owner}/{name}", openapi_extra=_OPENAPI, summary="Make music (Inference API)")
+    @router.post(
+        "/models/{owner}/{name}", openapi_extra=_OPENAPI, responses=_RESPONSES, summary="Make music (Inference API)"
+    )
     async def inference(owner: str, name: str, request: Request) -> Response:
         """Answers with the audio file: WAV, or FLAC where `Accept` asks for it. `503` while the model is loading."""
         try:

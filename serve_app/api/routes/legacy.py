@@ -11,11 +11,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from serve_app.api import openapi
 from serve_app.api.error_handlers import known, retry_after
+from serve_app.api.openapi import contract_responses, json_content
 from serve_app.api.studio import Studio
 from serve_app.api.track import Track
 from serve_app.audio.file_format import Encoding
-from serve_app.errors import DecoderUnavailable, InvalidRequest
+from serve_app.errors import DecoderUnavailable, InvalidRequest, Unauthorized
 from serve_app.types import GenerationRequest, LoadedModel, SamplingParams
 
 _DECODERS = ("default", "multiband_diffusion")
@@ -30,7 +32,10 @@ _BODY = {
         "decoder": {"type": "string", "enum": list(_DECODERS), "default": "default"},
     },
 }
-_OPENAPI = {"requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}}}
+_OPENAPI = openapi.body(json_content(_BODY))
+_MADE = json_content({"type": "object", "required": ["success", "audio_base64", "prompt"]})
+_SERVERLESS = contract_responses(_MADE, "detail", (400, 429, 500, 503))
+_LOCAL = contract_responses(_MADE, "detail", (400,))
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class LegacyRequest:
 def create_router(studio: Studio) -> APIRouter:
     router = APIRouter(tags=["existing callers"])
 
-    @router.post("/", openapi_extra=_OPENAPI, summary="Make music (serverless function)")
+    @router.post("/", openapi_extra=_OPENAPI, responses=_SERVERLESS, summary="Make music (serverless function)")
     async def generate_serverless(request: Request) -> JSONResponse:
         """Answers with a base64 WAV; unknown fields are ignored. `400` for bad requests, `500` for failures."""
         try:
@@ -59,7 +64,7 @@ def create_router(studio: Studio) -> APIRouter:
         answer = {"success": True, "audio_base64": content, "prompt": legacy.prompt, "model": track.model.model_id}
         return JSONResponse(answer | _made(legacy, track, size) | {"format": "wav"})
 
-    @router.post("/generate", openapi_extra=_OPENAPI, summary="Make music (local server)")
+    @router.post("/generate", openapi_extra=_OPENAPI, responses=_LOCAL, summary="Make music (local server)")
     async def generate_local(request: Request) -> JSONResponse:
         """As `POST /`, `model_size` being older for `model`; the model's failure is `200` with `success: false`."""
         legacy = None
@@ -84,7 +89,7 @@ def create_router(studio: Studio) -> APIRouter:
         loaded = await studio.loaded(studio.router.default)
         return {"status": "healthy", "device": _device(loaded), "model_loaded": loaded is not None}
 
-    @router.get("/stats", summary="What the service is doing")
+    @router.get("/stats", responses=openapi.errors(Unauthorized), summary="What the service is doing")
     async def stats() -> dict[str, Any]:
         """What the default model runs on, and what every replica of every model is doing."""
         models = {card.model_id: await studio.backend.replicas(card.model_id) for card in studio.router.cards}

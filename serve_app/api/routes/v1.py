@@ -4,12 +4,13 @@ import asyncio
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
+from serve_app.api import openapi
 from serve_app.api.body_reader import (
     conversion_content,
     generation_content,
@@ -17,13 +18,11 @@ from serve_app.api.body_reader import (
     read_conversion,
     read_generation,
 )
-from serve_app.api.error_handlers import PROBLEM_MEDIA_TYPE
 from serve_app.api.events import events as track_events
 from serve_app.api.schemas import (
     Generation,
     Model,
     ModelList,
-    Problem,
     StreamQuery,
     Variation,
     Variations,
@@ -31,41 +30,10 @@ from serve_app.api.schemas import (
 from serve_app.api.studio import Studio
 from serve_app.api.track import Track
 from serve_app.audio.encoder import encode
-from serve_app.audio.file_format import Encoding, FileFormat
+from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
-from serve_app.errors import (
-    DurationTooLong,
-    GenerationFailed,
-    InvalidAudio,
-    InvalidRequest,
-    ModelLoading,
-    ModelNotFound,
-    PayloadTooLarge,
-    PromptTooLong,
-    QueueFull,
-    ReplicaFailed,
-    ServeAppError,
-)
+from serve_app.errors import Unauthorized
 from serve_app.types import Audio, GenerationRequest
-
-_ERRORS: tuple[type[ServeAppError], ...] = (
-    InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, ModelNotFound, PayloadTooLarge, QueueFull,
-    GenerationFailed, ReplicaFailed, ModelLoading,
-)  # fmt: skip
-
-HEADERS = {
-    "x-musicgen-model": "The model that made the music.",
-    "x-musicgen-seed": "The seed that makes it again.",
-    "x-musicgen-license": "The licence of the model's weights.",
-    "x-musicgen-sample-rate": "Samples a second.",
-    "x-musicgen-duration-s": "Seconds of music.",
-    "x-musicgen-queue-s": "Seconds the request waited for a slot.",
-    "x-musicgen-time-to-first-audio-s": "Seconds until the first audio was there.",
-    "x-musicgen-generation-s": "Seconds from the slot to the last sample.",
-    "x-musicgen-real-time-factor": "Seconds of music per second of generation.",
-    "x-musicgen-compute-s": "Seconds of the replica: this piece's share, where others were made besides.",
-    "x-musicgen-cost-usd": "US dollars, where a replica's price is known.",
-}
 
 
 def create_router(studio: Studio) -> APIRouter:
@@ -74,8 +42,8 @@ def create_router(studio: Studio) -> APIRouter:
     @router.post(
         "/audio/generations",
         response_class=Response,
-        responses=_generation_responses(),
-        openapi_extra=_body(generation_content()),
+        responses=openapi.generation_responses(),
+        openapi_extra=openapi.body(generation_content()),
         summary="Make music",
     )
     async def create_generation(request: Request) -> Response:
@@ -93,7 +61,7 @@ def create_router(studio: Studio) -> APIRouter:
         content = await track.encode(encoding, mastering)
         return Response(content, media_type=encoding.file_format.media_type, headers=_headers(track))
 
-    @router.get("/audio/stream", response_class=Response, responses=_stream_responses(), summary="Play music")
+    @router.get("/audio/stream", response_class=Response, responses=openapi.stream_responses(), summary="Play music")
     async def stream_generation(query: Annotated[StreamQuery, Query()], request: Request) -> Response:
         """As `POST /v1/audio/generations` with `stream`: `<audio src="/v1/audio/stream?prompt=lofi+beat">` plays it."""
         return await _stream(studio, query, await _request(studio, query, request))
@@ -101,8 +69,8 @@ def create_router(studio: Studio) -> APIRouter:
     @router.post(
         "/audio/conversions",
         response_class=Response,
-        responses=_conversion_responses(),
-        openapi_extra=_body(conversion_content()),
+        responses=openapi.conversion_responses(),
+        openapi_extra=openapi.body(conversion_content()),
         summary="Convert audio",
     )
     async def create_conversion(request: Request) -> Response:
@@ -112,7 +80,7 @@ def create_router(studio: Studio) -> APIRouter:
         content = await asyncio.to_thread(_convert, audio, encoding, mastering)
         return Response(content, media_type=encoding.file_format.media_type)
 
-    @router.get("/models", summary="List the served models")
+    @router.get("/models", responses=openapi.errors(Unauthorized), summary="List the served models")
     async def list_models() -> ModelList:
         """Every served model with its names, its limits and the licence of its weights."""
         default = studio.router.default
@@ -129,7 +97,9 @@ async def _stream(studio: Studio, wanted: Generation, request: GenerationRequest
     mastering.check_streamable()
     live = await studio.start_track(request.model_copy(update={"progress": events}))
     values = (live.model.model_id, live.first.seed, live.model.license, live.first.sample_rate)
-    headers = {name: str(value) for name, value in zip(HEADERS, values, strict=False)} | {"cache-control": "no-store"}
+    headers = {name: str(value) for name, value in zip(openapi.HEADERS, values, strict=False)} | {
+        "cache-control": "no-store"
+    }
     if events:
         return EventSourceResponse(track_events(live, encoding, mastering), headers=headers)
     content = (part.content async for part in live.parts(encoding, mastering) if part.content)
@@ -190,38 +160,4 @@ def _headers(track: Track) -> Mapping[str, str]:
         f"{timings.compute_s:.3f}",
         track.model.cost_usd(timings),
     )
-    return {name: str(value) for name, value in zip(HEADERS, values, strict=True) if value is not None}
-
-
-def _body(content: dict[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def _responses(errors: Sequence[type[ServeAppError]] = _ERRORS) -> dict[int | str, dict[str, Any]]:
-    """The documented answers: the audio file, and each error with its codes."""
-    audio = {file_format.media_type: {"schema": {"type": "string", "format": "binary"}} for file_format in FileFormat}
-    documented: dict[int | str, dict[str, Any]] = {200: {"description": "The music", "content": audio}}
-    for status in sorted({error.status for error in errors}):
-        text = "; ".join(f"`{error.code}`: {error.title}" for error in errors if error.status == status)
-        schema = {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-        documented[status] = {"description": text, "content": schema}
-    return documented
-
-
-def _stream_responses() -> dict[int | str, dict[str, Any]]:
-    documented = _responses()
-    documented[200]["headers"] = {
-        name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
-    }
-    return documented
-
-
-def _generation_responses() -> dict[int | str, dict[str, Any]]:
-    """Besides the file: events or JSON."""
-    documented = _stream_responses()
-    documented[200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    return documented | {200: documented[200] | {"model": Variations}}
-
-
-def _conversion_responses() -> dict[int | str, dict[str, Any]]:
-    return _responses((InvalidRequest, InvalidAudio, PayloadTooLarge))
+    return {name: str(value) for name, value in zip(openapi.HEADERS, values, strict=True) if value is not None}

@@ -1,0 +1,32 @@
+"""Hundreds of requests made up from the served OpenAPI: none breaks the API, and every answer is as documented."""
+
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from serve_app.api.app import create_api
+from serve_app.config import ApiConfig
+from tests.api.conftest import LARGE, SMALL, FakeBackend
+
+CHECKS = [
+    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
+    response_schema_conformance,
+]  # fmt: skip
+SERVED = schemathesis.openapi.from_asgi(
+    "/openapi.json", create_api(FakeBackend(), [SMALL, LARGE], "small", ApiConfig())
+)
+
+
+@SERVED.parametrize()
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+def test_any_request_gets_a_documented_answer(case: Case[Any]) -> None:
+    case.call_and_validate(checks=CHECKS)
