@@ -112,9 +112,11 @@ def loss_of(model: Any, tokens: dict[str, Tensor], codes: Tensor, keep: Tensor, 
     special = model.config.decoder.pad_token_id
     targets = delayed(codes, special)[..., 1:]
     logits = logits_of(model, tokens, codes if heard is None else heard, keep)
-    losses = F.cross_entropy(logits.movedim(-1, 1), targets, ignore_index=special, reduction="none")
-    weights = torch.tensor(WEIGHTS, device=codes.device)[:, None] * (targets != special)
-    return (losses * weights).sum() / weights.sum()
+    losses = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), ignore_index=special, reduction="none")
+    by_codebook = [WEIGHTS[min(k, len(WEIGHTS) - 1)] for k in range(codes.shape[1])]
+    weights = torch.tensor(by_codebook, device=codes.device)[:, None] * (targets != special)
+    loss: Tensor = (losses.view_as(targets) * weights).sum() / weights.sum()
+    return loss
 
 
 def misheard(codes: Tensor, seed: Sequence[int]) -> Tensor:
