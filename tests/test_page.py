@@ -1,6 +1,7 @@
 """The web page in real Chromium, over the real service; and over the API alone where something has to go wrong."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from serve_app.launcher import Service, free_port
 from tests.api.conftest import LARGE, SMALL, FakeBackend
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+README = (Path(__file__).parent.parent / "README.md").read_text()
 DESKTOP, PHONE = ViewportSize(width=1100, height=900), ViewportSize(width=390, height=844)
 KEY = "page-key-0123456789"
 SCREENSHOTS = os.environ.get("MUSICGEN_SCREENSHOTS")  # a folder: `make screenshots` sets it
@@ -145,6 +147,22 @@ async def test_cancelling_frees_the_slot(service: Service, page: Page) -> None:
             return
         await page.wait_for_timeout(50)
     pytest.fail("the slot is still taken")
+
+
+async def test_the_readmes_audio_element_plays(service: Service, page: Page) -> None:
+    """From another origin: the page is a file."""
+    [example] = re.findall(r"```html\n(.*?)```", README, re.DOTALL)
+    await page.set_content(example.replace("http://127.0.0.1:8000", service.url))
+    seconds = await page.evaluate(
+        """async () => {
+            const audio = document.querySelector("audio");
+            audio.muted = true;
+            await audio.play();
+            await new Promise((heard) => audio.ontimeupdate = () => audio.currentTime > 0.3 && heard());
+            return audio.currentTime;
+        }"""
+    )
+    assert seconds > 0.3
 
 
 async def test_a_key_is_asked_for(guarded_url: str, page: Page) -> None:

@@ -1,0 +1,63 @@
+"""The README's examples work as they stand there, but for the port."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from serve_app.launcher import Service
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+URL = "http://127.0.0.1:8000"
+BIN = Path(sys.executable).parent
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+CURL = [text for language, text in BLOCKS if language == "sh" and text.startswith("curl ")]
+[PYTHON] = [text for language, text in BLOCKS if language == "python"]
+[TYPESCRIPT] = [text for language, text in BLOCKS if language == "typescript"]
+MUSICGEN = [line for _, text in BLOCKS for line in text.splitlines() if re.match(r"musicgen (generate|models)", line)]
+
+
+def run(command: list[str], folder: Path, service: Service) -> str:
+    command = [part.replace(URL, service.url) for part in command]
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("example", CURL)
+def test_curl(service: Service, tmp_path: Path, example: str) -> None:
+    soundfile.write(tmp_path / "beginning.wav", [0.1, -0.1] * 16_000, 32_000)
+    run(["bash", "-ec", example.replace("curl ", "curl --fail-with-body -sS ")], tmp_path, service)
+    output = tmp_path / example.split()[-1]
+    assert soundfile.info(output).duration >= 8
+
+
+@pytest.mark.parametrize("example", MUSICGEN)
+def test_the_command(service: Service, tmp_path: Path, example: str) -> None:
+    assert run(["bash", "-ec", example], tmp_path, service)
+
+
+def test_python(service: Service, tmp_path: Path) -> None:
+    printed = run([sys.executable, "-c", PYTHON], tmp_path, service)
+    assert printed.count("bytes more") > 3
+    assert {file.name for file in tmp_path.iterdir()} == {"track.mp3", "pad.ogg"}
+    assert soundfile.info(tmp_path / "pad.ogg").duration == pytest.approx(8.0, abs=0.1)
+
+
+def test_typescript(service: Service, tmp_path: Path) -> None:
+    file = tmp_path / "example.ts"
+    file.write_text(TYPESCRIPT.replace(URL, service.url))
+    printed = run([str(BIN / "deno"), "run", "--check", "--allow-net=127.0.0.1", str(file)], tmp_path, service)
+    assert len(re.findall(r"^\d+ 512044 bytes of WAV$", printed, re.MULTILINE)) == 2
+
+
+def test_there_are_examples() -> None:
+    assert len(CURL) >= 3
+    assert len(MUSICGEN) == 2
