@@ -15,7 +15,7 @@ from torch import Tensor
 from serve_app.engine.delay import delay, num_steps, undelay
 from serve_app.engine.sampler import exponential_noise, guide, sample, token_keys
 from serve_app.models.musicgen import MusicGen
-from serve_app.models.transformer import KVCache, TextMemory, causal_masks, sinusoidal_positions
+from serve_app.models.transformer import TextMemory, allocate_cache, causal_masks, sinusoidal_positions
 from serve_app.types import SamplingParams
 
 BUCKET = 64  # positions
@@ -76,11 +76,12 @@ class ModelRunner:
         self.max_steps = num_steps(max_frames, config.delays)
         self.max_length = bucket(self.max_steps)
         self.max_text_tokens = bucket(max_text_tokens)
+        self._embedding_offsets = model.embedding_offsets()
         self._slots = torch.arange(max_slots, device=self.device)
         self._positions = sinusoidal_positions(self.max_length, transformer.hidden_size, self.device)
         self._masks = causal_masks(max(self.max_length, self.max_text_tokens), dtype, self.device)
         self._token_keys = token_keys(config.num_codebooks, config.codebook_size, self.device)
-        self._cache = KVCache.allocate(transformer, max_slots, self.max_length, dtype, self.device)
+        self._cache = allocate_cache(transformer, max_slots, self.max_length, dtype, self.device)
         shape = (transformer.num_layers, max_slots, transformer.num_heads, self.max_text_tokens, transformer.head_dim)
         self._text = TextMemory(*(torch.zeros(shape, dtype=dtype, device=self.device) for _ in range(2)))
         self._state = self._empty_state()
@@ -92,8 +93,7 @@ class ModelRunner:
         for ours, theirs in zip(self._text, text, strict=True):
             ours[:, slot, :, :tokens] = theirs
         if not self.is_finite(slot):
-            for part in self._cache:
-                part[:, slot] = 0  # masked positions count for nothing, unless they are not finite
+            self._cache[:, :, slot] = 0  # masked positions count for nothing, unless they are not finite
         state.seeds[slot] = seed
         state.temperature[slot] = sampling.temperature
         state.top_k[slot] = sampling.top_k
@@ -154,10 +154,10 @@ class ModelRunner:
         slots = slice(0, shape.slots)
         heads = (2 if shape.guided else 1) * self.model.config.transformer.num_heads
         x = self.model(
-            state.tokens,
+            state.tokens + self._embedding_offsets,
             self._positions[state.positions],
             (self._slots[slots], state.positions),
-            self._cache.narrow(slots, heads, shape.length),
+            self._cache[:, :, slots, :heads, : shape.length],
             self._mask(state.positions, shape.length),
             TextMemory(*(part[:, slots, :, : shape.text_tokens] for part in self._text)),
             self._mask(state.text_tokens - 1, shape.text_tokens),
@@ -171,10 +171,10 @@ class ModelRunner:
         text_tokens = bucket(int(self._state.text_tokens[slot]))
         positions = torch.arange(start, start + len(tokens), device=self.device)
         self.model(
-            tokens,
+            tokens + self._embedding_offsets,
             self._positions[positions],
             (torch.zeros_like(positions), positions),
-            self._cache.narrow(slots, 2 * self.model.config.transformer.num_heads, length),
+            self._cache[:, :, slots, :, :length],
             self._mask(positions, length).transpose(0, 2),
             TextMemory(*(part[:, slots, :, :text_tokens] for part in self._text)),
             self._mask(self._state.text_tokens[slots] - 1, text_tokens),

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from serve_app.models.transformer import DecoderLayer, KVCache, Linear, TextMemory, TransformerConfig, pad_slots
+from serve_app.models.transformer import DecoderLayer, Linear, TextMemory, TransformerConfig, pad_slots
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,29 @@ class MusicGen(nn.Module):
         return self._memory(self.text_proj(hidden_states))
 
     def forward(
-        self, tokens: Tensor, position_embedding: Tensor, at: tuple[Tensor, Tensor], cache: KVCache, mask: Tensor,
+        self, tokens: Tensor, position_embedding: Tensor, at: tuple[Tensor, Tensor], cache: Tensor, mask: Tensor,
         text: TextMemory, text_mask: Tensor, padded_slots: int = 0,
     ) -> Tensor:  # fmt: skip
-        """T new positions of each of B slots: tokens [B * T, K], position_embedding [B * T, D] -> hidden states
-        [B * T, R, D], which `logits` takes.
+        """T new positions of each of B slots: tokens [B * T, K] with `embedding_offsets` added, position_embedding
+        [B * T, D] -> hidden states [B * T, R, D], which `logits` takes.
 
-        The cache's slots and positions `at`, each [B * T], are written; it has the heads of R rows: of row 0, which is
-        conditional on the text, and of row 1, which is not. mask [B, 1, T, L] and text_mask [B, 1, 1, tokens] are added
-        to the attentions' scores. With padded_slots, matrix products have at least so many positions, for their
-        rounding depends on how many.
+        The cache [num_layers, 2, B, R * num_heads, L, head_dim] is written at (slots, positions) `at`, each [B * T].
+        Its heads are those of R rows: of row 0, which is conditional on the text, and of row 1, which is not. mask
+        [B, 1, T, L] and text_mask [B, 1, 1, tokens] are added to the attentions' scores. With padded_slots, matrix
+        products have at least so many positions, for their rounding depends on how many.
         """
         config = self.config
-        rows = cache.keys.shape[2] // config.transformer.num_heads
-        offsets = torch.arange(config.num_codebooks, device=tokens.device) * (config.codebook_size + 1)
-        x = self.embedding(tokens + offsets).sum(dim=1) + position_embedding.to(self.embedding.weight.dtype)
+        rows = cache.shape[3] // config.transformer.num_heads
+        x = self.embedding(tokens).sum(dim=1) + position_embedding.to(self.embedding.weight.dtype)
         x = pad_slots(x.unsqueeze(1).expand(-1, rows, -1), max(padded_slots, len(tokens)))
         for i, layer in enumerate(self.layers):
-            pair = (cache.keys[i], cache.values[i])
-            x = layer(x, pair, at, mask, (text.keys[i], text.values[i]), text_mask)
+            x = layer(x, cache[i], at, mask, (text.keys[i], text.values[i]), text_mask)
         return cast(Tensor, x)
+
+    def embedding_offsets(self) -> Tensor:
+        """[K]: where each codebook's embeddings begin."""
+        config = self.config
+        return torch.arange(config.num_codebooks, device=self.embedding.weight.device) * (config.codebook_size + 1)
 
     def logits(self, hidden_states: Tensor) -> Tensor:
         """hidden_states [N, R, D] -> [N, R, K, codebook_size]"""

@@ -31,27 +31,6 @@ class TransformerConfig:
         return self.hidden_size // self.num_heads
 
 
-class KVCache(NamedTuple):
-    """Keys and values of self-attention, each [num_layers, slots, 2 * num_heads, max_length, head_dim].
-
-    A slot's heads are those of its conditional row, then those of its unconditional row.
-    """
-
-    keys: Tensor
-    values: Tensor
-
-    @classmethod
-    def allocate(
-        cls, config: TransformerConfig, slots: int, max_length: int, dtype: torch.dtype, device: torch.device
-    ) -> "KVCache":
-        shape = (config.num_layers, slots, 2 * config.num_heads, max_length, config.head_dim)
-        return cls(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
-
-    def narrow(self, slots: slice, heads: int, length: int) -> "KVCache":
-        """Some slots, and the first `heads` heads and `length` positions, as views."""
-        return KVCache(self.keys[:, slots, :heads, :length], self.values[:, slots, :heads, :length])
-
-
 class TextMemory(NamedTuple):
     """Keys and values of the text for cross-attention, each [num_layers, (slots,) num_heads, tokens, head_dim]."""
 
@@ -83,18 +62,17 @@ class SelfAttention(nn.Module):
         self.qkv_proj = Linear(config.hidden_size, 3 * config.hidden_size, bias=config.bias_attention)
         self.out_proj = Linear(config.hidden_size, config.hidden_size, bias=config.bias_attention)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, at: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        """x [N, R, D], keys and values [B, R * H, L, Dh], mask [B, 1, T, L] (added) -> [N, R, D].
+    def forward(self, x: Tensor, cache: Tensor, at: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        """x [N, R, D], cache [2, B, R * H, L, Dh] (keys and values), mask [B, 1, T, L] (added) -> [N, R, D].
 
         The first B * T of x are T new positions of every slot, the rest is padding. Writes their keys and values into
         the cache at (slots, positions) `at`, each [B * T].
         """
-        slots, new, (_, rows, hidden_size) = len(keys), len(at[0]), x.shape
-        qkv = self.qkv_proj(x)[:new].view(new, rows, 3, self.num_heads, self.head_dim)
-        q, k, v = (part.flatten(1, 2) for part in qkv.unbind(2))
-        keys[at[0], :, at[1]] = k
-        values[at[0], :, at[1]] = v
-        q = q.unflatten(0, (slots, -1)).transpose(1, 2)
+        new, (_, rows, hidden_size) = len(at[0]), x.shape
+        qkv = self.qkv_proj(x)[:new].view(new, rows, 3, self.num_heads, self.head_dim).transpose(1, 2)
+        cache[:, at[0], :, at[1]] = qkv[:, 1:].flatten(2, 3)
+        keys, values = cache.unbind()
+        q = qkv[:, 0].reshape(len(keys), -1, rows * self.num_heads, self.head_dim).transpose(1, 2)
         y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).transpose(1, 2)
         return cast(Tensor, self.out_proj(pad_slots(y.reshape(new, rows, hidden_size), len(x))))
 
@@ -145,16 +123,27 @@ class DecoderLayer(nn.Module):
         self.fc2 = Linear(config.ffn_dim, config.hidden_size, bias=config.bias_ffn)
 
     def forward(
-        self, x: Tensor, cache: tuple[Tensor, Tensor], at: tuple[Tensor, Tensor], mask: Tensor,
+        self, x: Tensor, cache: Tensor, at: tuple[Tensor, Tensor], mask: Tensor,
         text: tuple[Tensor, Tensor], text_mask: Tensor,
     ) -> Tensor:  # fmt: skip
         """x [N, R, D] -> [N, R, D]; the other shapes are those of the two attentions."""
-        x = x + self.self_attn(self.self_attn_norm(x), *cache, at, mask)
+        x = x + self.self_attn(self.self_attn_norm(x), cache, at, mask)
         conditional = x[:, CONDITIONAL]
         conditional += self.cross_attn(self.cross_attn_norm(conditional), *text, text_mask, len(at[0]))
         if (constant := self.cross_attn.without_text()) is not None:
             x[:, UNCONDITIONAL:] += constant
         return x + cast(Tensor, self.fc2(F.gelu(self.fc1(self.ffn_norm(x)))))
+
+
+def allocate_cache(
+    config: TransformerConfig, slots: int, max_length: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Keys and values of self-attention, zeros [num_layers, 2, slots, 2 * num_heads, max_length, head_dim].
+
+    A slot's heads are those of its conditional row, then those of its unconditional row.
+    """
+    shape = (config.num_layers, 2, slots, 2 * config.num_heads, max_length, config.head_dim)
+    return torch.zeros(shape, dtype=dtype, device=device)
 
 
 def pad_slots(x: Tensor, slots: int) -> Tensor:

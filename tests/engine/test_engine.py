@@ -213,8 +213,7 @@ async def test_what_was_not_finite_is_gone_from_the_slot(nano: Checkpoint) -> No
     """A later sequence sees none of it, though attention reads whole buckets of positions."""
     with running(nano) as engine:
         fresh = await audio(engine, request(duration_s=0.3, seed=1))
-        for part in engine.model_runner._cache:
-            part[:, 0] = torch.nan
+        engine.model_runner._cache[:, :, 0] = torch.nan
         engine.model_runner._state.finite[0] = False
         assert np.array_equal(await audio(engine, request(duration_s=0.3, seed=1)), fresh)
 
