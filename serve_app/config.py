@@ -89,7 +89,7 @@ class ModelConfig(_Closed):
     aliases: further names it answers to. license: of the weights; None: known for published models, else "unknown".
     accelerator_type: the kind of GPU its replicas need, such as T4, A10G or L4; None: any. fallbacks: the ids of the
     models that answer in its stead, in this order, when its queue is full. price_per_hour: of a replica, in US dollars;
-    answers then tell what they cost.
+    answers then tell what they cost. max_queued_audio_s: of music that may wait in an ingress replica; None: no bound.
     """
 
     model_loading_config: ModelLoadingConfig
@@ -98,6 +98,7 @@ class ModelConfig(_Closed):
     accelerator_type: str | None = None
     fallbacks: tuple[Name, ...] = ()
     price_per_hour: PositiveFloat | None = None
+    max_queued_audio_s: PositiveFloat | None = None
     engine_kwargs: EngineConfig = EngineConfig()
     deployment_config: DeploymentConfig = DeploymentConfig()
 

@@ -155,7 +155,8 @@ class ModelCard:
     """A served model as the configuration has it.
 
     source: a hub id, or a folder's name without its path; fallbacks: the ids of the models that answer in its stead
-    when its queue is full; price_per_hour: of a replica, in US dollars, where it is known.
+    when its queue is full; price_per_hour: of a replica, in US dollars, where it is known; max_queued_audio_s: of
+    music that may wait for it in an ingress replica.
     """
 
     model_id: str
@@ -164,6 +165,7 @@ class ModelCard:
     license: str
     fallbacks: tuple[str, ...] = ()
     price_per_hour: float | None = None
+    max_queued_audio_s: float | None = None
 
     def cost_usd(self, timings: Timings) -> float | None:
         """What a piece cost; None where the price is not known."""

@@ -172,6 +172,28 @@ async def test_a_stream_holds_what_the_whole_answer_holds(client: httpx.AsyncCli
     assert played.content == whole
 
 
+async def test_a_piece_goes_on_from_a_sound_and_beyond_the_window(client: httpx.AsyncClient) -> None:
+    beginning = (await generate(client, prompt="bells", duration_s=1.5, seed=3)).content
+    form = {"prompt": "bells", "duration_s": "31", "seed": "3", "stream": "true"}
+    response = await client.post(GENERATIONS, data=form, files={"audio_prompt": ("beginning.wav", beginning)})
+    assert response.status_code == 200
+    samples = np.frombuffer(response.content[44:], np.int16)
+    assert len(samples) == 31 * 32_000
+    body = {"audio_prompt": base64.b64encode(beginning).decode(), "duration_s": 1}
+    refused = await client.post(GENERATIONS, json=body)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
+    assert "The audio prompt lasts 1.5 seconds" in refused.json()["detail"]
+
+
+async def test_headers_have_a_limit(client: httpx.AsyncClient) -> None:
+    try:
+        response = await client.get("/health", headers={"x-long": "a" * 1_000_000})
+        assert 400 <= response.status_code < 500
+    except httpx.TransportError:  # the connection is closed on such a caller
+        pass
+    assert (await client.get("/health")).status_code == 200
+
+
 async def test_audio_comes_while_it_is_being_made(client: httpx.AsyncClient) -> None:
     body = {"prompt": "lofi beat", "duration_s": 8, "stream": True, "response_format": "mp3"}
     started_at, first_at = perf_counter(), None

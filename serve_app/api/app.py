@@ -15,6 +15,7 @@ from serve_app.api.middleware import REQUEST_ID_HEADER, Authentication, BodyLimi
 from serve_app.api.routes import huggingface, legacy, page, v1
 from serve_app.api.routing import ModelRouter
 from serve_app.api.studio import Studio
+from serve_app.api.waiting_room import WaitingRoom
 from serve_app.config import ApiConfig
 from serve_app.types import ModelCard
 
@@ -27,7 +28,8 @@ Text to music, by MusicGen. The weights of `facebook/musicgen-*` are licensed CC
 def create_api(backend: Backend, models: Iterable[ModelCard], default_model: str | None, config: ApiConfig) -> FastAPI:
     """The whole HTTP API over a backend that serves `models`."""
     limits = Limits(config.access)
-    studio = Studio(LimitedBackend(backend, limits), ModelRouter(models, default_model), config)
+    router = ModelRouter(models, default_model)
+    studio = Studio(LimitedBackend(WaitingRoom(backend, router.cards), limits), router, config)
     app = FastAPI(title="musicgen-serve", description=_DESCRIPTION, redoc_url=None)
     app.include_router(v1.create_router(studio))
     app.include_router(legacy.create_router(studio))

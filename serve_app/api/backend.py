@@ -13,10 +13,10 @@ class Backend(Protocol):
         """The request's audio, chunk by chunk. Closing the iterator frees what it holds."""
         ...
 
-    async def replicas(self, model_id: str) -> list[ReplicaStatus]:
+    async def replicas(self, model_id: str, /) -> list[ReplicaStatus]:
         """The model's replicas that are ready; none while it is being loaded."""
         ...
 
-    def wake(self, model_id: str) -> None:
+    def wake(self, model_id: str, /) -> None:
         """Ask for a replica of a model that may have none, without waiting for it."""
         ...

@@ -12,7 +12,7 @@ from serve_app.api.error_handlers import known, problem_body
 from serve_app.api.track import LiveTrack
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
-from serve_app.types import Progress, Timings
+from serve_app.types import AudioChunk, Progress, Timings
 
 
 async def events(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> AsyncIterator[bytes]:
@@ -24,7 +24,7 @@ async def events(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> A
             if part.content:
                 yield _event("audio", {"audio": base64.b64encode(part.content).decode("ascii")})
             if part.chunk.timings is not None:
-                yield _event("done", _done(live, part.chunk.timings))
+                yield _event("done", _done(live, part.chunk, part.chunk.timings))
     except Exception as error:  # the event's shape, whatever happened
         yield _event("error", problem_body(known(error)))
 
@@ -37,12 +37,12 @@ def _progress(live: LiveTrack, progress: Progress) -> dict[str, Any]:
     return {"fraction": round(min(1.0, progress.audio_s / live.request.duration_s), 4), **asdict(progress)}
 
 
-def _done(live: LiveTrack, timings: Timings) -> dict[str, Any]:
+def _done(live: LiveTrack, last: AudioChunk, timings: Timings) -> dict[str, Any]:
     return {
         "model": live.model.model_id,
-        "seed": live.first.seed,
+        "seed": last.seed,
         "license": live.model.license,
-        "sample_rate": live.first.sample_rate,
+        "sample_rate": last.sample_rate,
         "duration_s": live.request.duration_s,
         **asdict(timings),
         "real_time_factor": round(live.request.duration_s / max(timings.generation_s, 1e-9), 2),

@@ -65,14 +65,17 @@ class LiveTrack:
         """The file while it is being made; leaving the iterator ends the generation. Raises ServeAppError."""
         async with contextlib.aclosing(self.later):
             tagged = replace(encoding, tags=tags(self.request.prompt, self.model, self.first.seed))
-            rate, total = self.first.sample_rate, round(self.request.duration_s * self.first.sample_rate)
-            encoder = Encoder(tagged, rate, len(self.first.samples), streamed=True)
+            encoder: Encoder | None = None
             start, finished = 0, False
             async for chunk in self._chunks():
-                samples = mastering.part(chunk.samples, rate, start, total)
-                start += samples.shape[1]
-                content = await asyncio.to_thread(encoder.add, samples) if samples.size else b""
-                if finished := chunk.finish_reason is not None:
+                content, rate = b"", chunk.sample_rate
+                if chunk.samples.size:
+                    encoder = encoder or Encoder(tagged, rate, len(chunk.samples), streamed=True)
+                    samples = mastering.part(chunk.samples, rate, start, round(self.request.duration_s * rate))
+                    start += samples.shape[1]
+                    content = await asyncio.to_thread(encoder.add, samples)
+                finished = chunk.finish_reason is not None
+                if finished and encoder is not None:
                     content += await asyncio.to_thread(encoder.finish)
                 yield Part(content, chunk)
             if not finished:

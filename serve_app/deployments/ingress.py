@@ -84,4 +84,5 @@ def _card(model: ModelConfig) -> ModelCard:
         license=model.weights_license,
         fallbacks=model.fallbacks,
         price_per_hour=model.price_per_hour,
+        max_queued_audio_s=model.max_queued_audio_s,
     )

@@ -56,7 +56,7 @@ class FakeBackend:
                 nothing = np.zeros((1, 0), np.float32)
                 yield AudioChunk(nothing, SAMPLE_RATE, seed, progress=Progress(2, 0.0, None))
                 yield AudioChunk(nothing, SAMPLE_RATE, seed, progress=Progress(0, 0.5, 1.5))
-            samples = np.sin(np.arange(int(request.duration_s * SAMPLE_RATE)) / 20, dtype=np.float32)[None]
+            samples = np.sin(np.arange(max(1, int(request.duration_s * SAMPLE_RATE))) / 20, dtype=np.float32)[None]
             yield AudioChunk(samples[:, :10], SAMPLE_RATE, seed)
             if self.late_error is not None:
                 raise self.late_error

@@ -7,12 +7,15 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import soundfile
 
+from serve_app.api.app import create_api
 from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import Encoding, FileFormat
-from tests.api.conftest import SAMPLE_RATE, FakeBackend, leaks
+from serve_app.config import ApiConfig
+from tests.api.conftest import SAMPLE_RATE, SMALL, FakeBackend, leaks
 
 PATH, CONVERSIONS = "/v1/audio/generations", "/v1/audio/conversions"
 
@@ -111,6 +114,23 @@ async def test_a_body_that_is_no_json_is_refused(client: httpx.AsyncClient) -> N
 async def test_uploads_have_a_limit_of_their_own(client: httpx.AsyncClient) -> None:
     response = await client.post(PATH, json={"prompt": "a", "audio_prompt": "A" * 200_000})
     assert (response.status_code, response.json()["detail"]) == (413, "The request's body must be at most 100000 bytes")
+
+
+async def test_memory_stays_flat_under_bad_uploads(backend: FakeBackend) -> None:
+    api = create_api(backend, [SMALL], "small", ApiConfig())
+    zeros = encode(np.zeros((2, 31 * 48_000), np.float32), 48_000, Encoding(FileFormat.FLAC))
+    huge = [sound(60.0)[:15_000_000], b"RIFF" + bytes(12_000_000), zeros, b"\xff\xfb" + bytes(range(256)) * 40_000]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://test") as client:
+
+        async def send(count: int) -> int:
+            for number in range(count):
+                file = {"audio_prompt": ("a", huge[number % len(huge)])}
+                assert (await client.post(PATH, data={"prompt": "a"}, files=file)).status_code == 400
+            return psutil.Process().memory_info().rss
+
+        before = await send(8)
+        assert await send(24) - before < 64 * 2**20
+    assert backend.requests == []
 
 
 async def test_variations_are_of_seeds_in_a_row(client: httpx.AsyncClient, backend: FakeBackend) -> None:

@@ -29,4 +29,4 @@ SERVED = schemathesis.openapi.from_asgi(
 @SERVED.parametrize()
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 def test_any_request_gets_a_documented_answer(case: Case[Any]) -> None:
-    case.call_and_validate(checks=CHECKS)
+    case.call_and_validate(checks=CHECKS, timeout=120)

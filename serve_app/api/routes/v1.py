@@ -96,7 +96,7 @@ async def _stream(studio: Studio, wanted: Generation, request: GenerationRequest
     encoding, mastering = wanted.encoding(), wanted.mastering()
     mastering.check_streamable()
     live = await studio.start_track(request.model_copy(update={"progress": events}))
-    values = (live.model.model_id, live.first.seed, live.model.license, live.first.sample_rate)
+    values = (live.model.model_id, live.first.seed, live.model.license, live.first.sample_rate)[: 3 if events else 4]
     headers = {name: str(value) for name, value in zip(openapi.HEADERS, values, strict=False)} | {
         "cache-control": "no-store"
     }
