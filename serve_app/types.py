@@ -115,7 +115,8 @@ class AudioChunk:
 class EngineStats:
     """A replica's state at one moment. Rates are over the last few seconds; audio is in seconds of music.
 
-    step_s: seconds that a step takes, which makes one frame of every running piece.
+    step_s: seconds that a step takes, which makes one frame of every running piece; mean_audio_s: of the pieces that
+    were asked for lately.
     """
 
     slots: int
@@ -127,6 +128,7 @@ class EngineStats:
     steps_per_s: float
     real_time_factor: float
     step_s: float
+    mean_audio_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from time import perf_counter
 
 from serve_app.config import ModelConfig
+from serve_app.deployments.autoscaling import AUDIO_S, AUDIO_S_PER_S, MEAN_AUDIO_S
 from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus
 
 logger = logging.getLogger("ray.serve")
@@ -51,6 +52,15 @@ class MusicGenReplica:
 
     async def status(self) -> ReplicaStatus:
         return ReplicaStatus(self._engine.describe(), self._engine.stats())
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What DrainTimePolicy goes by, in seconds of music: held here, made a second by all slots, in a piece."""
+        stats, rate = self._engine.stats(), self._engine.describe().frame_rate
+        return {
+            AUDIO_S: stats.queued_audio_s + stats.running_audio_s,
+            AUDIO_S_PER_S: stats.slots / (rate * stats.step_s) if stats.step_s else 0.0,
+            MEAN_AUDIO_S: stats.mean_audio_s,
+        }
 
     def check_health(self) -> None:
         """Serve replaces a replica whose engine has stopped."""

@@ -56,7 +56,7 @@ class Engine:
         self._failure: BaseException | None = None
         self._throughput = Throughput()
         self._progress = ProgressReporter(self.scheduler, self._throughput, checkpoint)
-        self._stats = EngineStats(config.max_slots, 0, 0, 0.0, 0.0, 0, 0.0, 0.0, 0.0)
+        self._stats = EngineStats(config.max_slots, 0, 0, 0.0, 0.0, 0, 0.0, 0.0, 0.0, 0.0)
         self._stats_at = perf_counter()
         self._thread = threading.Thread(target=self._run, name="musicgen-engine", daemon=True)
         self._thread.start()
@@ -191,6 +191,7 @@ class Engine:
             sequence.sink(ReplicaFailed("The replica is stopping. The same request may be sent again."))
         else:
             self.scheduler.add_request(sequence)
+            self._throughput.record_request(sequence.request.duration_s)
 
     def _start(self, sequence: Sequence) -> None:
         """Condition a sequence and put it into its slot. A failure is this sequence's own."""
@@ -271,6 +272,7 @@ class Engine:
             steps_per_s=steps_per_s,
             real_time_factor=frames_per_s / rate,
             step_s=self._throughput.step_s,
+            mean_audio_s=self._throughput.mean_audio_s,
         )
 
     @staticmethod

@@ -4,18 +4,18 @@ from collections import deque
 from time import perf_counter
 
 WINDOW_S = 5.0
-_SMOOTHING = 0.05  # a step's part in the typical one
+_SMOOTHING = 0.05  # a step's part in the typical one, and a piece's
 
 
 class Throughput:
     """Counts steps, and the frames that they made. Rates are over the last WINDOW_S seconds.
 
-    step_s: what a step takes, idle times left out; 0 before the first.
+    step_s: what a step takes, idle times left out; mean_audio_s: how long pieces are. Both of lately; 0 at first.
     """
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int, int]] = deque([(perf_counter(), 0, 0)])
-        self.step_s = 0.0
+        self.step_s = self.mean_audio_s = 0.0
 
     @property
     def steps_total(self) -> int:
@@ -23,12 +23,16 @@ class Throughput:
 
     def record_step(self, sequences: int, step_s: float) -> None:
         """One step, of so many sequences, that took `step_s` seconds."""
-        self.step_s += (step_s - self.step_s) * (_SMOOTHING if self.step_s else 1.0)
+        self.step_s = _smooth(self.step_s, step_s)
         now = perf_counter()
         _, steps, frames = self._marks[-1]
         self._marks.append((now, steps + 1, frames + sequences))
         while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_S:
             self._marks.popleft()
+
+    def record_request(self, audio_s: float) -> None:
+        """A piece of `audio_s` seconds was asked for."""
+        self.mean_audio_s = _smooth(self.mean_audio_s, audio_s)
 
     def seconds_for(self, frames: int) -> float | None:
         """How long so many frames take at the present rate; None while nothing runs."""
@@ -40,3 +44,7 @@ class Throughput:
         (started_at, first_steps, first_frames), (_, steps, frames) = self._marks[0], self._marks[-1]
         elapsed = max(perf_counter() - started_at, 1e-6)
         return (steps - first_steps) / elapsed, (frames - first_frames) / elapsed
+
+
+def _smooth(mean: float, value: float) -> float:
+    return mean + (value - mean) * _SMOOTHING if mean else value

@@ -69,7 +69,7 @@ class FakeBackend:
         if not self.loaded or model_id not in self.step_s:
             return []
         model = LoadedModel(SAMPLE_RATE, 1, 50.0, 30.0, 3000 if model_id == "large" else 300, "cuda", "fp16")
-        return [ReplicaStatus(model, EngineStats(8, 3, 1, 2.0, 40.0, 500, 25.0, 1.5, self.step_s[model_id]))]
+        return [ReplicaStatus(model, EngineStats(8, 3, 1, 2.0, 40.0, 500, 25.0, 1.5, self.step_s[model_id], 30.0))]
 
     def wake(self, model_id: str) -> None:
         self.woken.append(model_id)

@@ -16,7 +16,9 @@ MODEL = LoadedModel(32_000, 1, 50.0, 30.0, 1000, "cpu", "fp32")
 def replica(
     slots_used: int = 0, queued_audio_s: float = 0.0, running_audio_s: float = 0.0, step_s: float = 0.01
 ) -> ReplicaStatus:
-    return ReplicaStatus(MODEL, EngineStats(4, slots_used, 0, queued_audio_s, running_audio_s, 0, 0.0, 0.0, step_s))
+    return ReplicaStatus(
+        MODEL, EngineStats(4, slots_used, 0, queued_audio_s, running_audio_s, 0, 0.0, 0.0, step_s, 30.0)
+    )
 
 
 def test_expectations() -> None:
