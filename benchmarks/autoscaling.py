@@ -175,7 +175,7 @@ def simulate(policy: Policy, seconds: Sequence[list[float]], gpus: int, name: st
     return day
 
 
-def policies(gpus: int, drain_s: float, fixed: int) -> dict[str, Policy]:
+def policies(drain_s: float, fixed: int) -> dict[str, Policy]:
     drain = DrainTimePolicy(drain_s=drain_s)
     return {
         f"drain in {drain_s:g} s": lambda load: drain(load)[0],
@@ -213,7 +213,7 @@ def main() -> None:
     fixed = math.ceil(2 * needed_s / DAY_S)
     days = {
         name: simulate(policy, seconds, arguments.gpus, name)
-        for name, policy in policies(arguments.gpus, arguments.drain_s, fixed).items()
+        for name, policy in policies(arguments.drain_s, fixed).items()
     }
     found = {name: day.figures() for name, day in days.items()}
     columns = list(next(iter(found.values())))

@@ -283,7 +283,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # the engine has threads of its own
     args = yaml.safe_load(CONFIG.read_text())["applications"][0]["args"]
-    config = AppConfig.model_validate(args).models[0].engine_kwargs.model_copy(update={"num_threads": None})
+    config = AppConfig.model_validate(args).models[0].engine_kwargs
     found = measure(arguments.model, config)
     print(table(found))
     result = {

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,13 +9,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil
+from serve_app.machine import GIB, NEEDED_MEMORY_GIB, free_memory_gib, port_is_free
 
 PACKAGES = ("ray", "torch", "torchaudio", "transformers", "fastapi")
 ENCODERS = ("libmp3lame", "libopus", "flac")
 MODEL = "facebook/musicgen-small"
-_GIB = 2**30
-_NEEDED_MEMORY_GIB, _NEEDED_DISK_GIB = 2.0, 5.0
+_NEEDED_DISK_GIB = 5.0
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,9 @@ def _packages() -> Finding:
 
 
 def _memory() -> Finding:
-    free = psutil.virtual_memory().available / _GIB
-    good = free >= _NEEDED_MEMORY_GIB
-    advice = "" if good else f"Ray with one small replica needs about {_NEEDED_MEMORY_GIB:g} GiB: close other programs."
+    free = free_memory_gib()
+    good = free >= NEEDED_MEMORY_GIB
+    advice = "" if good else f"Ray with one small replica needs about {NEEDED_MEMORY_GIB:g} GiB: close other programs."
     return Finding("memory", good, f"{free:.1f} GiB free", advice)
 
 
@@ -66,7 +64,7 @@ def _disk() -> Finding:
     home = Path(os.environ.get("HF_HOME", Path.home()))
     while not home.exists():
         home = home.parent
-    free = shutil.disk_usage(home).free / _GIB
+    free = shutil.disk_usage(home).free / GIB
     good = free >= _NEEDED_DISK_GIB
     advice = (
         ""
@@ -88,12 +86,8 @@ def _gpu() -> Finding:
 
 
 def _port(port: int) -> Finding:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return Finding("port", False, f"{port} is taken", "Stop what listens there, or serve with --port.")
+    if not port_is_free(port):
+        return Finding("port", False, f"{port} is taken", "Stop what listens there, or serve with --port.")
     return Finding("port", True, f"{port} is free")
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,9 +23,10 @@ from typing import IO, Any, Self
 import psutil
 import yaml
 
+from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, port_is_free
+
 Progress = Callable[[float, str], None]
 
-_NEEDED_MEMORY_GIB = 2.0
 _START_TIMEOUT_S = 600.0
 _STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.5
@@ -170,13 +170,6 @@ class Service:
         return next(iter(applications.values()), {})
 
 
-def free_port() -> int:
-    """A port that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class ProgressLine:
     """One line that is rewritten in a terminal; elsewhere a line for each change of state."""
 
@@ -214,20 +207,15 @@ def _with_port(config: Path, port: int) -> dict[str, Any]:
 
 
 def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise LaunchError(f"Port {port} is taken. Choose another: make serve PORT={port + 1}") from error
+    if not port_is_free(port):
+        raise LaunchError(f"Port {port} is taken. Choose another: make serve PORT={port + 1}")
 
 
 def _check_memory() -> None:
-    available = psutil.virtual_memory().available / 2**30
-    if available < _NEEDED_MEMORY_GIB:
+    if (free := free_memory_gib()) < NEEDED_MEMORY_GIB:
         raise LaunchError(
-            f"Only {available:.1f} GiB of memory are free, and Ray with one small replica needs about "
-            f"{_NEEDED_MEMORY_GIB:.0f} GiB. Close other programs and try again."
+            f"Only {free:.1f} GiB of memory are free, and Ray with one small replica needs about "
+            f"{NEEDED_MEMORY_GIB:.0f} GiB. Close other programs and try again."
         )
 
 

@@ -16,7 +16,8 @@ os.environ |= {
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from serve_app.launcher import ProgressLine, Service, free_port  # noqa: E402
+from serve_app.launcher import ProgressLine, Service  # noqa: E402
+from serve_app.machine import free_port  # noqa: E402
 from serve_app.models.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 
 torch.set_num_threads(1)  # as in a replica: the engine's thread has the only pool

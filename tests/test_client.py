@@ -16,7 +16,7 @@ from serve_app.cli import app
 from serve_app.client import ApiError, AsyncMusicGenClient, Audio, MusicGenClient, Progress, Track
 from serve_app.config import ApiConfig
 from serve_app.errors import QueueFull, ReplicaFailed
-from serve_app.launcher import free_port
+from serve_app.machine import free_port
 from tests.api.conftest import LARGE, SMALL, FakeBackend
 
 KEY = "client-key-0123456789"

@@ -13,7 +13,8 @@ import httpx
 import pytest
 import soundfile
 
-from serve_app.launcher import Service, free_port
+from serve_app.launcher import Service
+from serve_app.machine import free_port
 
 SUPABASE = Path(__file__).parent.parent / "supabase"
 FUNCTION = SUPABASE / "functions" / "generate-music"

@@ -21,9 +21,10 @@ ALLOWED = {
     "api": {"types", "errors", "config", "audio"},
     "deployments": {"types", "errors", "config", "models", "audio", "engine", "api"},
     "app": {"types", "errors", "config", "models", "audio", "engine", "api", "deployments"},
-    "launcher": set[str](),
+    "machine": set[str](),
+    "launcher": {"machine"},
     "client": set[str](),
-    "doctor": set[str](),
+    "doctor": {"machine"},
     "cli": {"client", "doctor", "launcher"},
 }
 RAY_IS_FOR = {"deployments", "app"}

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serve_app.launcher import LaunchError, ProgressLine, Service, free_port
+from serve_app.launcher import LaunchError, ProgressLine, Service
+from serve_app.machine import free_port
 from tests.conftest import CONFIGS
 
 

@@ -19,7 +19,8 @@ from serve_app.api.app import create_api
 from serve_app.api.routes.page import STATIC
 from serve_app.config import ApiConfig
 from serve_app.errors import QueueFull
-from serve_app.launcher import Service, free_port
+from serve_app.launcher import Service
+from serve_app.machine import free_port
 from tests.api.conftest import LARGE, SMALL, FakeBackend
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

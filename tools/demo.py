@@ -9,25 +9,24 @@ from pathlib import Path
 
 import httpx
 
-from serve_app.launcher import LaunchError, ProgressLine, Service, free_port
+from serve_app.client import ApiError, MusicGenClient
+from serve_app.launcher import LaunchError, ProgressLine, Service
+from serve_app.machine import free_port
 
 CONFIG = Path(__file__).parent.parent / "configs" / "nano.yaml"
 
 
 def make_music(url: str, prompt: str, duration_s: float, seed: int, file: Path) -> None:
-    body = {"prompt": prompt, "duration_s": duration_s, "seed": seed}
-    response = httpx.post(f"{url}/v1/audio/generations", json=body, timeout=600)
-    if response.is_error:
-        raise LaunchError(f"The service answered {response.status_code}: {response.text}")
-    file.write_bytes(response.content)
-    told = {name.removeprefix("x-musicgen-"): value for name, value in response.headers.items()}
-    print(f"file              {file} ({len(response.content):,} bytes, {told['sample-rate']} Hz)")
+    with MusicGenClient(url) as client:
+        track = client.generate(prompt, duration_s=duration_s, seed=seed)
+    track.save(file)
+    print(f"file              {file} ({len(track.content):,} bytes, {track.sample_rate} Hz)")
     print(f"prompt            {prompt}")
-    print(f"model             {told['model']} (weights: {told['license']})")
-    print(f"seed              {told['seed']}")
-    print(f"duration          {float(told['duration-s']):.1f} s")
-    print(f"generation time   {float(told['generation-s']):.1f} s, first audio after {told['time-to-first-audio-s']} s")
-    print(f"real-time factor  {told['real-time-factor']} seconds of music per second")
+    print(f"model             {track.model} (weights: {track.license})")
+    print(f"seed              {track.seed}")
+    print(f"duration          {track.duration_s:.1f} s")
+    print(f"generation time   {track.generation_s:.1f} s, first audio after {track.time_to_first_audio_s:.2f} s")
+    print(f"real-time factor  {track.real_time_factor:.2f} seconds of music per second")
 
 
 def main() -> int:
@@ -44,7 +43,7 @@ def main() -> int:
             print(f"The service is RUNNING at {service.url}. Making music ...", flush=True)
             make_music(service.url, arguments.prompt, arguments.duration, arguments.seed, arguments.output)
             print("Stopping the service ...", flush=True)
-    except (LaunchError, httpx.HTTPError) as error:
+    except (LaunchError, ApiError, httpx.HTTPError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

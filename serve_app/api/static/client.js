@@ -39,10 +39,11 @@ export async function models() {
   return (await (await ask("v1/models")).json()).data;
 }
 
-/** Yields [name, data] of each event while a piece is being made: progress, audio (16-bit PCM), done. */
+/** Yields [name, data] of each event while a piece is being made: model (that makes it), progress, audio (PCM), done. */
 export async function* stream(fields, signal) {
   const body = { ...fields, stream: true, stream_format: "sse", response_format: "pcm" };
   const response = await post(body, signal);
+  yield ["model", response.headers.get("x-musicgen-model")];
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   try {

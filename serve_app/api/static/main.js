@@ -12,6 +12,7 @@ const EXAMPLES = [
   "sad strings, minor key, slow tempo",
 ];
 const VARIATIONS = 3;
+const SAMPLE_RATE = 32000; // of models that are not loaded yet
 const EXTENSIONS = { opus: "ogg" };
 
 const $ = (id) => document.getElementById(id);
@@ -95,21 +96,23 @@ function fail(error) {
 async function make(wanted, signal) {
   const parts = [];
   let player = null;
-  let seconds = 0;
+  let length = 0;
+  let model = null;
   const stop = () => player?.stop();
   signal.addEventListener("abort", stop);
   try {
     for await (const [name, data] of client.stream(wanted, signal)) {
+      if (name === "model") model = served.find((one) => one.id === data);
       if (name === "progress") tell(data);
       if (name === "audio") {
         const bytes = client.bytesOf(data.audio);
         const samples = new Int16Array(bytes.buffer, 0, Math.floor(bytes.length / 2));
-        player ??= new LivePlayer(rateOf(wanted), channelsOf(wanted));
+        player ??= new LivePlayer(model?.sample_rate ?? SAMPLE_RATE, model?.channels ?? 1);
         player.add(samples);
         parts.push(samples);
-        seconds += samples.length;
+        length += samples.length;
       }
-      if (name === "done") return keep(wanted, data, joined(parts, seconds));
+      if (name === "done") return keep(wanted, data, joined(parts, length), model?.channels ?? 1);
     }
     throw new client.ApiError(502, "The service ended its answer too early. Try again.", null);
   } catch (error) {
@@ -134,11 +137,7 @@ function joined(parts, length) {
   return whole;
 }
 
-const modelOf = (wanted) => served.find((one) => one.id === wanted.model);
-const rateOf = (wanted) => modelOf(wanted)?.sample_rate ?? 32000;
-const channelsOf = (wanted) => modelOf(wanted)?.channels ?? 1;
-
-function keep(wanted, made, samples, channels = channelsOf(wanted)) {
+function keep(wanted, made, samples, channels) {
   const track = {
     fields: wanted,
     model: made.model,
