@@ -138,12 +138,14 @@ class AccessConfig(_Closed):
 class ApiConfig(_Closed):
     """The HTTP side.
 
-    max_prompt_chars: the longest prompt. max_body_bytes: the largest request body. max_upload_bytes: the same where a
-    request may bring audio. max_audio_prompt_s: the longest audio that a piece may begin with.
+    max_prompt_chars: the longest prompt. max_header_bytes: the largest headers, together. max_body_bytes: the largest
+    request body. max_upload_bytes: the same where a request may bring audio. max_audio_prompt_s: the longest audio that
+    a piece may begin with.
     cors_origins: origins whose pages may call; `*` is any, without credentials.
     """
 
     max_prompt_chars: PositiveInt = 2000
+    max_header_bytes: PositiveInt = 32_768
     max_body_bytes: PositiveInt = 65_536
     max_upload_bytes: PositiveInt = 16_777_216
     max_audio_prompt_s: PositiveFloat = 30.0

@@ -59,6 +59,10 @@ class PayloadTooLarge(ServeAppError):
     status, code, title = 413, "payload_too_large", "The request's body is larger than the service takes"
 
 
+class HeadersTooLarge(ServeAppError):
+    status, code, title = 431, "headers_too_large", "The request's headers are larger than the service takes"
+
+
 class QueueFull(ServeAppError):
     status, code, title, retryable = 429, "queue_full", "Too many requests are waiting for this model", True
 

@@ -11,7 +11,14 @@ from serve_app.api.backend import Backend
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.keys import KeyRing
 from serve_app.api.limits import LimitedBackend, Limits
-from serve_app.api.middleware import REQUEST_ID_HEADER, Authentication, BodyLimit, RequestId, SecurityHeaders
+from serve_app.api.middleware import (
+    REQUEST_ID_HEADER,
+    Authentication,
+    BodyLimit,
+    HeaderLimit,
+    RequestId,
+    SecurityHeaders,
+)
 from serve_app.api.routes import huggingface, legacy, page, v1
 from serve_app.api.routing import ModelRouter
 from serve_app.api.studio import Studio
@@ -46,6 +53,7 @@ def create_api(backend: Backend, models: Iterable[ModelCard], default_model: str
         allow_headers=["*"],
         expose_headers=[*openapi.HEADERS, REQUEST_ID_HEADER, "retry-after", "ratelimit", "ratelimit-policy"],
     )
+    app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     return app

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.api.error_handlers import problem
 from serve_app.api.keys import KeyRing
 from serve_app.api.limits import Limits
-from serve_app.errors import PayloadTooLarge, Unauthorized
+from serve_app.errors import HeadersTooLarge, PayloadTooLarge, Unauthorized
 
 REQUEST_ID_HEADER = "x-request-id"
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
@@ -69,6 +69,19 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, add)
+
+
+class HeaderLimit:
+    """Answers 431 where headers are too long together."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if sum(len(name) + len(value) for name, value in scope.get("headers", ())) <= self._max_bytes:
+            await self._app(scope, receive, send)
+            return
+        await problem(HeadersTooLarge(f"Headers must be at most {self._max_bytes} bytes"))(scope, receive, send)
 
 
 class BodyLimit:
