@@ -144,7 +144,7 @@ def _audiocraft_codec(folder: Path, codec_source: str | None, device: torch.devi
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", codec_source):
             raise CheckpointError(f"{file}: points to '{pointer}', which is not the id of a hub repository")
     if codec_source is not None:
-        return _encodec_repository(resolve(codec_source), device)
+        return load_codec(resolve(codec_source), device)
     cfg, store = _read_export(file)
     codec: Encodec = _meta(Encodec, audiocraft.encodec_config(cfg))
     store.fill(codec, audiocraft.encodec_sources(codec), _FP32, device)
@@ -160,7 +160,7 @@ def _read_export(file: Path) -> tuple[audiocraft.ExperimentConfig, TensorStore]:
     return audiocraft.ExperimentConfig(file, package.get("xp.cfg", "")), TensorStore(str(file), state)
 
 
-def _encodec_repository(folder: Path, device: torch.device) -> Encodec:
+def load_codec(folder: Path, device: torch.device) -> Encodec:
     """A codec in a Hugging Face repository of its own, as facebook/encodec_32khz."""
     from transformers import EncodecConfig as TransformersEncodecConfig
 

@@ -1,12 +1,21 @@
 """MusicGen's language model over the codec's codebooks: new positions for every slot of a batch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from serve_app.models.transformer import DecoderLayer, Linear, TextMemory, TransformerConfig, pad_slots
+from serve_app.models.transformer import (
+    At,
+    DecoderLayer,
+    LayerCache,
+    Linear,
+    TextMemory,
+    TransformerConfig,
+    pad_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -44,29 +53,28 @@ class MusicGen(nn.Module):
         self.text_proj: nn.Module = (
             nn.Linear(config.text_hidden_size, hidden_size) if config.project_text else nn.Identity()
         )
+        self.num_parameters = sum(parameter.numel() for parameter in self.parameters())
 
     def project_text(self, hidden_states: Tensor) -> TextMemory:
         """The text encoder's output [tokens, text_hidden_size] -> each layer's keys and values for cross-attention."""
         return self._memory(self.text_proj(hidden_states))
 
     def forward(
-        self, tokens: Tensor, position_embedding: Tensor, at: tuple[Tensor, Tensor], cache: Tensor, mask: Tensor,
+        self, tokens: Tensor, position_embedding: Tensor, at: At, cache: Sequence[LayerCache], mask: Tensor,
         text: TextMemory, text_mask: Tensor, padded_slots: int = 0,
     ) -> Tensor:  # fmt: skip
         """T new positions of each of B slots: tokens [B * T, K] with `embedding_offsets` added, position_embedding
-        [B * T, D] -> hidden states [B * T, R, D], which `logits` takes.
+        [B * T, D] -> hidden states [N * R, D], which `logits` takes, of N >= B * T.
 
-        The cache [num_layers, 2, B, R * num_heads, L, head_dim] is written at (slots, positions) `at`, each [B * T].
-        Its heads are those of R rows: of row 0, which is conditional on the text, and of row 1, which is not. mask
-        [B, 1, T, L] and text_mask [B, 1, 1, tokens] are added to the attentions' scores. With padded_slots, matrix
-        products have at least so many positions, for their rounding depends on how many.
+        The cache has each layer's keys and values, of R rows: of row 0, which is conditional on the text, and of row 1,
+        which is not. mask [B, 1, T, L] and text_mask [B, 1, 1, tokens] are added to the attentions' scores. With
+        padded_slots, matrix products have at least so many positions, for their rounding depends on how many.
         """
-        config = self.config
-        rows = cache.shape[3] // config.transformer.num_heads
+        rows = cache[0].rows
         x = self.embedding(tokens).sum(dim=1) + position_embedding.to(self.embedding.weight.dtype)
-        x = pad_slots(x.unsqueeze(1).expand(-1, rows, -1), max(padded_slots, len(tokens)))
-        for i, layer in enumerate(self.layers):
-            x = layer(x, cache[i], at, mask, (text.keys[i], text.values[i]), text_mask)
+        x = pad_rows(x.repeat_interleave(rows, dim=0), rows * max(padded_slots, tokens.shape[0]))
+        for layer, memory, *texts in zip(self.layers, cache, text.keys.unbind(), text.values.unbind(), strict=True):
+            x = layer(x, memory, at, mask, texts, text_mask)
         return cast(Tensor, x)
 
     def embedding_offsets(self) -> Tensor:
@@ -75,10 +83,9 @@ class MusicGen(nn.Module):
         return torch.arange(config.num_codebooks, device=self.embedding.weight.device) * (config.codebook_size + 1)
 
     def logits(self, hidden_states: Tensor) -> Tensor:
-        """hidden_states [N, R, D] -> [N, R, K, codebook_size]"""
-        config = self.config
+        """hidden_states [n, D] -> [n, K, codebook_size]"""
         logits: Tensor = self.heads(self.out_norm(hidden_states))
-        return logits.view(*logits.shape[:2], config.num_codebooks, config.codebook_size)
+        return logits.view(-1, self.config.num_codebooks, self.config.codebook_size)
 
     def project_no_text(self) -> TextMemory:
         """What stands for a text that is not there: one token that is zero behind `text_proj`."""

@@ -7,8 +7,11 @@ import math
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_LARGE = 2**19  # weights: fewer stay in the CPU's cache, whoever reads them
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,32 @@ class Conv1d(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, channels_in, n] -> [B, channels_out, ceil(n / stride)]"""
         extra = -x.shape[-1] % self.stride[0]
-        return super().forward(self._pad(x, self.pad_left, self.pad_right + extra))
+        x = self._pad(x, self.pad_left, self.pad_right + extra)
+        if x.device.type == "cpu" and self.out_channels <= 2 and self.stride == self.dilation == (1,):
+            return self._by_tap(x)
+        return super().forward(x)
+
+    def _by_tap(self, x: Tensor) -> Tensor:
+        """One product for all taps, whose shifted results are added: several times as fast for so few outputs."""
+        taps, n = self.kernel_size[0], x.shape[-1] - self.kernel_size[0] + 1
+        weight = self.weight.transpose(1, 2).flatten(0, 1).contiguous()
+        by_tap = (weight @ x).view(len(x), self.out_channels, taps, -1)
+        y = by_tap[:, :, 0, :n] + cast(Tensor, self.bias)[:, None]
+        for tap in range(1, taps):
+            y += by_tap[:, :, tap, tap : tap + n]
+        return y
 
     def _pad(self, x: Tensor, left: int, right: int) -> Tensor:
         if self.pad_mode != "reflect":
             return F.pad(x, (left, right), self.pad_mode)
-        missing = max(0, max(left, right) - x.shape[-1] + 1)  # reflection needs more samples than it adds
+        n = x.shape[-1]
+        missing = max(0, max(left, right) - n + 1)  # reflection needs more samples than it adds
+        if not missing:  # as F.pad, in a third of its time
+            padded = x.new_empty(*x.shape[:-1], left + n + right)
+            padded[..., left : left + n] = x
+            padded[..., :left] = x[..., 1 : left + 1].flip(-1)
+            padded[..., left + n :] = x[..., n - right - 1 : n - 1].flip(-1)
+            return padded
         padded = F.pad(F.pad(x, (0, missing)), (left, right), "reflect")
         return padded[..., : padded.shape[-1] - missing]
 
@@ -76,16 +99,39 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         super().__init__(channels_in, channels_out, kernel_size=2 * ratio, stride=ratio)
         self.trim_right = math.ceil(ratio * config.trim_right_ratio) if config.causal else ratio // 2
         self.trim_left = ratio - self.trim_right
+        self._taps: Tensor | None = None
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """x [B, channels_in, n] -> [B, channels_out, n * stride]"""
-        y = super().forward(x, output_size)
+        y = self._by_tap(x) if x.device.type == "cpu" else super().forward(x, output_size)
         return y[..., self.trim_left : y.shape[-1] - self.trim_right]
+
+    def _by_tap(self, x: Tensor) -> Tensor:
+        """One product for all taps: up to twice as fast. An output is the sum of two, for the kernel is two strides
+        long."""
+        n, ratio = x.shape[-1], self.stride[0]
+        if self._taps is None:
+            self._taps = self.weight.permute(1, 2, 0).flatten(0, 1).contiguous()
+        first, second = (self._taps @ x).view(len(x), self.out_channels, 2, ratio, n).unbind(2)
+        y = x.new_empty(len(x), self.out_channels, n + 1, ratio)
+        by_tap = y.transpose(2, 3)
+        by_tap[..., :n] = first
+        by_tap[..., n] = 0
+        by_tap[..., 1:] += second
+        y += cast(Tensor, self.bias)[:, None, None]
+        return y.flatten(2)
 
     def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         """The input positions that outputs `first` to `last` depend on."""
         stride, span = self.stride[0], self.kernel_size[0]
         return -((-(first + self.trim_left - span + 1)) // stride), (last + self.trim_left) // stride
+
+
+class Elu(nn.Module):
+    """nn.ELU in two thirds of its time on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.maximum(x, x.clamp(max=0).exp_().sub_(1))
 
 
 class ResidualBlock(nn.Module):
@@ -95,7 +141,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         middle = channels // config.compress
         first = Conv1d(config, channels, middle, config.residual_kernel_size, dilation=dilation)
-        self.block = nn.ModuleList([nn.ELU(), first, nn.ELU(), Conv1d(config, middle, channels, 1)])
+        self.block = nn.ModuleList([Elu(), first, Elu(), Conv1d(config, middle, channels, 1)])
         self.shortcut: nn.Module = Conv1d(config, channels, channels, 1) if config.conv_shortcut else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,8 +167,27 @@ class SkipLSTM(nn.Module):
     def forward(self, x: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
         """x [B, C, n] and the state after what came before -> [B, C, n] and the state after it."""
         steps = x.permute(2, 0, 1)
-        y, state = self.lstm(steps, state)
+        if x.device.type == "cpu" and 4 * self.lstm.hidden_size**2 >= _LARGE:
+            y, state = self._on_cpu(steps, state)
+        else:
+            y, state = self.lstm(steps, state)
         return (y + steps).permute(1, 2, 0), cast(LSTMState, state)
+
+    def _on_cpu(self, steps: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
+        """Layer by layer, so that one layer's weights stay in the CPU's cache."""
+        from serve_app.models.cpu_layers import use_threads  # they import numba, which small models do not need
+        from serve_app.models.cpu_lstm import lstm_layer
+
+        use_threads()
+        shape = (self.lstm.num_layers, steps.shape[1], self.lstm.hidden_size)
+        hidden, cell = (steps.new_zeros(shape) if state is None else state[i].clone() for i in range(2))
+        for layer, (weight_in, weight, *biases) in enumerate(self.lstm.all_weights):
+            gates = F.linear(steps, weight_in, biases[0] + biases[1])
+            steps = torch.empty(*steps.shape[:2], self.lstm.hidden_size)
+            lstm_layer(
+                gates.numpy(), weight.detach().numpy(), hidden[layer].numpy(), cell[layer].numpy(), steps.numpy()
+            )
+        return steps, (hidden, cell)
 
 
 def seanet_encoder(config: EncodecConfig) -> nn.ModuleList:
@@ -131,11 +196,11 @@ def seanet_encoder(config: EncodecConfig) -> nn.ModuleList:
     for ratio in reversed(config.upsampling_ratios):
         for i in range(config.num_residual_layers):
             layers.append(ResidualBlock(config, channels, config.dilation_growth_rate**i))
-        layers += [nn.ELU(), Conv1d(config, channels, 2 * channels, 2 * ratio, stride=ratio)]
+        layers += [Elu(), Conv1d(config, channels, 2 * channels, 2 * ratio, stride=ratio)]
         channels *= 2
     if config.num_lstm_layers:
         layers.append(SkipLSTM(channels, config.num_lstm_layers))
-    layers += [nn.ELU(), Conv1d(config, channels, config.codebook_dim, config.last_kernel_size)]
+    layers += [Elu(), Conv1d(config, channels, config.codebook_dim, config.last_kernel_size)]
     return nn.ModuleList(layers)
 
 
@@ -145,9 +210,9 @@ def seanet_decoder(config: EncodecConfig) -> nn.ModuleList:
     if config.num_lstm_layers:
         layers.append(SkipLSTM(channels, config.num_lstm_layers))
     for ratio in config.upsampling_ratios:
-        layers += [nn.ELU(), ConvTranspose1d(config, channels, channels // 2, ratio)]
+        layers += [Elu(), ConvTranspose1d(config, channels, channels // 2, ratio)]
         channels //= 2
         for i in range(config.num_residual_layers):
             layers.append(ResidualBlock(config, channels, config.dilation_growth_rate**i))
-    layers += [nn.ELU(), Conv1d(config, channels, config.channels, config.last_kernel_size)]
+    layers += [Elu(), Conv1d(config, channels, config.channels, config.last_kernel_size)]
     return nn.ModuleList(layers)

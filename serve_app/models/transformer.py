@@ -6,14 +6,13 @@ asks for guidance, the first row is enough.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 CONDITIONAL, UNCONDITIONAL = 0, 1
-_BEYOND_CACHE = 2**19  # elements
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,25 @@ class TextMemory(NamedTuple):
     values: Tensor
 
 
+At = tuple[Tensor, Tensor]  # the slots and positions of new positions, each [n]
+
+
+class LayerCache(Protocol):
+    """One layer's keys and values, of `rows` rows a slot."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def attend(self, qkv: Tensor, at: At, mask: Tensor) -> Tensor:
+        """Take the keys and values of new positions in, and attend from these.
+
+        qkv [n, R, 3, H, Dh], as many positions of every slot; mask [B, 1, T, L]: added to the scores -> [n * R, H * Dh]
+        """
+        ...
+
+
 class Linear(nn.Linear):
-    """A linear layer for few rows: x [..., in_features] -> [..., out_features].
-
-    On a CPU, `weight @ x.T` reads weights that exceed the cache faster than `x @ weight.T`.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or self.weight.numel() < _BEYOND_CACHE:
-            return F.linear(x, self.weight, self.bias)
-        y = (self.weight @ x.reshape(-1, self.in_features).T).T
-        if self.bias is not None:
-            y = y + self.bias
-        return y.reshape(*x.shape[:-1], self.out_features)
+    """A linear layer whose weights a step reads, x [n, in_features] -> [n, out_features]. `cpu` may replace it."""
 
 
 class SelfAttention(nn.Module):
@@ -62,19 +67,14 @@ class SelfAttention(nn.Module):
         self.qkv_proj = Linear(config.hidden_size, 3 * config.hidden_size, bias=config.bias_attention)
         self.out_proj = Linear(config.hidden_size, config.hidden_size, bias=config.bias_attention)
 
-    def forward(self, x: Tensor, cache: Tensor, at: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        """x [N, R, D], cache [2, B, R * H, L, Dh] (keys and values), mask [B, 1, T, L] (added) -> [N, R, D].
+    def forward(self, x: Tensor, cache: LayerCache, at: At, mask: Tensor) -> Tensor:
+        """x [N * R, D], mask [B, 1, T, L] (added) -> [N * R, D].
 
-        The first B * T of x are T new positions of every slot, the rest is padding. Writes their keys and values into
-        the cache at (slots, positions) `at`, each [B * T].
+        The first B * T of N are T new positions of every slot, those `at`; the rest is padding.
         """
-        new, (_, rows, hidden_size) = len(at[0]), x.shape
-        qkv = self.qkv_proj(x)[:new].view(new, rows, 3, self.num_heads, self.head_dim).transpose(1, 2)
-        cache[:, at[0], :, at[1]] = qkv[:, 1:].flatten(2, 3)
-        keys, values = cache.unbind()
-        q = qkv[:, 0].reshape(len(keys), -1, rows * self.num_heads, self.head_dim).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).transpose(1, 2)
-        return cast(Tensor, self.out_proj(pad_slots(y.reshape(new, rows, hidden_size), len(x))))
+        new, rows = at[0].shape[0], cache.rows
+        qkv = self.qkv_proj(x)[: new * rows].view(new, rows, 3, self.num_heads, self.head_dim)
+        return cast(Tensor, self.out_proj(pad_rows(cache.attend(qkv, at, mask), x.shape[0])))
 
 
 class CrossAttention(nn.Module):
@@ -98,15 +98,15 @@ class CrossAttention(nn.Module):
 
         The first `new` of x, as many of every slot, are positions; the rest is padding.
         """
-        q = self.q_proj(x)[:new].view(len(keys), -1, self.num_heads, self.head_dim).transpose(1, 2)
+        q = self.q_proj(x)[:new].view(keys.shape[0], -1, self.num_heads, self.head_dim).transpose(1, 2)
         y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).transpose(1, 2)
-        return cast(Tensor, self.out_proj(pad_slots(y.reshape(new, -1), len(x))))
+        return cast(Tensor, self.out_proj(pad_rows(y.reshape(new, -1), x.shape[0])))
 
     def without_text(self) -> Tensor | None:
-        """What an unconditional row gets, [D]: its keys and values are those of zeros, so only biases are left."""
+        """What an unconditional row gets, [1, D]: its keys and values are those of zeros, so only biases are left."""
         if self.kv_proj.bias is None:
             return None
-        return cast(Tensor, self.out_proj(self.kv_proj.bias[self.out_proj.in_features :]))
+        return cast(Tensor, self.out_proj(self.kv_proj.bias[None, self.out_proj.in_features :]))
 
 
 class DecoderLayer(nn.Module):
@@ -123,32 +123,22 @@ class DecoderLayer(nn.Module):
         self.fc2 = Linear(config.ffn_dim, config.hidden_size, bias=config.bias_ffn)
 
     def forward(
-        self, x: Tensor, cache: Tensor, at: tuple[Tensor, Tensor], mask: Tensor,
+        self, x: Tensor, cache: LayerCache, at: At, mask: Tensor,
         text: tuple[Tensor, Tensor], text_mask: Tensor,
     ) -> Tensor:  # fmt: skip
-        """x [N, R, D] -> [N, R, D]; the other shapes are those of the two attentions."""
+        """x [N * R, D] -> [N * R, D]; the other shapes are those of the two attentions."""
         x = x + self.self_attn(self.self_attn_norm(x), cache, at, mask)
-        conditional = x[:, CONDITIONAL]
-        conditional += self.cross_attn(self.cross_attn_norm(conditional), *text, text_mask, len(at[0]))
+        by_row = x.view(-1, cache.rows, x.shape[1])
+        conditional = by_row[:, CONDITIONAL]
+        conditional += self.cross_attn(self.cross_attn_norm(conditional), *text, text_mask, at[0].shape[0])
         if (constant := self.cross_attn.without_text()) is not None:
-            x[:, UNCONDITIONAL:] += constant
+            by_row[:, UNCONDITIONAL:] += constant
         return x + cast(Tensor, self.fc2(F.gelu(self.fc1(self.ffn_norm(x)))))
 
 
-def allocate_cache(
-    config: TransformerConfig, slots: int, max_length: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """Keys and values of self-attention, zeros [num_layers, 2, slots, 2 * num_heads, max_length, head_dim].
-
-    A slot's heads are those of its conditional row, then those of its unconditional row.
-    """
-    shape = (config.num_layers, 2, slots, 2 * config.num_heads, max_length, config.head_dim)
-    return torch.zeros(shape, dtype=dtype, device=device)
-
-
-def pad_slots(x: Tensor, slots: int) -> Tensor:
-    """x [B, ...] -> [slots, ...], zeros below"""
-    return x if len(x) == slots else F.pad(x, (0, 0) * (x.dim() - 1) + (0, slots - len(x)))
+def pad_rows(x: Tensor, rows: int) -> Tensor:
+    """x [n, D] -> [rows, D], zeros below"""
+    return x if x.shape[0] == rows else F.pad(x, (0, 0, 0, rows - x.shape[0]))
 
 
 def sinusoidal_positions(length: int, hidden_size: int, device: torch.device, max_period: float = 10_000.0) -> Tensor:

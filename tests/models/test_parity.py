@@ -34,7 +34,7 @@ def greedy(
     musicgen = checkpoint.musicgen
     conditioner = Conditioner(checkpoint.text_encoder, musicgen, max_tokens=64, cache_size=4)
     runner = ModelRunner(musicgen, max_slots=1, max_frames=frames, max_text_tokens=64)
-    text = conditioner.encode(conditioner.tokenize(prompt))
+    text = conditioner.project(conditioner.encode_here(conditioner.tokenize(prompt)))
     runner.start(0, text, seed=0, sampling=SamplingParams(temperature=0.0))
     runner.open_window(0, torch.zeros(musicgen.config.num_codebooks, 0, dtype=torch.int64), frames)
     for _ in range(runner.max_steps):
@@ -57,8 +57,8 @@ def test_logits_equal_the_oracles(pair: tuple[Checkpoint, Oracle], monkeypatch: 
     logits = checkpoint.musicgen.logits
 
     def record(hidden_states: Tensor) -> Tensor:
-        seen.append(logits(hidden_states)[0])
-        return seen[-1][None]
+        seen.append(logits(hidden_states))
+        return seen[-1]
 
     monkeypatch.setattr(checkpoint.musicgen, "logits", record)
     codes = greedy(checkpoint, PROMPT, FRAMES)
@@ -83,7 +83,7 @@ def test_chunked_audio_equals_whole(pair: tuple[Checkpoint, Oracle], sizes: list
     for i, part in enumerate(torch.split(codes, sizes, dim=-1)):
         chunks.append(codec.decode_chunk(part, state, final=i == len(sizes) - 1))
     torch.testing.assert_close(torch.cat(chunks, dim=-1), codec.decode(codes), rtol=0, atol=1e-5)
-    assert state.features.done == FRAMES
+    assert state.windows[0].done == FRAMES
 
 
 def test_encoding_equals_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None:

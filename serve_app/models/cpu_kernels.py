@@ -1,0 +1,285 @@
+"""What a decode step computes on a CPU, compiled by numba when first called and kept on disk.
+
+PyTorch's products are made for more rows: for the few of a decode step they read memory at half the speed, and what
+lies between them, many short operations, takes as long as the products do. Here a layer is one call. Weights are stored
+as
+    float32 [N, K];
+    uint16 or int16 [N, K], the bits of fp16 or bf16, which numba does not know, computed with in fp32; or
+    int8 codes and a scale of each output, in `Packed`; rows are brought to 8 bits, too, each by its own magnitude.
+Every row is computed by itself, in one order: its result depends on no other row. N is a multiple of TILE, K of STRIDE.
+"""
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import types
+from numba.extending import overload
+from numpy.typing import NDArray
+
+from serve_app.models.cpu_intrinsics import STRIDE, TILE, dot_tile, widen
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+Packed = tuple[NDArray[np.int8], Floats]  # codes [N / TILE, K / STRIDE * TILE * STRIDE], scales [N]
+Weights = NDArray[Any] | Packed
+
+MAX_CODE = 127
+_TINY = np.float32(1e-20)
+OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, "cache": True, "nogil": True}
+numba.config.THREADING_LAYER = "threadsafe"  # the codec's thread calls while the engine's does: OpenMP, by libgomp
+_serial, _parallel = numba.njit(**OPTIONS), numba.njit(parallel=True, **OPTIONS)
+
+
+def pack(codes: NDArray[np.int8]) -> NDArray[np.int8]:
+    """int8 codes [N, K] in the order in which they are read: STRIDE of each output of a tile, then the next ones."""
+    n, size = codes.shape
+    tiles = codes.reshape(n // TILE, TILE, size // STRIDE, STRIDE).swapaxes(1, 2)
+    return np.ascontiguousarray(tiles).reshape(n // TILE, TILE * size)
+
+
+def product(x: Floats, weight: Weights, bias: Floats, out: Floats, step: int, add: bool) -> None:
+    """x [n, K] times weight, plus bias [N] (or [0]), put into or added to every `step`th row of out [n * step, N]."""
+    _product(x, weight, bias, out, step, add)
+
+
+def _multiply(x: Floats, weight: Weights, bias: Floats, out: Floats, step: int, add: bool) -> None:
+    """Stands for one of the two below, by the type of the weights."""
+    raise NotImplementedError
+
+
+@_serial  # type: ignore[untyped-decorator]
+def _product(x: Floats, weight: Any, bias: Floats, out: Floats, step: int, add: bool) -> None:
+    _multiply(x, weight, bias, out, step, add)
+
+
+@overload(_multiply, jit_options=OPTIONS, strict=False)  # type: ignore[untyped-decorator]
+def _choose(x: Any, weight: Any, bias: Any, out: Any, step: Any, add: Any) -> Any:  # noqa: ARG001 - their types
+    if isinstance(weight, types.BaseTuple):  # type: ignore[attr-defined]
+        return lambda x, weight, bias, out, step, add: _multiply_int8(x, weight[0], weight[1], bias, out, step, add)
+    return lambda x, weight, bias, out, step, add: _multiply_float(x, weight, bias, out, step, add)
+
+
+@_parallel  # type: ignore[untyped-decorator]
+def _multiply_float(x: Floats, weight: NDArray[Any], bias: Floats, out: Floats, step: int, add: bool) -> None:
+    """A tile of weights meets the rows in pairs: it comes from memory for the first, and from cache for the others."""
+    n, size = x.shape
+    for tile in numba.prange(len(weight) // TILE):
+        j = TILE * tile
+        w0, w1, w2, w3 = weight[j], weight[j + 1], weight[j + 2], weight[j + 3]
+        for i in range(0, n, 2):
+            other = min(i + 1, n - 1)
+            x0, x1 = x[i], x[other]
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = np.float32(0)
+            for d in range(size):
+                v0, v1, v2, v3 = widen(w0[d]), widen(w1[d]), widen(w2[d]), widen(w3[d])
+                a0 += v0 * x0[d]
+                a1 += v1 * x0[d]
+                a2 += v2 * x0[d]
+                a3 += v3 * x0[d]
+                b0 += v0 * x1[d]
+                b1 += v1 * x1[d]
+                b2 += v2 * x1[d]
+                b3 += v3 * x1[d]
+            _put(out[i * step], j, a0, a1, a2, a3, bias, add)
+            if other > i:
+                _put(out[other * step], j, b0, b1, b2, b3, bias, add)
+
+
+@_parallel  # type: ignore[untyped-decorator]
+def _multiply_int8(
+    x: Floats, codes: NDArray[np.int8], scales: Floats, bias: Floats, out: Floats, step: int, add: bool
+) -> None:
+    n, size = x.shape
+    rows, row_scales = np.empty((n, size), np.int16), np.empty(n, np.float32)
+    for i in range(n):
+        row_scales[i] = _to_codes(x[i], rows[i])
+    for tile in numba.prange(len(codes)):
+        j = TILE * tile
+        sums = np.empty((TILE, 2), np.int32)
+        for i in range(0, n, 2):
+            other = min(i + 1, n - 1)
+            dot_tile(rows, i, other, codes, tile, sums)
+            s0, s1, s2, s3 = scales[j], scales[j + 1], scales[j + 2], scales[j + 3]
+            r = row_scales[i]
+            _put(out[i * step], j, sums[0, 0] * s0 * r, sums[1, 0] * s1 * r, sums[2, 0] * s2 * r, sums[3, 0] * s3 * r,
+                 bias, add)  # fmt: skip
+            if other > i:
+                r = row_scales[other]
+                _put(out[other * step], j, sums[0, 1] * s0 * r, sums[1, 1] * s1 * r, sums[2, 1] * s2 * r,
+                     sums[3, 1] * s3 * r, bias, add)  # fmt: skip
+
+
+@_serial  # type: ignore[untyped-decorator]
+def _put(row: Floats, j: int, a: float, b: float, c: float, d: float, bias: Floats, add: bool) -> None:
+    if len(bias):
+        a, b, c, d = a + bias[j], b + bias[j + 1], c + bias[j + 2], d + bias[j + 3]
+    if add:
+        a, b, c, d = a + row[j], b + row[j + 1], c + row[j + 2], d + row[j + 3]
+    row[j], row[j + 1], row[j + 2], row[j + 3] = a, b, c, d
+
+
+@_serial  # type: ignore[untyped-decorator]
+def _to_codes(row: Floats, codes: NDArray[np.int16]) -> np.float32:
+    """The row in 8 bits; returns its scale, which is nan where the row has one, or is not finite."""
+    largest, nothing = _TINY, np.float32(0)
+    for d in range(len(row)):
+        largest = max(largest, abs(row[d]))
+        nothing += np.float32(0) * row[d]
+    inverse = np.float32(MAX_CODE) / largest
+    for d in range(len(row)):
+        codes[d] = np.int16(np.rint(row[d] * inverse))
+    return largest / np.float32(MAX_CODE) + nothing
+
+
+@_serial  # type: ignore[untyped-decorator]
+def _norm(x: Floats, step: int, weight: Floats, bias: Floats, eps: float, out: Floats) -> None:
+    """The layer norm of every `step`th row of x."""
+    size = np.float32(x.shape[1])
+    for i in range(len(out)):
+        row, into = x[i * step], out[i]
+        mean = variance = np.float32(0)
+        for d in range(len(row)):
+            mean += row[d]
+        mean /= size
+        for d in range(len(row)):
+            variance += (row[d] - mean) * (row[d] - mean)
+        inverse = np.float32(1) / np.sqrt(variance / size + np.float32(eps))
+        for d in range(len(row)):
+            into[d] = (row[d] - mean) * inverse * weight[d] + bias[d]
+
+
+@_parallel  # type: ignore[untyped-decorator]
+def _gelu(x: Floats) -> None:
+    """In place; x [n, D], D a multiple of STRIDE."""
+    n, size = x.shape
+    for part in numba.prange(STRIDE):
+        for i in range(n):
+            for d in range(part * size // STRIDE, (part + 1) * size // STRIDE):
+                x[i, d] *= np.float32(0.5) * (np.float32(1) + math.erf(x[i, d] * np.float32(0.5**0.5)))
+
+
+@_parallel  # type: ignore[untyped-decorator]
+def attend(
+    qkv: Floats, slots: Indices, positions: Indices, codes: NDArray[Any], scales: Floats, first_slot: int, out: Floats
+) -> None:
+    """Write new positions into the cache, then attend from each to all up to itself.
+
+    qkv [n, R, 3, H, Dh]; slots, positions [n], slots counted from `first_slot`; codes [2, S, >= R * H, L, Dh] and
+    scales [2, S, >= R * H, L]: keys and values; out [n, R, H, Dh]. A code times its scale is the number; without scales
+    it is the number itself.
+    """
+    n, rows, _, heads, size = qkv.shape
+    scaled = scales.size > 0
+    for i in numba.prange(n * rows * heads):
+        new, row, head = i // (rows * heads), i // heads % rows, i % heads
+        slot, position = first_slot + slots[new], positions[new]
+        for kind in range(2):
+            entry = qkv[new, row, 1 + kind, head]
+            memory = codes[kind, slot, row * heads + head, position]
+            if not scaled:
+                memory[:] = entry
+                continue
+            largest = _TINY
+            for d in range(size):
+                largest = max(largest, abs(entry[d]))
+            scale = largest / np.float32(MAX_CODE)
+            scales[kind, slot, row * heads + head, position] = scale
+            for d in range(size):
+                memory[d] = np.rint(entry[d] / scale)
+    root = np.float32(size) ** np.float32(-0.5)
+    for i in numba.prange(n * rows * heads):
+        new, row, head = i // (rows * heads), i // heads % rows, i % heads
+        slot, length = first_slot + slots[new], positions[new] + 1
+        query, into = qkv[new, row, 0, head], out[new, row, head]
+        keys, values = codes[0, slot, row * heads + head], codes[1, slot, row * heads + head]
+        weights = np.empty(length, np.float32)
+        largest = np.float32(-np.inf)
+        for p in range(length):
+            score = np.float32(0)
+            for d in range(size):
+                score += query[d] * np.float32(keys[p, d])
+            score *= root * scales[0, slot, row * heads + head, p] if scaled else root
+            weights[p] = score
+            largest = max(largest, score)
+        total = np.float32(0)
+        for p in range(length):
+            weight = np.exp(weights[p] - largest)
+            total += weight
+            weights[p] = weight * scales[1, slot, row * heads + head, p] if scaled else weight
+        into[:] = 0
+        for p in range(length):
+            weight = weights[p] / total
+            for d in range(size):
+                into[d] += weight * np.float32(values[p, d])
+
+
+@_parallel  # type: ignore[untyped-decorator]
+def _attend_text(query: Floats, keys: Floats, values: Floats, mask: Floats, out: Floats) -> None:
+    """query, out [n, H, Dh], as many of every slot; keys, values [B, H, tokens, Dh]; mask [B, 1, 1, tokens]: -inf
+    behind a text's end."""
+    n, heads, size = query.shape
+    slots, _, most, _ = keys.shape
+    root = np.float32(size) ** np.float32(-0.5)
+    for i in numba.prange(n * heads):
+        new, head = i // heads, i % heads
+        slot = new * slots // n
+        into, tokens = out[new, head], most
+        weights = np.empty(tokens, np.float32)
+        largest, total = np.float32(-np.inf), np.float32(0)
+        while tokens > 1 and mask[slot, 0, 0, tokens - 1] < 0:  # behind the text's end anything may be
+            tokens -= 1
+        for t in range(tokens):
+            score = np.float32(0)
+            for d in range(size):
+                score += query[new, head, d] * keys[slot, head, t, d]
+            weights[t] = score * root
+            largest = max(largest, weights[t])
+        for t in range(tokens):
+            weights[t] = np.exp(weights[t] - largest)
+            total += weights[t]
+        into[:] = 0
+        for t in range(tokens):
+            weight = weights[t] / total
+            for d in range(size):
+                into[d] += weight * values[slot, head, t, d]
+
+
+@_serial  # type: ignore[untyped-decorator]
+def layer_step(
+    x: Floats, rows: int, heads: int, ffn_dim: int, norms: Any, eps: float, weights: Any, biases: Any, slots: Indices,
+    positions: Indices, codes: NDArray[Any], scales: Floats, first_slot: int, keys: Floats, values: Floats,
+    mask: Floats, without_text: Floats,
+) -> None:  # fmt: skip
+    """One DecoderLayer for x [n * rows, D], changed in place; see there, and `attend` and `_attend_text`.
+
+    norms: weight and bias of each of the three; weights, biases: of qkv, out, cross-attention's q and out, fc1 and fc2;
+    without_text [D] or [0]: what rows but the first get from cross-attention.
+    """
+    n, size = x.shape
+    new = n // rows
+    y, qkv = np.empty((n, size), np.float32), np.empty((n, 3 * size), np.float32)
+    _norm(x, 1, norms[0], norms[1], eps, y)
+    _multiply(y, weights[0], biases[0], qkv, 1, False)
+    shape = (new, rows, heads, size // heads)
+    attend(qkv.reshape((new, rows, 3, heads, size // heads)), slots, positions, codes, scales, first_slot,
+           y.reshape(shape))  # fmt: skip
+    _multiply(y, weights[1], biases[1], x, 1, True)
+
+    y, query = np.empty((new, size), np.float32), np.empty((new, size), np.float32)
+    _norm(x, rows, norms[2], norms[3], eps, y)
+    _multiply(y, weights[2], biases[2], query, 1, False)
+    shape_text = (new, heads, size // heads)
+    _attend_text(query.reshape(shape_text), keys, values, mask, y.reshape(shape_text))
+    _multiply(y, weights[3], biases[3], x, rows, True)
+    if len(without_text):
+        for i in range(n):
+            if i % rows:
+                x[i] += without_text
+
+    y, wide = np.empty((n, size), np.float32), np.empty((n, ffn_dim), np.float32)
+    _norm(x, 1, norms[4], norms[5], eps, y)
+    _multiply(y, weights[4], biases[4], wide, 1, False)
+    _gelu(wide)
+    _multiply(wide, weights[5], biases[5], x, 1, True)
