@@ -83,8 +83,16 @@ class ReplicaFailed(ServeAppError):
     status, code, title, retryable = 503, "replica_failed", "The replica that made this piece failed", True
 
 
+class ReplicaUnreachable(ReplicaFailed):
+    code, title = "replica_unreachable", "The replica that made this piece, or its node, went away"
+
+
 class ModelLoading(ServeAppError):
     status, code, title, retryable = 503, "model_loading", "The model is being loaded", True
+
+
+class DeadlineExceeded(ServeAppError):
+    status, code, title, retryable = 504, "deadline_exceeded", "The caller's time was over before the piece was", True
 
 
 class CheckpointError(ServeAppError):

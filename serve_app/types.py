@@ -73,13 +73,17 @@ class FinishReason(StrEnum):
 class Timings:
     """Seconds one request took: waiting for a slot, until its first audio, and from its slot to its end.
 
-    compute_s: its share of the replica's time, which sequences of a batch divide among themselves.
+    compute_s: its share of the replica's time, which sequences of a batch divide among themselves; text_encoder_s,
+    first_step_s, codec_s: what reading its prompt, its first step and its decoding to audio took.
     """
 
     queue_s: float
     time_to_first_audio_s: float
     generation_s: float
     compute_s: float
+    text_encoder_s: float
+    first_step_s: float
+    codec_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +120,22 @@ class EngineStats:
     """A replica's state at one moment. Rates are over the last few seconds; audio is in seconds of music.
 
     step_s: seconds that a step takes, which makes one frame of every running piece; mean_audio_s: of the pieces that
-    were asked for lately.
+    were asked for lately. codec_s, text_encoder_s: that these have worked so far.
     """
 
     slots: int
-    slots_used: int
-    queued_requests: int
-    queued_audio_s: float
-    running_audio_s: float
-    steps_total: int
-    steps_per_s: float
-    real_time_factor: float
-    step_s: float
-    mean_audio_s: float
+    slots_used: int = 0
+    queued_requests: int = 0
+    queued_audio_s: float = 0.0
+    running_audio_s: float = 0.0
+    steps_total: int = 0
+    steps_per_s: float = 0.0
+    real_time_factor: float = 0.0
+    step_s: float = 0.0
+    mean_audio_s: float = 0.0
+    codec_s: float = 0.0
+    text_encoder_s: float = 0.0
+    kv_cache_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

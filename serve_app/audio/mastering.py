@@ -107,7 +107,7 @@ def loudness(samples: Samples, sample_rate: int) -> tuple[float, float]:
 
 def _faded(samples: Samples, distance: NDArray[np.int64], length: float) -> Samples:
     """Each sample by how many samples it is from silence: full from `length` on, and along a sine until there."""
-    gain = np.sin(np.clip(distance / length, 0.0, 1.0) * (np.pi / 2))
+    gain = np.sin(np.clip(distance / max(length, 1.0), 0.0, 1.0) * (np.pi / 2))
     return np.asarray(samples * gain, np.float32)
 
 

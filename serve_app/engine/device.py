@@ -5,8 +5,9 @@ import os
 import torch
 
 from serve_app.config import EngineConfig
+from serve_app.errors import ConfigError
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def resolve_device(config: EngineConfig) -> torch.device:
@@ -16,11 +17,19 @@ def resolve_device(config: EngineConfig) -> torch.device:
     return torch.device(config.device)
 
 
-def resolve_dtype(config: EngineConfig, device: torch.device) -> torch.dtype:
-    """`auto` is fp16 on a GPU, as AudioCraft runs the published models, and fp32 on a CPU."""
+def resolve_precision(config: EngineConfig, device: torch.device) -> str:
+    """`auto` is fp16 on a GPU, as AudioCraft runs the published models, and fp32 on a CPU. Raises ConfigError where the
+    GPU lacks what is asked for."""
+    if config.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+        raise ConfigError(f"{torch.cuda.get_device_name(device)} has no bf16: set precision to fp16, or to auto")
     if config.precision == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    return DTYPES[config.precision]
+        return "fp16" if device.type == "cuda" else "fp32"
+    return config.precision
+
+
+def loading_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """What a GPU computes with; on a CPU fp32, from which `fit_for_cpu` makes what the weights are stored as."""
+    return _DTYPES[precision] if device.type == "cuda" else torch.float32
 
 
 def available_threads() -> int:

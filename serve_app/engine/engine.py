@@ -19,22 +19,27 @@ from time import perf_counter
 import torch
 
 from serve_app.config import EngineConfig
+from serve_app.engine.audio_output import AudioOutput
 from serve_app.engine.conditioner import Conditioner
-from serve_app.engine.device import DTYPES, available_threads
+from serve_app.engine.device import available_threads
 from serve_app.engine.input_processor import InputProcessor
+from serve_app.engine.memory import default_slots
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.progress_reporter import ProgressReporter
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
-from serve_app.engine.streaming_decoder import StreamingDecoder
+from serve_app.engine.step_graphs import CudaStepper
+from serve_app.engine.stream import use_own_stream
 from serve_app.engine.throughput import WINDOW_S, Throughput
 from serve_app.errors import GenerationFailed, ReplicaFailed, RequestAborted, ServeAppError
 from serve_app.models.checkpoint import Checkpoint
-from serve_app.types import AudioChunk, EngineStats, FinishReason, GenerationRequest, LoadedModel, num_frames
+from serve_app.models.cpu import is_fitted, precision_of
+from serve_app.types import AudioChunk, EngineStats, GenerationRequest, LoadedModel
 
 logger = logging.getLogger(__name__)
 
 Message = Callable[[], None]
+_STOPPING = "The replica is stopping. The same request may be sent again."
 
 
 class Engine:
@@ -42,21 +47,26 @@ class Engine:
 
     def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
         self.checkpoint, self.config = checkpoint, config
-        self.scheduler = Scheduler(config.max_slots)
         self.conditioner = Conditioner(
             checkpoint.text_encoder, checkpoint.musicgen, config.max_prompt_tokens, config.prompt_cache_size
         )
         self.input_processor = InputProcessor(checkpoint, self.conditioner, config.max_duration_s)
-        self.model_runner = ModelRunner(
-            checkpoint.musicgen, config.max_slots, self.input_processor.window_frames, config.max_prompt_tokens
-        )
-        self._decoders: dict[int, StreamingDecoder] = {}
+        musicgen, frames, tokens = checkpoint.musicgen, self.input_processor.window_frames, config.max_prompt_tokens
+        slots = config.max_slots or default_slots(musicgen, frames, tokens)
+        self.scheduler = Scheduler(slots)
+        self.model_runner = runner = ModelRunner(musicgen, slots, frames, tokens)
+        pinned = config.pin_batch_shape and not is_fitted(musicgen)  # whose rows do not depend on how many there are
+        self._padded_slots = slots if pinned else 0
+        on_gpu = runner.device.type == "cuda"
+        self._stepper = CudaStepper(runner.step, slots, runner.max_length) if on_gpu else runner
+        self._output = AudioOutput(checkpoint, config, self._fail)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.graphs_s = 0.0  # what recording them took
         self._stopping = False
         self._failure: BaseException | None = None
         self._throughput = Throughput()
         self._progress = ProgressReporter(self.scheduler, self._throughput, checkpoint)
-        self._stats = EngineStats(config.max_slots, 0, 0, 0.0, 0.0, 0, 0.0, 0.0, 0.0, 0.0)
+        self._stats = EngineStats(slots)
         self._stats_at = perf_counter()
         self._thread = threading.Thread(target=self._run, name="musicgen-engine", daemon=True)
         self._thread.start()
@@ -76,6 +86,8 @@ class Engine:
             with contextlib.suppress(RuntimeError):  # the caller's loop may be closed
                 loop.call_soon_threadsafe(chunks.put_nowait, item)
 
+        if self._stopping:
+            raise ReplicaFailed(_STOPPING)
         sequence = await self.input_processor.process(request, sink)
         self.add_request(sequence)
         try:
@@ -93,35 +105,37 @@ class Engine:
         """Queue a sequence; its sink is called from the engine's thread with each chunk, or with an error."""
         self._inbox.put(lambda: self._add(sequence))
         if self._stopping:  # the thread may have emptied its inbox for the last time
-            sequence.sink(ReplicaFailed("The replica is stopping. The same request may be sent again."))
+            sequence.sink(ReplicaFailed(_STOPPING))
 
     def abort_request(self, sequence: Sequence) -> None:
         """Free whatever a sequence holds, within one step. Has no effect on one that has ended."""
         self._inbox.put(lambda: self._end(sequence, RequestAborted("The request was cancelled.")))
 
-    def warm_up(self, duration_s: float = 1.0) -> None:
-        """Make a short piece, so that the first request finds everything allocated and compiled. Blocks."""
+    def warm_up(self, duration_s: float = 0.5) -> None:
+        """Make a short piece, so that the first request finds everything allocated and compiled. Blocks. On a GPU, the
+        graphs of its steps are recorded before."""
+        self._inbox.put(self._record_graphs)
         done: queue.SimpleQueue[AudioChunk | ServeAppError] = queue.SimpleQueue()
         duration_s = min(duration_s, self.input_processor.max_duration_s)
         request = GenerationRequest(request_id="warm-up", model="", prompt="music", duration_s=duration_s)
-        self.add_request(self.input_processor.process_text(request, done.put))
+        self.add_request(self.input_processor.process_here(request, done.put))
         while True:
             item = done.get()
             if isinstance(item, ServeAppError):
-                raise item
+                raise self._failure or item
             if item.finish_reason is not None:
                 return
 
     def describe(self) -> LoadedModel:
-        weight = self.checkpoint.musicgen.embedding.weight
+        musicgen = self.checkpoint.musicgen
         return LoadedModel(
             sample_rate=self.checkpoint.sample_rate,
             channels=self.checkpoint.audio_channels,
             frame_rate=self.checkpoint.frame_rate,
             max_duration_s=self.input_processor.max_duration_s,
-            parameters=sum(parameter.numel() for parameter in self.checkpoint.musicgen.parameters()),
-            device=weight.device.type,
-            precision=next(name for name, dtype in DTYPES.items() if dtype is weight.dtype),
+            parameters=musicgen.num_parameters,
+            device=musicgen.embedding.weight.device.type,
+            precision=precision_of(musicgen),
         )
 
     def stats(self) -> EngineStats:
@@ -138,11 +152,13 @@ class Engine:
         """End the thread; what was running ends with ReplicaFailed. Blocks until the step in progress is over."""
         self._inbox.put(self._stop)
         self._thread.join()
+        self.conditioner.shutdown()
 
     # Called in the engine's thread
 
     def _run(self) -> None:
         torch.set_num_threads(self.config.num_threads or available_threads())
+        use_own_stream(self.model_runner.device)
         try:
             while not self._stopping:
                 self._drain_inbox(block=self.scheduler.idle)
@@ -152,7 +168,14 @@ class Engine:
             self._failure = error
         self._stopping = True
         self._drain_inbox(block=False)
+        self._output.shutdown()
         self._end_all(ReplicaFailed("The replica failed while it made this piece. The same request may be sent again."))
+
+    def _record_graphs(self) -> None:
+        if isinstance(self._stepper, CudaStepper):
+            started_at = perf_counter()
+            self._stepper.record_usual(self._padded_slots)
+            self.graphs_s = perf_counter() - started_at
 
     def _drain_inbox(self, block: bool) -> None:
         if block:
@@ -165,7 +188,7 @@ class Engine:
             self._start(sequence)
         if self.scheduler.running:
             started_at = perf_counter()
-            self.model_runner.step(self._batch_shape())
+            self._stepper.step(self._batch_shape())
             stepped = self.scheduler.update()
             for sequence in stepped:
                 self._emit(sequence)
@@ -173,6 +196,7 @@ class Engine:
             self._throughput.record_step(len(stepped), step_s)
             for sequence in stepped:
                 sequence.compute_s += step_s / len(stepped)
+                sequence.first_step_s = sequence.first_step_s or step_s
         self._progress.report()
         self._publish_stats()
 
@@ -183,52 +207,35 @@ class Engine:
             length=bucket(self.scheduler.longest + 1),
             text_tokens=bucket(tokens),
             guided=self.config.pin_batch_shape or self.scheduler.guided,
-            padded_slots=self.config.max_slots if self.config.pin_batch_shape else 0,
+            padded_slots=self._padded_slots,
         )
 
     def _add(self, sequence: Sequence) -> None:
         if self._stopping:
-            sequence.sink(ReplicaFailed("The replica is stopping. The same request may be sent again."))
+            sequence.sink(ReplicaFailed(_STOPPING))
         else:
             self.scheduler.add_request(sequence)
             self._throughput.record_request(sequence.request.duration_s)
 
     def _start(self, sequence: Sequence) -> None:
-        """Condition a sequence and put it into its slot. A failure is this sequence's own."""
-        slot = self._slot(sequence)
-        try:
-            text = self.conditioner.encode(sequence.prompt_tokens)
-        except (RuntimeError, ValueError) as error:
-            logger.exception("A prompt could not be encoded")
-            self._end(sequence, GenerationFailed(f"the prompt could not be encoded ({type(error).__name__})"))
-            return
+        """Put a sequence into its slot."""
+        if sequence.text is None:
+            raise RuntimeError(f"sequence {sequence.sequence_id} has no text")
+        slot, text = self._slot(sequence), self.conditioner.project(sequence.text)
         self.model_runner.start(slot, text, sequence.seed, sequence.request.sampling)
         sequence.steps = self.model_runner.open_window(slot, sequence.known, sequence.window.num_frames)
-        rate = self.checkpoint.frame_rate
-        self._decoders[slot] = StreamingDecoder(
-            self.checkpoint.codec,
-            self.checkpoint.stereo_codebooks,
-            first_chunk_frames=num_frames(self.config.first_chunk_s, rate),
-            chunk_frames=num_frames(self.config.chunk_s, rate),
-        )
+        self._output.open(sequence)
 
     def _emit(self, sequence: Sequence) -> None:
         """Send the audio that this step completed, if a chunk is due; end the sequence after its last."""
-        slot = self._slot(sequence)
-        decoder = self._decoders[slot]
-        ready = sequence.frames_complete
-        if not (sequence.window_finished or decoder.is_due(ready)):
+        frames = self._output.due(sequence)
+        if frames is None:
             return
+        slot, start = self._slot(sequence), sequence.window.start
         if not self.model_runner.is_finite(slot):
             self._end(sequence, GenerationFailed("the model's output is not finite; try other sampling parameters"))
             return
-        start = sequence.window.start
-        codes = self.model_runner.codes(slot, decoder.frames_in - start, ready - start)
-        samples = decoder.decode(codes, sequence.finished)
-        sequence.first_audio_at = sequence.first_audio_at or perf_counter()
-        finish_reason = FinishReason.LENGTH if sequence.finished else None
-        timings = sequence.timings() if sequence.finished else None
-        sequence.sink(AudioChunk(samples, self.checkpoint.sample_rate, sequence.seed, finish_reason, timings))
+        self._output.send(sequence, self.model_runner.codes(slot, frames.start - start, frames.stop - start))
         if sequence.finished:
             self._end(sequence)
         elif sequence.window_finished:
@@ -247,7 +254,7 @@ class Engine:
             return
         if sequence.slot is not None:
             self.model_runner.stop(sequence.slot)
-            self._decoders.pop(sequence.slot, None)
+            self._output.close(sequence)
         if error is not None:
             sequence.sink(error)
 
@@ -255,8 +262,12 @@ class Engine:
         for sequence in self.scheduler.clear():
             sequence.sink(error)
 
-    def _stop(self) -> None:
-        self._stopping = True
+    def _fail(self, error: Exception) -> None:
+        """End the engine. Called from any thread."""
+        self._inbox.put(lambda: self._stop(error))
+
+    def _stop(self, failure: Exception | None = None) -> None:
+        self._stopping, self._failure = True, self._failure or failure
 
     def _publish_stats(self) -> None:
         scheduler, rate = self.scheduler, self.checkpoint.frame_rate
@@ -273,6 +284,9 @@ class Engine:
             real_time_factor=frames_per_s / rate,
             step_s=self._throughput.step_s,
             mean_audio_s=self._throughput.mean_audio_s,
+            codec_s=self._output.codec_s,
+            text_encoder_s=self.conditioner.text_encoder_s,
+            kv_cache_bytes=self.model_runner.kv_cache_bytes,
         )
 
     @staticmethod

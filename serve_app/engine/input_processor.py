@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import logging
 import secrets
+from time import perf_counter
 
 import torch
 
@@ -10,9 +12,11 @@ from serve_app.engine.audio_prompter import encode_audio_prompt
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.sequence import Sequence, Sink
 from serve_app.engine.window import Window, windows
-from serve_app.errors import DurationTooLong, InvalidRequest
+from serve_app.errors import DurationTooLong, GenerationFailed, InvalidRequest
 from serve_app.models.checkpoint import Checkpoint
 from serve_app.types import GenerationRequest, num_frames
+
+logger = logging.getLogger(__name__)
 
 EXTEND_STRIDE = 0.6  # of the window: AudioCraft's 18 of 30 seconds
 
@@ -30,15 +34,28 @@ class InputProcessor:
         return self._frames(self.window_s)
 
     async def process(self, request: GenerationRequest, sink: Sink) -> Sequence:
-        """Raises InvalidRequest. An audio prompt is encoded in another thread, for it takes a while."""
-        sequence = self.process_text(request, sink)
+        """Raises InvalidRequest, or GenerationFailed where the prompt cannot be encoded. Other threads encode text and
+        audio, for that takes a while."""
+        sequence = self._sequence(request, sink)
+        started_at = perf_counter()
+        try:
+            sequence.text = await self._conditioner.encode(sequence.prompt_tokens)
+        except (RuntimeError, ValueError) as error:
+            logger.exception("A prompt could not be encoded")
+            raise GenerationFailed(f"the prompt could not be encoded ({type(error).__name__})") from error
+        sequence.text_encoder_s = perf_counter() - started_at
         if request.audio_prompt is not None:
             known = await asyncio.to_thread(encode_audio_prompt, self._checkpoint, request.audio_prompt)
             sequence.known, sequence.windows = known, self._windows(request, known.shape[1])
         return sequence
 
-    def process_text(self, request: GenerationRequest, sink: Sink) -> Sequence:
-        """As `process`, without the audio prompt."""
+    def process_here(self, request: GenerationRequest, sink: Sink) -> Sequence:
+        """As `process`, in the caller's thread, while no other request is processed, and without an audio prompt."""
+        sequence = self._sequence(request, sink)
+        sequence.text = self._conditioner.encode_here(sequence.prompt_tokens)
+        return sequence
+
+    def _sequence(self, request: GenerationRequest, sink: Sink) -> Sequence:
         self._check(request)
         prompt_tokens = self._conditioner.tokenize(request.prompt)
         config = self._checkpoint.musicgen.config

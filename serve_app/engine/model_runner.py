@@ -14,8 +14,9 @@ from torch import Tensor
 
 from serve_app.engine.delay import delay, num_steps, undelay
 from serve_app.engine.sampler import exponential_noise, guide, sample, token_keys
+from serve_app.models.kv_cache import ROWS, allocate_cache
 from serve_app.models.musicgen import MusicGen
-from serve_app.models.transformer import TextMemory, allocate_cache, causal_masks, sinusoidal_positions
+from serve_app.models.transformer import TextMemory, causal_masks, sinusoidal_positions
 from serve_app.types import SamplingParams
 
 BUCKET = 64  # positions
@@ -81,10 +82,14 @@ class ModelRunner:
         self._positions = sinusoidal_positions(self.max_length, transformer.hidden_size, self.device)
         self._masks = causal_masks(max(self.max_length, self.max_text_tokens), dtype, self.device)
         self._token_keys = token_keys(config.num_codebooks, config.codebook_size, self.device)
-        self._cache = allocate_cache(transformer, max_slots, self.max_length, dtype, self.device)
+        self._cache = allocate_cache(model, max_slots, self.max_length)
         shape = (transformer.num_layers, max_slots, transformer.num_heads, self.max_text_tokens, transformer.head_dim)
         self._text = TextMemory(*(torch.zeros(shape, dtype=dtype, device=self.device) for _ in range(2)))
         self._state = self._empty_state()
+
+    @property
+    def kv_cache_bytes(self) -> int:
+        return self._cache.nbytes
 
     @torch.inference_mode()
     def start(self, slot: int, text: TextMemory, seed: int, sampling: SamplingParams) -> None:
@@ -93,7 +98,7 @@ class ModelRunner:
         for ours, theirs in zip(self._text, text, strict=True):
             ours[:, slot, :, :tokens] = theirs
         if not self.is_finite(slot):
-            self._cache[:, :, slot] = 0  # masked positions count for nothing, unless they are not finite
+            self._cache.clear(slot)
         state.seeds[slot] = seed
         state.temperature[slot] = sampling.temperature
         state.top_k[slot] = sampling.top_k
@@ -152,18 +157,19 @@ class ModelRunner:
     def _logits(self, state: SlotState, shape: BatchShape) -> Tensor:
         """The model's logits [B, R, K, codebook_size] at the slots' positions."""
         slots = slice(0, shape.slots)
-        heads = (2 if shape.guided else 1) * self.model.config.transformer.num_heads
+        rows = 2 if shape.guided else 1
         x = self.model(
             state.tokens + self._embedding_offsets,
             self._positions[state.positions],
             (self._slots[slots], state.positions),
-            self._cache[:, :, slots, :heads, : shape.length],
+            self._cache.narrow(slots, rows, shape.length),
             self._mask(state.positions, shape.length),
             TextMemory(*(part[:, slots, :, : shape.text_tokens] for part in self._text)),
             self._mask(state.text_tokens - 1, shape.text_tokens),
             shape.padded_slots,
         )
-        return self.model.logits(x)[slots]
+        logits = self.model.logits(x)[: shape.slots * rows]
+        return logits.view(shape.slots, rows, *logits.shape[1:])
 
     def _prefill(self, slot: int, start: int, tokens: Tensor) -> None:
         """Fill a slot's cache from position `start` on. tokens [T, K]: the positions' inputs."""
@@ -174,7 +180,7 @@ class ModelRunner:
             tokens + self._embedding_offsets,
             self._positions[positions],
             (torch.zeros_like(positions), positions),
-            self._cache[:, :, slots, :, :length],
+            self._cache.narrow(slots, ROWS, length),
             self._mask(positions, length).transpose(0, 2),
             TextMemory(*(part[:, slots, :, :text_tokens] for part in self._text)),
             self._mask(self._state.text_tokens[slots] - 1, text_tokens),

@@ -26,16 +26,13 @@ def sample(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, to
     The code drawn is argmax(p / noise), which has distribution p.
     """
     temperature, top_k, top_p = (x[:, None, None] for x in (temperature, top_k, top_p))
-    scaled = logits / temperature.clamp(min=1e-6)
-    ordered, order = scaled.sort(dim=-1, descending=True)
-    vocabulary = logits.shape[-1]
-    rank = torch.where(top_k > 0, top_k, vocabulary).clamp(max=vocabulary) - 1
-    in_top_k = scaled >= ordered.gather(-1, rank.expand(*logits.shape[:2], 1))
+    scaled, vocabulary = logits / temperature.clamp(min=1e-6), logits.shape[-1]
+    ordered = scaled.sort(dim=-1, descending=True).values
     probabilities = ordered.softmax(dim=-1)
-    mass_before = probabilities.cumsum(dim=-1) - probabilities
-    in_top_p = torch.empty_like(in_top_k).scatter_(-1, order, mass_before <= top_p)
-    kept = torch.where(top_p > 0, in_top_p, in_top_k)
-    drawn = (scaled - noise.log()).masked_fill(~kept, -torch.inf).argmax(dim=-1)
+    in_top_p = (probabilities.cumsum(dim=-1) - probabilities <= top_p).sum(dim=-1, keepdim=True).clamp(min=1)
+    in_top_k = torch.where(top_k > 0, top_k, vocabulary).clamp(max=vocabulary)
+    lowest = ordered.gather(-1, torch.where(top_p > 0, in_top_p, in_top_k) - 1)
+    drawn = (scaled - noise.log()).masked_fill(scaled < lowest, -torch.inf).argmax(dim=-1)
     return torch.where(temperature.squeeze(-1) > 0, drawn, logits.argmax(dim=-1))
 
 

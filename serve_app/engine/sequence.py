@@ -7,6 +7,7 @@ from time import perf_counter
 from torch import Tensor
 
 from serve_app.engine.delay import frames_complete, num_steps
+from serve_app.engine.stream import Handover
 from serve_app.engine.window import Window
 from serve_app.errors import ServeAppError
 from serve_app.types import AudioChunk, GenerationRequest, Timings
@@ -18,7 +19,8 @@ Sink = Callable[[AudioChunk | ServeAppError], None]
 class Sequence:
     """A request on its way: waiting, then in a slot, then done. `sink` takes its audio, or the error that ends it.
 
-    known [K, n]: the codes that the piece begins with; steps: done in the present window; compute_s: as in Timings.
+    text: the prompt's, encoded; known [K, n]: the codes that the piece begins with; steps: done in the present window;
+    other seconds: as in Timings.
     """
 
     sequence_id: int
@@ -29,9 +31,13 @@ class Sequence:
     delays: tuple[int, ...]
     seed: int
     sink: Sink
+    text: Handover | None = None
     slot: int | None = None
     steps: int = 0
     compute_s: float = 0.0
+    text_encoder_s: float = 0.0
+    first_step_s: float = 0.0
+    codec_s: float = 0.0
     arrived_at: float = field(default_factory=perf_counter)
     started_at: float | None = None
     first_audio_at: float | None = None
@@ -71,4 +77,7 @@ class Sequence:
             time_to_first_audio_s=first_audio_at - self.arrived_at,
             generation_s=now - started_at,
             compute_s=self.compute_s,
+            text_encoder_s=self.text_encoder_s,
+            first_step_s=self.first_step_s,
+            codec_s=self.codec_s,
         )

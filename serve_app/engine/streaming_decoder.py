@@ -11,6 +11,8 @@ from serve_app.models.encodec import DecoderState, Encodec
 class StreamingDecoder:
     """One sequence's way through the codec. The chunks' borders depend on the sequence alone, never on its neighbours.
 
+    `is_due` and `advance` count the frames that are there, in one thread; `decode` may follow in another.
+
     stereo_codebooks: the codebooks alternate between left and right, each of which a mono codec decodes.
     """
 
@@ -25,11 +27,14 @@ class StreamingDecoder:
         """Whether enough frames are there for the next chunk."""
         return frames_complete >= self._next_border
 
+    def advance(self, frames: int) -> None:
+        """So many frames more will be decoded."""
+        self.frames_in += frames
+        self._next_border = self.frames_in + self._chunk_frames
+
     @torch.inference_mode()
     def decode(self, codes: Tensor, final: bool) -> NDArray[np.float32]:
         """The next codes [K, n] -> the audio [channels, samples] that they complete."""
-        self.frames_in += codes.shape[1]
-        self._next_border = self.frames_in + self._chunk_frames
         batch = torch.stack([codes[0::2], codes[1::2]]) if self._stereo_codebooks else codes[None]
         audio = self._codec.decode_chunk(batch, self._state, final)
         return audio.flatten(0, 1).float().cpu().numpy()

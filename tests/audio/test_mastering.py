@@ -73,6 +73,13 @@ def test_fades_are_the_same_in_parts() -> None:
     np.testing.assert_array_equal(whole[:, RATE : 2 * RATE - 1], samples[:, RATE : 2 * RATE - 1])
 
 
+def test_a_fade_of_less_than_a_sample_silences_but_the_first() -> None:
+    samples = tone(0.5)
+    faded = Mastering(fade_in_s=5e-324).whole(samples, RATE)
+    assert not faded[:, 0].any()
+    np.testing.assert_array_equal(faded[:, 1:], samples[:, 1:])
+
+
 @pytest.mark.parametrize("normalization", [Normalization.PEAK, Normalization.RMS, Normalization.LOUDNESS])
 def test_what_needs_the_whole_piece_is_not_streamed(normalization: Normalization) -> None:
     Mastering(Normalization.CLIP, fade_out_s=1.0).check_streamable()

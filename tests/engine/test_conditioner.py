@@ -17,23 +17,23 @@ def test_shape_follows_the_prompt(nano: Checkpoint, conditioner: Conditioner) ->
     tokens = conditioner.tokenize("calm piano")
     transformer = nano.musicgen.config.transformer
     shape = (transformer.num_layers, transformer.num_heads, len(tokens), transformer.head_dim)
-    assert [tuple(part.shape) for part in conditioner.encode(tokens)] == [shape, shape]
+    assert [tuple(part.shape) for part in conditioner.project(conditioner.encode_here(tokens))] == [shape, shape]
 
 
 def test_a_prompt_is_encoded_once_while_it_is_cached(nano: Checkpoint, conditioner: Conditioner) -> None:
     runs: list[object] = []
     hook = nano.text_encoder.t5.register_forward_hook(lambda *_: runs.append(None))
     for prompt in ("piano", "drums", "piano", "bass", "piano", "drums"):
-        conditioner.encode(conditioner.tokenize(prompt))
+        conditioner.encode_here(conditioner.tokenize(prompt))
     hook.remove()
     assert len(runs) == 4, "piano, drums, bass, and drums again, which left the cache"
 
 
 def test_caching_can_be_off(nano: Checkpoint) -> None:
     conditioner = Conditioner(nano.text_encoder, nano.musicgen, max_tokens=8, cache_size=0)
-    first, second = (conditioner.encode(conditioner.tokenize("piano")) for _ in range(2))
-    assert first.keys is not second.keys
-    assert torch.equal(first.keys, second.keys)
+    first, second = (conditioner.encode_here(conditioner.tokenize("piano")).take() for _ in range(2))
+    assert first is not second
+    assert torch.equal(first, second)
 
 
 def test_a_prompt_that_is_too_long_is_refused(conditioner: Conditioner) -> None:

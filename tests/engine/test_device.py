@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from serve_app.config import EngineConfig
-from serve_app.engine.device import available_threads, resolve_device, resolve_dtype
+from serve_app.engine.device import available_threads, resolve_device, resolve_precision
 
 
 @pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
@@ -15,17 +15,12 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, ha
 
 
 @pytest.mark.parametrize(
-    ("precision", "device", "dtype"),
-    [
-        ("auto", "cuda", torch.float16),
-        ("auto", "cpu", torch.float32),
-        ("bf16", "cpu", torch.bfloat16),
-        ("fp32", "cuda", torch.float32),
-    ],
+    ("precision", "device", "resolved"),
+    [("auto", "cuda", "fp16"), ("auto", "cpu", "fp32"), ("bf16", "cpu", "bf16"), ("fp32", "cuda", "fp32")],
 )
-def test_auto_precision_follows_the_device(precision: str, device: str, dtype: torch.dtype) -> None:
+def test_auto_precision_follows_the_device(precision: str, device: str, resolved: str) -> None:
     config = EngineConfig.model_validate({"precision": precision})
-    assert resolve_dtype(config, torch.device(device)) is dtype
+    assert resolve_precision(config, torch.device(device)) == resolved
 
 
 def test_threads_are_those_that_ray_grants(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from serve_app.config import EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import BatchShape
+from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.errors import DurationTooLong, GenerationFailed, PromptTooLong, ReplicaFailed
 from serve_app.models.checkpoint import Checkpoint
+from serve_app.models.kv_cache import FloatKVCache
 from serve_app.models.transformer import TextMemory
 from serve_app.types import AudioChunk, FinishReason, GenerationRequest, SamplingParams
 from tests.architectures import BIASES, MONO, STEREO, Architecture
@@ -61,7 +63,10 @@ async def test_audio_has_the_asked_length_and_comes_in_chunks(engine: Engine) ->
     assert sum(chunk.samples.shape[1] for chunk in chunks) == 3 * 32_000
     assert [chunk.finish_reason for chunk in chunks] == [None, None, None, FinishReason.LENGTH]
     assert chunks[-1].timings is not None
-    assert chunks[-1].timings.time_to_first_audio_s < chunks[-1].timings.generation_s
+    timings = chunks[-1].timings
+    assert timings.time_to_first_audio_s < timings.generation_s
+    assert 0 < timings.text_encoder_s + timings.first_step_s < timings.generation_s
+    assert 0 < timings.codec_s < timings.generation_s
     assert {chunk.seed for chunk in chunks} == {1}
 
 
@@ -213,7 +218,9 @@ async def test_what_was_not_finite_is_gone_from_the_slot(nano: Checkpoint) -> No
     """A later sequence sees none of it, though attention reads whole buckets of positions."""
     with running(nano) as engine:
         fresh = await audio(engine, request(duration_s=0.3, seed=1))
-        engine.model_runner._cache[:, :, 0] = torch.nan
+        cache = engine.model_runner._cache
+        assert isinstance(cache, FloatKVCache)
+        cache._memory[:, :, 0] = torch.nan
         engine.model_runner._state.finite[0] = False
         assert np.array_equal(await audio(engine, request(duration_s=0.3, seed=1)), fresh)
 
@@ -268,6 +275,22 @@ async def test_a_failing_step_ends_what_runs_and_the_replica(nano: Checkpoint) -
         with pytest.raises(ReplicaFailed):
             async with asyncio.timeout(5):
                 await audio(engine, request())
+
+
+async def test_a_failing_codec_ends_the_replica(nano: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(nano) as engine:
+        stream = engine.generate(request(duration_s=30.0))
+        await anext(stream)
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("the device is gone")
+
+        monkeypatch.setattr(StreamingDecoder, "decode", fail)
+        with pytest.raises(ReplicaFailed, match="may be sent again"):
+            await collect(stream)
+        await until(lambda: not engine._thread.is_alive())
+        with pytest.raises(ReplicaFailed):
+            engine.check_health()
 
 
 async def test_shutdown_ends_what_runs(nano: Checkpoint) -> None:

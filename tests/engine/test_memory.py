@@ -1,0 +1,27 @@
+"""Slots: what one takes, and how many fit."""
+
+import pytest
+import torch
+
+from serve_app.config import MOST_SLOTS
+from serve_app.engine.memory import CPU_SLOTS, RESERVED, default_slots, fitting_slots, slot_bytes
+from serve_app.engine.model_runner import ModelRunner
+from serve_app.models.checkpoint import Checkpoint
+
+
+@pytest.mark.parametrize(
+    ("free", "slots"), [(RESERVED + 10, 10), (RESERVED + 19, 19), (2**50, MOST_SLOTS), (0, 1), (RESERVED + 1, 1)]
+)
+def test_slots_fill_what_is_free(free: int, slots: int) -> None:
+    assert fitting_slots(free, 1) == slots
+
+
+def test_a_slot_takes_what_the_runner_allocates(nano: Checkpoint) -> None:
+    runner = ModelRunner(nano.musicgen, max_slots=3, max_frames=300, max_text_tokens=100)
+    allocated = runner.kv_cache_bytes + sum(part.nbytes for part in runner._text)
+    assert slot_bytes(nano.musicgen, 300, 100) == allocated / 3
+
+
+def test_a_cpu_has_its_own_default(nano: Checkpoint) -> None:
+    assert nano.musicgen.embedding.weight.device == torch.device("cpu")
+    assert default_slots(nano.musicgen, 300, 100) == CPU_SLOTS
