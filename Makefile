@@ -1,10 +1,12 @@
 # The index of commands. Everything is set up on the way: `make demo` works on a fresh machine with Python and make.
 PORT ?= 8000
 CONFIG ?= configs/nano.yaml
+MINUTES ?= 10
+BENCH ?= decode codec throughput precision cold_start service cost
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality screenshots clean
+.PHONY: help demo serve test check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality soak screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,8 +30,14 @@ fmt: .venv/all  ## Format the code
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: .venv/all  ## Measure a decode step beside AudioCraft's
-	$(PYTHON) -W ignore -m benchmarks.decode --scale small --device cpu --steps 100 --against audiocraft
+bench: .venv/all  ## Run BENCH (decode codec throughput precision cold_start service cost), beside AudioCraft and others
+	@for name in $(BENCH); do \
+	  case $$name in decode | throughput) against="--against audiocraft" ;; *) against= ;; esac; \
+	  echo "# $$name"; $(PYTHON) -W ignore -m benchmarks.$$name $$against || exit 1; echo; \
+	done
+
+soak: .venv/all  ## Let careless callers at the service for MINUTES (10); tell what it has left of them
+	$(PYTHON) -m benchmarks.soak --minutes $(MINUTES)
 
 nano: nano-codec nano-data nano-text nano-lm nano-export  ## Train the embedded model again, in build/nano: all stages
 
@@ -62,11 +70,11 @@ clean:  ## Remove the environments
 	rm -rf .venv .uv
 
 .venv/base: pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --frozen --inexact
+	@$(UV) sync --frozen --inexact --compile-bytecode
 	@touch $@
 
 .venv/all: pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --frozen --all-extras
+	@$(UV) sync --frozen --all-extras --compile-bytecode
 	@touch $@ .venv/base
 
 .uv/bin/uv:

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 from ray import serve
 from ray.serve import Application
 
-from serve_app.config import AppConfig, DeploymentConfig, ModelConfig
+from serve_app.config import MOST_SLOTS, AppConfig, DeploymentConfig, ModelConfig
+from serve_app.deployments.autoscaling import MODEL_PREFIX
 from serve_app.deployments.ingress import Ingress
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.errors import ConfigError
@@ -30,12 +31,12 @@ def build_app(args: dict[str, Any]) -> Application:
 
 def _replicas(model: ModelConfig) -> Application:
     """A slot more than the engine has: the request that waits in it starts the moment a slot is free."""
-    options: dict[str, Any] = {"max_ongoing_requests": model.engine_kwargs.max_slots + 1}
+    options: dict[str, Any] = {"max_ongoing_requests": (model.engine_kwargs.max_slots or MOST_SLOTS) + 1}
     options |= _options(model.deployment_config)
     if model.accelerator_type is not None:
         actor = {"num_gpus": 1, "accelerator_type": model.accelerator_type}
         options["ray_actor_options"] = actor | options.get("ray_actor_options", {})
-    return serve.deployment(MusicGenReplica).options(name=f"MusicGen:{model.model_id}", **options).bind(model)
+    return serve.deployment(MusicGenReplica).options(name=MODEL_PREFIX + model.model_id, **options).bind(model)
 
 
 def _options(config: DeploymentConfig) -> dict[str, Any]:

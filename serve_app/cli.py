@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 screen = Console(stderr=True, highlight=False)
 
 TRACK = Path("track.wav")
+PUBLISHED = "facebook/musicgen-"
 NANO = Path(__file__).parent.parent / "configs" / "nano.yaml"
 FORMATS = {".wav": "wav", ".flac": "flac", ".mp3": "mp3", ".ogg": "opus", ".opus": "opus", ".pcm": "pcm"}
 PLAYERS = (["ffplay", "-nodisp", "-autoexit", "-loglevel", "error"], ["mpv", "--no-video"], ["afplay"], ["paplay"])
@@ -105,6 +106,25 @@ def serve(
         _fail(str(error))
     except KeyboardInterrupt:
         print("\nStopped.")
+
+
+@app.command()
+def fetch(
+    sources: Annotated[
+        list[str], typer.Argument(help="small, medium, large, ..., or a hub id, such as me/my-musicgen.")
+    ],
+) -> None:
+    """Fetch models from the hub into this machine's cache (HF_HOME), where replicas find them."""
+    from serve_app.errors import CheckpointError
+    from serve_app.models.checkpoint import resolve  # it imports torch
+
+    for source in sources:
+        try:
+            folder = resolve(source if "/" in source or ":" in source else f"{PUBLISHED}{source}")
+        except CheckpointError as error:
+            _fail(str(error))
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        print(f"{source}: {folder} ({size / 1e9:.2f} GB)")
 
 
 @app.command()

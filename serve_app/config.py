@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
+MOST_SLOTS = 64  # of an engine that counts them by its GPU's memory
 AUTO = "auto"  # asks for the largest model that is expected to be quick enough
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -25,8 +26,9 @@ class EngineConfig(_Closed):
     """One replica's engine.
 
     device: `auto` takes a GPU where there is one.
-    precision: of the language model; `auto` is fp16 on a GPU (as AudioCraft) and fp32 on a CPU.
-    max_slots: requests decoded at the same time.
+    precision: of the language model; `auto` is fp16 on a GPU (as AudioCraft) and fp32 on a CPU. On a CPU it is what
+    weights are stored as; int8 is for CPUs alone.
+    max_slots: requests decoded at the same time; None: as many as the GPU's memory holds, or 8 on a CPU.
     max_duration_s: the longest piece; one that is longer than the model's window (30 s) is made by sliding it.
     max_prompt_tokens: the longest prompt, in the text encoder's tokens.
     first_chunk_s, chunk_s: seconds of audio in the first chunk of a stream and in the later ones.
@@ -36,8 +38,8 @@ class EngineConfig(_Closed):
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
-    max_slots: Annotated[int, Field(ge=1, le=1024)] = 8
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
+    max_slots: Annotated[int, Field(ge=1, le=1024)] | None = None
     max_duration_s: PositiveFloat = 120.0
     max_prompt_tokens: Annotated[int, Field(ge=1, le=4096)] = 256
     first_chunk_s: PositiveFloat = 0.4
@@ -45,6 +47,12 @@ class EngineConfig(_Closed):
     prompt_cache_size: Annotated[int, Field(ge=0)] = 64
     pin_batch_shape: bool = False
     num_threads: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _int8_is_for_cpus(self) -> Self:
+        if self.precision == "int8" and self.device != "cpu":
+            raise ValueError("precision int8 needs `device: cpu`")
+        return self
 
 
 class ModelLoadingConfig(_Closed):
@@ -64,7 +72,7 @@ class ModelLoadingConfig(_Closed):
 class DeploymentConfig(_Closed):
     """A deployment's options, passed on to Ray Serve as they are; None leaves Serve's own default.
 
-    max_ongoing_requests: None follows the engine's `max_slots`, so that its batch can fill.
+    max_ongoing_requests: None follows the engine's `max_slots`, so that its batch can fill; 65 where that is None.
     """
 
     num_replicas: PositiveInt | None = None

@@ -5,19 +5,24 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from serve_app.machine import free_port
+
 HUB = tempfile.TemporaryDirectory(prefix="musicgen-serve-hub-")
+COLLECTOR_PORT = free_port()  # where traces go; a test that looks at them listens there
 os.environ |= {
     "HF_HOME": HUB.name,
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{COLLECTOR_PORT}",
+    "OTEL_BSP_SCHEDULE_DELAY": "100",
     "RAY_AUTH_MODE": "disabled",
 }
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+import yaml  # noqa: E402
 
 from serve_app.launcher import ProgressLine, Service  # noqa: E402
-from serve_app.machine import free_port  # noqa: E402
 from serve_app.models.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 
 torch.set_num_threads(1)  # as in a replica: the engine's thread has the only pool
@@ -43,9 +48,19 @@ def nano() -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
-    """The whole application, started as `make serve` starts it: one Ray for all tests. Nothing of it may be left."""
-    with Service(CONFIGS / "nano.yaml", free_port(), ProgressLine()) as service:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The whole application, started as `make serve` starts it: one Ray for all tests. Nothing of it may be left.
+
+    It tells what a piece costs, logs JSON, and traces those requests whose callers do.
+    """
+    config = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
+    config["logging_config"]["encoding"] = "JSON"
+    exporter = "serve_app.deployments.tracing:otlp"
+    config["tracing_config"] = {"enabled": True, "exporter_import_path": exporter, "sampling_ratio": 0.0}
+    config["applications"][0]["args"]["models"][0]["price_per_hour"] = 0.36
+    file = tmp_path_factory.mktemp("service") / "nano.yaml"
+    file.write_text(yaml.safe_dump(config))
+    with Service(file, free_port(), ProgressLine()) as service:
         processes = service.processes()
         yield service
     assert len(processes) > 5, "Ray is several processes"

@@ -18,6 +18,7 @@ from serve_app.config import ApiConfig
 from serve_app.errors import QueueFull, ReplicaFailed
 from serve_app.machine import free_port
 from tests.api.conftest import LARGE, SMALL, FakeBackend
+from tests.architectures import put_in_cache
 
 KEY = "client-key-0123456789"
 run = CliRunner()
@@ -125,6 +126,22 @@ def test_the_command_lists_models(url: str) -> None:
     result = run.invoke(app, ["models", "--url", url])
     assert result.exit_code == 0
     assert "facebook/musicgen-small" in result.output
+
+
+def test_the_command_fetches_models(hub_cache: Path) -> None:
+    """This process is kept offline: what is in the cache is found, what is not cannot be had."""
+
+    def write(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"weights")
+
+    put_in_cache(hub_cache, "facebook/musicgen-tiny", write)
+    result = run.invoke(app, ["fetch", "tiny", "embedded:musicgen-nano"])
+    assert result.exit_code == 0
+    assert "tiny: " in result.output
+    assert "musicgen-nano (0.0" in result.output
+    result = run.invoke(app, ["fetch", "huge"])
+    assert result.exit_code == 1
+    assert "Hub repository 'facebook/musicgen-huge' could not be fetched" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from serve_app.app import build_app
 from serve_app.config import AppConfig
+from serve_app.deployments.autoscaling import DrainTimePolicy
 from serve_app.errors import ConfigError
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
@@ -37,7 +38,7 @@ def test_configuration_is_valid(file: Path) -> None:
         if autoscaling is not None:
             scaling = AutoscalingConfig(**autoscaling)
             assert scaling.upscale_delay_s >= scaling.look_back_period_s, "shorter delays make it thrash"
-            assert scaling.get_target_ongoing_requests() <= model.engine_kwargs.max_slots
+            assert isinstance(scaling.policy.get_policy()(**scaling.policy.policy_kwargs), DrainTimePolicy)
     assert build_app(application.args) is not None
 
 

@@ -25,7 +25,7 @@ ALLOWED = {
     "launcher": {"machine"},
     "client": set[str](),
     "doctor": {"machine"},
-    "cli": {"client", "doctor", "launcher"},
+    "cli": {"client", "doctor", "launcher", "errors", "models"},
 }
 RAY_IS_FOR = {"deployments", "app"}
 TORCH_IS_FOR = {"models", "engine"}

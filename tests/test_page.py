@@ -74,7 +74,7 @@ def guarded_url(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 async def screenshot(page: Page, name: str) -> None:
     if SCREENSHOTS:
-        await page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+        await page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)
 
 
 async def generate(page: Page, prompt: str, seconds: int) -> None:
@@ -187,6 +187,20 @@ async def test_errors_are_sentences(guarded_url: str, backend: FakeBackend, page
     await page.get_by_role("button", name="Generate").click()
     await expect(page.locator(".track")).to_have_count(1)
     await expect(alert).to_be_hidden()
+
+
+async def test_stats_can_be_read(guarded_url: str, page: Page) -> None:
+    await page.set_viewport_size(PHONE)
+    await page.goto(f"{guarded_url}/stats")
+    await expect(page.get_by_role("alert")).to_contain_text("Send an API key of this service")
+    await page.get_by_label("API key").fill(KEY)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="small (default)")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    cells = page.get_by_role("table").first.get_by_role("cell")
+    await expect(cells.first).to_have_text(re.compile(r"^\d+ of \d+$"))
+    width = await page.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE["width"], "nothing sticks out on a phone"
 
 
 async def test_it_is_used_by_keyboard_in_the_dark(guarded_url: str, page: Page) -> None:

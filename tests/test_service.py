@@ -81,19 +81,17 @@ async def test_music_comes_out(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_prompt_decides_what_is_heard(client: httpx.AsyncClient) -> None:
-    """Register and tempo. A share, not all: now and then a draw goes astray, and not on every CPU the same one."""
-    prompts = {"energetic bells, major key, drums, 150 bpm": 150, "calm bass, minor key, soft drums, 70 bpm": 70}
+    """Register and tempo. Most draws, not all: now and then one goes astray, and not on every CPU the same one."""
+    prompts = {"bright bells, driving drums, 140 bpm": 140, "deep bass, slow drums, 80 bpm": 80}
     answers = await asyncio.gather(
         *(generate(client, prompt=prompt, duration_s=8, seed=seed) for prompt in prompts for seed in range(4))
     )
     heard = [samples_of(answer.content).astype(np.float32) for answer in answers]
-    bells, bass = heard[:4], heard[4:]
-    assert min(map(hearing.brightness, bells)) > max(map(hearing.brightness, bass))
-    tempos = [
-        hearing.same_tempo(hearing.tempo(samples), asked)
-        for samples, asked in zip(heard, [bpm for bpm in prompts.values() for _ in range(4)], strict=True)
-    ]
-    assert sum(tempos) >= 5, "chance is 2 of 8"
+    bells, bass = ([hearing.brightness(samples) for samples in half] for half in (heard[:4], heard[4:]))
+    assert np.median(bells) > 1.3 * np.median(bass)
+    tempos, asked = [hearing.tempo(samples) for samples in heard], [bpm for bpm in prompts.values() for _ in range(4)]
+    assert sum(map(hearing.same_tempo, tempos, asked)) >= 6
+    assert sum(map(hearing.same_tempo, tempos, reversed(asked))) <= 2, "the other prompt's"
 
 
 async def test_the_serverless_contract(client: httpx.AsyncClient) -> None:
@@ -334,10 +332,21 @@ def test_a_running_replica_has_not_imported_audiocraft(service: Service) -> None
 
 
 def test_serve_deploy_updates_the_running_service(service: Service, tmp_path: Path) -> None:
-    """Last in this file: the model answers to other names from here on."""
+    """From here on the model answers to other names, and has up to three replicas within a budget of two."""
     config = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
     config["http_options"]["port"] = service.port
-    config["applications"][0]["args"]["models"][0]["aliases"] = ["mini"]
+    application = config["applications"][0]
+    application["autoscaling_policy"] = {
+        "policy_function": "serve_app.deployments.autoscaling:BudgetPolicy",
+        "policy_kwargs": {"gpus": 2, "drain_s": 0.01},
+    }
+    [model] = application["args"]["models"]
+    model["aliases"] = ["mini"]
+    del model["deployment_config"]["num_replicas"]
+    model["deployment_config"]["ray_actor_options"] = {"num_cpus": 0.5}
+    model["deployment_config"]["autoscaling_config"] = {
+        "min_replicas": 1, "max_replicas": 3, "upscale_delay_s": 0.1, "look_back_period_s": 1,
+    }  # fmt: skip
     (tmp_path / "changed.yaml").write_text(yaml.safe_dump(config))
     command = [SERVE, "deploy", str(tmp_path / "changed.yaml"), "--address", str(service.dashboard_url)]
     subprocess.run(command, check=True, capture_output=True)
@@ -349,3 +358,22 @@ def test_serve_deploy_updates_the_running_service(service: Service, tmp_path: Pa
         assert (response.status_code, response.headers["x-musicgen-model"]) == (200, "nano")
         response = client.post("/", json={"prompt": "a", "model": "small"})
         assert response.json() == {"detail": "Invalid model. Must be one of: ['nano', 'mini']"}
+
+
+async def test_models_scale_within_the_budget_of_the_application(service: Service, client: httpx.AsyncClient) -> None:
+    """Last in this file: after the update above. Serve's own policy would not scale for so few requests."""
+    body = {"prompt": "beat", "duration_s": 120}
+    music = [asyncio.create_task(client.post(GENERATIONS, json=body)) for _ in range(4)]
+    targets, replicas = {1}, 1
+    async with asyncio.timeout(60):
+        while replicas < 2:
+            model = await asyncio.to_thread(model_of, service)
+            replicas = len(model["replicas"])
+            targets.add(model["target_num_replicas"])
+    for request in music:
+        request.cancel()
+    assert targets == {1, 2}
+
+
+def model_of(service: Service) -> dict[str, Any]:
+    return service.application()["deployments"]["MusicGen:nano"]  # type: ignore[no-any-return]

@@ -8,9 +8,11 @@ from fastapi.staticfiles import StaticFiles
 
 from serve_app.api import openapi
 from serve_app.api.backend import Backend
+from serve_app.api.deadlines import Deadline, PunctualBackend
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.keys import KeyRing
 from serve_app.api.limits import LimitedBackend, Limits
+from serve_app.api.meter import LogMeter, Meter, MeteredBackend
 from serve_app.api.middleware import (
     REQUEST_ID_HEADER,
     Authentication,
@@ -19,6 +21,7 @@ from serve_app.api.middleware import (
     RequestId,
     SecurityHeaders,
 )
+from serve_app.api.retries import Retries
 from serve_app.api.routes import huggingface, legacy, page, v1
 from serve_app.api.routing import ModelRouter
 from serve_app.api.studio import Studio
@@ -32,11 +35,19 @@ Text to music, by MusicGen. The weights of `facebook/musicgen-*` are licensed CC
 """
 
 
-def create_api(backend: Backend, models: Iterable[ModelCard], default_model: str | None, config: ApiConfig) -> FastAPI:
-    """The whole HTTP API over a backend that serves `models`."""
+def create_api(
+    backend: Backend,
+    models: Iterable[ModelCard],
+    default_model: str | None,
+    config: ApiConfig,
+    meter: Meter | None = None,
+) -> FastAPI:
+    """The whole HTTP API over a backend that serves `models`. Without a meter, requests' ends are logged."""
+    meter = meter or LogMeter()
     limits = Limits(config.access)
     router = ModelRouter(models, default_model)
-    studio = Studio(LimitedBackend(WaitingRoom(backend, router.cards), limits), router, config)
+    backend = LimitedBackend(WaitingRoom(Retries(backend, meter), router.cards), limits)
+    studio = Studio(MeteredBackend(PunctualBackend(backend), router.cards, meter), router, config)
     app = FastAPI(title="musicgen-serve", description=_DESCRIPTION, redoc_url=None)
     app.include_router(v1.create_router(studio))
     app.include_router(legacy.create_router(studio))
@@ -53,6 +64,7 @@ def create_api(backend: Backend, models: Iterable[ModelCard], default_model: str
         allow_headers=["*"],
         expose_headers=[*openapi.HEADERS, REQUEST_ID_HEADER, "retry-after", "ratelimit", "ratelimit-policy"],
     )
+    app.add_middleware(Deadline)
     app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)

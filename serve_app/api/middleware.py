@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.api.error_handlers import problem
 from serve_app.api.keys import KeyRing
 from serve_app.api.limits import Limits
+from serve_app.api.routes.page import wants_page
 from serve_app.errors import HeadersTooLarge, PayloadTooLarge, Unauthorized
 
 REQUEST_ID_HEADER = "x-request-id"
@@ -32,7 +33,8 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        is_to_read = scope["method"] in ("GET", "HEAD") and (path in _OPEN_PATHS or path.startswith(_STATIC))
+        is_page = path in _OPEN_PATHS or path.startswith(_STATIC) or (path == "/stats" and wants_page(scope))
+        is_to_read = scope["method"] in ("GET", "HEAD") and is_page
         is_open = self._keys.empty or is_to_read
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         caller = self._keys.name_of(key.strip()) if scheme.lower() == "bearer" else None

@@ -9,6 +9,7 @@ from serve_app.api.error_handlers import PROBLEM_MEDIA_TYPE
 from serve_app.api.schemas import Problem, Variations
 from serve_app.audio.file_format import FileFormat
 from serve_app.errors import (
+    DeadlineExceeded,
     DurationTooLong,
     GenerationFailed,
     InvalidAudio,
@@ -26,7 +27,7 @@ from serve_app.errors import (
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, ModelNotFound, PayloadTooLarge,
-    QueueFull, RateLimited, GenerationFailed, ServeAppError, ReplicaFailed, ModelLoading,
+    QueueFull, RateLimited, GenerationFailed, ServeAppError, ReplicaFailed, ModelLoading, DeadlineExceeded,
 )  # fmt: skip
 
 HEADERS = {
@@ -44,6 +45,13 @@ HEADERS = {
 }
 
 
+TIMEOUT = {
+    "name": "x-request-timeout-seconds",
+    "in": "header",
+    "required": False,
+    "description": "How long the caller waits. What is not finished by then is given up, wherever it is: `504`.",
+    "schema": {"type": "number", "minimum": 1, "maximum": 3600},
+}
 Responses = dict[int | str, dict[str, Any]]
 
 

@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serve_app.audio.file_format import Encoding, FileFormat, SampleFormat
 from serve_app.audio.mastering import Mastering, Normalization
-from serve_app.config import AUTO
 from serve_app.types import (
     MAX_SEED,
     CfgCoef,
@@ -71,8 +70,15 @@ class Generation(FileOptions):
         ),
     ] = None
     max_wait_s: Annotated[
-        float, Field(gt=0.0, le=3600.0, allow_inf_nan=False, description="Seconds that `model: auto` may take.")
-    ] = 60.0
+        float | None,
+        Field(
+            gt=0.0,
+            le=3600.0,
+            allow_inf_nan=False,
+            description="Seconds that the piece may take, 60 for `auto` when absent. Where another model is expected "
+            "to take longer (429) or has no replica yet (503), it says so at once; when absent, the request waits.",
+        ),
+    ] = None
     duration_s: Annotated[DurationS, Field(description="Seconds of music, those of an audio prompt included.")] = 30.0
     extend_stride_s: Annotated[
         ExtendStrideS | None,
@@ -92,12 +98,6 @@ class Generation(FileOptions):
         return SamplingParams(
             temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, cfg_coef=self.cfg_coef, seed=self.seed
         )
-
-    @model_validator(mode="after")
-    def _only_auto_waits(self) -> Self:
-        if "max_wait_s" in self.model_fields_set and self.model != AUTO:
-            raise ValueError(f"max_wait_s needs model '{AUTO}'")
-        return self
 
 
 class GenerationBody(Generation):
@@ -176,6 +176,9 @@ class Variation(BaseModel):
     time_to_first_audio_s: Annotated[float, Field(description="Seconds until the first audio was there.")]
     generation_s: Annotated[float, Field(description="Seconds from the slot to the last sample.")]
     compute_s: Annotated[float, Field(description="Seconds of the replica: its share where others were made besides.")]
+    text_encoder_s: Annotated[float, Field(description="Seconds that reading the prompt took.")]
+    first_step_s: Annotated[float, Field(description="Seconds of its first step.")]
+    codec_s: Annotated[float, Field(description="Seconds that decoding it to audio took, besides the steps.")]
     real_time_factor: Annotated[float, Field(description="Seconds of music per second of generation.")]
     cost_usd: Annotated[float | None, Field(description="US dollars; null where a replica's price is not known.")]
     model: Annotated[str, Field(description="The model that made it.")]

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry import trace
 
 from serve_app.audio.encoder import Encoder, encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.errors import GenerationFailed
 from serve_app.types import AudioChunk, GenerationRequest, ModelCard, Timings
+
+_tracer = trace.get_tracer("musicgen-serve")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Track:
     async def encode(self, encoding: Encoding, mastering: Mastering | None = None) -> bytes:
         """The track as a file with its tags, made off the event loop."""
         tagged = replace(encoding, tags=tags(self.prompt, self.model, self.seed))
-        return await asyncio.to_thread(self._encode, tagged, mastering or Mastering())
+        with _tracer.start_as_current_span("encode"):
+            return await asyncio.to_thread(self._encode, tagged, mastering or Mastering())
 
     def _encode(self, encoding: Encoding, mastering: Mastering) -> bytes:
         return encode(mastering.whole(self.samples, self.sample_rate), self.sample_rate, encoding)
@@ -73,7 +77,8 @@ class LiveTrack:
                     encoder = encoder or Encoder(tagged, rate, len(chunk.samples), streamed=True)
                     samples = mastering.part(chunk.samples, rate, start, round(self.request.duration_s * rate))
                     start += samples.shape[1]
-                    content = await asyncio.to_thread(encoder.add, samples)
+                    with _tracer.start_as_current_span("encode"):
+                        content = await asyncio.to_thread(encoder.add, samples)
                 finished = chunk.finish_reason is not None
                 if finished and encoder is not None:
                     content += await asyncio.to_thread(encoder.finish)

@@ -6,18 +6,21 @@ from collections.abc import AsyncGenerator, Mapping
 
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.app import create_api
 from serve_app.config import AppConfig, ModelConfig
-from serve_app.errors import QueueFull, ReplicaFailed, ServeAppError
+from serve_app.deployments.logs import log_with_serve
+from serve_app.deployments.metrics import RayMeter
+from serve_app.errors import ModelLoading, QueueFull, ReplicaFailed, ReplicaUnreachable, ServeAppError
 from serve_app.types import AudioChunk, GenerationRequest, ModelCard, ReplicaStatus
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(__name__)
 
 _STATUS_TIMEOUT_S = 2.0
+_NODE_DEATH = "its node has died"  # in Ray's words; at first such an actor is just unavailable
 
 
 @serve.ingress()
@@ -25,11 +28,12 @@ class Ingress:
     """Serves `create_api` over the deployments' handles, by model id."""
 
     def __init__(self, config: AppConfig, handles: dict[str, DeploymentHandle]) -> None:
+        log_with_serve()
         self._config, self._backend = config, RayBackend(handles)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
-        return create_api(self._backend, map(_card, config.models), config.default_model, config.api)
+        return create_api(self._backend, map(_card, config.models), config.default_model, config.api, RayMeter())
 
 
 class RayBackend:
@@ -39,7 +43,8 @@ class RayBackend:
         self._handles = handles
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
-        """Raises the replica's own ServeAppErrors, QueueFull, and ReplicaFailed when the replica died."""
+        """Raises the replica's own ServeAppErrors, QueueFull, ModelLoading when there can be no replica, and
+        ReplicaFailed when it died."""
         stream = self._handles[request.model].options(stream=True).generate.remote(request)
         try:
             async for chunk in stream:
@@ -70,8 +75,12 @@ def known_error(error: Exception) -> ServeAppError:
         return cause
     if isinstance(cause, BackPressureError):
         return QueueFull("Too many requests are waiting for this model. Send it again later.")
-    if isinstance(cause, (RayActorError, DeploymentUnavailableError)):
+    if isinstance(cause, RayActorError):
+        if not isinstance(cause, ActorDiedError) or _NODE_DEATH in str(cause):
+            return ReplicaUnreachable("The replica that made this piece went away. The same request may be sent again.")
         return ReplicaFailed("The replica died while it made this piece. The same request may be sent again.")
+    if isinstance(cause, DeploymentUnavailableError):
+        return ModelLoading("No replica of this model could be started. Send it again later.")
     logger.error("Unexpected error from a replica", exc_info=error)
     return ServeAppError("The model's replica met an unexpected error. It has been logged.")
 

@@ -2,66 +2,108 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import AsyncGenerator
-from time import perf_counter
+from time import perf_counter, time
+
+import psutil
 
 from serve_app.config import ModelConfig
-from serve_app.deployments.autoscaling import AUDIO_S, AUDIO_S_PER_S, MEAN_AUDIO_S
+from serve_app.deployments.autoscaling import (
+    AUDIO_S,
+    AUDIO_S_PER_S,
+    MADE_AUDIO_S_PER_S,
+    MEAN_AUDIO_S,
+    WAITING_AUDIO_S,
+)
+from serve_app.deployments.logs import log_with_serve
+from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
+from serve_app.deployments.tracing import trace_timings
+from serve_app.errors import ConfigError, ReplicaFailed
 from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(__name__)
 
 
 class MusicGenReplica:
     """Wraps an Engine. It is warm before it is constructed, so Serve sends it no request too early."""
 
     def __init__(self, config: ModelConfig) -> None:
+        log_with_serve()
+        process_s = time() - psutil.Process().create_time()
+        started_at = perf_counter()
         # Imported here, so that building the application on a head node imports no torch.
         import torch
         from transformers.utils import logging as transformers_logging
 
-        from serve_app.engine.device import resolve_device, resolve_dtype
+        from serve_app.engine.device import loading_dtype, resolve_device, resolve_precision
         from serve_app.engine.engine import Engine
         from serve_app.models.checkpoint import load_checkpoint
+        from serve_app.models.cpu import fit_for_cpu
 
-        started_at = perf_counter()
+        imported_at = perf_counter()
         transformers_logging.set_verbosity_error()  # it warns of MusicGen's special token in every configuration
         torch.set_num_threads(1)  # the engine's thread has the only pool: see engine.py
         device = resolve_device(config.engine_kwargs)
+        precision = resolve_precision(config.engine_kwargs, device)
         loading = config.model_loading_config
-        checkpoint = load_checkpoint(
-            loading.model_source,
-            dtype=resolve_dtype(config.engine_kwargs, device),
-            device=device,
-            text_encoder_source=loading.text_encoder_source,
-            codec_source=loading.codec_source,
+        try:
+            checkpoint = load_checkpoint(
+                loading.model_source,
+                dtype=loading_dtype(precision, device),
+                device=device,
+                text_encoder_source=loading.text_encoder_source,
+                codec_source=loading.codec_source,
+            )
+            if device.type == "cpu":
+                fit_for_cpu(checkpoint.musicgen, precision)
+            loaded_at = perf_counter()
+            self._engine = Engine(checkpoint, config.engine_kwargs)
+            self._engine.warm_up()
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"The GPU has too little memory for model '{config.model_id}': lower max_slots, or "
+                f"max_duration_s below the model's window, or take a larger card ({error})"
+            ) from error
+        graphs_s = self._engine.graphs_s
+        self.cold_start = ColdStart(
+            process=process_s,
+            imports=imported_at - started_at,
+            weights=loaded_at - imported_at,
+            graphs=graphs_s,
+            warm_up=perf_counter() - loaded_at - graphs_s,
         )
-        loaded_at = perf_counter()
-        self._engine = Engine(checkpoint, config.engine_kwargs)
-        self._engine.warm_up()
-        logger.info(
-            "Model '%s' is ready on %s: loaded in %.1f s, warmed up in %.1f s",
-            config.model_id, device, loaded_at - started_at, perf_counter() - loaded_at,
-        )  # fmt: skip
+        logger.info("Model '%s' is ready on %s, in seconds: %s", config.model_id, device, self.cold_start)
+        self._metrics = ReplicaMetrics(config.model_id, self.cold_start)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
         """The request's audio, chunk by chunk. A caller that goes away frees its slot."""
-        async with contextlib.aclosing(self._engine.generate(request)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        try:
+            async with contextlib.aclosing(self._engine.generate(request)) as chunks:
+                async for chunk in chunks:
+                    if chunk.timings is not None:
+                        trace_timings(request, chunk.timings)
+                    yield chunk
+        except ReplicaFailed:  # a dead process is replaced at once, one that fails its health checks after a while
+            logger.critical("The engine has failed: the replica ends")
+            os._exit(1)
 
     async def status(self) -> ReplicaStatus:
         return ReplicaStatus(self._engine.describe(), self._engine.stats())
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """What DrainTimePolicy goes by, in seconds of music: held here, made a second by all slots, in a piece."""
+        """What DrainTimePolicy goes by, in seconds of music: held here, waiting here, made a second by all slots, made
+        a second now, in a piece."""
         stats, rate = self._engine.stats(), self._engine.describe().frame_rate
         return {
             AUDIO_S: stats.queued_audio_s + stats.running_audio_s,
+            WAITING_AUDIO_S: stats.queued_audio_s,
+            MADE_AUDIO_S_PER_S: stats.real_time_factor,
             AUDIO_S_PER_S: stats.slots / (rate * stats.step_s) if stats.step_s else 0.0,
             MEAN_AUDIO_S: stats.mean_audio_s,
         }
 
     def check_health(self) -> None:
-        """Serve replaces a replica whose engine has stopped."""
+        """Serve replaces a replica whose engine has stopped. It asks so often that metrics are told of here, too."""
+        self._metrics.report(self._engine.stats())
         self._engine.check_health()

@@ -60,7 +60,10 @@ class FakeBackend:
             yield AudioChunk(samples[:, :10], SAMPLE_RATE, seed)
             if self.late_error is not None:
                 raise self.late_error
-            timings = Timings(queue_s=0.25, time_to_first_audio_s=0.5, generation_s=2.004, compute_s=1.5)
+            timings = Timings(
+                queue_s=0.25, time_to_first_audio_s=0.5, generation_s=2.004, compute_s=1.5,
+                text_encoder_s=0.125, first_step_s=0.0625, codec_s=0.375,
+            )  # fmt: skip
             yield AudioChunk(samples[:, 10:], SAMPLE_RATE, seed, FinishReason.LENGTH, timings)
         finally:
             self.closed += 1

@@ -81,6 +81,9 @@ async def test_what_is_open(backend: FakeBackend) -> None:
     async with serving(backend) as client:
         for path in ("/health", "/docs", "/openapi.json"):
             assert (await client.get(path)).status_code == 200
+        assert (await client.get("/stats", headers={"accept": "text/html"})).status_code == 200, (
+            "a page without figures"
+        )
         preflight = {"origin": "http://page", "access-control-request-method": "POST"}
         assert (await client.options(GENERATIONS, headers=preflight)).status_code == 200
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import soundfile
 
-from serve_app.errors import DurationTooLong, GenerationFailed, QueueFull, ReplicaFailed
+from serve_app.errors import DurationTooLong, GenerationFailed, ModelLoading, QueueFull
 from tests.api.conftest import SAMPLE_RATE, FakeBackend, Unexpected, leaks
 
 PROMPT, DURATION, TEMPERATURE, MODEL, DECODER = (
@@ -121,7 +121,7 @@ async def test_multiband_diffusion_is_refused_and_not_ignored(client: httpx.Asyn
     ("error", "status", "detail"),
     [
         (GenerationFailed("the output is not finite"), 500, "Generation failed: the output is not finite"),
-        (ReplicaFailed("The replica died."), 503, "Generation failed: The replica died."),
+        (ModelLoading("Not ready."), 503, "Generation failed: Not ready."),
         (QueueFull("Too many wait.", retry_after_s=2.5), 429, "Generation failed: Too many wait."),
         (DurationTooLong("Up to 10."), 400, "Up to 10."),
     ],
@@ -179,7 +179,7 @@ async def test_model_wins_over_model_size(
     assert backend.requests[0].model == answered
 
 
-@pytest.mark.parametrize("error", [GenerationFailed("no luck"), QueueFull("no luck"), ReplicaFailed("no luck")])
+@pytest.mark.parametrize("error", [GenerationFailed("no luck"), QueueFull("no luck"), ModelLoading("no luck")])
 async def test_local_failure_is_an_answer(client: httpx.AsyncClient, backend: FakeBackend, error: Exception) -> None:
     backend.error = error
     response = await client.post("/generate", json={"prompt": "lofi beat", "duration": 1})

@@ -7,6 +7,8 @@ import pytest
 
 from serve_app.api.routes.page import STATIC
 
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
 
 async def test_the_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
     response = await client.get("/")
@@ -18,12 +20,20 @@ async def test_the_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) 
         assert not re.findall(r"(?:src|href|url\(|from)\s*=?\s*[\"']?(?:https?:)?//", file.read_text()), file.name
 
 
-async def test_every_file_it_names_is_there(client: httpx.AsyncClient) -> None:
-    named = re.findall(r'"(static/[\w.]+)"', (await client.get("/")).text)
+async def test_every_file_they_name_is_there(client: httpx.AsyncClient) -> None:
+    pages = (await client.get("/")).text + (await client.get("/stats", headers=BROWSER)).text
+    named = re.findall(r'"(static/[\w.]+)"', pages)
     scripts = [name for file in STATIC.glob("*.js") for name in re.findall(r'from "\./([\w.]+)"', file.read_text())]
     assert len(named) >= 3
     for path in (*named, *(f"static/{name}" for name in scripts)):
         assert (await client.get(f"/{path}")).status_code == 200, path
+
+
+async def test_stats_are_a_page_for_browsers_alone(client: httpx.AsyncClient) -> None:
+    page = await client.get("/stats", headers=BROWSER)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert (await client.get("/stats")).json()["models"].keys() == {"small", "large"}
 
 
 @pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/"])

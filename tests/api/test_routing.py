@@ -5,6 +5,7 @@ import base64
 import httpx
 import pytest
 
+from serve_app.api import cold_starts
 from serve_app.api.estimate import expected_s
 from serve_app.types import EngineStats, LoadedModel, ReplicaStatus
 from tests.api.conftest import FakeBackend
@@ -45,8 +46,44 @@ async def test_auto_waits_for_a_model(client: httpx.AsyncClient, backend: FakeBa
     backend.loaded = False
     response = await client.post(PATH, json={"prompt": "a", "model": "auto"})
     assert (response.status_code, response.json()["code"]) == (503, "model_loading")
-    assert response.headers["retry-after"] == "1"
+    assert response.headers["retry-after"] == "20"
     assert backend.woken == ["small"]
+
+
+async def test_who_would_not_wait_long_is_told_at_once(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    backend.step_s = {"small": 0.05}
+    body = {"prompt": "a", "duration_s": 20, "model": "small"}
+    response = await client.post(PATH, json=body | {"max_wait_s": 30})
+    assert (response.status_code, response.json()["code"]) == (429, "queue_full")
+    assert "about 50 s, longer than max_wait_s" in response.json()["detail"]
+    assert response.headers["retry-after"] == "20"
+    assert (await client.post(PATH, json=body | {"max_wait_s": 50})).status_code == 200
+    assert (await client.post(PATH, json=body)).status_code == 200, "who says nothing waits"
+
+
+async def test_a_starting_models_estimate_is_of_its_last_start(
+    client: httpx.AsyncClient, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(cold_starts, "monotonic", lambda: now)
+
+    async def told_s() -> str:
+        response = await client.post(PATH, json={"prompt": "a", "model": "large", "max_wait_s": 60})
+        assert (response.status_code, response.json()["code"]) == (503, "model_loading")
+        return response.headers["retry-after"]
+
+    assert await told_s() == "20", "no start has been seen"
+    now = 5.0
+    assert await told_s() == "15"
+    now = 40.0
+    assert await told_s() == "1", "it cannot be long"
+    now = 45.0
+    backend.step_s["large"] = 0.01
+    assert (await client.post(PATH, json={"prompt": "a", "duration_s": 1, "model": "large"})).status_code == 200
+    del backend.step_s["large"]
+    now = 1000.0
+    assert await told_s() == "45", "as long as it took"
+    assert backend.woken == ["large"] * 4
 
 
 async def test_a_full_models_fallback_answers_and_is_named(client: httpx.AsyncClient, backend: FakeBackend) -> None:

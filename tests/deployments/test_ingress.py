@@ -1,12 +1,12 @@
 """What callers learn of a replica's errors; the ingress at work is in test_service.py."""
 
 import pytest
-from ray.exceptions import ActorDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.deployments.ingress import known_error
-from serve_app.errors import PromptTooLong, QueueFull, ReplicaFailed, ServeAppError
+from serve_app.errors import ModelLoading, PromptTooLong, QueueFull, ReplicaFailed, ReplicaUnreachable, ServeAppError
 
 PATH = "/root/secret/engine.py"
 
@@ -14,6 +14,12 @@ PATH = "/root/secret/engine.py"
 def from_replica(error: Exception) -> Exception:
     """The error as it arrives from another process: a RayTaskError whose text is the remote traceback."""
     return RayTaskError("generate", f"Traceback in {PATH}", error).as_instanceof_cause()  # type: ignore[no-any-return]
+
+
+def with_its_node() -> ActorDiedError:
+    error = ActorDiedError()
+    error.error_msg = "The actor died because its node has died. Node Id: 1"
+    return error
 
 
 @pytest.mark.parametrize(
@@ -24,7 +30,9 @@ def from_replica(error: Exception) -> Exception:
         (from_replica(ValueError(PATH)), ServeAppError, "The model's replica met an unexpected error"),
         (BackPressureError(num_queued_requests=3, max_queued_requests=3), QueueFull, "Too many requests are waiting"),
         (ActorDiedError(), ReplicaFailed, "The replica died"),
-        (DeploymentUnavailableError(DeploymentID("x", "y")), ReplicaFailed, "The replica died"),
+        (with_its_node(), ReplicaUnreachable, "The replica that made this piece went away"),
+        (ActorUnavailableError("RPC error", None), ReplicaUnreachable, "The replica that made this piece went away"),
+        (DeploymentUnavailableError(DeploymentID("x", "y")), ModelLoading, "No replica of this model could be started"),
         (RuntimeError(PATH), ServeAppError, "The model's replica met an unexpected error"),
     ],
     ids=str,

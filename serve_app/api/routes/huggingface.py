@@ -103,8 +103,7 @@ async def _generate(studio: Studio, repository: str, request: Request) -> Respon
     card = studio.router.resolve_repository(repository)
     loaded = await studio.loaded(card)
     if loaded is None and not body.options.wait_for_model:
-        studio.backend.wake(card.model_id)
-        raise ModelLoading(f"Model {repository} is currently loading", retry_after_s=_TYPICAL_LOADING_S)
+        raise studio.loading(card, f"Model {repository} is currently loading")
     parameters = body.parameters
     generation = GenerationRequest(
         request_id=request.state.request_id,
@@ -135,5 +134,5 @@ def _failure(error: Exception) -> JSONResponse:
     failure = known(error)
     answer: dict[str, Any] = {"error": failure.message}
     if isinstance(failure, ModelLoading):
-        answer["estimated_time"] = failure.retry_after_s or _TYPICAL_LOADING_S
+        answer["estimated_time"] = failure.retry_after_s or 1.0
     return JSONResponse(answer, status_code=failure.status, headers=retry_after(failure))

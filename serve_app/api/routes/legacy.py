@@ -8,12 +8,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from serve_app.api import openapi
 from serve_app.api.error_handlers import known, retry_after
 from serve_app.api.openapi import contract_responses, json_content
+from serve_app.api.routes.page import stats_page, wants_page
 from serve_app.api.studio import Studio
 from serve_app.api.track import Track
 from serve_app.audio.file_format import Encoding
@@ -89,10 +90,17 @@ def create_router(studio: Studio) -> APIRouter:
         loaded = await studio.loaded(studio.router.default)
         return {"status": "healthy", "device": _device(loaded), "model_loaded": loaded is not None}
 
-    @router.get("/stats", responses=openapi.errors(Unauthorized), summary="What the service is doing")
-    async def stats() -> dict[str, Any]:
-        """What the default model runs on, and what every replica of every model is doing."""
-        models = {card.model_id: await studio.backend.replicas(card.model_id) for card in studio.router.cards}
+    @router.get(
+        "/stats",
+        response_model=dict[str, Any],
+        responses=openapi.errors(Unauthorized) | {200: {"content": {"text/html": {}}}},
+        summary="What the service is doing",
+    )
+    async def stats(request: Request) -> dict[str, Any] | Response:
+        """What the default model runs on, and what every replica of every model is doing. A browser gets a page."""
+        if wants_page(request.scope):
+            return stats_page()
+        models = {card.model_id: await studio.replicas(card) for card in studio.router.cards}
         model_id = studio.router.default.model_id
         loaded = next((replica.model for replica in models[model_id]), None)
         return {

@@ -1,9 +1,12 @@
-"""`GET /`: the web page, for people."""
+"""The web pages, for people: `GET /`, and `GET /stats` where a browser asks for it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 STATIC = Path(__file__).parent.parent / "static"
 # Nothing from elsewhere: the page works offline, and what somebody slips into it loads nothing.
@@ -16,6 +19,19 @@ def create_router() -> APIRouter:
 
     @router.get("/")
     async def page() -> FileResponse:
-        return FileResponse(STATIC / "index.html", headers=_HEADERS)
+        return _page("index.html")
 
     return router
+
+
+def stats_page() -> FileResponse:
+    return _page("stats.html", {"vary": "accept"})
+
+
+def wants_page(scope: Scope) -> bool:
+    """Whether a browser asks: what it shows to people is text/html."""
+    return "text/html" in Headers(scope=scope).get("accept", "")
+
+
+def _page(name: str, headers: Mapping[str, str] | None = None) -> FileResponse:
+    return FileResponse(STATIC / name, headers=_HEADERS | dict(headers or {}))

@@ -43,7 +43,7 @@ def create_router(studio: Studio) -> APIRouter:
         "/audio/generations",
         response_class=Response,
         responses=openapi.generation_responses(),
-        openapi_extra=openapi.body(generation_content()),
+        openapi_extra=openapi.body(generation_content()) | {"parameters": [openapi.TIMEOUT]},
         summary="Make music",
     )
     async def create_generation(request: Request) -> Response:

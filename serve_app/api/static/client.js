@@ -39,6 +39,11 @@ export async function models() {
   return (await (await ask("v1/models")).json()).data;
 }
 
+/** What every replica of every model is doing. */
+export async function stats() {
+  return (await ask("stats", { headers: { accept: "application/json" } })).json();
+}
+
 /** Yields [name, data] of each event while a piece is being made: model (that makes it), progress, audio (PCM), done. */
 export async function* stream(fields, signal) {
   const body = { ...fields, stream: true, stream_format: "sse", response_format: "pcm" };

@@ -1,0 +1,119 @@
+"""Metrics, which Ray exports to Prometheus with `ray_` before their names. Serve adds deployment and replica."""
+
+import math
+from dataclasses import asdict, dataclass
+
+from ray.serve.metrics import Counter, Gauge, Histogram
+
+from serve_app.api.meter import Ending, LogMeter
+from serve_app.types import EngineStats
+
+_SECONDS = [0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0]
+
+
+class RayMeter(LogMeter):
+    """What an ingress replica knows of requests."""
+
+    def __init__(self) -> None:
+        self._requests = Counter(
+            "musicgen_requests_total",
+            "Requests that have ended, by outcome: ok or an error's code.",
+            ("model", "outcome"),
+        )
+        self._audio_s = Counter("musicgen_audio_seconds_total", "Seconds of music that callers got.", ("model",))
+        self._cost = Counter("musicgen_cost_dollars_total", "What finished pieces cost, by price_per_hour.", ("model",))
+        self._retries = Counter("musicgen_retries_total", "Requests sent again: their replica was lost.", ("model",))
+        self._first_audio_s = _histogram("musicgen_time_to_first_audio_seconds", "From the request to its first audio.")
+        self._queue_s = _histogram("musicgen_queue_seconds", "What a finished piece waited for a slot.")
+        self._generation_s = _histogram("musicgen_generation_seconds", "From a finished piece's slot to its end.")
+
+    def ended(self, ending: Ending) -> None:
+        super().ended(ending)
+        tags = {"model": ending.model}
+        self._requests.inc(1, {**tags, "outcome": ending.outcome})
+        if ending.audio_s:
+            self._audio_s.inc(ending.audio_s, tags)
+        if ending.cost_usd:
+            self._cost.inc(ending.cost_usd, tags)
+        if ending.first_audio_s is not None:
+            self._first_audio_s.observe(ending.first_audio_s, tags)
+        if ending.timings is not None:
+            self._queue_s.observe(ending.timings.queue_s, tags)
+            self._generation_s.observe(ending.timings.generation_s, tags)
+
+    def retried(self, model_id: str) -> None:
+        self._retries.inc(1, {"model": model_id})
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStart:
+    """Seconds that each stage of a replica's start took: from the process's start to its first lines here, importing,
+    loading the weights, recording a GPU's graphs, and the first piece."""
+
+    process: float
+    imports: float
+    weights: float
+    graphs: float
+    warm_up: float
+
+
+class ReplicaMetrics:
+    """What a replica knows of itself."""
+
+    def __init__(self, model_id: str, cold_start: ColdStart) -> None:
+        self._tags, self._stages = {"model": model_id}, asdict(cold_start)
+        self._cold_start = Gauge(
+            "musicgen_cold_start_seconds", "How long a stage of the start took.", ("model", "stage")
+        )
+        self._gauges = {name: Gauge(f"musicgen_{name}", text, ("model",)) for name, text in _GAUGES.items()}
+        self._counters = {name: Counter(f"musicgen_{name}", text, ("model",)) for name, text in _COUNTERS.items()}
+        self._counted = dict.fromkeys(_COUNTERS, 0.0)
+
+    def report(self, stats: EngineStats) -> None:
+        """All gauges, each time: Ray forgets those that are not set again."""
+        for stage, seconds in self._stages.items():
+            self._cold_start.set(seconds, {**self._tags, "stage": stage})
+        values = {
+            "slots": stats.slots,
+            "slots_used": stats.slots_used,
+            "queued_requests": stats.queued_requests,
+            "queued_audio_seconds": stats.queued_audio_s,
+            "running_audio_seconds": stats.running_audio_s,
+            "steps_per_second": stats.steps_per_s,
+            "real_time_factor": stats.real_time_factor,
+            "step_seconds": stats.step_s,
+            "kv_cache_bytes": stats.kv_cache_bytes,
+        }
+        for name, value in values.items():
+            self._gauges[name].set(value if math.isfinite(value) else 0.0, self._tags)
+        totals = {
+            "steps_total": stats.steps_total,
+            "codec_seconds_total": stats.codec_s,
+            "text_encoder_seconds_total": stats.text_encoder_s,
+        }
+        for name, total in totals.items():
+            if total > self._counted[name]:
+                self._counters[name].inc(total - self._counted[name], self._tags)
+                self._counted[name] = total
+
+
+_GAUGES = {
+    "slots": "Pieces that the replica can make at a time.",
+    "slots_used": "Pieces that it is making.",
+    "queued_requests": "Requests that wait in the replica for a slot.",
+    "queued_audio_seconds": "Seconds of music that those wait for.",
+    "running_audio_seconds": "Seconds of music still to be made of the pieces that are being made.",
+    "steps_per_second": "Decoding steps a second, over the last few seconds.",
+    "real_time_factor": "Seconds of music a second, of all pieces together, over the last few seconds.",
+    "step_seconds": "What a decoding step takes; a step makes one frame of every running piece.",
+    "kv_cache_bytes": "Memory of the keys and values.",
+}
+_COUNTERS = {
+    "steps_total": "Decoding steps.",
+    "codec_seconds_total": "Seconds that the codec worked.",
+    "text_encoder_seconds_total": "Seconds that the text encoder worked.",
+}
+
+
+def _histogram(name: str, text: str) -> Histogram:
+    return Histogram(name, text, boundaries=_SECONDS, tag_keys=("model",))

@@ -1,0 +1,115 @@
+"""The service on a Ray of several nodes, all of them on this machine."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import ray
+from ray import serve
+from ray.cluster_utils import Cluster
+from ray.serve import Application
+
+from serve_app.app import build_app
+from serve_app.machine import free_port
+from tests.conftest import EMBEDDED
+
+PATIENCE_S = 120.0
+APP = "musicgen"
+INGRESS_NODE, MODEL_NODE = {"ingress_node": 0.001}, {"model_node": 1}
+
+
+class Fleet:
+    """A head node, which has the ingress, and nodes that each have room for one replica."""
+
+    def __init__(self) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        head = {"num_cpus": 4, "include_dashboard": False, "resources": {"ingress_node": 1}}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes: dict[str, Any] = {}
+        ray.init(self.cluster.address, namespace="serve", log_to_driver=False, configure_logging=False)
+        port = int(self.url.rpartition(":")[2])
+        serve.start("HeadOnly", http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 300})
+
+    def add_node(self) -> None:
+        node = self.cluster.add_node(num_cpus=4, resources=MODEL_NODE)
+        self.nodes[node.node_id] = node
+
+    def remove_node(self, node_id: str) -> None:
+        """At once, as a spot instance that is taken away."""
+        self.cluster.remove_node(self.nodes.pop(node_id), allow_graceful=False)
+
+    def deploy(self, app: Application) -> None:
+        serve.run(app, name=APP, route_prefix="/")
+
+    def replicas(self, deployment: str) -> list[Any]:
+        """The running ones, each with its node_id and pid."""
+        details = ray.get(_controller().get_serve_instance_details.remote())
+        application = details["applications"].get(APP, {"deployments": {}})
+        replicas = application["deployments"].get(deployment, {"replicas": []})["replicas"]
+        return [replica for replica in replicas if replica["state"] == "RUNNING"]
+
+    def kill(self, name: str) -> None:
+        """The process whose title begins so."""
+        [process] = [p for p in psutil.Process().children(recursive=True) if p.cmdline()[0].startswith(name)]
+        process.kill()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - other processes are asked
+                await asyncio.sleep(0.1)
+
+    def stop(self) -> None:
+        serve.shutdown()
+        ray.shutdown()
+        self.cluster.shutdown()
+
+
+def _controller() -> Any:
+    return ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+
+
+def settings(*models: dict[str, Any], ingresses: int = 1) -> dict[str, Any]:
+    """The application's args."""
+    ingress = {"num_replicas": ingresses, "ray_actor_options": {"num_cpus": 0, "resources": INGRESS_NODE}}
+    return {"models": list(models), "ingress_deployment_config": ingress | {"max_ongoing_requests": 1000}}
+
+
+def model(model_id: str = "nano", engine: dict[str, Any] | None = None, **deployment: Any) -> dict[str, Any]:
+    """A model whose seeds hold bit for bit: whichever replica makes a piece, it is the same."""
+    return {
+        "model_loading_config": {"model_id": model_id, "model_source": EMBEDDED},
+        "engine_kwargs": {"device": "cpu", "max_slots": 8, "pin_batch_shape": True, "num_threads": 1} | (engine or {}),
+        "deployment_config": {
+            "health_check_period_s": 1,
+            "ray_actor_options": {"num_cpus": 1, "resources": MODEL_NODE},
+        }
+        | deployment,
+    }
+
+
+def application(*models: dict[str, Any], **rest: Any) -> Application:
+    return build_app(settings(*models, **rest))
+
+
+@pytest.fixture(scope="package")
+def fleet() -> Iterator[Fleet]:
+    """One for the tests of this folder: the Ray of the other tests comes after it."""
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    fleet = Fleet()
+    try:
+        yield fleet
+    finally:
+        fleet.stop()
+        left = [process for process in psutil.Process().children(recursive=True) if process.pid not in before]
+        psutil.wait_procs(left, timeout=30)
+    assert [process for process in left if process.is_running()] == []
+
+
+@pytest.fixture
+async def client(fleet: Fleet) -> Any:
+    limits = httpx.Limits(max_connections=300)
+    async with httpx.AsyncClient(base_url=fleet.url, timeout=PATIENCE_S, limits=limits) as client:
+        yield client

@@ -1,0 +1,20 @@
+"""A replica that one prompt is deadly to."""
+
+import os
+import signal
+from collections.abc import AsyncGenerator
+
+from serve_app.deployments.replica import MusicGenReplica
+from serve_app.types import AudioChunk, GenerationRequest
+
+POISON = "poison"
+
+
+class Fragile(MusicGenReplica):
+    """The real one, but for the poison."""
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
+        if request.prompt == POISON:
+            os.kill(os.getpid(), signal.SIGKILL)
+        async for chunk in super().generate(request):
+            yield chunk

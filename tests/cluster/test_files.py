@@ -1,0 +1,137 @@
+"""The files in cluster/ are valid by the schemas of those who read them, and agree with the configurations."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes_validate import validate
+from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.util.metrics import Metric
+
+from serve_app.deployments.metrics import ColdStart, RayMeter, ReplicaMetrics
+from tests.conftest import CONFIGS
+from tools.kuberay import with_config
+
+
+def all_metrics(owner: object) -> Iterator[Metric]:
+    for value in vars(owner).values():
+        for one in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(one, Metric):
+                yield one
+
+
+CLUSTER = CONFIGS.parent / "cluster"
+MANIFEST = CLUSTER / "kuberay" / "rayservice.yaml"
+DASHBOARD = CLUSTER / "grafana" / "dashboards" / "musicgen.json"
+README = (CLUSTER / "README.md").read_text()
+KUBERNETES = "1.33"
+METRICS = {
+    metric.info["name"]
+    for metric in [*all_metrics(RayMeter()), *all_metrics(ReplicaMetrics("small", ColdStart(0, 0, 0, 0, 0)))]
+}
+SUFFIXES = ("_bucket", "_sum", "_count")
+
+
+def pods() -> dict[str, dict[str, Any]]:
+    cluster = yaml.safe_load(MANIFEST.read_text())["spec"]["rayClusterConfig"]
+    groups = {group["groupName"]: group["template"] for group in cluster["workerGroupSpecs"]}
+    return {"head": cluster["headGroupSpec"]["template"]} | groups
+
+
+def test_the_manifest_has_the_configuration() -> None:
+    config = (CONFIGS / "all.yaml").read_text()
+    assert with_config(MANIFEST.read_text(), config) == MANIFEST.read_text(), (
+        "python -m tools.kuberay configs/all.yaml cluster/kuberay/rayservice.yaml"
+    )
+    assert yaml.safe_load(yaml.safe_load(MANIFEST.read_text())["spec"]["serveConfigV2"]) == yaml.safe_load(config)
+
+
+def test_a_manifest_without_a_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="serveConfigV2"):
+        with_config("kind: RayService\n", "applications: []\n")
+
+
+@pytest.mark.parametrize("group", ["head", "ingress", "t4", "a10g", "l40s"])
+def test_pods_are_valid(group: str) -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": group}, "spec": pods()[group]["spec"]}
+    validate(pod, KUBERNETES, strict=True)
+    assert pod["spec"]["securityContext"]["runAsNonRoot"], "as the image is made for"
+
+
+def test_redis_is_valid() -> None:
+    for document in yaml.safe_load_all((CLUSTER / "kuberay" / "redis.yaml").read_text()):
+        validate(document, KUBERNETES, strict=True)
+
+
+def test_every_kind_of_card_has_its_nodes() -> None:
+    """Those that configs/all.yaml asks for, on Kubernetes and on AWS."""
+    models = yaml.safe_load((CONFIGS / "all.yaml").read_text())["applications"][0]["args"]["models"]
+    cards = {f"accelerator_type:{model['accelerator_type']}" for model in models}
+    groups = yaml.safe_load(MANIFEST.read_text())["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    on_kubernetes = [json.loads(json.loads(g["rayStartParams"].get("resources", '"{}"'))) for g in groups]
+    assert {card for resources in on_kubernetes for card in resources} == cards
+    on_aws = yaml.safe_load((CLUSTER / "aws.yaml").read_text())["available_node_types"].values()
+    assert {card for node in on_aws for card in node["resources"] if card.startswith("accelerator")} == cards
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp"])
+def test_ray_up_takes_the_file(name: str) -> None:
+    config = prepare_config(yaml.safe_load((CLUSTER / f"{name}.yaml").read_text()))
+    validate_config(config)
+    assert all(node["max_workers"] <= config["max_workers"] for node in config["available_node_types"].values())
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    command = [str(Path(sys.executable).parent / "hadolint"), str(CLUSTER / "Dockerfile")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "")
+
+
+def test_alerts_are_raised_when_they_should_be() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        reason = "promtool is not installed: `apt-get install prometheus` (Debian)"
+        assert not os.environ.get("CI"), reason
+        pytest.skip(reason)
+    for arguments in (["test", "rules", "alerts_test.yaml"], ["check", "config", "prometheus.yaml"]):
+        run = subprocess.run(
+            [promtool, *arguments], cwd=CLUSTER / "prometheus", capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+def shown(text: str) -> set[str]:
+    names = set(re.findall(r"\bray_(musicgen_[a-z_]+)", text))
+    return {re.sub("|".join(f"{suffix}$" for suffix in SUFFIXES), "", name) for name in names}
+
+
+def test_the_dashboard_shows_every_metric() -> None:
+    assert len(METRICS) > 15
+    assert shown(DASHBOARD.read_text()) == METRICS
+
+
+def test_alerts_are_of_metrics_that_there_are() -> None:
+    assert shown((CLUSTER / "prometheus" / "alerts.yaml").read_text()) <= METRICS
+
+
+def test_the_guide_tells_of_every_metric_and_alert() -> None:
+    rules = yaml.safe_load((CLUSTER / "prometheus" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    for name in METRICS | {rule["alert"] for rule in rules}:
+        assert f"`{name}`" in README, name
+
+
+def test_the_composed_services_find_their_files() -> None:
+    compose = yaml.safe_load((CLUSTER / "compose.yaml").read_text())
+    mounts = [volume.split(":")[0] for service in compose["services"].values() for volume in service["volumes"]]
+    assert all((CLUSTER / mount).exists() for mount in mounts if mount.startswith("."))
+    assert (CONFIGS.parent / compose["services"]["musicgen"]["build"]["dockerfile"]).exists()
+    provider = yaml.safe_load((CLUSTER / "grafana/provisioning/dashboards/musicgen.yaml").read_text())["providers"][0]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in compose["services"]["grafana"]["volumes"]

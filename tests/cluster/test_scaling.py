@@ -1,0 +1,54 @@
+"""Each model has as many replicas as the music that is wanted of it asks for, by the policy of the configurations."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.cluster.conftest import MODEL_NODE, Fleet, application, model
+from tests.conftest import CONFIGS
+
+PATH = "/v1/audio/generations"
+BUSY, RARE = "MusicGen:busy", "MusicGen:rare"
+
+
+def scaled(model_id: str, least: int, most: int) -> dict[str, Any]:
+    """A model that scales as configs/all.yaml says, but sooner: tests do not wait for minutes."""
+    [application] = yaml.safe_load((CONFIGS / "all.yaml").read_text())["applications"]
+    policy = application["args"]["models"][0]["deployment_config"]["autoscaling_config"]["policy"]
+    policy["policy_kwargs"]["drain_s"] = 5  # little music is much, so that the machine has time for the new replicas
+    scaling = {
+        "min_replicas": least, "max_replicas": most, "metrics_interval_s": 1, "look_back_period_s": 2,
+        "upscale_delay_s": 1, "downscale_delay_s": 3, "policy": policy,
+    }  # fmt: skip
+    part_of_a_node = {name: amount / 4 for name, amount in MODEL_NODE.items()}
+    return model(
+        model_id,
+        {"pin_batch_shape": False, "max_slots": 4},
+        autoscaling_config=scaling,
+        ray_actor_options={"num_cpus": 1, "resources": part_of_a_node},
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*metrics_interval_s.*")  # on its way out, for a variable of the whole machine
+async def test_models_scale_on_their_own(fleet: Fleet, client: httpx.AsyncClient) -> None:
+    """One goes from 1 to 3 replicas and back to 1, the other from none to one to none."""
+    if not fleet.nodes:
+        fleet.add_node()
+    await asyncio.to_thread(fleet.deploy, application(scaled("busy", 1, 3), scaled("rare", 0, 1)))
+    assert (len(fleet.replicas(BUSY)), len(fleet.replicas(RARE))) == (1, 0)
+
+    body = {"prompt": "lofi beat", "duration_s": 120, "model": "busy"}
+    callers = [asyncio.create_task(client.post(PATH, json=body)) for _ in range(4)]
+    await fleet.until(lambda: len(fleet.replicas(BUSY)) == 3)
+    assert fleet.replicas(RARE) == []
+    for caller in callers:
+        caller.cancel()
+
+    response = await client.post(PATH, json={"prompt": "lofi beat", "duration_s": 1, "model": "rare"})
+    assert response.status_code == 200
+    assert len(fleet.replicas(RARE)) == 1
+    await fleet.until(lambda: len(fleet.replicas(BUSY)) == 1)
+    await fleet.until(lambda: fleet.replicas(RARE) == [])

@@ -1,0 +1,190 @@
+"""What operators see of a running service: metrics in a real Prometheus, traces at a collector, logs."""
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from benchmarks import soak
+from serve_app.launcher import Service
+from serve_app.machine import free_port
+from tests.conftest import COLLECTOR_PORT, CONFIGS
+
+GENERATIONS = "/v1/audio/generations"
+CLUSTER = CONFIGS.parent / "cluster"
+WATCHED = (CLUSTER / "grafana" / "dashboards" / "musicgen.json", CLUSTER / "prometheus" / "alerts.yaml")
+PATIENCE_S = 90
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=service.url, timeout=120) as client:
+        yield client
+
+
+@contextmanager
+def prometheus(sources: str, folder: Path) -> Iterator[str]:
+    """A Prometheus that scrapes what Ray lists, and its address."""
+    program = shutil.which("prometheus")
+    if program is None:
+        reason = "Prometheus is not installed: `apt-get install prometheus` (Debian)"
+        assert not os.environ.get("CI"), reason
+        pytest.skip(reason)
+    config = {
+        "global": {"scrape_interval": "1s"},
+        "scrape_configs": [{"job_name": "ray", "http_sd_configs": [{"url": sources, "refresh_interval": "1s"}]}],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    options: list[str | Path] = ["--config.file", folder / "prometheus.yaml", "--storage.tsdb.path", folder / "data"]
+    process = subprocess.Popen(
+        [program, *options, "--web.listen-address", address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield f"http://{address}/api/v1"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def names_in(api: str) -> set[str]:
+    """All metrics that Prometheus has; none until it answers."""
+    try:
+        return set(httpx.get(f"{api}/label/__name__/values").json()["data"])
+    except httpx.TransportError:
+        return set()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - other processes are asked
+            await asyncio.sleep(0.1)
+
+
+async def test_prometheus_has_all_that_the_dashboard_and_the_alerts_ask_for(
+    service: Service, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """After a piece whose replica died, so that there is something of everything."""
+    music = asyncio.create_task(client.post(GENERATIONS, json={"prompt": "lofi beat", "duration_s": 20}))
+    while (await client.get("/stats")).json()["models"]["nano"][0]["slots_used"] == 0:
+        assert not music.done()
+    [replica] = [process for process in service.processes() if "ServeReplica:musicgen:MusicGen:nano" in process.name()]
+    replica.kill()
+    assert (await music).status_code == 200
+    watched = {name for file in WATCHED for name in re.findall(r"\bray_musicgen_\w+", file.read_text())}
+    assert len(watched) > 15
+    with prometheus(f"{service.dashboard_url}/api/prometheus/sd", tmp_path) as api:
+        await until(lambda: watched <= names_in(api))
+        async with httpx.AsyncClient() as asker:
+            query = {"query": 'sum(ray_musicgen_audio_seconds_total{model="nano"})'}
+            [found] = (await asker.get(f"{api}/query", params=query)).json()["data"]["result"]
+        assert float(found["value"][1]) >= 20
+
+
+class Collector(HTTPServer):
+    """Takes what OTLP exporters send over HTTP."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        super().__init__(("127.0.0.1", COLLECTOR_PORT), _Handler)
+
+    def of(self, trace_id: str) -> dict[str, Span]:
+        return {span.name: span for span in self.spans if span.trace_id.hex() == trace_id}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Collector
+
+    def do_POST(self) -> None:
+        request = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["content-length"])))
+        self.server.spans += [s for r in request.resource_spans for scope in r.scope_spans for s in scope.spans]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the tests' output is read."""
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as collector:
+        thread = threading.Thread(target=collector.serve_forever)
+        thread.start()
+        yield collector
+        collector.shutdown()
+        thread.join()
+
+
+async def test_careless_callers_leave_nothing_behind(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    report = await soak.soak(service, minutes=0.6)
+    with capsys.disabled():
+        soak.show(report)
+    assert not report.wrong
+    assert not report.leaked
+    assert min(report.calls.values()) > 5
+    assert len(report.calls) == 6
+
+
+async def test_a_trace_tells_what_a_requests_time_went_to(client: httpx.AsyncClient, collector: Collector) -> None:
+    """The caller's trace goes on in the replica."""
+    trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+    headers = {"traceparent": f"00-{trace_id}-{span_id}-01", "x-request-id": "traced-1"}
+    response = await client.post(GENERATIONS, json={"prompt": "a traced beat", "duration_s": 2}, headers=headers)
+    assert response.status_code == 200
+    parts = ("queue", "text encoding", "first step", "steps", "codec", "encode")
+    await until(lambda: collector.of(trace_id).keys() >= {*parts})
+    spans = collector.of(trace_id)
+    seconds = {name: (spans[name].end_time_unix_nano - spans[name].start_time_unix_nano) / 1e9 for name in parts}
+    assert 0 < seconds["text encoding"] < seconds["steps"]
+    assert 0 < seconds["first step"] < seconds["steps"]
+    assert seconds["codec"] > 0
+    assert seconds["steps"] <= float(response.headers["x-musicgen-generation-s"]) + 0.01
+    attributes = {attribute.key: attribute.value for attribute in spans["queue"].attributes}
+    assert attributes["musicgen.request_id"].string_value == "traced-1"
+    assert spans["queue"].parent_span_id in {span.span_id for span in spans.values()}
+
+
+async def test_nobody_is_traced_unasked(client: httpx.AsyncClient, collector: Collector) -> None:
+    """With a sampling ratio of 0, whose spans are not sampled."""
+    headers = {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"}
+    await client.post(GENERATIONS, json={"prompt": "a beat", "duration_s": 0.5}, headers=headers)
+    asked = secrets.token_hex(16)
+    headers = {"traceparent": f"00-{asked}-{secrets.token_hex(8)}-01"}
+    await client.post(GENERATIONS, json={"prompt": "a beat", "duration_s": 0.5}, headers=headers)
+    await until(lambda: "queue" in collector.of(asked))
+    assert {span.trace_id.hex() for span in collector.spans} == {asked}
+
+
+async def test_a_request_is_found_in_the_logs_by_its_id(service: Service, client: httpx.AsyncClient) -> None:
+    request_id = f"found-{secrets.token_hex(4)}"
+    headers = {"x-request-id": request_id}
+    await client.post(GENERATIONS, json={"prompt": "a beat", "duration_s": 0.5}, headers=headers)
+    raylet = next(process for process in service.processes() if "raylet" in process.name())
+    [folder] = [part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--log_dir=")]
+    both = {"musicgen_Ingress", "musicgen_MusicGen:nano"}
+    await until(lambda: {deployment for deployment, _ in logged(Path(folder), request_id)} == both)
+    ending = f"Request {request_id}: ok, 0.5 s of music by nano"
+    assert any(message.startswith(ending) for _, message in logged(Path(folder), request_id))
+
+
+def logged(folder: Path, request_id: str) -> Iterator[tuple[str, str]]:
+    """Each line of JSON with this id: its deployment and its message."""
+    for file in (folder / "serve").glob("replica_*.log"):
+        for line in file.read_text().splitlines():
+            entry = json.loads(line)
+            if entry.get("request_id") == request_id:
+                yield entry["deployment"], entry["message"]
