@@ -2,8 +2,9 @@
 
 Made to be learnt by a model of a few million parameters: one pitched sound is heard at a time (the lead breaks the
 chords, the bass answers it), and each begins on one of the codec's frames, so that a note is the same codes wherever it
-is played. A beat is one of a few numbers of frames: the tempo is right within 6 %. Slow pieces have two notes a beat:
-what has to be counted never gets long.
+is played. A beat is one of a few numbers of frames: the tempo is right within 8 %. Slow pieces have two notes a beat:
+there are five lengths of notes, and what has to be counted never gets long. Each timbre has its own tune: once the
+prompt is known, the next note is.
 """
 
 from collections.abc import Iterator
@@ -13,13 +14,13 @@ import numpy as np
 
 from tools.nano.synthesizer import FRAME, FRAME_RATE, SAMPLE_RATE, Samples, drum, tone
 
-BEATS = (16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 40, 44, 48)  # frames; half of each is whole
+BEATS = (16, 18, 21, 24, 28, 32, 36, 42, 48)  # frames
 SLOW_BEAT = 28  # frames; from there on each beat has two notes
-TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9}  # name: pitch class
+TONICS = {"C": 0, "D": 2, "E": 4, "A": 9}  # name: pitch class
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 # By degrees of the scale whose chords are all of its mode; the tonic comes back so often that the key is heard soon.
 PROGRESSIONS = ((0, 0, 3, 0), (0, 3, 0, 0), (0, 0, 4, 0), (0, 3, 0, 4))
-MOTIFS = ((0, 1, 2, 2), (0, 2, 0, 1), (0, 1, 0, 1))  # of the chord's notes, over and over
+MOTIFS = ((0, 1, 2, 2), (0, 1, 2, 0), (0, 2, 0, 1))  # of the chord's notes, over and over
 LEADS = ("piano", "guitar", "bells", "flute", "organ", "strings", "pad", "lead", "bass")
 REGISTER = {"bells": 74, "flute": 74, "bass": 40, "pad": 53, "strings": 62}  # the lead's middle; others: 65
 BASS_REGISTER = 40
@@ -45,7 +46,6 @@ class Score:
     lead: str
     groove: str
     energy: int
-    seed: int
 
     @property
     def beat(self) -> int:
@@ -75,7 +75,6 @@ def random_score(seed: int) -> Score:
         lead=str(rng.choice(LEADS)),
         groove=str(rng.choice(grooves)),
         energy=energy,
-        seed=seed,
     )
 
 
@@ -96,10 +95,9 @@ def render(score: Score, duration_s: float) -> Samples:
 
 
 def _notes(score: Score, bars: int) -> Iterator[Note]:
-    """The lead plays the chords' notes, by a motif that stays; in the middle of each bar the bass answers."""
-    rng = np.random.default_rng([score.seed, 2])
-    progression = PROGRESSIONS[rng.integers(len(PROGRESSIONS))]
-    motif = MOTIFS[rng.integers(len(MOTIFS))]
+    """The lead plays the chords' notes, by the motif it has; in the middle of each bar the bass answers."""
+    tune = LEADS.index(score.lead)
+    progression, motif = PROGRESSIONS[tune % len(PROGRESSIONS)], MOTIFS[tune % len(MOTIFS)]
     length = 1 if score.beat >= SLOW_BEAT else 2
     for bar in range(bars):
         for number, start in enumerate(range(0, 8, length)):

@@ -213,7 +213,7 @@ def main() -> None:
         prog="python -m tools.nano.language_model", description="Train a MusicGen's language model."
     )
     parser.add_argument("folder", type=Path, help="holds codes/, encodec/ and text_encoder/")
-    parser.add_argument("--steps", type=int, default=6500, help="(default: 6500)")
+    parser.add_argument("--steps", type=int, default=12000, help="(default: 12000)")
     parser.add_argument("--checkpoint", type=Path, help="a MusicGen in the Hugging Face format to go on from")
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="1e-4 or less with --checkpoint")
     arguments = parser.parse_args()

@@ -101,7 +101,6 @@ def _of_genre(score: Score, genre: Genre, rng: np.random.Generator) -> Score:
         lead=str(rng.choice(genre.leads)),
         groove=str(rng.choice(genre.grooves)),
         energy=int(rng.choice(genre.energies)),
-        seed=score.seed,
     )
 
 

@@ -1,9 +1,12 @@
 """A trained checkpoint becomes the package's model."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import soundfile
+import torch
+from safetensors.torch import load_file
 
 from serve_app.models.checkpoint import load_checkpoint, resolve
 from tests.conftest import EMBEDDED
@@ -27,3 +30,13 @@ def test_the_package_gets_the_model_and_samples_and_keeps_its_card(
     samples = sorted((package / "samples").iterdir())
     assert [file.stem for file in samples] == sorted(export.SAMPLES)
     assert {soundfile.info(file).duration for file in samples} == {1.0}
+
+
+def test_heads_are_sharpened_and_nothing_else(tmp_path: Path) -> None:
+    weights = resolve(EMBEDDED) / "model.safetensors"
+    shutil.copy(weights, tmp_path)
+    export.sharpen(tmp_path / weights.name, 0.5)
+    before, after = load_file(weights), load_file(tmp_path / weights.name)
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor * 2 if "lm_heads" in name else tensor), name
