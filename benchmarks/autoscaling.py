@@ -19,7 +19,13 @@ from statistics import mean
 import numpy as np
 from tqdm import tqdm
 
-from serve_app.deployments.autoscaling import AUDIO_S, AUDIO_S_PER_S, MEAN_AUDIO_S, DrainTimePolicy
+from serve_app.deployments.autoscaling import (
+    AUDIO_S,
+    AUDIO_S_PER_S,
+    MADE_AUDIO_S_PER_S,
+    MEAN_AUDIO_S,
+    DrainTimePolicy,
+)
 
 DAY_S = 86_400
 SLOTS, AUDIO_S_PER_S_OF_REPLICA = 16, 20.0
@@ -33,12 +39,16 @@ DURATIONS_S, SHARES = (8.0, 15.0, 30.0, 60.0, 120.0), (0.3, 0.2, 0.35, 0.1, 0.05
 class Load:
     """What a policy is told, as Serve tells it."""
 
-    held: list[float]
+    current_time: float
+    held_s: float
     speed: float
     length: float
     running: int
     total_queued_requests: float | None
     target_num_replicas: int
+    deployment_name: str = "MusicGen:small"
+    capacity_adjusted_min_replicas: int = 1
+    capacity_adjusted_max_replicas: int = 1000
 
     @property
     def total_num_requests(self) -> float:
@@ -47,8 +57,9 @@ class Load:
     @property
     def aggregated_metrics(self) -> dict[str, dict[str, float]]:
         return {
-            AUDIO_S: {str(i): held for i, held in enumerate(self.held)},
+            AUDIO_S: {"0": self.held_s},
             AUDIO_S_PER_S: {"0": self.speed},
+            MADE_AUDIO_S_PER_S: {"0": self.running * self.speed / SLOTS},
             MEAN_AUDIO_S: {"0": self.length},
         }
 
@@ -165,7 +176,7 @@ def simulate(policy: Policy, seconds: Sequence[list[float]], gpus: int, name: st
         held_s = sum(end - now for end, _ in fleet.finishing) * speed
         history.append((held_s, len(fleet.finishing), len(queue)))
         held_s, running, waiting = (float(part) for part in np.mean(history, axis=0))
-        load = Load([held_s], AUDIO_S_PER_S_OF_REPLICA, mean(lengths), round(running), waiting, fleet.replicas)
+        load = Load(now, held_s, AUDIO_S_PER_S_OF_REPLICA, mean(lengths), round(running), waiting, fleet.replicas)
         present = fleet.replicas + len(fleet.starting)
         wanted = min(max(1, math.ceil(policy(load))), gpus)
         fleet.resize(now, delays.decide(now, present, wanted))

@@ -1,6 +1,8 @@
 """Milliseconds per decode step, beside AudioCraft's on the same random weights in the same process.
 
-python -m benchmarks.decode --scale small --device cpu --steps 100 --against audiocraft
+python -m benchmarks.decode --scale small --device cpu --precision fp32 fp16 int8 --steps 1500 --against audiocraft
+
+The floor is what reading the weights once takes, at the speed that this machine reads memory in the same run.
 """
 
 import argparse
@@ -18,16 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from serve_app.engine.device import DTYPES
+from serve_app.engine.device import loading_dtype
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.models.audiocraft import musicgen_sources
+from serve_app.models.cpu import fit_for_cpu, precision_of
 from serve_app.models.musicgen import MusicGen, MusicGenConfig
 from serve_app.models.tensor_store import TensorStore
 from serve_app.models.transformer import TransformerConfig
 from serve_app.types import SamplingParams
 
 TEXT_TOKENS, TEXT_SIZE = 16, 768
-ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ SCALES = {
     "medium": Scale(1536, 48, 24),
     "large": Scale(2048, 48, 32),
 }
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 Run = Callable[[], list[float]]
 
 
@@ -73,18 +76,41 @@ def audiocraft_model(scale: Scale, text: Tensor) -> Any:
     ).eval()  # fmt: skip
 
 
-def our_model(scale: Scale, state: dict[str, Tensor] | None, dtype: torch.dtype, device: torch.device) -> MusicGen:
+def our_model(scale: Scale, state: dict[str, Tensor] | None, precision: str, device: torch.device) -> MusicGen:
     """This project's model with AudioCraft's weights, or with random ones."""
-    hidden_size = scale.hidden_size
+    hidden_size, dtype = scale.hidden_size, loading_dtype(precision, device)
     transformer = TransformerConfig(hidden_size, scale.num_layers, scale.num_heads, 4 * hidden_size)
     config = MusicGenConfig(transformer, 4, 2048, (0, 1, 2, 3), 1, TEXT_SIZE)
     if state is None:
-        return MusicGen(config).to(device=device, dtype=dtype).eval().requires_grad_(False)
-    with torch.device("meta"):
-        model = MusicGen(config)
-    store = TensorStore("AudioCraft's model", state)
-    store.fill(model, musicgen_sources(config, store), dtype, device)
-    return model.eval().requires_grad_(False)
+        model = MusicGen(config).to(device=device, dtype=dtype)
+    else:
+        with torch.device("meta"):
+            model = MusicGen(config)
+        store = TensorStore("AudioCraft's model", state)
+        store.fill(model, musicgen_sources(config, store), dtype, device)
+    model.eval().requires_grad_(False)
+    if device.type == "cpu":
+        fit_for_cpu(model, precision)
+    return model
+
+
+def weight_bytes(model: MusicGen) -> int:
+    """What a step reads: all weights but the embeddings, and those of the text's projections, which run once."""
+    size = BYTES[precision_of(model)]
+    d, layers = model.config.transformer.hidden_size, model.config.transformer.num_layers
+    per_layer = 4 * d * d + 2 * d * d + 2 * d * model.config.transformer.ffn_dim
+    return size * (layers * per_layer + d * model.config.num_codebooks * model.config.codebook_size)
+
+
+def gigabytes_per_second(device: torch.device) -> float:
+    """How fast all threads together read memory that is in no cache: the best of a few sums over 1 GiB."""
+    memory = torch.ones(2**28, device=device)
+    best = 0.0
+    for _ in range(5):
+        started_at = perf_counter()
+        memory.sum().item()
+        best = max(best, memory.nbytes / (perf_counter() - started_at) / 1e9)
+    return best
 
 
 def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
@@ -133,15 +159,17 @@ def main() -> None:
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
-        "--precision", choices=DTYPES, default="fp32", help="this project's; AudioCraft's is fp32 on a CPU"
-    )
+        "--precision", choices=BYTES, nargs="+", default=["fp32", "fp16", "int8"],
+        help="this project's; AudioCraft's is fp32 on a CPU",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, default=100, help="steps of a run (50 are a second of music)")
     parser.add_argument("--batch", type=int, default=1, help="sequences decoded together")
+    parser.add_argument("--rounds", type=int, default=2, help="of each, in turns")
     parser.add_argument("--against", choices=["audiocraft", "nothing"], default="nothing")
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
-    scale, device, dtype = SCALES[arguments.scale], torch.device(arguments.device), DTYPES[arguments.precision]
+    scale, device = SCALES[arguments.scale], torch.device(arguments.device)
     text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE)
     runs: dict[str, Run] = {}
     state = None
@@ -149,33 +177,41 @@ def main() -> None:
         theirs = audiocraft_model(scale, text.to(device)).to(device)
         state = theirs.state_dict()
         runs["audiocraft"] = audiocraft_run(theirs, arguments.steps, arguments.batch)
-    ours = our_model(scale, state, dtype, device)
-    runs = {"musicgen-serve": our_run(ours, text, arguments.steps, arguments.batch)} | runs
+    bandwidth = gigabytes_per_second(device)
+    floors: dict[str, float] = {}
+    for precision in arguments.precision:
+        ours = our_model(scale, state, precision, device)
+        runs[precision] = our_run(ours, text, arguments.steps, arguments.batch)
+        floors[precision] = weight_bytes(ours) / bandwidth / 1e6
 
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for round_number in range(ROUNDS):
+    for round_number in range(arguments.rounds):
         for name, run in runs.items():
-            print(f"round {round_number + 1} of {ROUNDS}: {name} ...", file=sys.stderr, flush=True)
+            print(f"round {round_number + 1} of {arguments.rounds}: {name} ...", file=sys.stderr, flush=True)
             times[name] += run()
-    report(arguments, {name: 1000 * statistics.median(values) for name, values in times.items()})
+    report(arguments, {name: 1000 * statistics.median(values) for name, values in times.items()}, floors, bandwidth)
 
 
-def report(arguments: argparse.Namespace, ms_per_step: dict[str, float]) -> None:
-    threads = torch.get_num_threads()
+def report(
+    arguments: argparse.Namespace, ms_per_step: dict[str, float], floors: dict[str, float], bandwidth: float
+) -> None:
+    threads, theirs = torch.get_num_threads(), ms_per_step.get("audiocraft")
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{platform.machine()}, {threads} threads"
-    print(f"{arguments.scale}, {arguments.precision}, batch {arguments.batch}, {device}, torch {torch.__version__}")
-    print(f"{'':16s} {'ms/step':>9s} {'x real time':>12s}")
+    print(f"{arguments.scale}, batch {arguments.batch}, {device}, {bandwidth:.1f} GB/s, torch {torch.__version__}\n")
+    print("| | ms per step | x real time | against AudioCraft | of the floor |", "|---|---|---|---|---|", sep="\n")
     for name, value in ms_per_step.items():
-        print(f"{name:16s} {value:9.2f} {arguments.batch * 20 / value:12.2f}")
-    result = {
-        "benchmark": "decode", "scale": arguments.scale, "device": device, "precision": arguments.precision,
-        "batch": arguments.batch, "steps": arguments.steps, "cores": os.cpu_count(), "torch": torch.__version__,
-        "ms_per_step": round(ms_per_step["musicgen-serve"], 3),
+        speedup = f"{theirs / value:.1f} x" if theirs else ""
+        share = f"{floors[name] / value:.0%} of {floors[name]:.1f} ms" if name in floors else ""
+        print(f"| {name} | {value:.2f} | {arguments.batch * 20 / value:.2f} | {speedup} | {share} |")
+    result: dict[str, Any] = {
+        "benchmark": "decode", "scale": arguments.scale, "device": device, "batch": arguments.batch,
+        "steps": arguments.steps, "cores": os.cpu_count(), "torch": torch.__version__,
+        "gigabytes_per_second": round(bandwidth, 2),
+        "ms_per_step": {name: round(value, 3) for name, value in ms_per_step.items()},
+        "of_the_floor": {name: round(floor / ms_per_step[name], 3) for name, floor in floors.items()},
     }  # fmt: skip
-    if "audiocraft" in ms_per_step:
-        result["baseline"] = "audiocraft"
-        result["baseline_ms_per_step"] = round(ms_per_step["audiocraft"], 3)
-        result["speedup"] = round(ms_per_step["audiocraft"] / ms_per_step["musicgen-serve"], 3)
+    if theirs:
+        result["speedup"] = {name: round(theirs / ms_per_step[name], 3) for name in floors}
     print(json.dumps(result))
 
 

@@ -10,7 +10,7 @@ SILENCE = np.zeros(4 * hearing.SAMPLE_RATE, np.float32)
 
 
 def piece(**changes: object) -> hearing.Samples:
-    values = {"tonic": "C", "mode": "major", "bpm": 100, "lead": "piano", "groove": "straight", "energy": 1, "seed": 3}
+    values = {"tonic": "C", "mode": "major", "bpm": 100, "lead": "piano", "groove": "straight", "energy": 1}
     return render(Score(**(values | changes)), 8.0)  # type: ignore[arg-type]
 
 

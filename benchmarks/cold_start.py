@@ -1,0 +1,84 @@
+"""How long a replica takes from its process's start until it is warm, by stage, beside bare imports.
+
+python -m benchmarks.cold_start [--models nano small] [--rounds 3]
+
+Each start is a process of its own, in turn with one that only imports torch, transformers and ray.serve; the first of
+each is left out. `small` is the small model's true shape with random weights, read from the disk's cache. The last line
+is JSON.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import psutil
+import torch
+
+from benchmarks.checkpoints import write_small
+
+EMBEDDED = "embedded:musicgen-nano"
+IMPORTS = "import torch, transformers, ray.serve"
+REPLICA = """
+import json, sys
+from dataclasses import asdict
+from serve_app.config import ModelConfig
+from serve_app.deployments.replica import MusicGenReplica
+engine = {"device": "cpu", "max_slots": 4, "num_threads": int(sys.argv[2]), "max_duration_s": 30}
+loading = {"model_id": "model", "model_source": sys.argv[1]}
+replica = MusicGenReplica(ModelConfig.model_validate({"model_loading_config": loading, "engine_kwargs": engine}))
+print(json.dumps(asdict(replica.cold_start)))
+"""
+
+
+def run(*arguments: str) -> tuple[float, str]:
+    """Seconds that a Python process took, and its last line."""
+    started_at = perf_counter()
+    process = subprocess.run([sys.executable, "-W", "ignore", "-c", *arguments], capture_output=True, text=True)
+    if process.returncode != 0:
+        raise SystemExit(process.stderr)
+    return perf_counter() - started_at, process.stdout.strip().rpartition("\n")[2]
+
+
+def measure(source: str, rounds: int, threads: int) -> dict[str, Any]:
+    """Medians, in seconds: of the stages, until the replica was ready, and of the bare imports."""
+    bare, ready = [], []
+    for _ in range(rounds + 1):
+        bare.append(run(IMPORTS)[0])
+        ready.append(json.loads(run(REPLICA, source, str(threads))[1]))
+    stages = {stage: round(statistics.median(one[stage] for one in ready[1:]), 2) for stage in ready[0]}
+    total_s, bare_s = statistics.median(sum(one.values()) for one in ready[1:]), statistics.median(bare[1:])
+    return {
+        "seconds": round(total_s, 2),
+        **stages,
+        "bare_imports": round(bare_s, 2),
+        "ratio": round(total_s / bare_s, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_start", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--models", nargs="+", choices=["nano", "small"], default=["nano", "small"])
+    parser.add_argument("--rounds", type=int, default=3, help="starts of each model that are counted")
+    arguments = parser.parse_args()
+    threads, found = psutil.cpu_count(logical=False) or 1, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for model in arguments.models:
+            source = EMBEDDED if model == "nano" else str(write_small(Path(folder) / "small"))
+            found[model] = measure(source, arguments.rounds, 1 if model == "nano" else threads)
+    columns = list(next(iter(found.values())))
+    print(f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", sep="\n")
+    for model, row in found.items():
+        print(f"| {model} | {' | '.join(f'{value:g}' for value in row.values())} |")
+    hardware = {"cpus": psutil.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
+    print(json.dumps({"benchmark": "cold_start", "hardware": hardware, "figures": found}))
+
+
+if __name__ == "__main__":
+    main()

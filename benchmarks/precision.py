@@ -1,0 +1,78 @@
+"""How near the narrower weights of a CPU come to fp32, on the trained embedded model.
+
+python -m benchmarks.precision
+
+Along the codes that the exact model likes best: the KL divergence of the next codes' distributions, in nats, mean over
+steps and codebooks, and how often both like the same code best. The last line is JSON.
+"""
+
+import copy
+import json
+import logging
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from serve_app.engine.conditioner import Conditioner
+from serve_app.engine.model_runner import BatchShape, ModelRunner
+from serve_app.models.checkpoint import Checkpoint, load_checkpoint
+from serve_app.models.cpu import fit_for_cpu
+from serve_app.types import SamplingParams
+
+FRAMES = 150
+PROMPT = "lofi beat"
+
+
+def distributions(checkpoint: Checkpoint, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Log-probabilities [steps, K, V] of each next code along greedy codes, or along `codes`; and the greedy codes."""
+    musicgen, seen = checkpoint.musicgen, []
+    conditioner = Conditioner(checkpoint.text_encoder, musicgen, max_tokens=64, cache_size=4)
+    runner = ModelRunner(musicgen, max_slots=1, max_frames=FRAMES, max_text_tokens=64)
+    logits = musicgen.logits
+
+    def record(hidden: Tensor) -> Tensor:
+        seen.append(logits(hidden))
+        return seen[-1]
+
+    musicgen.logits = record  # type: ignore[assignment, method-assign]
+    text = conditioner.project(conditioner.encode_here(conditioner.tokenize(PROMPT)))
+    runner.start(0, text, 0, SamplingParams(temperature=0.0))
+    known = torch.zeros(musicgen.config.num_codebooks, 0, dtype=torch.int64)
+    runner.open_window(0, known, FRAMES)
+    for step in range(runner.max_steps):
+        if codes is not None and step:
+            runner._state.tokens[0] = codes[:, step - 1]
+        runner.step(BatchShape(1, runner.max_length, runner.max_text_tokens))
+    musicgen.logits = logits  # type: ignore[method-assign]
+    return F.log_softmax(torch.stack(seen)[:, 0], dim=-1), runner._state.history[0]
+
+
+def fitted(checkpoint: Checkpoint, precision: str) -> Checkpoint:
+    """A copy of it with weights of this precision."""
+    other = copy.deepcopy(checkpoint)
+    fit_for_cpu(other.musicgen, precision)
+    return other
+
+
+def compare(checkpoint: Checkpoint, precision: str) -> tuple[float, float]:
+    """KL divergence and agreement of a precision with the exact model."""
+    exact, codes = distributions(checkpoint)
+    narrow, _ = distributions(fitted(checkpoint, precision), codes)
+    divergence = F.kl_div(narrow, exact, log_target=True, reduction="sum") / exact[..., 0].numel()
+    return float(divergence), float((exact.argmax(-1) == narrow.argmax(-1)).float().mean())
+
+
+def main() -> None:
+    logging.disable(logging.WARNING)
+    nano = load_checkpoint("embedded:musicgen-nano")
+    figures = {precision: compare(nano, precision) for precision in ("fp16", "bf16", "int8")}
+    print("| weights | KL divergence | same code |", "|---|---|---|", sep="\n")
+    for precision, (divergence, agreement) in figures.items():
+        print(f"| {precision} | {max(divergence, 0.0):.1e} | {agreement:.1%} |")
+    found = {name: {"kl": divergence, "agreement": agreement} for name, (divergence, agreement) in figures.items()}
+    print(json.dumps({"benchmark": "precision", "figures": found}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Seconds of music per second that the engine makes of requests of mixed lengths: together, and one after another.
+
+python -m benchmarks.throughput [--requests 4] [--precision int8] [--against audiocraft]
+
+The small model's true shape with random weights, from text to audio. AudioCraft decodes a batch of one length, that of
+the longest request, and what a shorter one has too much is thrown away; its codec and text encoder are not counted. The
+last line is JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import psutil
+import torch
+
+from benchmarks.checkpoints import write_small
+from benchmarks.decode import BYTES, SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model, audiocraft_run
+from serve_app.config import EngineConfig
+from serve_app.engine.device import loading_dtype
+from serve_app.engine.engine import Engine
+from serve_app.models.checkpoint import load_checkpoint
+from serve_app.models.cpu import fit_for_cpu
+from serve_app.types import GenerationRequest
+
+FRAME_RATE = 50
+
+
+async def track(engine: Engine, number: int, duration_s: float) -> None:
+    """One request, to its end."""
+    prompt = f"music number {number}"
+    request = GenerationRequest(request_id=str(number), model="small", prompt=prompt, duration_s=duration_s)
+    async for _ in engine.generate(request):
+        pass
+
+
+async def together(engine: Engine, durations_s: list[float]) -> None:
+    await asyncio.gather(*(track(engine, number, duration_s) for number, duration_s in enumerate(durations_s)))
+
+
+async def one_after_another(engine: Engine, durations_s: list[float]) -> None:
+    for number, duration_s in enumerate(durations_s):
+        await track(engine, number, duration_s)
+
+
+def timed(work: Callable[[], Awaitable[None]]) -> float:
+    """Seconds."""
+
+    async def run() -> None:
+        await work()
+
+    started_at = perf_counter()
+    asyncio.run(run())
+    return perf_counter() - started_at
+
+
+def build_engine(precision: str, device: torch.device, requests: int) -> Engine:
+    """Of the small model with random weights, warm."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = load_checkpoint(
+            str(write_small(Path(folder) / "small")), dtype=loading_dtype(precision, device), device=device
+        )
+        if device.type == "cpu":
+            fit_for_cpu(checkpoint.musicgen, precision)
+    threads = psutil.cpu_count(logical=False)
+    engine = Engine(checkpoint, EngineConfig(max_slots=requests, max_duration_s=30, num_threads=threads))
+    engine.warm_up()
+    return engine
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--requests", type=int, default=4)
+    parser.add_argument("--shortest", type=float, default=3.0, help="seconds of music")
+    parser.add_argument("--longest", type=float, default=6.0, help="seconds of music; the others are in between")
+    parser.add_argument("--precision", choices=BYTES, default="int8")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--rounds", type=int, default=2, help="of each, in turns")
+    parser.add_argument("--against", choices=["audiocraft", "nothing"], default="nothing")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    durations_s = np.linspace(arguments.shortest, arguments.longest, arguments.requests).round(1).tolist()
+    device = torch.device(arguments.device)
+    engine = build_engine(arguments.precision, device, arguments.requests)
+    ways: dict[str, Callable[[], float]] = {
+        "one after another": lambda: timed(lambda: one_after_another(engine, durations_s)),
+        "together": lambda: timed(lambda: together(engine, durations_s)),
+    }
+    if arguments.against == "audiocraft":
+        text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE, device=device)
+        model = audiocraft_model(SCALES["small"], text).to(device)
+        batch = audiocraft_run(model, round(FRAME_RATE * arguments.longest) + 3, arguments.requests)
+
+        def audiocraft() -> float:
+            torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
+            seconds = sum(batch())
+            torch.set_num_threads(1)
+            return seconds
+
+        ways["audiocraft"] = audiocraft
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(arguments.rounds):
+        for name, run in ways.items():
+            print(f"round {number + 1} of {arguments.rounds}: {name} ...", file=sys.stderr, flush=True)
+            times[name].append(run())
+    engine.shutdown()
+    report(arguments, sum(durations_s), {name: statistics.median(values) for name, values in times.items()})
+
+
+def report(arguments: argparse.Namespace, audio_s: float, seconds: dict[str, float]) -> None:
+    alone = seconds["one after another"]
+    print(f"{arguments.requests} requests, {audio_s:g} s of music, {arguments.precision}\n")
+    print("| | seconds | music per second | times one after another |", "|---|---|---|---|", sep="\n")
+    for name, value in seconds.items():
+        print(f"| {name} | {value:.1f} | {audio_s / value:.2f} s | {alone / value:.2f} |")
+    result = {
+        "benchmark": "throughput", "hardware": {"cpus": psutil.cpu_count(), "machine": platform.machine()},
+        "torch": torch.__version__, "device": arguments.device, "precision": arguments.precision,
+        "requests": arguments.requests, "audio_s": audio_s,
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "speedup": {name: round(value / seconds["together"], 3) for name, value in seconds.items()},
+    }  # fmt: skip
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
