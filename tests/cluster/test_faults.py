@@ -98,8 +98,8 @@ async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
     backend = RayBackend({"nano": serve.get_deployment_handle(DEPLOYMENT, APP)})
     pieces = [asyncio.create_task(whole(backend, number)) for number in range(12)]
     async with asyncio.timeout(60):
-        while sum(replica.stats.slots_used for replica in await backend.replicas("nano")) < 12:
-            pass
+        while sum(replica.stats.slots_used > 0 for replica in await backend.replicas("nano")) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     two.remove_node(two.replicas(DEPLOYMENT)[0]["node_id"])
     two.add_node()
     done, others = await asyncio.wait(pieces, return_when=asyncio.FIRST_EXCEPTION)
