@@ -5,8 +5,8 @@ lies between them, many short operations, takes as long as the products do. Here
 as
     float32 [N, K];
     uint16 or int16 [N, K], the bits of fp16 or bf16, which numba does not know, computed with in fp32; or
-    int8 codes and a scale of each output, in `Packed`; rows are brought to 8 bits, too, each by its own magnitude.
-Every row is computed by itself, in one order: its result depends on no other row. N is a multiple of TILE, K of STRIDE.
+    8-bit codes and a scale of each output, in `Packed`; rows are brought to 8 bits, too, each by its own magnitude.
+Every row is computed by itself, in one order: its result depends on no other row. N is a multiple of TILE.
 """
 
 import math
@@ -18,25 +18,34 @@ from numba.core import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from serve_app.models.cpu_intrinsics import STRIDE, TILE, dot_tile, widen
+from serve_app.models.cpu_intrinsics import OFFSET, ROW_TYPE, STRIDE, TILE, dot_tile, widen
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
-Packed = tuple[NDArray[np.int8], Floats]  # codes [N / TILE, K / STRIDE * TILE * STRIDE], scales [N]
+Packed = tuple[NDArray[np.uint8], Floats]  # codes [N / TILE, K', TILE, STRIDE], of K' * STRIDE inputs; scales [N]
 Weights = NDArray[Any] | Packed
 
 MAX_CODE = 127
 _TINY = np.float32(1e-20)
+_PARTS = 16  # that threads may share
 OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, "cache": True, "nogil": True}
 numba.config.THREADING_LAYER = "threadsafe"  # the codec's thread calls while the engine's does: OpenMP, by libgomp
 _serial, _parallel = numba.njit(**OPTIONS), numba.njit(parallel=True, **OPTIONS)
 
 
-def pack(codes: NDArray[np.int8]) -> NDArray[np.int8]:
-    """int8 codes [N, K] in the order in which they are read: STRIDE of each output of a tile, then the next ones."""
+def pack(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """int8 codes [N, K], OFFSET added, in the order in which they are read: STRIDE of each output of a tile, then the
+    next ones."""
     n, size = codes.shape
-    tiles = codes.reshape(n // TILE, TILE, size // STRIDE, STRIDE).swapaxes(1, 2)
-    return np.ascontiguousarray(tiles).reshape(n // TILE, TILE * size)
+    stored = np.full((n, -(-size // STRIDE) * STRIDE), OFFSET, np.uint8)
+    stored[:, :size] += codes.view(np.uint8)
+    return np.ascontiguousarray(stored.reshape(n // TILE, TILE, -1, STRIDE).swapaxes(1, 2))
+
+
+def unpack(codes: NDArray[np.uint8], size: int) -> NDArray[np.int8]:
+    """What was `pack`ed, of `size` inputs."""
+    stored = codes.swapaxes(1, 2).reshape(TILE * len(codes), -1)[:, :size]
+    return (stored - np.uint8(OFFSET)).view(np.int8)
 
 
 def product(x: Floats, weight: Weights, bias: Floats, out: Floats, step: int, add: bool) -> None:
@@ -89,26 +98,24 @@ def _multiply_float(x: Floats, weight: NDArray[Any], bias: Floats, out: Floats, 
 
 @_parallel  # type: ignore[untyped-decorator]
 def _multiply_int8(
-    x: Floats, codes: NDArray[np.int8], scales: Floats, bias: Floats, out: Floats, step: int, add: bool
+    x: Floats, codes: NDArray[np.uint8], scales: Floats, bias: Floats, out: Floats, step: int, add: bool
 ) -> None:
-    n, size = x.shape
-    rows, row_scales = np.empty((n, size), np.int16), np.empty(n, np.float32)
+    n = len(x)
+    rows, row_scales = np.zeros((n, codes.shape[1] * STRIDE), ROW_TYPE), np.empty(n, np.float32)
+    excess = np.empty(n, np.int32)  # what OFFSET adds to each of a row's sums
     for i in range(n):
-        row_scales[i] = _to_codes(x[i], rows[i])
+        row_scales[i], excess[i] = _to_codes(x[i], rows[i])
     for tile in numba.prange(len(codes)):
         j = TILE * tile
-        sums = np.empty((TILE, 2), np.int32)
         for i in range(0, n, 2):
             other = min(i + 1, n - 1)
-            dot_tile(rows, i, other, codes, tile, sums)
+            sums = dot_tile(rows, i, other, codes, tile)
             s0, s1, s2, s3 = scales[j], scales[j + 1], scales[j + 2], scales[j + 3]
-            r = row_scales[i]
-            _put(out[i * step], j, sums[0, 0] * s0 * r, sums[1, 0] * s1 * r, sums[2, 0] * s2 * r, sums[3, 0] * s3 * r,
-                 bias, add)  # fmt: skip
-            if other > i:
-                r = row_scales[other]
-                _put(out[other * step], j, sums[0, 1] * s0 * r, sums[1, 1] * s1 * r, sums[2, 1] * s2 * r,
-                     sums[3, 1] * s3 * r, bias, add)  # fmt: skip
+            for row in range(i, other + 1):
+                a, b, c, d = sums[:TILE] if row == i else sums[TILE:]
+                r, more = row_scales[row], excess[row]
+                a, b, c, d = (a - more) * s0 * r, (b - more) * s1 * r, (c - more) * s2 * r, (d - more) * s3 * r
+                _put(out[row * step], j, a, b, c, d, bias, add)
 
 
 @_serial  # type: ignore[untyped-decorator]
@@ -121,16 +128,19 @@ def _put(row: Floats, j: int, a: float, b: float, c: float, d: float, bias: Floa
 
 
 @_serial  # type: ignore[untyped-decorator]
-def _to_codes(row: Floats, codes: NDArray[np.int16]) -> np.float32:
-    """The row in 8 bits; returns its scale, which is nan where the row has one, or is not finite."""
-    largest, nothing = _TINY, np.float32(0)
+def _to_codes(row: Floats, codes: NDArray[Any]) -> tuple[np.float32, np.int32]:
+    """The row in 8 bits; returns its scale, which is nan where the row has one, or is not finite, and its codes' sum,
+    times OFFSET."""
+    largest, nothing, total = _TINY, np.float32(0), np.int32(0)
     for d in range(len(row)):
         largest = max(largest, abs(row[d]))
         nothing += np.float32(0) * row[d]
     inverse = np.float32(MAX_CODE) / largest
     for d in range(len(row)):
-        codes[d] = np.int16(np.rint(row[d] * inverse))
-    return largest / np.float32(MAX_CODE) + nothing
+        code = np.int32(np.rint(row[d] * inverse))
+        codes[d] = code
+        total += code
+    return largest / np.float32(MAX_CODE) + nothing, np.int32(OFFSET * total)
 
 
 @_serial  # type: ignore[untyped-decorator]
@@ -152,11 +162,11 @@ def _norm(x: Floats, step: int, weight: Floats, bias: Floats, eps: float, out: F
 
 @_parallel  # type: ignore[untyped-decorator]
 def _gelu(x: Floats) -> None:
-    """In place; x [n, D], D a multiple of STRIDE."""
+    """In place; x [n, D]."""
     n, size = x.shape
-    for part in numba.prange(STRIDE):
+    for part in numba.prange(_PARTS):
         for i in range(n):
-            for d in range(part * size // STRIDE, (part + 1) * size // STRIDE):
+            for d in range(part * size // _PARTS, (part + 1) * size // _PARTS):
                 x[i, d] *= np.float32(0.5) * (np.float32(1) + math.erf(x[i, d] * np.float32(0.5**0.5)))
 
 

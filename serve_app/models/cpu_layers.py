@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from serve_app.models.cpu_intrinsics import STRIDE, TILE
-from serve_app.models.cpu_kernels import MAX_CODE, Weights, layer_step, pack, product
+from serve_app.models.cpu_intrinsics import TILE
+from serve_app.models.cpu_kernels import MAX_CODE, Packed, Weights, layer_step, pack, product, unpack
 from serve_app.models.cpu_kv_cache import CpuLayerCache
 from serve_app.models.transformer import At, DecoderLayer, LayerCache
 
@@ -26,35 +26,40 @@ class CpuLinear(nn.Module):
     def __init__(self, linear: nn.Linear, precision: str) -> None:
         super().__init__()
         self.in_features, self.out_features, self.precision = linear.in_features, linear.out_features, precision
-        if self.in_features % STRIDE or self.out_features % TILE:
+        if self.out_features % TILE:
             raise ValueError(f"a layer of {self.in_features} x {self.out_features} cannot be made of whole tiles")
         self.bias = linear.bias
-        weight = linear.weight.detach()
-        if precision == "int8":
-            self._scale = (weight.abs().amax(dim=1) / MAX_CODE).clamp(min=torch.finfo(torch.float32).tiny)
-            self._weight = torch.round(weight / self._scale[:, None]).to(torch.int8)
-        else:
-            self._weight = weight.to(_STORED_AS[precision]).contiguous()
-        self.stored = self._stored()
+        self.stored = _stored(linear.weight.detach(), precision)
         self.bias_array = np.empty(0, np.float32) if self.bias is None else self.bias.detach().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) > MANY_ROWS:
-            weight = self._weight.float()
-            return F.linear(x, weight * self._scale[:, None] if self.precision == "int8" else weight, self.bias)
+            return F.linear(x, self._weight(), self.bias)
         use_threads()
         y = torch.empty(len(x), self.out_features)
         product(x.contiguous().numpy(), self.stored, self.bias_array, y.numpy(), 1, False)
         return y
 
-    def _stored(self) -> Weights:
-        """As the kernels take it."""
+    def _weight(self) -> Tensor:
+        """[out_features, in_features], in fp32"""
         if self.precision == "int8":
-            return pack(self._weight.numpy()), self._scale.numpy()
-        if self.precision == "fp32":
-            return self._weight.numpy()
-        bits = self._weight.view(torch.int16).numpy()
-        return bits.view(np.uint16) if self.precision == "fp16" else bits
+            codes, scales = cast(Packed, self.stored)
+            return torch.from_numpy(unpack(codes, self.in_features)) * torch.from_numpy(scales)[:, None]
+        stored = cast(np.ndarray[Any, Any], self.stored)
+        bits = stored if self.precision == "fp32" else stored.view(np.int16)
+        return torch.from_numpy(bits).view(_STORED_AS[self.precision]).float()
+
+
+def _stored(weight: Tensor, precision: str) -> Weights:
+    """As the kernels take it."""
+    if precision == "int8":
+        scales = (weight.abs().amax(dim=1) / MAX_CODE).clamp(min=torch.finfo(torch.float32).tiny)
+        return pack(torch.round(weight / scales[:, None]).to(torch.int8).numpy()), scales.numpy()
+    stored = weight.to(_STORED_AS[precision]).contiguous()
+    if precision == "fp32":
+        return stored.numpy()
+    bits = stored.view(torch.int16).numpy()
+    return bits.view(np.uint16) if precision == "fp16" else bits
 
 
 class CpuDecoderLayer(nn.Module):

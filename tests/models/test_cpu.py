@@ -1,15 +1,21 @@
 """What a CPU is fitted with computes what it stands for, and every row for itself."""
 
 import copy
+from typing import Any
 
+import numba
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.precision import compare, distributions, fitted
 from serve_app.models import cpu
 from serve_app.models.checkpoint import Checkpoint
 from serve_app.models.cpu import is_fitted, precision_of
+from serve_app.models.cpu_intrinsics import OFFSET, ROW_TYPE, STRIDE, TILE, dot_tile
+from serve_app.models.cpu_kernels import pack, unpack
 from serve_app.models.cpu_kv_cache import CpuKVCache
 from serve_app.models.cpu_layers import MANY_ROWS, CpuDecoderLayer, CpuLinear
 from serve_app.models.kv_cache import ROWS, FloatKVCache, KVCache
@@ -52,8 +58,25 @@ def test_what_is_not_finite_stays_so(precision: str) -> None:
 
 
 def test_a_layer_that_is_not_made_of_whole_tiles_is_refused() -> None:
-    with pytest.raises(ValueError, match="24 x 8"):
-        CpuLinear(Linear(24, 8), "fp32")
+    with pytest.raises(ValueError, match="24 x 6"):
+        CpuLinear(Linear(24, 6), "fp32")
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def dots(rows: NDArray[Any], codes: NDArray[np.uint8]) -> tuple[int, ...]:
+    return dot_tile(rows, 0, 1, codes, 0)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("row_type", sorted({np.int16, ROW_TYPE}, key=str))
+def test_any_processor_computes_the_same_sums(row_type: type[np.integer[Any]]) -> None:
+    """Exactly: they are of whole numbers. 100 inputs fill no whole stride."""
+    rng = np.random.default_rng(0)
+    x, weight = (rng.integers(-127, 128, size=(n, 100)) for n in (2, TILE))
+    codes = pack(weight.astype(np.int8))
+    assert np.array_equal(unpack(codes, 100), weight)
+    rows = np.zeros((2, codes.shape[1] * STRIDE), row_type)
+    rows[:, :100] = x
+    assert dots(rows, codes) == tuple((x @ weight.T + OFFSET * x.sum(axis=1, keepdims=True)).ravel())
 
 
 def run(layer: nn.Module, cache: KVCache, x: Tensor, rows: int, text: tuple[Tensor, Tensor]) -> Tensor:
