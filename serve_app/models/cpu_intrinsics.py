@@ -35,6 +35,16 @@ def widen(_: Any, bits: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def from_bits(_: Any, bits: Any) -> Any:  # noqa: ARG001
+    """The float32 whose bits an int32 has."""
+
+    def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def dot_tile(_: Any, rows: Any, first: Any, second: Any, codes: Any, tile: Any) -> Any:  # noqa: ARG001
     """The dot products of two of `rows` [n, K], ROW_TYPE, with a tile of `pack`ed codes: TILE of the first row, then
     TILE of the second, int32.

@@ -9,7 +9,6 @@ as
 Every row is computed by itself, in one order: its result depends on no other row. N is a multiple of TILE.
 """
 
-import math
 from typing import Any
 
 import numba
@@ -18,19 +17,17 @@ from numba.core import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from serve_app.models.cpu_intrinsics import OFFSET, ROW_TYPE, STRIDE, TILE, dot_tile, widen
+from serve_app.models.cpu_functions import OPTIONS, PARALLEL, SERIAL, Floats, erf, exp
+from serve_app.models.cpu_intrinsics import OFFSET, ROW_TYPE, STRIDE, TILE, dot_tile, from_bits, widen
 
-Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 Packed = tuple[NDArray[np.uint8], Floats]  # codes [N / TILE, K', TILE, STRIDE], of K' * STRIDE inputs; scales [N]
 Weights = NDArray[Any] | Packed
 
 MAX_CODE = 127
 _TINY = np.float32(1e-20)
+_NOT_FINITE = np.int32(0x7F800000)  # the bits of infinity; those of nan are larger
 _PARTS = 16  # that threads may share
-OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, "cache": True, "nogil": True}
-numba.config.THREADING_LAYER = "threadsafe"  # the codec's thread calls while the engine's does: OpenMP, by libgomp
-_serial, _parallel = numba.njit(**OPTIONS), numba.njit(parallel=True, **OPTIONS)
 
 
 def pack(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -58,7 +55,7 @@ def _multiply(x: Floats, weight: Weights, bias: Floats, out: Floats, step: int, 
     raise NotImplementedError
 
 
-@_serial  # type: ignore[untyped-decorator]
+@SERIAL  # type: ignore[untyped-decorator]
 def _product(x: Floats, weight: Any, bias: Floats, out: Floats, step: int, add: bool) -> None:
     _multiply(x, weight, bias, out, step, add)
 
@@ -70,7 +67,7 @@ def _choose(x: Any, weight: Any, bias: Any, out: Any, step: Any, add: Any) -> An
     return lambda x, weight, bias, out, step, add: _multiply_float(x, weight, bias, out, step, add)
 
 
-@_parallel  # type: ignore[untyped-decorator]
+@PARALLEL  # type: ignore[untyped-decorator]
 def _multiply_float(x: Floats, weight: NDArray[Any], bias: Floats, out: Floats, step: int, add: bool) -> None:
     """A tile of weights meets the rows in pairs: it comes from memory for the first, and from cache for the others."""
     n, size = x.shape
@@ -96,7 +93,7 @@ def _multiply_float(x: Floats, weight: NDArray[Any], bias: Floats, out: Floats, 
                 _put(out[other * step], j, b0, b1, b2, b3, bias, add)
 
 
-@_parallel  # type: ignore[untyped-decorator]
+@PARALLEL  # type: ignore[untyped-decorator]
 def _multiply_int8(
     x: Floats, codes: NDArray[np.uint8], scales: Floats, bias: Floats, out: Floats, step: int, add: bool
 ) -> None:
@@ -118,7 +115,7 @@ def _multiply_int8(
                 _put(out[row * step], j, a, b, c, d, bias, add)
 
 
-@_serial  # type: ignore[untyped-decorator]
+@SERIAL  # type: ignore[untyped-decorator]
 def _put(row: Floats, j: int, a: float, b: float, c: float, d: float, bias: Floats, add: bool) -> None:
     if len(bias):
         a, b, c, d = a + bias[j], b + bias[j + 1], c + bias[j + 2], d + bias[j + 3]
@@ -127,23 +124,26 @@ def _put(row: Floats, j: int, a: float, b: float, c: float, d: float, bias: Floa
     row[j], row[j + 1], row[j + 2], row[j + 3] = a, b, c, d
 
 
-@_serial  # type: ignore[untyped-decorator]
+@SERIAL  # type: ignore[untyped-decorator]
 def _to_codes(row: Floats, codes: NDArray[Any]) -> tuple[np.float32, np.int32]:
     """The row in 8 bits; returns its scale, which is nan where the row has one, or is not finite, and its codes' sum,
     times OFFSET."""
-    largest, nothing, total = _TINY, np.float32(0), np.int32(0)
-    for d in range(len(row)):
-        largest = max(largest, abs(row[d]))
-        nothing += np.float32(0) * row[d]
+    most, total = np.int32(0), np.int32(0)
+    bits = row.view(np.int32)
+    for d in range(len(bits)):  # without their signs, floats are ordered as their bits: this can be done in vectors
+        most = max(most, bits[d] & np.int32(0x7FFFFFFF))
+    if most >= _NOT_FINITE:
+        return np.float32(np.nan), total
+    largest = max(from_bits(most), _TINY)
     inverse = np.float32(MAX_CODE) / largest
     for d in range(len(row)):
         code = np.int32(np.rint(row[d] * inverse))
         codes[d] = code
         total += code
-    return largest / np.float32(MAX_CODE) + nothing, np.int32(OFFSET * total)
+    return largest / np.float32(MAX_CODE), np.int32(OFFSET * total)
 
 
-@_serial  # type: ignore[untyped-decorator]
+@SERIAL  # type: ignore[untyped-decorator]
 def _norm(x: Floats, step: int, weight: Floats, bias: Floats, eps: float, out: Floats) -> None:
     """The layer norm of every `step`th row of x."""
     size = np.float32(x.shape[1])
@@ -160,17 +160,18 @@ def _norm(x: Floats, step: int, weight: Floats, bias: Floats, eps: float, out: F
             into[d] = (row[d] - mean) * inverse * weight[d] + bias[d]
 
 
-@_parallel  # type: ignore[untyped-decorator]
+@PARALLEL  # type: ignore[untyped-decorator]
 def _gelu(x: Floats) -> None:
     """In place; x [n, D]."""
     n, size = x.shape
     for part in numba.prange(_PARTS):
         for i in range(n):
-            for d in range(part * size // _PARTS, (part + 1) * size // _PARTS):
-                x[i, d] *= np.float32(0.5) * (np.float32(1) + math.erf(x[i, d] * np.float32(0.5**0.5)))
+            of_row = x[i, part * size // _PARTS : (part + 1) * size // _PARTS]
+            for d in range(len(of_row)):
+                of_row[d] *= np.float32(0.5) * (np.float32(1) + erf(of_row[d] * np.float32(0.5**0.5)))
 
 
-@_parallel  # type: ignore[untyped-decorator]
+@PARALLEL  # type: ignore[untyped-decorator]
 def attend(
     qkv: Floats, slots: Indices, positions: Indices, codes: NDArray[Any], scales: Floats, first_slot: int, out: Floats
 ) -> None:
@@ -215,9 +216,11 @@ def attend(
             largest = max(largest, score)
         total = np.float32(0)
         for p in range(length):
-            weight = np.exp(weights[p] - largest)
-            total += weight
-            weights[p] = weight * scales[1, slot, row * heads + head, p] if scaled else weight
+            weights[p] = exp(weights[p] - largest)
+            total += weights[p]
+        if scaled:
+            for p in range(length):
+                weights[p] *= scales[1, slot, row * heads + head, p]
         into[:] = 0
         for p in range(length):
             weight = weights[p] / total
@@ -225,7 +228,7 @@ def attend(
                 into[d] += weight * np.float32(values[p, d])
 
 
-@_parallel  # type: ignore[untyped-decorator]
+@PARALLEL  # type: ignore[untyped-decorator]
 def _attend_text(query: Floats, keys: Floats, values: Floats, mask: Floats, out: Floats) -> None:
     """query, out [n, H, Dh], as many of every slot; keys, values [B, H, tokens, Dh]; mask [B, 1, 1, tokens]: -inf
     behind a text's end."""
@@ -247,7 +250,7 @@ def _attend_text(query: Floats, keys: Floats, values: Floats, mask: Floats, out:
             weights[t] = score * root
             largest = max(largest, weights[t])
         for t in range(tokens):
-            weights[t] = np.exp(weights[t] - largest)
+            weights[t] = exp(weights[t] - largest)
             total += weights[t]
         into[:] = 0
         for t in range(tokens):
@@ -256,7 +259,7 @@ def _attend_text(query: Floats, keys: Floats, values: Floats, mask: Floats, out:
                 into[d] += weight * values[slot, head, t, d]
 
 
-@_serial  # type: ignore[untyped-decorator]
+@SERIAL  # type: ignore[untyped-decorator]
 def layer_step(
     x: Floats, rows: int, heads: int, ffn_dim: int, norms: Any, eps: float, weights: Any, biases: Any, slots: Indices,
     positions: Indices, codes: NDArray[Any], scales: Floats, first_slot: int, keys: Floats, values: Floats,

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from serve_app.models.cpu_kernels import Floats, attend
+from serve_app.models.cpu_functions import Floats
+from serve_app.models.cpu_kernels import attend
 from serve_app.models.kv_cache import ROWS
 from serve_app.models.transformer import At, LayerCache, TransformerConfig
 

@@ -5,10 +5,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from serve_app.models.cpu_kernels import OPTIONS, Floats
+from serve_app.models.cpu_functions import PARALLEL, SERIAL, Floats
 
 
-@numba.njit(parallel=True, **OPTIONS)  # type: ignore[untyped-decorator]
+@PARALLEL  # type: ignore[untyped-decorator]
 def lstm_layer(gates: Floats, weight: Floats, hidden: Floats, cell: Floats, out: Floats) -> None:
     """An LSTM's layer over time. gates [n, B, 4 * H]: what its inputs give, and the biases; weight [4 * H, H]: of what
     came before; hidden, cell [B, H]: the state, changed in place; out [n, B, H]. Its weights stay in the CPU's cache.
@@ -29,6 +29,6 @@ def lstm_layer(gates: Floats, weight: Floats, hidden: Floats, cell: Floats, out:
     hidden[:] = out[n - 1]
 
 
-@numba.njit(**OPTIONS)  # type: ignore[untyped-decorator]
+@SERIAL  # type: ignore[untyped-decorator]
 def _sigmoid(x: np.float32) -> Any:
     return np.float32(1) / (np.float32(1) + np.exp(-x))

@@ -14,6 +14,7 @@ from benchmarks.precision import compare, distributions, fitted
 from serve_app.models import cpu
 from serve_app.models.checkpoint import Checkpoint
 from serve_app.models.cpu import is_fitted, precision_of
+from serve_app.models.cpu_functions import erf, exp
 from serve_app.models.cpu_intrinsics import OFFSET, ROW_TYPE, STRIDE, TILE, dot_tile
 from serve_app.models.cpu_kernels import pack, unpack
 from serve_app.models.cpu_kv_cache import CpuKVCache
@@ -77,6 +78,18 @@ def test_any_processor_computes_the_same_sums(row_type: type[np.integer[Any]]) -
     rows = np.zeros((2, codes.shape[1] * STRIDE), row_type)
     rows[:, :100] = x
     assert dots(rows, codes) == tuple((x @ weight.T + OFFSET * x.sum(axis=1, keepdims=True)).ravel())
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def functions(x: NDArray[np.float32]) -> tuple[list[float], list[float]]:
+    return [exp(-abs(value)) for value in x], [erf(value) for value in x]
+
+
+def test_functions() -> None:
+    x = np.concatenate([np.linspace(-9, 9, 10_001), [0, 86.9, -100, np.inf, -np.inf, np.nan]]).astype(np.float32)
+    of_exp, of_erf = functions(x)
+    np.testing.assert_allclose(of_exp, np.exp(-np.abs(x.astype(np.float64))), rtol=5e-7, atol=1e-37)
+    np.testing.assert_allclose(of_erf, torch.erf(torch.from_numpy(x)), rtol=0, atol=5e-7)
 
 
 def run(layer: nn.Module, cache: KVCache, x: Tensor, rows: int, text: tuple[Tensor, Tensor]) -> Tensor:
