@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -71,11 +72,33 @@ class Caller:
                 first_s = first_s or perf_counter() - started_at
         return first_s, perf_counter() - started_at
 
-    async def status(self) -> tuple[int, float, bool]:
-        """An answer's status, seconds until it came, and whether it says when to come back."""
+
+class Crowd:
+    """Callers, already connected, who all ask at once: bytes alone, for a client's own work would be measured, too."""
+
+    def __init__(self, url: str, callers: int) -> None:
+        self._address, self._callers = urlsplit(url), callers
+
+    async def ask(self, path: str) -> list[tuple[int, float, bool]]:
+        """Each one's status, seconds until it came, and whether it says when to come back."""
+        host, port = str(self._address.hostname), self._address.port
+        body = json.dumps(_body(SECONDS)).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        request = head.encode() + b"Content-Type: application/json\r\n\r\n" + body
+        connections = [await asyncio.open_connection(host, port) for _ in range(self._callers)]
+        return await asyncio.gather(*(self._ask(*connection, request) for connection in connections))
+
+    @staticmethod
+    async def _ask(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
+    ) -> tuple[int, float, bool]:
         started_at = perf_counter()
-        response = await self._client.post(PATH, json=_body(SECONDS))
-        return response.status_code, perf_counter() - started_at, "retry-after" in response.headers
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        seconds = perf_counter() - started_at
+        await reader.read()
+        writer.close()
+        return int(head.split()[1]), seconds, b"\r\nretry-after:" in head.lower()
 
 
 def _body(duration_s: float, **more: Any) -> dict[str, Any]:
@@ -113,13 +136,17 @@ async def latencies(caller: Caller, callers: int, requests: int) -> dict[str, fl
     return {"callers": callers} | _percentiles("first_audio", first) | _percentiles("whole", whole)
 
 
-async def overload(caller: Caller, memory_mib: Callable[[], float], callers: int) -> dict[str, Any]:
-    """A crowd at once: who is served, who is sent away, and how soon."""
+async def overload(caller: Caller, memory_mib: Callable[[], float], url: str, callers: int) -> dict[str, Any]:
+    """A crowd at once: who is served, who is sent away, and how soon, beside what Serve itself takes for as many whose
+    path leads nowhere."""
+    crowd = Crowd(url, callers)
+    nowhere = [seconds for _, seconds, _ in await crowd.ask("/nowhere")]
     before = memory_mib()
-    answers = await asyncio.gather(*(caller.status() for _ in range(callers)))
+    answers = await crowd.ask(PATH)
     refused = [seconds for status, seconds, _ in answers if status != 200]
     return {
         "callers": callers,
+        "unknown_path_p50_ms": _ms(np.median(nowhere)),
         "statuses": dict(Counter(status for status, _, _ in answers)),
         "refusals_with_retry_after": sum(told for status, _, told in answers if status != 200),
         "refused_p50_ms": _ms(np.median(refused)) if refused else None,
@@ -146,7 +173,7 @@ async def measure(service: Service, engine: Engine, requests: int, crowd: int) -
         await caller.whole(SECONDS)
         figures: dict[str, Any] = {"overhead": await overhead(engine, caller, requests)}
         figures["latency"] = [await latencies(caller, callers, requests) for callers in CALLERS]
-        figures["overload"] = await overload(caller, memory_mib, crowd)
+        figures["overload"] = await overload(caller, memory_mib, service.url, crowd)
         return figures
 
 
