@@ -8,7 +8,6 @@ while to start, and one that is to go finishes what it has. The last line is JSO
 
 import argparse
 import heapq
-import json
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from statistics import mean
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.report import print_result
 from serve_app.deployments.autoscaling import (
     AUDIO_S,
     AUDIO_S_PER_S,
@@ -234,7 +234,7 @@ def main() -> None:
         print(f"| {name} | {' | '.join(f'{value:g}' for value in row.values())} |")
     if arguments.plot is not None:
         plot(days, arguments.plot)
-    print(json.dumps({"benchmark": "autoscaling", "gpus": arguments.gpus, "figures": found}))
+    print_result("autoscaling", gpus=arguments.gpus, figures=found)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ as the engine does. The last line is JSON.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -21,6 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.checkpoints import codec_config
+from benchmarks.report import print_result
 from serve_app.models.checkpoint import load_codec
 from serve_app.models.encodec import DecoderState, Encodec
 
@@ -75,14 +74,14 @@ def main() -> None:
     print("| | seconds | times as fast | largest error |", "|---|---|---|---|", sep="\n")
     for name, value in seconds.items():
         print(f"| {name} | {value:.2f} | {seconds['transformers'] / value:.2f} | {error[name]:.1e} |")
-    hardware = {"cpus": psutil.cpu_count(), "threads": arguments.threads, "machine": platform.machine()}
-    result = {
-        "benchmark": "codec", "hardware": hardware, "torch": torch.__version__, "audio_s": arguments.seconds,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "speedup": {name: round(seconds["transformers"] / seconds[name], 3) for name in ("whole", "streamed")},
-        "error": error,
-    }  # fmt: skip
-    print(json.dumps(result))
+    print_result(
+        "codec",
+        threads=arguments.threads,
+        audio_s=arguments.seconds,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        speedup={name: round(seconds["transformers"] / seconds[name], 3) for name in ("whole", "streamed")},
+        error=error,
+    )
 
 
 if __name__ == "__main__":

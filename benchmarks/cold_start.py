@@ -9,7 +9,6 @@ is JSON.
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,9 +18,9 @@ from time import perf_counter
 from typing import Any
 
 import psutil
-import torch
 
 from benchmarks.checkpoints import write_small
+from benchmarks.report import print_result
 
 EMBEDDED = "embedded:musicgen-nano"
 IMPORTS = "import torch, transformers, ray.serve"
@@ -76,8 +75,7 @@ def main() -> None:
     print(f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", sep="\n")
     for model, row in found.items():
         print(f"| {model} | {' | '.join(f'{value:g}' for value in row.values())} |")
-    hardware = {"cpus": psutil.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
-    print(json.dumps({"benchmark": "cold_start", "hardware": hardware, "figures": found}))
+    print_result("cold_start", figures=found)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ so; others take the mean part of the floor that measured ones reach. The last li
 """
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 
 from benchmarks.decode import SCALES, Scale
+from benchmarks.report import print_result
 from serve_app.models.kv_cache import ROWS
 
 CARDS = Path(__file__).with_name("cards.yaml")
@@ -76,7 +76,7 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
     for row in found:
         print(f"| {' | '.join(f'{value:g}' if isinstance(value, float) else str(value) for value in row.values())} |")
-    print(json.dumps({"benchmark": "cost", "track_s": TRACK_S, "figures": found}))
+    print_result("cost", track_s=TRACK_S, figures=found)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ The floor is what reading the weights once takes, at the speed that this machine
 
 import argparse
 import itertools
-import json
-import os
 import platform
 import statistics
 import sys
@@ -20,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.report import print_result
 from serve_app.engine.device import loading_dtype
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.models.audiocraft import musicgen_sources
@@ -203,16 +202,18 @@ def report(
         speedup = f"{theirs / value:.1f} x" if theirs else ""
         share = f"{floors[name] / value:.0%} of {floors[name]:.1f} ms" if name in floors else ""
         print(f"| {name} | {value:.2f} | {arguments.batch * 20 / value:.2f} | {speedup} | {share} |")
-    result: dict[str, Any] = {
-        "benchmark": "decode", "scale": arguments.scale, "device": device, "batch": arguments.batch,
-        "steps": arguments.steps, "cores": os.cpu_count(), "torch": torch.__version__,
-        "gigabytes_per_second": round(bandwidth, 2),
-        "ms_per_step": {name: round(value, 3) for name, value in ms_per_step.items()},
-        "of_the_floor": {name: round(floor / ms_per_step[name], 3) for name, floor in floors.items()},
-    }  # fmt: skip
-    if theirs:
-        result["speedup"] = {name: round(theirs / ms_per_step[name], 3) for name in floors}
-    print(json.dumps(result))
+    speedups = {"speedup": {name: round(theirs / ms_per_step[name], 3) for name in floors}} if theirs else {}
+    print_result(
+        "decode",
+        scale=arguments.scale,
+        device=device,
+        batch=arguments.batch,
+        steps=arguments.steps,
+        gigabytes_per_second=round(bandwidth, 2),
+        ms_per_step={name: round(value, 3) for name, value in ms_per_step.items()},
+        of_the_floor={name: round(floor / ms_per_step[name], 3) for name, floor in floors.items()},
+        **speedups,
+    )
 
 
 if __name__ == "__main__":

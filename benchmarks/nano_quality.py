@@ -8,9 +8,6 @@ reconstruction of it, and its floor, untrained weights. The last line is JSON: t
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import random
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -28,6 +25,7 @@ from tqdm import tqdm
 
 from benchmarks import hearing
 from benchmarks.hearing import SAMPLE_RATE, Samples
+from benchmarks.report import print_result
 from serve_app.config import AppConfig, EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.models.checkpoint import Checkpoint, load_checkpoint, resolve
@@ -287,12 +285,8 @@ def main() -> None:
     config = AppConfig.model_validate(args).models[0].engine_kwargs
     found = measure(arguments.model, config)
     print(table(found))
-    result = {
-        "benchmark": "nano_quality", "model": arguments.model, "torch": torch.__version__,
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores", "figures": found,
-        "missed": [figure for figure, row in found.items() if row["model"] < row["bar"]],
-    }  # fmt: skip
-    print(json.dumps(result))
+    missed = [figure for figure, row in found.items() if row["model"] < row["bar"]]
+    print_result("nano_quality", model=arguments.model, figures=found, missed=missed)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ steps and codebooks, and how often both like the same code best. The last line i
 """
 
 import copy
-import json
 import logging
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.report import print_result
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.models.checkpoint import Checkpoint, load_checkpoint
@@ -71,7 +71,7 @@ def main() -> None:
     for precision, (divergence, agreement) in figures.items():
         print(f"| {precision} | {max(divergence, 0.0):.1e} | {agreement:.1%} |")
     found = {name: {"kl": divergence, "agreement": agreement} for name, (divergence, agreement) in figures.items()}
-    print(json.dumps({"benchmark": "precision", "figures": found}))
+    print_result("precision", figures=found)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ by the one and the other in turn, then 1, 4 and 16 callers at a time, then a cro
 import argparse
 import asyncio
 import json
-import platform
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,11 +19,11 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
-import psutil
 import torch
 import yaml
 from tqdm import tqdm
 
+from benchmarks.report import print_result
 from serve_app.config import AppConfig
 from serve_app.engine.engine import Engine
 from serve_app.launcher import ProgressLine, Service
@@ -206,8 +205,7 @@ def main() -> None:
             figures = asyncio.run(measure(service, engine, arguments.requests, arguments.overload))
         engine.shutdown()
     show(figures)
-    hardware = {"cpus": psutil.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
-    print(json.dumps({"benchmark": "service", "hardware": hardware, **figures}))
+    print_result("service", **figures)
 
 
 if __name__ == "__main__":

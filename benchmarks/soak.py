@@ -9,7 +9,6 @@ that a pool starts at its busiest. The last line is JSON.
 
 import argparse
 import asyncio
-import json
 import random
 import sys
 from collections import Counter
@@ -25,6 +24,7 @@ import numpy as np
 import ray
 from tqdm import tqdm
 
+from benchmarks.report import print_result
 from serve_app.launcher import ProgressLine, Service
 from serve_app.machine import free_port
 
@@ -223,7 +223,7 @@ def main() -> int:
     show(report)
     figures = {"calls": sum(report.calls.values()), "wrong": dict(report.wrong), "leaked": report.leaked}
     slopes = {"memory_mib_per_minute": report.memory_mib_per_minute}
-    print(json.dumps({"benchmark": "soak", "minutes": arguments.minutes, **figures, **slopes}))
+    print_result("soak", minutes=arguments.minutes, **figures, **slopes)
     return int(bool(report.wrong or report.leaked))
 
 

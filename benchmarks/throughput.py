@@ -9,8 +9,6 @@ last line is JSON.
 
 import argparse
 import asyncio
-import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -24,6 +22,7 @@ import torch
 
 from benchmarks.checkpoints import write_small
 from benchmarks.decode import BYTES, SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model, audiocraft_run
+from benchmarks.report import print_result
 from serve_app.config import EngineConfig
 from serve_app.engine.device import loading_dtype
 from serve_app.engine.engine import Engine
@@ -121,14 +120,15 @@ def report(arguments: argparse.Namespace, audio_s: float, seconds: dict[str, flo
     print("| | seconds | music per second | times one after another |", "|---|---|---|---|", sep="\n")
     for name, value in seconds.items():
         print(f"| {name} | {value:.1f} | {audio_s / value:.2f} s | {alone / value:.2f} |")
-    result = {
-        "benchmark": "throughput", "hardware": {"cpus": psutil.cpu_count(), "machine": platform.machine()},
-        "torch": torch.__version__, "device": arguments.device, "precision": arguments.precision,
-        "requests": arguments.requests, "audio_s": audio_s,
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
-        "speedup": {name: round(value / seconds["together"], 3) for name, value in seconds.items()},
-    }  # fmt: skip
-    print(json.dumps(result))
+    print_result(
+        "throughput",
+        device=arguments.device,
+        precision=arguments.precision,
+        requests=arguments.requests,
+        audio_s=audio_s,
+        seconds={name: round(value, 2) for name, value in seconds.items()},
+        speedup={name: round(value / seconds["together"], 3) for name, value in seconds.items()},
+    )
 
 
 if __name__ == "__main__":
