@@ -32,7 +32,8 @@ fmt: .venv/all  ## Format the code
 
 bench: .venv/all  ## Run BENCH (decode codec throughput precision cold_start service cost), beside AudioCraft and others
 	@for name in $(BENCH); do \
-	  case $$name in decode | throughput) against="--against audiocraft" ;; *) against= ;; esac; \
+	  case $$name in \
+	    decode) against="--against audiocraft transformers" ;; throughput) against="--against audiocraft" ;; *) against= ;; esac; \
 	  echo "# $$name"; $(PYTHON) -W ignore -m benchmarks.$$name $$against || exit 1; echo; \
 	done
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.decode import SCALES, Scale
+from benchmarks.peers import SCALES, Scale
 from benchmarks.report import print_result
 from serve_app.models.kv_cache import ROWS
 

@@ -1,26 +1,33 @@
-"""Milliseconds per decode step, beside AudioCraft's on the same random weights in the same process.
+"""Milliseconds per decode step, beside AudioCraft's on the same random weights, and transformers', in the same process.
 
-python -m benchmarks.decode --scale small --device cpu --precision fp32 fp16 int8 --steps 1500 --against audiocraft
+python -m benchmarks.decode [--scale small] [--device cpu] [--steps 1500] [--against audiocraft transformers]
 
 The floor is what reading the weights once takes, at the speed that this machine reads memory in the same run.
 """
 
 import argparse
-import itertools
 import platform
 import statistics
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.peers import (
+    SCALES,
+    TEXT_SIZE,
+    TEXT_TOKENS,
+    Run,
+    Scale,
+    audiocraft_model,
+    audiocraft_run,
+    transformers_run,
+)
 from benchmarks.report import print_result
 from serve_app.engine.device import loading_dtype
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.step_graphs import CudaStepper
 from serve_app.models.audiocraft import musicgen_sources
 from serve_app.models.cpu import fit_for_cpu, precision_of
 from serve_app.models.musicgen import MusicGen, MusicGenConfig
@@ -28,51 +35,8 @@ from serve_app.models.tensor_store import TensorStore
 from serve_app.models.transformer import TransformerConfig
 from serve_app.types import SamplingParams
 
-TEXT_TOKENS, TEXT_SIZE = 16, 768
-
-
-@dataclass(frozen=True)
-class Scale:
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-
-
-SCALES = {
-    "tiny": Scale(64, 2, 4),
-    "small": Scale(1024, 24, 16),
-    "medium": Scale(1536, 48, 24),
-    "large": Scale(2048, 48, 32),
-}
+PEERS = ["audiocraft", "transformers"]
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
-Run = Callable[[], list[float]]
-
-
-def audiocraft_model(scale: Scale, text: Tensor) -> Any:
-    """AudioCraft's language model of this scale, with random weights. `text` [1, tokens, TEXT_SIZE] stands for T5's
-    output, so that no T5 is needed."""
-    from audiocraft.models.lm import LMModel
-    from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
-    from audiocraft.modules.conditioners import BaseConditioner, ConditionFuser, ConditioningProvider, TextConditioner
-
-    class EncodedText(TextConditioner):  # type: ignore[misc]
-        def __init__(self) -> None:
-            BaseConditioner.__init__(self, TEXT_SIZE, scale.hidden_size)
-
-        def tokenize(self, x: list[str | None]) -> dict[str, Tensor]:
-            return {"mask": torch.tensor([[float(bool(prompt))] for prompt in x]).expand(-1, text.shape[1])}
-
-        def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            mask = inputs["mask"]
-            return self.output_proj(text.expand(len(mask), -1, -1)) * mask[..., None], mask
-
-    fuser = ConditionFuser({"cross": ["description"], "prepend": [], "sum": [], "input_interpolate": []})
-    return LMModel(
-        DelayedPatternProvider(4), ConditioningProvider({"description": EncodedText()}), fuser, n_q=4, card=2048,
-        dim=scale.hidden_size, num_heads=scale.num_heads, num_layers=scale.num_layers, hidden_scale=4, norm_first=True,
-        bias_proj=False, bias_ff=False, bias_attn=False, causal=True, cross_attention=True, memory_efficient=True,
-        activation="gelu", dropout=0.0, weight_init="gaussian", depthwise_init="current",
-    ).eval()  # fmt: skip
 
 
 def our_model(scale: Scale, state: dict[str, Tensor] | None, precision: str, device: torch.device) -> MusicGen:
@@ -115,6 +79,7 @@ def gigabytes_per_second(device: torch.device) -> float:
 def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
     """Decodes `steps` steps of `batch` sequences; returns each step's seconds."""
     runner = ModelRunner(model, batch, steps, TEXT_TOKENS)
+    stepper = CudaStepper(runner.step, batch, runner.max_length) if runner.device.type == "cuda" else runner
     nothing = torch.zeros(model.config.num_codebooks, 0, dtype=torch.int64)
     with torch.inference_mode():
         memory = model.project_text(text[0].to(model.embedding.weight))
@@ -126,29 +91,9 @@ def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
         times = []
         for step in range(steps):
             started_at = perf_counter()
-            length, tokens = bucket(step + 1), bucket(TEXT_TOKENS)
-            runner.step(BatchShape(batch, length, tokens))
-            if runner.device.type == "cuda":
-                torch.cuda.synchronize()
+            stepper.step(BatchShape(batch, bucket(step + 1), bucket(TEXT_TOKENS)))
             times.append(perf_counter() - started_at)
         return times
-
-    return run
-
-
-def audiocraft_run(model: Any, steps: int, batch: int) -> Run:
-    from audiocraft.modules.conditioners import ConditioningAttributes
-
-    conditions = [ConditioningAttributes(text={"description": "music"}) for _ in range(batch)]
-
-    def run() -> list[float]:
-        marks = [perf_counter()]
-        model.generate(
-            conditions=conditions,
-            max_gen_len=steps - max(model.pattern_provider.delays),
-            callback=lambda *_: marks.append(perf_counter()),
-        )
-        return [after - before for before, after in itertools.pairwise(marks)]
 
     return run
 
@@ -164,7 +109,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="steps of a run (50 are a second of music)")
     parser.add_argument("--batch", type=int, default=1, help="sequences decoded together")
     parser.add_argument("--rounds", type=int, default=2, help="of each, in turns")
-    parser.add_argument("--against", choices=["audiocraft", "nothing"], default="nothing")
+    parser.add_argument("--against", choices=PEERS, nargs="*", default=[])
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
@@ -172,10 +117,12 @@ def main() -> None:
     text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE)
     runs: dict[str, Run] = {}
     state = None
-    if arguments.against == "audiocraft":
+    if "audiocraft" in arguments.against:
         theirs = audiocraft_model(scale, text.to(device)).to(device)
         state = theirs.state_dict()
         runs["audiocraft"] = audiocraft_run(theirs, arguments.steps, arguments.batch)
+    if "transformers" in arguments.against:
+        runs["transformers"] = transformers_run(scale, device, arguments.steps, arguments.batch)
     bandwidth = gigabytes_per_second(device)
     floors: dict[str, float] = {}
     for precision in arguments.precision:
@@ -194,15 +141,17 @@ def main() -> None:
 def report(
     arguments: argparse.Namespace, ms_per_step: dict[str, float], floors: dict[str, float], bandwidth: float
 ) -> None:
-    threads, theirs = torch.get_num_threads(), ms_per_step.get("audiocraft")
+    threads = torch.get_num_threads()
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{platform.machine()}, {threads} threads"
     print(f"{arguments.scale}, batch {arguments.batch}, {device}, {bandwidth:.1f} GB/s, torch {torch.__version__}\n")
-    print("| | ms per step | x real time | against AudioCraft | of the floor |", "|---|---|---|---|---|", sep="\n")
+    peers = [name for name in PEERS if name in ms_per_step]
+    columns = ["", "ms per step", "x real time", *(f"against {name}" for name in peers), "of the floor"]
+    print(f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
     for name, value in ms_per_step.items():
-        speedup = f"{theirs / value:.1f} x" if theirs else ""
-        share = f"{floors[name] / value:.0%} of {floors[name]:.1f} ms" if name in floors else ""
-        print(f"| {name} | {value:.2f} | {arguments.batch * 20 / value:.2f} | {speedup} | {share} |")
-    speedups = {"speedup": {name: round(theirs / ms_per_step[name], 3) for name in floors}} if theirs else {}
+        cells = [name, f"{value:.2f}", f"{arguments.batch * 20 / value:.2f}"]
+        cells += [f"{ms_per_step[peer] / value:.1f} x" for peer in peers]
+        cells.append(f"{floors[name] / value:.0%} of {floors[name]:.1f} ms" if name in floors else "")
+        print(f"| {' | '.join(cells)} |")
     print_result(
         "decode",
         scale=arguments.scale,
@@ -212,7 +161,7 @@ def report(
         gigabytes_per_second=round(bandwidth, 2),
         ms_per_step={name: round(value, 3) for name, value in ms_per_step.items()},
         of_the_floor={name: round(floor / ms_per_step[name], 3) for name, floor in floors.items()},
-        **speedups,
+        speedup={peer: {name: round(ms_per_step[peer] / ms_per_step[name], 3) for name in floors} for peer in peers},
     )
 
 

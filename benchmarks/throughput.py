@@ -21,7 +21,8 @@ import psutil
 import torch
 
 from benchmarks.checkpoints import write_small
-from benchmarks.decode import BYTES, SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model, audiocraft_run
+from benchmarks.decode import BYTES
+from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model, audiocraft_run
 from benchmarks.report import print_result
 from serve_app.config import EngineConfig
 from serve_app.engine.device import loading_dtype

@@ -7,27 +7,28 @@ import pytest
 import torch
 
 from benchmarks import decode
+from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model
 from serve_app.models.cpu_layers import CpuDecoderLayer
 
 
-def test_both_run_on_the_same_weights(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["decode", "--scale", "tiny", "--steps", "8", "--against", "audiocraft", "--batch", "2"]
+def test_all_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["decode", "--scale", "tiny", "--steps", "8", "--against", "audiocraft", "transformers", "--batch", "2"]
     command += ["--precision", "fp32", "int8"]
     monkeypatch.setattr(sys, "argv", command)
     decode.main()
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     ms = result["ms_per_step"]
-    assert result["speedup"] == pytest.approx(
-        {name: ms["audiocraft"] / ms[name] for name in ("fp32", "int8")}, rel=0.01
-    )
+    for peer in ("audiocraft", "transformers"):
+        expected = {name: ms[peer] / ms[name] for name in ("fp32", "int8")}
+        assert result["speedup"][peer] == pytest.approx(expected, rel=0.01)
     assert all(0 < share < 1 for share in result["of_the_floor"].values())
     assert {"scale": "tiny", "batch": 2, "steps": 8}.items() <= result.items()
 
 
 def test_the_compared_models_compute_the_same() -> None:
-    text = torch.randn(1, decode.TEXT_TOKENS, decode.TEXT_SIZE)
-    theirs = decode.audiocraft_model(decode.SCALES["tiny"], text)
-    ours = decode.our_model(decode.SCALES["tiny"], theirs.state_dict(), "fp32", torch.device("cpu"))
+    text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE)
+    theirs = audiocraft_model(SCALES["tiny"], text)
+    ours = decode.our_model(SCALES["tiny"], theirs.state_dict(), "fp32", torch.device("cpu"))
     projected = theirs.condition_provider.conditioners["description"].output_proj(text[0])
     torch.testing.assert_close(ours.text_proj(text[0]), projected)
     in_proj = theirs.transformer.layers[1].self_attn.in_proj_weight
