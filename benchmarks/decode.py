@@ -123,18 +123,20 @@ def main() -> None:
         runs["audiocraft"] = audiocraft_run(theirs, arguments.steps, arguments.batch)
     if "transformers" in arguments.against:
         runs["transformers"] = transformers_run(scale, device, arguments.steps, arguments.batch)
-    bandwidth = gigabytes_per_second(device)
-    floors: dict[str, float] = {}
+    sizes: dict[str, int] = {}
     for precision in arguments.precision:
         ours = our_model(scale, state, precision, device)
         runs[precision] = our_run(ours, text, arguments.steps, arguments.batch)
-        floors[precision] = weight_bytes(ours) / bandwidth / 1e6
+        sizes[precision] = weight_bytes(ours)
 
+    bandwidth = 0.0
     times: dict[str, list[float]] = {name: [] for name in runs}
     for round_number in range(arguments.rounds):
+        bandwidth = max(bandwidth, gigabytes_per_second(device))
         for name, run in runs.items():
             print(f"round {round_number + 1} of {arguments.rounds}: {name} ...", file=sys.stderr, flush=True)
             times[name] += run()
+    floors = {precision: size / bandwidth / 1e6 for precision, size in sizes.items()}
     report(arguments, {name: 1000 * statistics.median(values) for name, values in times.items()}, floors, bandwidth)
 
 
