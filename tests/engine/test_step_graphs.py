@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.step_graphs import LENGTH, CudaStepper, StepGraphs
 from serve_app.models.checkpoint import Checkpoint
+from serve_app.models.musicgen import MusicGen
 from serve_app.types import SamplingParams
 
 STEPS = 300
@@ -50,6 +52,19 @@ def decode(nano: Checkpoint, runner: ModelRunner, step: Callable[[BatchShape], N
     for done in range(STEPS // 2, STEPS):
         step(BatchShape(2, bucket(done + 1), 64))
     return [runner.codes(0, 0, STEPS - 3).tolist(), runner.codes(1, 0, STEPS // 2 - 3).tolist()]
+
+
+def test_a_step_on_a_gpu_needs_nothing_from_it(nano: Checkpoint) -> None:
+    """A graph could not hold it. These tensors say that they are on a GPU, and have no values that could be read."""
+    with FakeTensorMode(), torch.inference_mode():
+        with torch.device("cuda"):
+            model = MusicGen(nano.musicgen.config)
+        runner = ModelRunner(model, max_slots=4, max_frames=STEPS, max_text_tokens=64)
+        runner.step(BatchShape(slots=3, length=64, text_tokens=64))
+        runner.step(BatchShape(slots=4, length=runner.max_length, text_tokens=64, guided=False))
+        assert runner.codes(0, 0, 8).device.type == "cuda"
+        with pytest.raises(DataDependentOutputException):
+            runner.is_finite(0)
 
 
 def test_replayed_steps_draw_what_eager_ones_draw(nano: Checkpoint, runner: ModelRunner) -> None:
