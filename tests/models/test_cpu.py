@@ -7,6 +7,7 @@ import numba
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from serve_app.models.cpu_kernels import pack, unpack
 from serve_app.models.cpu_kv_cache import CpuKVCache
 from serve_app.models.cpu_layers import MANY_ROWS, CpuDecoderLayer, CpuLinear
 from serve_app.models.kv_cache import ROWS, FloatKVCache, KVCache
-from serve_app.models.seanet import SkipLSTM
+from serve_app.models.seanet import ConvTranspose1d, EncodecConfig, SkipLSTM
 from serve_app.models.transformer import DecoderLayer, Linear, TransformerConfig
 
 ERRORS = {"fp32": 1e-6, "fp16": 1e-3, "bf16": 5e-3, "int8": 2e-2}  # relative, of a product
@@ -137,6 +138,21 @@ def test_a_large_lstm_computes_the_same(batch: int, monkeypatch: pytest.MonkeyPa
     second, ours = lstm(x[..., 11:], state)
     torch.testing.assert_close(torch.cat([first, second], dim=-1), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(ours, (hidden, cell), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("with_onednn", [True, False])
+@pytest.mark.parametrize(("channels", "ratio"), [(32, 5), (4, 8)])
+def test_a_large_upsampling_computes_the_same(
+    channels: int, ratio: int, with_onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EncodecConfig(32_000, 1, 4, 16, 8, 4, 1, (ratio,))
+    layer = ConvTranspose1d(config, channels, channels // 2, ratio).requires_grad_(False)
+    x = torch.randn(2, channels, 13)
+    expected = F.conv_transpose1d(x, layer.weight, layer.bias, stride=ratio)[..., layer.trim_left :][..., : 13 * ratio]
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
+    monkeypatch.setattr("serve_app.models.seanet._MANY", 0)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: with_onednn)
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
