@@ -45,11 +45,11 @@ class Fleet:
         serve.run(app, name=APP, route_prefix="/")
 
     def replicas(self, deployment: str) -> list[Any]:
-        """The running ones, each with its node_id and pid."""
+        """The running ones, each with its node_id and pid, without those that are dead, as nobody has noticed yet."""
         details = ray.get(_controller().get_serve_instance_details.remote())
         application = details["applications"].get(APP, {"deployments": {}})
         replicas = application["deployments"].get(deployment, {"replicas": []})["replicas"]
-        return [replica for replica in replicas if replica["state"] == "RUNNING"]
+        return [replica for replica in replicas if replica["state"] == "RUNNING" and _is_alive(replica["pid"])]
 
     def kill(self, name: str) -> None:
         """The process whose title begins so."""
@@ -65,6 +65,13 @@ class Fleet:
         serve.shutdown()
         ray.shutdown()
         self.cluster.shutdown()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _controller() -> Any:
