@@ -12,7 +12,7 @@ import random
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median
 from time import perf_counter
@@ -32,7 +32,7 @@ from serve_app.models.checkpoint import Checkpoint, load_checkpoint, resolve
 from serve_app.types import GenerationRequest, SamplingParams
 from tools.nano.codec import si_sdr
 from tools.nano.codes import PIECES, prompts_of
-from tools.nano.composer import TONICS, Score, render
+from tools.nano.composer import Score, render
 from tools.nano.prompts import DRUM_WORDS, ENERGY_WORDS, LEAD_WORDS, MOOD_WORDS, random_piece
 
 CONFIG = Path(__file__).parent.parent / "configs" / "nano.yaml"
@@ -86,13 +86,14 @@ def _four(group: int) -> list[Wish]:
 def _wish(group: int, lead: str, mode: str, energy: int) -> Wish:
     groove = "soft" if energy == 0 else "straight"
     score = Score(
-        tonic=list(TONICS)[group % len(TONICS)],
+        tonic="C",
         mode=mode,
         bpm=TEMPOS[group],
         lead=lead,
         groove=groove,
         energy=energy,
     )
+    score = replace(score, tonic=score.home)
     energies, moods = ENERGY_WORDS[energy], MOOD_WORDS[mode]
     words = f"{energies[group % len(energies)]} {LEAD_WORDS[lead][0]}, {moods[group % len(moods)]} mood"
     return Wish(score, f"{words}, {mode} key, {DRUM_WORDS[groove][0]}, {score.bpm} bpm", group)

@@ -4,22 +4,24 @@
     python -m tools.nano.codes FOLDER --audio MUSIC --checkpoint CHECKPOINT     your own, by a checkpoint's codec
 
 MUSIC holds audio files (wav, flac, ogg, mp3), each with its prompt in a text file of the same name: `a.wav`, `a.txt`.
-Writes FOLDER/codes: NAME.npy, int16 [pieces, K, frames], and NAME.json, each piece's prompts. What is there is kept.
+Writes FOLDER/codes: NAME.npy, int16 [pieces, K, frames], and NAME.json, of each piece the prompts and what it sounds
+like. What is there is kept.
 """
 
 import argparse
 import json
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tools.nano.composer import render
+from tools.nano.composer import Score, render
 from tools.nano.prompts import other_prompts, random_piece
 from tools.nano.synthesizer import Samples
 
@@ -27,8 +29,17 @@ PIECE_S = (30.0, *[10.0] * 3, *[2.0] * 16)  # of one block after the other: what
 BLOCK = 200  # pieces
 PIECES, PROMPTS = 16_000, 2  # prompts of each piece
 WINDOW_S, SHORTEST_S = 30.0, 6.0  # what audio files are cut into
+RECORDED = "recorded"  # what plays in audio files is not known
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 Codes = NDArray[np.int16]
+
+
+class Piece(NamedTuple):
+    """What is learnt from: codes [K, frames], what a caller may have asked for, and what plays."""
+
+    codes: Codes
+    prompts: list[str]
+    sound: str
 
 
 class Encoder:
@@ -47,17 +58,24 @@ class Encoder:
 
 
 def synthesized(folder: Path, pieces: int) -> None:
-    """Codes of the pieces of seeds 0 to `pieces`, in blocks."""
+    """Codes of the pieces of seeds 0 to `pieces`, in blocks. Many seeds are the same music, asked for otherwise."""
     from transformers import EncodecModel
 
     encode = Encoder(EncodecModel.from_pretrained(folder / "encodec"))
+
+    @cache
+    def codes_of(score: Score, duration_s: float) -> Codes:
+        return encode(render(score, duration_s))
+
     for block in tqdm(range(math.ceil(pieces / BLOCK)), desc="codes", unit="block"):
         if _exists(folder, f"{block:04d}"):
             continue
-        seeds = range(block * BLOCK, min(pieces, (block + 1) * BLOCK))
         duration_s = PIECE_S[block % len(PIECE_S)]
-        codes = [encode(render(random_piece(seed)[0], duration_s)) for seed in seeds]
-        _write(folder, f"{block:04d}", codes, [prompts_of(seed) for seed in seeds])
+        made = []
+        for seed in range(block * BLOCK, min(pieces, (block + 1) * BLOCK)):
+            score = random_piece(seed)[0]
+            made.append(Piece(codes_of(score.in_frames(), duration_s), prompts_of(seed), score.lead))
+        _write(folder, f"{block:04d}", made)
 
 
 def prompts_of(seed: int) -> list[str]:
@@ -76,15 +94,16 @@ def recorded(folder: Path, music: Path, checkpoint: Path) -> None:
     for file in tqdm(files, desc="codes", unit="file"):
         if not _exists(folder, file.name):
             prompt = _prompt(file)
-            codes = [encode(window) for window in _windows(file, encode.sample_rate)]
-            _write(folder, file.name, codes, [[prompt]] * len(codes))
+            windows = _windows(file, encode.sample_rate)
+            _write(folder, file.name, [Piece(encode(window), [prompt], RECORDED) for window in windows])
 
 
-def load(folder: Path) -> list[tuple[Codes, list[str]]]:
-    """Each piece's codes [K, frames] and prompts."""
-    pieces: list[tuple[Codes, list[str]]] = []
+def load(folder: Path) -> list[Piece]:
+    """All pieces that were written."""
+    pieces: list[Piece] = []
     for file in sorted((folder / "codes").glob("*.npy")):
-        pieces += zip(np.load(file), json.loads(file.with_suffix(".json").read_text()), strict=True)
+        described = json.loads(file.with_suffix(".json").read_text())
+        pieces += (Piece(codes, **one) for codes, one in zip(np.load(file), described, strict=True))
     if not pieces:
         raise SystemExit(f"{folder / 'codes'} is empty: python -m tools.nano.codes {folder} fills it")
     return pieces
@@ -118,14 +137,15 @@ def _exists(folder: Path, name: str) -> bool:
     return (folder / "codes" / f"{name}.json").exists()  # written last
 
 
-def _write(folder: Path, name: str, codes: Sequence[Codes], prompts: list[list[str]]) -> None:
+def _write(folder: Path, name: str, pieces: Sequence[Piece]) -> None:
     """Windows of one length each go into one array; a shorter last one into a file of its own."""
     (folder / "codes").mkdir(parents=True, exist_ok=True)
-    whole = [piece for piece in codes if piece.shape == codes[0].shape]
-    if len(whole) < len(codes):
-        _write(folder, f"{name}.end", codes[len(whole) :], prompts[len(whole) :])
-    np.save(folder / "codes" / f"{name}.npy", np.stack(whole))
-    (folder / "codes" / f"{name}.json").write_text(json.dumps(prompts[: len(whole)]))
+    whole = [piece for piece in pieces if piece.codes.shape == pieces[0].codes.shape]
+    if len(whole) < len(pieces):
+        _write(folder, f"{name}.end", pieces[len(whole) :])
+    np.save(folder / "codes" / f"{name}.npy", np.stack([piece.codes for piece in whole]))
+    described = [{"prompts": piece.prompts, "sound": piece.sound} for piece in whole]
+    (folder / "codes" / f"{name}.json").write_text(json.dumps(described))
 
 
 def main() -> None:

@@ -3,12 +3,12 @@
 Made to be learnt by a model of a few million parameters: one pitched sound is heard at a time (the lead breaks the
 chords, the bass answers it), and each begins on one of the codec's frames, so that a note is the same codes wherever it
 is played. A beat is one of a few numbers of frames: the tempo is right within 8 %. Slow pieces have two notes a beat:
-there are five lengths of notes, and what has to be counted never gets long. Each timbre has its own tune: once the
-prompt is known, the next note is.
+there are five lengths of notes, and what has to be counted never gets long. Each timbre has its own tune, and its own
+key wherever none is asked for: once the prompt is known, so is each note.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,10 +48,19 @@ class Score:
     energy: int
 
     @property
+    def home(self) -> str:
+        """The tonic of a prompt that names none: the lead's, one in major and another in minor."""
+        return list(TONICS)[(LEADS.index(self.lead) + 2 * (self.mode == "minor")) % len(TONICS)]
+
+    @property
     def beat(self) -> int:
         """A beat's length in frames."""
         asked = 60 * FRAME_RATE / self.bpm
         return min(BEATS, key=lambda beat: max(beat / asked, asked / beat))
+
+    def in_frames(self) -> "Score":
+        """The same music, of the tempo that it has in frames: equal for all tempos that become the same beat."""
+        return replace(self, bpm=60 * FRAME_RATE // self.beat)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tools.nano import codes as codes_file
-from tools.nano.codes import Codes
+from tools.nano.codes import Codes, Piece
 from tools.nano.huggingface import save
 from tools.nano.training import Training, cosine
 
@@ -30,8 +30,12 @@ PROMPT_DROPOUT = 0.15
 FRAMES_PER_BATCH = 2400  # of all pieces of a batch
 LENGTHS_S = (1.0, 2.0, 4.0, 10.0, 30.0)
 # At first mostly beginnings: what the prompt says is news there. Then rhythm and harmony, which take longer to hear.
-EARLY, EARLY_SHARES, LATE_SHARES = 0.35, (0.35, 0.3, 0.15, 0.1, 0.1), (0.1, 0.25, 0.2, 0.3, 0.15)
-NOISE = 0.08  # of the frames heard are wrong, so that one mistake in what it makes does not lead to the next
+EARLY, EARLY_SHARES, LATE_SHARES = 0.3, (0.35, 0.3, 0.15, 0.1, 0.1), (0.05, 0.2, 0.2, 0.3, 0.25)
+# What is heard is wrong here and there, so that one mistake in what it makes does not lead to the next: a frame of any
+# piece; and, in every piece to its own degree, notes of another that sounds like it.
+WRONG_FRAMES, MOST_WRONG_NOTES = 0.04, 0.4  # shares
+NOTE_FRAMES = (4, 32)  # shortest, longest
+CANDIDATES = 24  # pieces among which another is looked for that sounds alike
 WEIGHTS = (2.0, 1.0, 0.5, 0.5)  # of the codebooks: the first says what sounds, the last are half chance
 HELD_OUT_S = 1.0
 HELD_OUT = 32  # pieces, the last, that are only listened to
@@ -39,7 +43,6 @@ LEARNING_RATE, WARM_UP = 1.5e-3, 100  # steps
 EMBEDDING_STD = 0.25  # of each codebook's; their sum is then as large as positions are
 COLUMNS = ("cross-entropy", "held out", "without prompt")  # nats
 SIZE: dict[str, int] = {"hidden_size": 160, "num_hidden_layers": 4, "num_attention_heads": 5, "ffn_dim": 640}
-Pieces = Sequence[tuple[Codes, list[str]]]
 
 
 def build(folder: Path) -> tuple[Any, Any]:
@@ -119,14 +122,18 @@ def loss_of(model: Any, tokens: dict[str, Tensor], codes: Tensor, keep: Tensor, 
     return loss
 
 
-def misheard(codes: Tensor, seed: Sequence[int]) -> Tensor:
-    """codes [B, K, T] in which a share NOISE of the frames is taken from elsewhere in the batch."""
+def misheard(codes: Tensor, others: Tensor, seed: Sequence[int]) -> Tensor:
+    """codes [B, K, T], with notes of `others`, pieces that sound like them, and single frames of any piece of these."""
     rng, (batch, num_codebooks, frames) = np.random.default_rng(seed), codes.shape
-    from_elsewhere = torch.from_numpy(rng.random((batch, 1, frames)) < NOISE).to(codes.device)
+    frame = np.arange(frames)
+    starts = rng.random((batch, frames)) < rng.uniform(0, MOST_WRONG_NOTES, (batch, 1)) / np.mean(NOTE_FRAMES)
+    ends = np.where(starts, frame + rng.integers(*NOTE_FRAMES, size=(batch, frames)), 0)
+    notes = torch.from_numpy(np.maximum.accumulate(ends, axis=1) > frame).to(codes.device)
+    single = torch.from_numpy(rng.random((batch, frames)) < WRONG_FRAMES).to(codes.device)
     where = torch.from_numpy(rng.integers(batch * frames, size=(batch, frames))).to(codes.device)
     elsewhere = codes.movedim(1, 2).reshape(-1, num_codebooks)[where].movedim(2, 1)
-    heard: Tensor = torch.where(from_elsewhere, elsewhere, codes)
-    return heard
+    heard = torch.where(notes[:, None], others, codes)
+    return torch.where(single[:, None], elsewhere, heard)
 
 
 def logits_of(model: Any, tokens: dict[str, Tensor], codes: Tensor, keep: Tensor) -> Tensor:
@@ -159,8 +166,8 @@ def train(folder: Path, steps: int, checkpoint: Path | None = None, learning_rat
 
     def update(step: int) -> tuple[float]:
         shares = EARLY_SHARES if step < EARLY * steps else LATE_SHARES
-        tokens, codes, keep = _batch(pieces, tokenizer, step, shares, device)
-        loss = loss_of(model, tokens, codes, keep, heard=misheard(codes, [step, 8]))
+        (tokens, codes, keep), others = _batch(pieces, tokenizer, step, shares, device)
+        loss = loss_of(model, tokens, codes, keep, heard=misheard(codes, others, [step, 8]))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -184,28 +191,39 @@ def _schedule(step: int, steps: int) -> float:
 Batch = tuple[dict[str, Tensor], Tensor, Tensor]
 
 
-def _batch(pieces: Pieces, tokenizer: Any, step: int, shares: Sequence[float], device: torch.device) -> Batch:
-    """The batch of a step: beginnings of pieces, all of one length, so many that batches cost alike."""
+def _batch(
+    pieces: Sequence[Piece], tokenizer: Any, step: int, shares: Sequence[float], device: torch.device
+) -> tuple[Batch, Tensor]:
+    """A step's batch, beginnings of one length, so many that batches cost alike, and pieces that sound like them."""
     rng = np.random.default_rng([step, 5])
-    longest = max(codes.shape[-1] for codes, _ in pieces)
+    longest = max(piece.codes.shape[-1] for piece in pieces)
     possible = np.array([share * (s * FRAME_RATE <= longest) for s, share in zip(LENGTHS_S, shares, strict=True)])
     frames = int(rng.choice(LENGTHS_S, p=possible / possible.sum()) * FRAME_RATE)
-    long_enough = [i for i, (codes, _) in enumerate(pieces) if codes.shape[-1] >= frames]
+    long_enough = [i for i, piece in enumerate(pieces) if piece.codes.shape[-1] >= frames]
     chosen = [pieces[i] for i in rng.choice(long_enough, max(1, FRAMES_PER_BATCH // frames))]
-    prompts = [texts[rng.integers(len(texts))] for _, texts in chosen]
+    prompts = [piece.prompts[rng.integers(len(piece.prompts))] for piece in chosen]
     keep = torch.from_numpy((rng.random(len(chosen)) >= PROMPT_DROPOUT).astype(np.float32))
-    return _tensors(tokenizer, prompts, [codes[:, :frames] for codes, _ in chosen], keep, device)
+    batch = _tensors(tokenizer, prompts, [piece.codes[:, :frames] for piece in chosen], keep, device)
+    alike = []
+    for piece in chosen:
+        candidates = (pieces[i] for i in rng.choice(long_enough, CANDIDATES))
+        alike.append(next((other for other in candidates if other.sound == piece.sound), piece))
+    return batch, _stacked([piece.codes[:, :frames] for piece in alike], device)
 
 
-def _held_out(pieces: Pieces, tokenizer: Any, device: torch.device) -> Batch:
-    frames = min(int(HELD_OUT_S * FRAME_RATE), *(codes.shape[-1] for codes, _ in pieces))
-    codes = [codes[:, :frames] for codes, _ in pieces]
-    return _tensors(tokenizer, [texts[0] for _, texts in pieces], codes, torch.ones(len(pieces)), device)
+def _held_out(pieces: Sequence[Piece], tokenizer: Any, device: torch.device) -> Batch:
+    frames = min(int(HELD_OUT_S * FRAME_RATE), *(piece.codes.shape[-1] for piece in pieces))
+    codes = [piece.codes[:, :frames] for piece in pieces]
+    return _tensors(tokenizer, [piece.prompts[0] for piece in pieces], codes, torch.ones(len(pieces)), device)
 
 
 def _tensors(tokenizer: Any, prompts: list[str], codes: list[Codes], keep: Tensor, device: torch.device) -> Batch:
     tokens = tokenizer(prompts, padding=True, return_tensors="pt").to(device)
-    return dict(tokens), torch.from_numpy(np.stack(codes).astype(np.int64)).to(device), keep.to(device)
+    return dict(tokens), _stacked(codes, device), keep.to(device)
+
+
+def _stacked(codes: list[Codes], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.stack(codes).astype(np.int64)).to(device)
 
 
 def main() -> None:
@@ -213,7 +231,7 @@ def main() -> None:
         prog="python -m tools.nano.language_model", description="Train a MusicGen's language model."
     )
     parser.add_argument("folder", type=Path, help="holds codes/, encodec/ and text_encoder/")
-    parser.add_argument("--steps", type=int, default=12000, help="(default: 12000)")
+    parser.add_argument("--steps", type=int, default=20000, help="(default: 20000)")
     parser.add_argument("--checkpoint", type=Path, help="a MusicGen in the Hugging Face format to go on from")
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="1e-4 or less with --checkpoint")
     arguments = parser.parse_args()

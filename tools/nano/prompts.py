@@ -1,7 +1,7 @@
 """Pieces with the words that ask for them, phrased as callers phrase them. All from a seed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,7 @@ DRUM_WORDS = {
     "syncopated": ("syncopated drums", "funky drums"),
 }
 DYNAMICS = ("gentle dynamics", "balanced dynamics", "powerful dynamics")
+KEYED = 0.25  # of the pieces are in any key, which their prompts name; the others are in their lead's
 PRODUCTION = ("polished production", "modern production", "vintage production", "lo-fi production", "clean mix")
 
 
@@ -86,6 +87,8 @@ def _random_piece(seed: int) -> tuple[Score, str | None, np.random.Generator]:
     if rng.random() < 0.5:
         genre = str(rng.choice(list(GENRES)))
         score = _of_genre(score, GENRES[genre], rng)
+    if rng.random() >= KEYED:
+        score = replace(score, tonic=score.home)
     return score, genre, rng
 
 
@@ -105,8 +108,10 @@ def _of_genre(score: Score, genre: Genre, rng: np.random.Generator) -> Score:
 
 
 def _phrase(score: Score, genre: str | None, rng: np.random.Generator) -> str:
-    styles: list[Phrasing] = [_short, _short, _sentence, _list, _list]
-    if genre is not None:
+    styles: list[Phrasing] = [_sentence, _list, _list]
+    if score.tonic == score.home:
+        styles += [_short, _short]
+    if genre is not None and score.tonic == score.home:
         styles += [_bare, _bare, _catalogue, _catalogue, _catalogue, _catalogue]
     style = styles[rng.integers(len(styles))]
     text = style(score, genre or "", rng)
@@ -140,17 +145,18 @@ def _sentence(score: Score, genre: str, rng: np.random.Generator) -> str:
 
 def _list(score: Score, genre: str, rng: np.random.Generator) -> str:
     """Some of what the piece is, in any order: `120 bpm, bells, minor key, energetic`"""
+    key = f"{score.mode} key" if score.tonic == score.home else f"in {score.tonic} {score.mode}"
     parts = [
+        key,
         _pick(rng, LEAD_WORDS[score.lead]),
         f"{score.bpm} bpm",
-        f"{score.mode} key",
         _pick(rng, MOOD_WORDS[score.mode]),
         _pick(rng, ENERGY_WORDS[score.energy]),
         _pick(rng, DRUM_WORDS[score.groove]),
         *([genre] if genre else []),
     ]
-    kept = rng.permutation(len(parts))[: rng.integers(2, len(parts) + 1)]
-    return ", ".join(parts[i] for i in kept)
+    kept = [parts[i] for i in rng.permutation(len(parts))[: rng.integers(2, len(parts) + 1)]]
+    return ", ".join(kept if score.tonic == score.home or key in kept else [key, *kept])
 
 
 def _catalogue(score: Score, genre: str, rng: np.random.Generator) -> str:

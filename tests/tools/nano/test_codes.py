@@ -23,9 +23,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_codes_of_pieces_are_made_once(folder: Path) -> None:
     codes.synthesized(folder, 5)
     pieces = codes.load(folder)
-    assert [piece.shape for piece, _ in pieces] == [(4, 50)] * 3 + [(4, 25)] * 2
-    assert [prompts[0] for _, prompts in pieces] == [random_piece(seed)[1] for seed in range(5)]
-    assert all(len(prompts) == codes.PROMPTS for _, prompts in pieces)
+    assert [piece.codes.shape for piece in pieces] == [(4, 50)] * 3 + [(4, 25)] * 2
+    assert [(piece.prompts[0], piece.sound) for piece in pieces] == [
+        (prompt, score.lead) for score, prompt in map(random_piece, range(5))
+    ]
+    assert all(len(piece.prompts) == codes.PROMPTS for piece in pieces)
     stamp = (folder / "codes" / "0000.npy").stat().st_mtime_ns
     codes.synthesized(folder, 5)
     assert (folder / "codes" / "0000.npy").stat().st_mtime_ns == stamp
@@ -63,12 +65,12 @@ def test_recordings_are_cut_into_windows(
     write_music(music, "a.wav", 5.5, "sea shanty\n")
     write_music(music, "b.flac", 2.9, "jazz")
     codes.recorded(folder, music, checkpoint)
-    found = [(piece.shape, prompts) for piece, prompts in codes.load(folder)]
+    found = [(piece.codes.shape, piece.prompts, piece.sound) for piece in codes.load(folder)]
     assert found == [
-        ((4, 75), ["sea shanty"]),
-        ((4, 100), ["sea shanty"]),
-        ((4, 100), ["sea shanty"]),
-        ((4, 100), ["jazz"]),
+        ((4, 75), ["sea shanty"], codes.RECORDED),
+        ((4, 100), ["sea shanty"], codes.RECORDED),
+        ((4, 100), ["sea shanty"], codes.RECORDED),
+        ((4, 100), ["jazz"], codes.RECORDED),
     ]
 
 

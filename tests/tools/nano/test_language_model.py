@@ -27,7 +27,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "codes").mkdir()
     codes = np.stack([np.full((4, 50), 3), np.full((4, 50), 9)]).astype(np.int16)
     np.save(tmp_path / "codes" / "0000.npy", codes)
-    (tmp_path / "codes" / "0000.json").write_text(json.dumps([["calm piano"], ["loud drums, fast"]]))
+    pieces = [{"prompts": ["calm piano"], "sound": "piano"}, {"prompts": ["loud drums, fast"], "sound": "drums"}]
+    (tmp_path / "codes" / "0000.json").write_text(json.dumps(pieces))
     return tmp_path
 
 
@@ -66,6 +67,19 @@ def test_delayed_sequences_are_the_engines() -> None:
         [99, 99, 99, 6, 7, 8, 99],
         [99, 99, 99, 99, 9, 10, 11],
     ]
+
+
+def test_what_is_heard_is_partly_wrong() -> None:
+    """Notes of the pieces that sound alike, single frames of any piece of the batch; each frame is one piece's."""
+    codes, others = torch.arange(2)[:, None, None].expand(2, 4, 1000), torch.full((2, 4, 1000), 5)
+    heard = language_model.misheard(codes, others, [3])
+    assert torch.equal(heard, heard[:, :1].expand_as(heard))
+    wrong_notes = (heard == 5).float().mean((1, 2))
+    assert ((wrong_notes > 0.01) & (wrong_notes < language_model.MOST_WRONG_NOTES)).all()
+    changes = (heard[0, 0].diff() != 0).sum()
+    assert changes < 1000 * (2 * wrong_notes[0] / language_model.NOTE_FRAMES[0] + 2 * language_model.WRONG_FRAMES)
+    assert torch.equal(heard, language_model.misheard(codes, others, [3]))
+    assert not torch.equal(heard, language_model.misheard(codes, others, [4]))
 
 
 def test_the_future_is_not_seen(folder: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import hearing
-from tools.nano.composer import LEADS, TONICS, Score, render
+from tools.nano.composer import BEATS, LEADS, TONICS, Score, render
 from tools.nano.prompts import GENRES, LEAD_WORDS, MOOD_WORDS, random_piece
 from tools.nano.synthesizer import SAMPLE_RATE, TIMBRES
 
@@ -48,12 +48,29 @@ def test_prompts_tell_the_truth() -> None:
     assert min(stated[name] for name in ("bpm", "mode", "lead")) > 150
 
 
+def test_a_key_is_the_leads_unless_another_is_asked_for() -> None:
+    """What the prompt says decides every note: without a key, the same lead and mode are in the same one."""
+    others = [piece for piece in PIECES if piece[0].tonic != piece[0].home]
+    assert 0.1 < len(others) / len(PIECES) < 0.3
+    for score, prompt in others:
+        assert f"in {score.tonic} {score.mode}".lower() in prompt.lower()
+    for lead in LEADS:
+        major, minor = (Score("C", mode, 100, lead, "none", 0).home for mode in ("major", "minor"))
+        assert major != minor
+
+
+def test_tempos_of_one_beat_are_the_same_music() -> None:
+    scores = [Score("C", "major", bpm, "piano", "soft", 1) for bpm in range(60, 181)]
+    assert all(score.in_frames().beat == score.beat for score in scores)
+    assert len({score.in_frames() for score in scores}) == len(BEATS)
+
+
 def test_prompts_are_phrased_as_callers_phrase_them() -> None:
     prompts = [prompt.lower() for _, prompt in PIECES]
     assert any(re.fullmatch(rf"({'|'.join(GENRES)}) \w+", prompt) for prompt in prompts), "a bare `lofi beat`"
     assert any(re.fullmatch(r"\w+ \w+ \w+, \d+ bpm", prompt) for prompt in prompts), "`calm ambient piano, 70 bpm`"
     catalogue = [prompt for prompt in prompts if prompt.endswith("high quality production")]
-    assert len(catalogue) > 50
+    assert len(catalogue) > 40
     assert all(10 <= len(prompt.replace(",", "").split()) <= 25 for prompt in catalogue)
 
 
