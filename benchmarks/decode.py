@@ -162,7 +162,7 @@ def report(
         steps=arguments.steps,
         gigabytes_per_second=round(bandwidth, 2),
         ms_per_step={name: round(value, 3) for name, value in ms_per_step.items()},
-        of_the_floor={name: round(floor / ms_per_step[name], 3) for name, floor in floors.items()},
+        of_the_floor={name: float(f"{floor / ms_per_step[name]:.3g}") for name, floor in floors.items()},
         speedup={peer: {name: round(ms_per_step[peer] / ms_per_step[name], 3) for name in floors} for peer in peers},
     )
 

@@ -21,7 +21,7 @@ def test_all_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     for peer in ("audiocraft", "transformers"):
         expected = {name: ms[peer] / ms[name] for name in ("fp32", "int8")}
         assert result["speedup"][peer] == pytest.approx(expected, rel=0.01)
-    assert all(0 < share < 1 for share in result["of_the_floor"].values())
+    assert all(share > 0 for share in result["of_the_floor"].values())
     assert {"scale": "tiny", "batch": 2, "steps": 8}.items() <= result.items()
 
 
