@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.precision import compare, distributions, fitted
+from benchmarks.precision import PROMPTS, compare, distributions, fitted
 from serve_app.models import cpu
 from serve_app.models.checkpoint import Checkpoint
 from serve_app.models.cpu import is_fitted, precision_of
@@ -169,10 +169,10 @@ def test_the_trained_model_stays_what_it_is(nano: Checkpoint, precision: str, mo
 
 def test_a_large_model_in_fp32_stays_exact(nano: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_fitted(fitted(nano, "fp32").musicgen), "a small one is left as it is"
-    exact, codes = distributions(nano)
+    exact, codes = distributions(nano, PROMPTS[0])
     monkeypatch.setattr(cpu, "LARGE", 0)
     large = fitted(nano, "fp32")
     assert is_fitted(large.musicgen)
-    ours, our_codes = distributions(large)
+    ours, our_codes = distributions(large, PROMPTS[0])
     torch.testing.assert_close(ours.exp(), exact.exp(), atol=1e-4, rtol=0)
     assert torch.equal(our_codes, codes)
