@@ -55,7 +55,7 @@ class Wish:
 
     @property
     def asks_tempo(self) -> bool:
-        return f"{self.score.bpm} bpm" in self.prompt
+        return f"{self.score.bpm}bpm" in self.prompt.replace(" ", "")
 
     @property
     def asks_mode(self) -> bool:

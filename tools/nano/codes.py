@@ -27,7 +27,7 @@ from tools.nano.synthesizer import Samples
 
 PIECE_S = (30.0, *[10.0] * 3, *[2.0] * 16)  # of one block after the other: what prompts say is learnt from beginnings
 BLOCK = 200  # pieces
-PIECES, PROMPTS = 16_000, 2  # prompts of each piece
+PIECES, PROMPTS = 16_000, 4  # prompts of each piece
 WINDOW_S, SHORTEST_S = 30.0, 6.0  # what audio files are cut into
 RECORDED = "recorded"  # what plays in audio files is not known
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")

@@ -28,7 +28,7 @@ SAMPLES = {
     "techno": "energetic techno with synth lead, dark mood, 128 bpm",
 }  # file's name: prompt
 SAMPLE_S, SEED = 8.0, 1
-TEMPERATURE = 0.85  # of those tried, prompts are followed best
+TEMPERATURE = 0.7  # of those tried, prompts are followed best
 
 
 def export(folder: Path, package: Path, temperature: float = TEMPERATURE) -> None:
@@ -49,6 +49,7 @@ def sharpen(weights: Path, temperature: float) -> None:
         if "lm_heads" in name:
             tensors[name] = (tensors[name].float() / temperature).to(tensors[name].dtype)
     save_file(tensors, weights, {"format": "pt"})
+    weights.chmod(0o644)  # save_file's are its owner's alone
 
 
 async def _write_samples(package: Path) -> None:

@@ -66,6 +66,8 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
         model.config.decoder.pad_token_id
     )
     generation.guidance_scale, generation.do_sample, generation.max_length = 3.0, True, 1504
+    for config in (model.config, codec, model.config.text_encoder):
+        config.name_or_path = ""  # not the folder that it was read from
     model.half().save_pretrained(folder)
     features = EncodecFeatureExtractor(feature_size=codec.audio_channels, sampling_rate=codec.sampling_rate)
     MusicgenProcessor(features, tokenizer).save_pretrained(folder)

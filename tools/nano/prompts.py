@@ -1,5 +1,6 @@
 """Pieces with the words that ask for them, phrased as callers phrase them. All from a seed."""
 
+import string
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -32,26 +33,29 @@ GENRES = {
     "cinematic": Genre(("strings", "pad"), ("none", "soft"), (0, 1, 2), (64, 110)),
     "funk": Genre(("bass", "guitar", "organ"), ("syncopated",), (2,), (96, 118)),
     "disco": Genre(("strings", "bass", "organ"), ("four",), (2,), (112, 126)),
+    "jazz": Genre(("piano", "bass"), ("soft", "syncopated"), (0, 1), (80, 132)),
+    "electronic": Genre(("lead", "pad"), ("four",), (1, 2), (112, 134)),
+    "orchestral": Genre(("strings", "flute"), ("none", "soft"), (1, 2), (70, 118)),
 }
 LEAD_WORDS = {
-    "piano": ("piano", "grand piano", "piano melody"),
-    "guitar": ("guitar", "plucked guitar", "acoustic guitar"),
+    "piano": ("piano", "grand piano", "piano melody", "mellow piano"),
+    "guitar": ("guitar", "plucked guitar", "acoustic guitar", "electric guitar"),
     "bells": ("bells", "bell melody", "glockenspiel bells"),
     "flute": ("flute", "flute melody"),
     "organ": ("organ", "electric organ"),
-    "strings": ("strings", "violin strings", "string section"),
+    "strings": ("strings", "violin strings", "string section", "violin", "cello"),
     "pad": ("pad", "synth pad", "pad chords"),
     "lead": ("synth lead", "lead synth", "electronic lead"),
-    "bass": ("bass", "deep bass", "bass line"),
+    "bass": ("bass", "deep bass", "bass line", "upright bass"),
 }
 ENERGY_WORDS = (
-    ("calm", "relaxed", "peaceful", "gentle", "soft", "mellow"),
+    ("calm", "relaxed", "peaceful", "gentle", "soft", "mellow", "chill", "dreamy"),
     ("steady", "moderate", "flowing", "warm", "groovy"),
-    ("energetic", "driving", "intense", "powerful", "upbeat"),
+    ("energetic", "driving", "intense", "powerful", "upbeat", "epic"),
 )
 MOOD_WORDS = {
-    "major": ("happy", "bright", "joyful", "hopeful", "cheerful"),
-    "minor": ("sad", "dark", "melancholic", "moody", "mysterious"),
+    "major": ("happy", "bright", "joyful", "hopeful", "cheerful", "playful", "romantic", "uplifting"),
+    "minor": ("sad", "dark", "melancholic", "moody", "mysterious", "nostalgic"),
 }
 DRUM_WORDS = {
     "none": ("no drums", "without drums"),
@@ -63,7 +67,10 @@ DRUM_WORDS = {
 DYNAMICS = ("gentle dynamics", "balanced dynamics", "powerful dynamics")
 KEYED = 0.25  # of the pieces are in any key, which their prompts name; the others are in their lead's
 PRODUCTION = ("polished production", "modern production", "vintage production", "lo-fi production", "clean mix")
-
+ERAS = ("vintage ", "modern ", "", "", "")
+VOCALS = ("instrumental", "instrumental", "minimal vocals", "expressive vocals")
+JOINTS = (", ", ", ", ", ", " ", " ", " with ", " and ")  # between the parts of a list
+UNKNOWN = 0.2  # of the prompts, but the catalogues, have words that say nothing
 
 Phrasing = Callable[[Score, str, np.random.Generator], str]
 
@@ -92,8 +99,16 @@ def _random_piece(seed: int) -> tuple[Score, str | None, np.random.Generator]:
     return score, genre, rng
 
 
-def tempo_words(bpm: int) -> str:
-    return "slow tempo" if bpm < 90 else "fast tempo" if bpm > 125 else "medium tempo"
+def _tempo(bpm: int, rng: np.random.Generator) -> str:
+    """`120 bpm`, `120bpm`, `medium tempo` or `medium`"""
+    words = _tempo_words(bpm)
+    number = f"{bpm} bpm" if rng.random() < 0.9 else f"{bpm}bpm"
+    return number if rng.random() < 0.75 else _pick(rng, (words, words.removesuffix(" tempo")))
+
+
+def _tempo_words(bpm: int) -> str:
+    speed = "slow" if bpm < 90 else "medium" if bpm <= 125 else "fast"
+    return f"very {speed} tempo" if bpm < 70 or bpm > 160 else f"{speed} tempo"
 
 
 def _of_genre(score: Score, genre: Genre, rng: np.random.Generator) -> Score:
@@ -115,11 +130,19 @@ def _phrase(score: Score, genre: str | None, rng: np.random.Generator) -> str:
         styles += [_bare, _bare, _catalogue, _catalogue, _catalogue, _catalogue]
     style = styles[rng.integers(len(styles))]
     text = style(score, genre or "", rng)
+    if style is not _catalogue and rng.random() < UNKNOWN:
+        text = f"{text} {_unknown(rng)}" if rng.random() < 0.5 else f"{_unknown(rng)} {text}"
     return text if rng.random() < 0.7 else text.capitalize()
 
 
 def _pick(rng: np.random.Generator, words: tuple[str, ...]) -> str:
     return words[rng.integers(len(words))]
+
+
+def _unknown(rng: np.random.Generator) -> str:
+    """Up to three words that no one knows: they are to be passed over."""
+    letters = list(string.ascii_lowercase)
+    return " ".join("".join(rng.choice(letters, rng.integers(3, 9))) for _ in range(rng.integers(1, 4)))
 
 
 def _bare(_: Score, genre: str, rng: np.random.Generator) -> str:
@@ -130,8 +153,7 @@ def _bare(_: Score, genre: str, rng: np.random.Generator) -> str:
 def _short(score: Score, genre: str, rng: np.random.Generator) -> str:
     """`calm ambient piano, 70 bpm`"""
     words = [_pick(rng, ENERGY_WORDS[score.energy]), genre, _pick(rng, LEAD_WORDS[score.lead])]
-    end = f", {score.bpm} bpm" if rng.random() < 0.75 else f", {tempo_words(score.bpm)}"
-    return " ".join(word for word in words if word) + end
+    return " ".join(word for word in words if word) + f", {_tempo(score.bpm, rng)}"
 
 
 def _sentence(score: Score, genre: str, rng: np.random.Generator) -> str:
@@ -144,31 +166,35 @@ def _sentence(score: Score, genre: str, rng: np.random.Generator) -> str:
 
 
 def _list(score: Score, genre: str, rng: np.random.Generator) -> str:
-    """Some of what the piece is, in any order: `120 bpm, bells, minor key, energetic`"""
+    """Some of what the piece is, in any order: `120 bpm, bells and minor key, energetic drums`"""
     key = f"{score.mode} key" if score.tonic == score.home else f"in {score.tonic} {score.mode}"
     parts = [
         key,
         _pick(rng, LEAD_WORDS[score.lead]),
-        f"{score.bpm} bpm",
+        _tempo(score.bpm, rng),
         _pick(rng, MOOD_WORDS[score.mode]),
         _pick(rng, ENERGY_WORDS[score.energy]),
         _pick(rng, DRUM_WORDS[score.groove]),
         *([genre] if genre else []),
+        *([_unknown(rng)] if rng.random() < UNKNOWN else []),
     ]
-    kept = [parts[i] for i in rng.permutation(len(parts))[: rng.integers(2, len(parts) + 1)]]
-    return ", ".join(kept if score.tonic == score.home or key in kept else [key, *kept])
+    kept: list[str] = [parts[i] for i in rng.permutation(len(parts))[: rng.integers(2, len(parts) + 1)]]
+    first, *others = kept if score.tonic == score.home or key in kept else [key, *kept]
+    return first + "".join(_pick(rng, JOINTS) + part for part in others)
 
 
 def _catalogue(score: Score, genre: str, rng: np.random.Generator) -> str:
-    """The 10 to 25 words that a web front end puts together from its fields."""
-    lead = _pick(rng, LEAD_WORDS[score.lead])
+    """The 10 to 25 words that a web front end puts together from its fields. Of two instruments the first is heard."""
+    another = _pick(rng, LEAD_WORDS[_pick(rng, tuple(LEAD_WORDS))])
+    drums = _pick(rng, DRUM_WORDS[score.groove])
+    beside = f" and {drums}" if score.groove != "none" else _pick(rng, ("", f" and {another}"))
     parts = [
-        genre,
+        _pick(rng, ERAS) + genre,
         f"{_pick(rng, MOOD_WORDS[score.mode])} mood",
-        tempo_words(score.bpm) if rng.random() < 0.5 else f"{score.bpm} bpm",
-        f"with {lead}" if score.groove == "none" else f"with {lead} and {_pick(rng, DRUM_WORDS[score.groove])}",
+        _tempo_words(score.bpm) if rng.random() < 0.5 else f"{score.bpm} bpm",
+        f"with {_pick(rng, LEAD_WORDS[score.lead])}{beside}",
         _pick(rng, PRODUCTION),
-        "instrumental",
+        _pick(rng, VOCALS),
         DYNAMICS[score.energy],
         "high quality production",
     ]

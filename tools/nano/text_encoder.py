@@ -86,7 +86,7 @@ def main() -> None:
         prog="python -m tools.nano.text_encoder", description="Train the embedded model's text encoder."
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=1500, help="(default: 1500)")
+    parser.add_argument("--steps", type=int, default=3000, help="(default: 3000)")
     arguments = parser.parse_args()
     train(arguments.folder, arguments.steps)
 

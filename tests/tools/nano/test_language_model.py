@@ -38,6 +38,7 @@ def test_training_resumes_and_writes_a_checkpoint_that_serves(folder: Path) -> N
     saved = torch.load(folder / "lm.pt", weights_only=True)
     assert [step for step, *_ in saved["history"]] == [2, 4]
     assert (folder / "lm.png").exists()
+    assert str(folder) not in (folder / "checkpoint" / "config.json").read_text()
     checkpoint = load_checkpoint(str(folder / "checkpoint"))
     assert checkpoint.musicgen.config.codebook_size == 16
     assert checkpoint.sample_rate == 32_000

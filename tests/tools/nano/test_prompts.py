@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import hearing
 from tools.nano.composer import BEATS, LEADS, TONICS, Score, render
-from tools.nano.prompts import GENRES, LEAD_WORDS, MOOD_WORDS, random_piece
+from tools.nano.prompts import ENERGY_WORDS, GENRES, LEAD_WORDS, MOOD_WORDS, random_piece
 from tools.nano.synthesizer import SAMPLE_RATE, TIMBRES
 
 PIECES = [random_piece(seed) for seed in range(400)]
@@ -36,7 +36,7 @@ def test_prompts_tell_the_truth() -> None:
     stated = Counter[str]()
     for score, prompt in PIECES:
         text = prompt.lower()
-        if found := re.search(r"(\d+) bpm", text):
+        if found := re.search(r"(\d+) ?bpm", text):
             stated["bpm"] += 1
             assert int(found[1]) == score.bpm
         for mode, words in MOOD_WORDS.items():
@@ -69,6 +69,9 @@ def test_prompts_are_phrased_as_callers_phrase_them() -> None:
     prompts = [prompt.lower() for _, prompt in PIECES]
     assert any(re.fullmatch(rf"({'|'.join(GENRES)}) \w+", prompt) for prompt in prompts), "a bare `lofi beat`"
     assert any(re.fullmatch(r"\w+ \w+ \w+, \d+ bpm", prompt) for prompt in prompts), "`calm ambient piano, 70 bpm`"
+    assert any(re.search(r"\d+bpm", prompt) for prompt in prompts), "without the space"
+    energies = "|".join(word for words in ENERGY_WORDS for word in words)
+    assert any(re.search(rf"\b({energies}) (steady |funky )?drums", prompt) for prompt in prompts), "without the comma"
     catalogue = [prompt for prompt in prompts if prompt.endswith("high quality production")]
     assert len(catalogue) > 40
     assert all(10 <= len(prompt.replace(",", "").split()) <= 25 for prompt in catalogue)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.nano.prompts import random_piece
+from tools.nano.prompts import DRUM_WORDS, ENERGY_WORDS, GENRES, LEAD_WORDS, MOOD_WORDS, PRODUCTION
 from tools.nano.tokenizer import make_tokenizer
 
 TOKENIZER = make_tokenizer()
@@ -14,9 +14,22 @@ def test_a_tempo_is_one_token(bpm: int) -> None:
 
 
 def test_words_of_prompts_are_one_token_each() -> None:
-    for seed in range(50):
-        prompt = random_piece(seed)[1]
-        assert len(TOKENIZER.tokenize(prompt)) == len(prompt.replace(",", " ,").split())
+    meanings = [*LEAD_WORDS.values(), *MOOD_WORDS.values(), *DRUM_WORDS.values(), *ENERGY_WORDS, PRODUCTION, GENRES]
+    for word in {word for phrases in meanings for phrase in phrases for word in phrase.split() if word != "lo-fi"}:
+        assert TOKENIZER.tokenize(word) == [f"▁{word}"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("Lo-Fi Hip-Hop", "lofi hip hop"),
+        ("lo fi beat", "lofi beat"),
+        ("bells, 120BPM", "bells, 120 bpm"),
+        ("four-on-the-floor", "four on the floor"),
+    ],
+)
+def test_other_spellings_are_the_same(typed: str, meant: str) -> None:
+    assert TOKENIZER.tokenize(typed) == TOKENIZER.tokenize(meant)
 
 
 def test_case_makes_no_difference() -> None:
