@@ -1,7 +1,6 @@
 """The embedded model's tokenizer: the words of its own prompts, each a token, and letters for all others."""
 
 import math
-import re
 from collections import Counter
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -17,7 +16,15 @@ soul blues edm metal punk country reggae latin cold brass choir raw loud texture
 forest dance study sleep focus background atmosphere rhythm melody groove an the of to for ambience vibes beats song
 """
 SPECIAL = ("<pad>", "</s>", "<unk>")
-LOFI = r"\blo[- ]fi\b"
+NORMALIZER = normalizers.Sequence(
+    [
+        normalizers.NFKC(),
+        normalizers.Lowercase(),
+        normalizers.Replace(Regex(r"\blo[- ]fi\b"), "lofi"),
+        normalizers.Replace("-", " "),
+    ]
+)
+WORDS = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(), pre_tokenizers.Metaspace()])
 CHARACTERS = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
 CHARACTER_SCORE = -20.0  # spelling is the last resort
 
@@ -25,17 +32,7 @@ CHARACTER_SCORE = -20.0  # spelling is the last resort
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """A unigram tokenizer (arXiv:1804.10959) in lower case: pieces by how often they occur. Each tempo is one token."""
     tokenizer = Tokenizer(models.Unigram([(piece, 0.0) for piece in SPECIAL] + _pieces(), unk_id=2))
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.NFKC(),
-            normalizers.Lowercase(),
-            normalizers.Replace(Regex(LOFI), "lofi"),
-            normalizers.Replace("-", " "),
-        ]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(), pre_tokenizers.Metaspace()]
-    )
+    tokenizer.normalizer, tokenizer.pre_tokenizer = NORMALIZER, WORDS
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
@@ -51,9 +48,8 @@ def _pieces() -> list[tuple[str, float]]:
     """Each piece with the logarithm of its share."""
     counts = Counter[str]()
     for seed in range(PROMPTS):
-        prompt = re.sub(LOFI, "lofi", random_piece(seed)[1].lower()).replace("-", " ")
-        for word in re.sub(r"(\d)(bpm)", r"\1 \2", prompt).split():
-            counts["▁" + word.rstrip(",")] += 1
+        for word, _ in WORDS.pre_tokenize_str(NORMALIZER.normalize_str(random_piece(seed)[1])):
+            counts[word.rstrip(",")] += 1
             counts[","] += word.endswith(",")
     counts = Counter({piece: count for piece, count in counts.items() if count >= RARE})
     counts.update(f"▁{bpm}" for bpm in range(60, 181))
