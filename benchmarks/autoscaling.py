@@ -73,7 +73,9 @@ class Fleet:
 
     replicas: int
     starting: deque[float] = field(default_factory=deque)
-    finishing: list[tuple[float, float]] = field(default_factory=list)  # (end, duration) of each running piece
+    finishing: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # (end, duration) of each running piece
     gpu_s: float = 0.0
 
     @property
@@ -90,7 +92,9 @@ class Fleet:
         self.gpu_s += self.replicas + len(self.starting) + max(0, draining)
 
     def run(self, now: float, duration_s: float) -> None:
-        heapq.heappush(self.finishing, (now + duration_s * SLOTS / AUDIO_S_PER_S_OF_REPLICA, duration_s))
+        heapq.heappush(
+            self.finishing, (now + duration_s * SLOTS / AUDIO_S_PER_S_OF_REPLICA, duration_s)
+        )
 
     def resize(self, now: float, wanted: int) -> None:
         present = self.replicas + len(self.starting)
@@ -122,7 +126,9 @@ def traffic(gpus: int, seed: int = 0) -> Iterator[list[float]]:
     """Each second's requests, by their seconds of music: a day's wave, bursts, and quarter hours of long pieces. At its
     height it keeps some `gpus` busy."""
     rng = np.random.default_rng(seed)
-    capacity = gpus * AUDIO_S_PER_S_OF_REPLICA / float(np.dot(DURATIONS_S, SHARES))  # requests a second
+    capacity = (
+        gpus * AUDIO_S_PER_S_OF_REPLICA / float(np.dot(DURATIONS_S, SHARES))
+    )  # requests a second
     bursts = {int(start): float(rng.uniform(1.5, 4.0)) for start in rng.integers(0, DAY_S, 40)}
     height, until = 1.0, 0
     for second in range(DAY_S):
@@ -176,7 +182,15 @@ def simulate(policy: Policy, seconds: Sequence[list[float]], gpus: int, name: st
         held_s = sum(end - now for end, _ in fleet.finishing) * speed
         history.append((held_s, len(fleet.finishing), len(queue)))
         held_s, running, waiting = (float(part) for part in np.mean(history, axis=0))
-        load = Load(now, held_s, AUDIO_S_PER_S_OF_REPLICA, mean(lengths), round(running), waiting, fleet.replicas)
+        load = Load(
+            now,
+            held_s,
+            AUDIO_S_PER_S_OF_REPLICA,
+            mean(lengths),
+            round(running),
+            waiting,
+            fleet.replicas,
+        )
         present = fleet.replicas + len(fleet.starting)
         wanted = min(max(1, math.ceil(policy(load))), gpus)
         fleet.resize(now, delays.decide(now, present, wanted))
@@ -203,7 +217,9 @@ def plot(days: dict[str, Day], file: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(9, 3.5))
     for name, day in days.items():
-        axes.plot([minute / 60 for minute in range(len(day.fleet))], day.fleet, label=name, linewidth=1)
+        axes.plot(
+            [minute / 60 for minute in range(len(day.fleet))], day.fleet, label=name, linewidth=1
+        )
     axes.set_xlabel("hour")
     axes.set_ylabel("replicas")
     axes.legend()
@@ -215,8 +231,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.autoscaling", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--gpus", type=int, default=100, help="the most there are, which the day's height keeps busy")
-    parser.add_argument("--drain-s", type=float, default=30.0, help="the policy's wanted time to drain")
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        default=100,
+        help="the most there are, which the day's height keeps busy",
+    )
+    parser.add_argument(
+        "--drain-s", type=float, default=30.0, help="the policy's wanted time to drain"
+    )
     parser.add_argument("--plot", type=Path, help="where to draw the replicas over the day")
     arguments = parser.parse_args()
     seconds = list(traffic(arguments.gpus))

@@ -39,7 +39,9 @@ print(json.dumps(asdict(replica.cold_start)))
 def run(*arguments: str) -> tuple[float, str]:
     """Seconds that a Python process took, and its last line."""
     started_at = perf_counter()
-    process = subprocess.run([sys.executable, "-W", "ignore", "-c", *arguments], capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", *arguments], capture_output=True, text=True
+    )
     if process.returncode != 0:
         raise SystemExit(process.stderr)
     return perf_counter() - started_at, process.stdout.strip().rpartition("\n")[2]
@@ -51,8 +53,13 @@ def measure(source: str, rounds: int, threads: int) -> dict[str, Any]:
     for _ in range(rounds + 1):
         bare.append(run(IMPORTS)[0])
         ready.append(json.loads(run(REPLICA, source, str(threads))[1]))
-    stages = {stage: round(statistics.median(one[stage] for one in ready[1:]), 2) for stage in ready[0]}
-    total_s, bare_s = statistics.median(sum(one.values()) for one in ready[1:]), statistics.median(bare[1:])
+    stages = {
+        stage: round(statistics.median(one[stage] for one in ready[1:]), 2) for stage in ready[0]
+    }
+    total_s, bare_s = (
+        statistics.median(sum(one.values()) for one in ready[1:]),
+        statistics.median(bare[1:]),
+    )
     return {
         "seconds": round(total_s, 2),
         **stages,
@@ -62,9 +69,13 @@ def measure(source: str, rounds: int, threads: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_start", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cold_start", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--models", nargs="+", choices=["nano", "small"], default=["nano", "small"])
-    parser.add_argument("--rounds", type=int, default=3, help="starts of each model that are counted")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="starts of each model that are counted"
+    )
     arguments = parser.parse_args()
     threads, found = psutil.cpu_count(logical=False) or 1, {}
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ import yaml
 
 from benchmarks.peers import SCALES, Scale
 from benchmarks.report import print_result
-from serve_app.models.kv_cache import ROWS
+from serve_app.models.musicgen.kv_cache import ROWS
 
 CARDS = Path(__file__).with_name("cards.yaml")
 TRACK_S, STEPS = 30, 1503
@@ -37,7 +37,9 @@ def parts_of_floor(cards: dict[str, Any]) -> list[float]:
     found = []
     for card, by_size in cards["measured"].items():
         for size, seconds in by_size.items():
-            found.append(floor_s(SCALES[size], cards["cards"][card]["gigabytes_per_second"], 1) / seconds)
+            found.append(
+                floor_s(SCALES[size], cards["cards"][card]["gigabytes_per_second"], 1) / seconds
+            )
     return found
 
 
@@ -65,17 +67,25 @@ def rows(cards: dict[str, Any], together: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--together", type=int, nargs="+", default=[1, 16], help="tracks made at once")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cost", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument(
+        "--together", type=int, nargs="+", default=[1, 16], help="tracks made at once"
+    )
     arguments = parser.parse_args()
     cards = yaml.safe_load(CARDS.read_text())
     found = [row for together in arguments.together for row in rows(cards, together)]
     if not cards["measured"]:
-        print(f"No card was measured: {cards['assumed_part_of_floor']:.0%} of the floor is assumed.\n")
+        print(
+            f"No card was measured: {cards['assumed_part_of_floor']:.0%} of the floor is assumed.\n"
+        )
     columns = list(found[0])
     print(f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
     for row in found:
-        print(f"| {' | '.join(f'{value:g}' if isinstance(value, float) else str(value) for value in row.values())} |")
+        print(
+            f"| {' | '.join(f'{value:g}' if isinstance(value, float) else str(value) for value in row.values())} |"
+        )
     print_result("cost", track_s=TRACK_S, figures=found)
 
 

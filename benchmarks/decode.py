@@ -25,21 +25,23 @@ from benchmarks.peers import (
     transformers_run,
 )
 from benchmarks.report import print_result
+from serve_app.checkpoints.audiocraft import musicgen_sources
+from serve_app.checkpoints.tensor_store import TensorStore
 from serve_app.engine.device import loading_dtype
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.step_graphs import CudaStepper
-from serve_app.models.audiocraft import musicgen_sources
-from serve_app.models.cpu import fit_for_cpu, precision_of
-from serve_app.models.musicgen import MusicGen, MusicGenConfig
-from serve_app.models.tensor_store import TensorStore
-from serve_app.models.transformer import TransformerConfig
+from serve_app.models.musicgen.cpu import optimize_for_cpu, precision_of
+from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
+from serve_app.models.musicgen.transformer import TransformerConfig
 from serve_app.types import SamplingParams
 
 PEERS = ["audiocraft", "transformers"]
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 
 
-def our_model(scale: Scale, state: dict[str, Tensor] | None, precision: str, device: torch.device) -> MusicGen:
+def our_model(
+    scale: Scale, state: dict[str, Tensor] | None, precision: str, device: torch.device
+) -> MusicGen:
     """This project's model with AudioCraft's weights, or with random ones."""
     hidden_size, dtype = scale.hidden_size, loading_dtype(precision, device)
     transformer = TransformerConfig(hidden_size, scale.num_layers, scale.num_heads, 4 * hidden_size)
@@ -53,7 +55,7 @@ def our_model(scale: Scale, state: dict[str, Tensor] | None, precision: str, dev
         store.fill(model, musicgen_sources(config, store), dtype, device)
     model.eval().requires_grad_(False)
     if device.type == "cpu":
-        fit_for_cpu(model, precision)
+        optimize_for_cpu(model, precision)
     return model
 
 
@@ -79,7 +81,11 @@ def gigabytes_per_second(device: torch.device) -> float:
 def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
     """Decodes `steps` steps of `batch` sequences; returns each step's seconds."""
     runner = ModelRunner(model, batch, steps, TEXT_TOKENS)
-    stepper = CudaStepper(runner.step, batch, runner.max_length) if runner.device.type == "cuda" else runner
+    stepper = (
+        CudaStepper(runner.step, batch, runner.max_length)
+        if runner.device.type == "cuda"
+        else runner
+    )
     nothing = torch.zeros(model.config.num_codebooks, 0, dtype=torch.int64)
     with torch.inference_mode():
         memory = model.project_text(text[0].to(model.embedding.weight))
@@ -99,14 +105,18 @@ def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description="Time per decode step.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.decode", description="Time per decode step."
+    )
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
         "--precision", choices=BYTES, nargs="+", default=["fp32", "fp16", "int8"],
         help="this project's; AudioCraft's is fp32 on a CPU",
     )  # fmt: skip
-    parser.add_argument("--steps", type=int, default=100, help="steps of a run (50 are a second of music)")
+    parser.add_argument(
+        "--steps", type=int, default=100, help="steps of a run (50 are a second of music)"
+    )
     parser.add_argument("--batch", type=int, default=1, help="sequences decoded together")
     parser.add_argument("--rounds", type=int, default=2, help="of each, in turns")
     parser.add_argument("--against", choices=PEERS, nargs="*", default=[])
@@ -134,25 +144,51 @@ def main() -> None:
     for round_number in range(arguments.rounds):
         bandwidth = max(bandwidth, gigabytes_per_second(device))
         for name, run in runs.items():
-            print(f"round {round_number + 1} of {arguments.rounds}: {name} ...", file=sys.stderr, flush=True)
+            print(
+                f"round {round_number + 1} of {arguments.rounds}: {name} ...",
+                file=sys.stderr,
+                flush=True,
+            )
             times[name] += run()
     floors = {precision: size / bandwidth / 1e6 for precision, size in sizes.items()}
-    report(arguments, {name: 1000 * statistics.median(values) for name, values in times.items()}, floors, bandwidth)
+    report(
+        arguments,
+        {name: 1000 * statistics.median(values) for name, values in times.items()},
+        floors,
+        bandwidth,
+    )
 
 
 def report(
-    arguments: argparse.Namespace, ms_per_step: dict[str, float], floors: dict[str, float], bandwidth: float
+    arguments: argparse.Namespace,
+    ms_per_step: dict[str, float],
+    floors: dict[str, float],
+    bandwidth: float,
 ) -> None:
     threads = torch.get_num_threads()
-    device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{platform.machine()}, {threads} threads"
-    print(f"{arguments.scale}, batch {arguments.batch}, {device}, {bandwidth:.1f} GB/s, torch {torch.__version__}\n")
+    device = (
+        torch.cuda.get_device_name()
+        if arguments.device == "cuda"
+        else f"{platform.machine()}, {threads} threads"
+    )
+    print(
+        f"{arguments.scale}, batch {arguments.batch}, {device}, {bandwidth:.1f} GB/s, torch {torch.__version__}\n"
+    )
     peers = [name for name in PEERS if name in ms_per_step]
-    columns = ["", "ms per step", "x real time", *(f"against {name}" for name in peers), "of the floor"]
+    columns = [
+        "",
+        "ms per step",
+        "x real time",
+        *(f"against {name}" for name in peers),
+        "of the floor",
+    ]
     print(f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
     for name, value in ms_per_step.items():
         cells = [name, f"{value:.2f}", f"{arguments.batch * 20 / value:.2f}"]
         cells += [f"{ms_per_step[peer] / value:.1f} x" for peer in peers]
-        cells.append(f"{floors[name] / value:.0%} of {floors[name]:.1f} ms" if name in floors else "")
+        cells.append(
+            f"{floors[name] / value:.0%} of {floors[name]:.1f} ms" if name in floors else ""
+        )
         print(f"| {' | '.join(cells)} |")
     print_result(
         "decode",
@@ -162,8 +198,13 @@ def report(
         steps=arguments.steps,
         gigabytes_per_second=round(bandwidth, 2),
         ms_per_step={name: round(value, 3) for name, value in ms_per_step.items()},
-        of_the_floor={name: float(f"{floor / ms_per_step[name]:.3g}") for name, floor in floors.items()},
-        speedup={peer: {name: round(ms_per_step[peer] / ms_per_step[name], 3) for name in floors} for peer in peers},
+        of_the_floor={
+            name: float(f"{floor / ms_per_step[name]:.3g}") for name, floor in floors.items()
+        },
+        speedup={
+            peer: {name: round(ms_per_step[peer] / ms_per_step[name], 3) for name in floors}
+            for peer in peers
+        },
     )
 
 

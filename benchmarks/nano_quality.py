@@ -26,9 +26,9 @@ from tqdm import tqdm
 from benchmarks import hearing
 from benchmarks.hearing import SAMPLE_RATE, Samples
 from benchmarks.report import print_result
+from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint, resolve
 from serve_app.config import AppConfig, EngineConfig
 from serve_app.engine.engine import Engine
-from serve_app.models.checkpoint import Checkpoint, load_checkpoint, resolve
 from serve_app.types import GenerationRequest, SamplingParams
 from tools.nano.codec import si_sdr
 from tools.nano.codes import PIECES, prompts_of
@@ -95,7 +95,9 @@ def _wish(group: int, lead: str, mode: str, energy: int) -> Wish:
     )
     score = replace(score, tonic=score.home)
     energies, moods = ENERGY_WORDS[energy], MOOD_WORDS[mode]
-    words = f"{energies[group % len(energies)]} {LEAD_WORDS[lead][0]}, {moods[group % len(moods)]} mood"
+    words = (
+        f"{energies[group % len(energies)]} {LEAD_WORDS[lead][0]}, {moods[group % len(moods)]} mood"
+    )
     return Wish(score, f"{words}, {mode} key, {DRUM_WORDS[groove][0]}, {score.bpm} bpm", group)
 
 
@@ -119,7 +121,9 @@ def hear(samples: Samples) -> Heard:
     )  # fmt: skip
 
 
-def figures(wanted: Sequence[Wish], heard: Sequence[Heard], flatness: tuple[float, float]) -> dict[str, float]:
+def figures(
+    wanted: Sequence[Wish], heard: Sequence[Heard], flatness: tuple[float, float]
+) -> dict[str, float]:
     """The share of outputs, or of pairs, that are as asked, by the names of BARS."""
     both = list(zip(wanted, heard, strict=True))
     groups: dict[int, list[Heard]] = {}
@@ -129,9 +133,13 @@ def figures(wanted: Sequence[Wish], heard: Sequence[Heard], flatness: tuple[floa
     fours = list(groups.values())
     return {
         "tempo": mean(hearing.same_tempo(o.tempo, w.score.bpm) for w, o in both if w.asks_tempo),
-        "timbre": mean(b.brightness > d.brightness for b0, b1, d0, d1 in fours for b, d in ((b0, d0), (b1, d1))),
+        "timbre": mean(
+            b.brightness > d.brightness for b0, b1, d0, d1 in fours for b, d in ((b0, d0), (b1, d1))
+        ),
         "mode": mean(o.mode == w.score.mode for w, o in both if w.asks_mode),
-        "energy": mean(e.loudness > c.loudness for c0, e0, c1, e1 in fours for c, e in ((c0, e0), (c1, e1))),
+        "energy": mean(
+            e.loudness > c.loudness for c0, e0, c1, e1 in fours for c, e in ((c0, e0), (c1, e1))
+        ),
         "alive": mean(_alive(o, flatness) for o in heard),
     }
 
@@ -149,7 +157,9 @@ def tempo_control(wanted: Sequence[Wish], heard: Sequence[Heard]) -> float:
     shares = []
     for _ in range(200):
         shuffled = rng.sample(asked, len(asked))
-        shares.append(mean(hearing.same_tempo(o, w) for (w, _), (_, o) in zip(asked, shuffled, strict=True)))
+        shares.append(
+            mean(hearing.same_tempo(o, w) for (w, _), (_, o) in zip(asked, shuffled, strict=True))
+        )
     return mean(shares)
 
 
@@ -169,7 +179,9 @@ def untrained(checkpoint: str) -> Checkpoint:
         return load_checkpoint(folder)
 
 
-def generate(checkpoint: Checkpoint, config: EngineConfig, prompts: Sequence[str], duration_s: float) -> list[Samples]:
+def generate(
+    checkpoint: Checkpoint, config: EngineConfig, prompts: Sequence[str], duration_s: float
+) -> list[Samples]:
     """What the engine makes of each prompt; the seeds are the prompts' numbers."""
     engine = Engine(checkpoint, config)
     progress = tqdm(total=len(prompts), desc=f"{duration_s:g} s outputs", leave=False)
@@ -177,7 +189,11 @@ def generate(checkpoint: Checkpoint, config: EngineConfig, prompts: Sequence[str
     async def one(number: int, prompt: str) -> Samples:
         sampling = SamplingParams(seed=number)
         request = GenerationRequest(
-            request_id=str(number), model="nano", prompt=prompt, duration_s=duration_s, sampling=sampling
+            request_id=str(number),
+            model="nano",
+            prompt=prompt,
+            duration_s=duration_s,
+            sampling=sampling,
         )
         samples = np.concatenate([chunk.samples[0] async for chunk in engine.generate(request)])
         progress.update()
@@ -216,7 +232,9 @@ def reconstruct(checkpoint: Checkpoint, samples: Samples) -> Samples:
         return np.asarray(checkpoint.codec.decode(codes)[0, 0, : len(samples)], np.float32)
 
 
-def sounds(checkpoint: Checkpoint, config: EngineConfig, wanted: Sequence[Wish], duration_s: float) -> list[Samples]:
+def sounds(
+    checkpoint: Checkpoint, config: EngineConfig, wanted: Sequence[Wish], duration_s: float
+) -> list[Samples]:
     return generate(checkpoint, config, [wish.prompt for wish in wanted], duration_s)
 
 
@@ -250,16 +268,24 @@ def measure(source: str, config: EngineConfig) -> dict[str, Any]:
     flatness = flatness_range(range(300))
     with ProcessPoolExecutor() as pool:
         for suffix, sources in outputs.items():
-            heard = {name: list(pool.map(hear, tqdm(one, desc=name, leave=False))) for name, one in sources.items()}
+            heard = {
+                name: list(pool.map(hear, tqdm(one, desc=name, leave=False)))
+                for name, one in sources.items()
+            }
             shares = {name: figures(wanted, one, flatness) for name, one in heard.items()}
             for figure, bar in BARS.items():
                 row = {name: round(share[figure], 3) for name, share in shares.items()}
                 found[figure + suffix] = {"bar": bar} | row
             found["tempo" + suffix]["control"] = round(tempo_control(wanted, heard["model"]), 3)
     quality = [
-        float(si_sdr(*(torch.from_numpy(x)[None, None] for x in pair))) for pair in zip(coded, data, strict=True)
+        float(si_sdr(*(torch.from_numpy(x)[None, None] for x in pair)))
+        for pair in zip(coded, data, strict=True)
     ]
-    found["codec_si_sdr_db"] = {"bar": CODEC_BAR_DB, "model": round(mean(quality), 2), "lowest": round(min(quality), 2)}
+    found["codec_si_sdr_db"] = {
+        "bar": CODEC_BAR_DB,
+        "model": round(mean(quality), 2),
+        "lowest": round(min(quality), 2),
+    }
     found["real_time_factor"] = {"bar": SPEED_BAR, "model": round(speed, 2)}
     return found
 
@@ -279,7 +305,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.nano_quality", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--model", default="embedded:musicgen-nano", help="a checkpoint (default: the embedded model)")
+    parser.add_argument(
+        "--model",
+        default="embedded:musicgen-nano",
+        help="a checkpoint (default: the embedded model)",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # the engine has threads of its own
     args = yaml.safe_load(CONFIG.read_text())["applications"][0]["args"]

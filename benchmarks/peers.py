@@ -33,20 +33,31 @@ def audiocraft_model(scale: Scale, text: Tensor) -> Any:
     output, so that no T5 is needed."""
     from audiocraft.models.lm import LMModel
     from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
-    from audiocraft.modules.conditioners import BaseConditioner, ConditionFuser, ConditioningProvider, TextConditioner
+    from audiocraft.modules.conditioners import (
+        BaseConditioner,
+        ConditionFuser,
+        ConditioningProvider,
+        TextConditioner,
+    )
 
     class EncodedText(TextConditioner):  # type: ignore[misc]
         def __init__(self) -> None:
             BaseConditioner.__init__(self, TEXT_SIZE, scale.hidden_size)
 
         def tokenize(self, x: list[str | None]) -> dict[str, Tensor]:
-            return {"mask": torch.tensor([[float(bool(prompt))] for prompt in x]).expand(-1, text.shape[1])}
+            return {
+                "mask": torch.tensor([[float(bool(prompt))] for prompt in x]).expand(
+                    -1, text.shape[1]
+                )
+            }
 
         def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             mask = inputs["mask"]
             return self.output_proj(text.expand(len(mask), -1, -1)) * mask[..., None], mask
 
-    fuser = ConditionFuser({"cross": ["description"], "prepend": [], "sum": [], "input_interpolate": []})
+    fuser = ConditionFuser(
+        {"cross": ["description"], "prepend": [], "sum": [], "input_interpolate": []}
+    )
     return LMModel(
         DelayedPatternProvider(4), ConditioningProvider({"description": EncodedText()}), fuser, n_q=4, card=2048,
         dim=scale.hidden_size, num_heads=scale.num_heads, num_layers=scale.num_layers, hidden_scale=4, norm_first=True,
@@ -75,7 +86,12 @@ def audiocraft_run(model: Any, steps: int, batch: int) -> Run:
 
 def transformers_run(scale: Scale, device: torch.device, steps: int, batch: int) -> Run:
     """Steps of transformers' generation, with guidance. Text encoder and codec, which are not counted, are tiny."""
-    from transformers import EncodecConfig, MusicgenConfig, MusicgenForConditionalGeneration, T5Config
+    from transformers import (
+        EncodecConfig,
+        MusicgenConfig,
+        MusicgenForConditionalGeneration,
+        T5Config,
+    )
     from transformers.models.musicgen import MusicgenDecoderConfig
 
     text = T5Config(vocab_size=8, d_model=TEXT_SIZE, d_ff=8, num_layers=1, num_heads=1)

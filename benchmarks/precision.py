@@ -14,17 +14,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.report import print_result
+from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner
-from serve_app.models.checkpoint import Checkpoint, load_checkpoint
-from serve_app.models.cpu import fit_for_cpu
+from serve_app.models.musicgen.cpu import optimize_for_cpu
 from serve_app.types import SamplingParams
 
 FRAMES = 150
-PROMPTS = ("lofi beat", "calm ambient piano, 70 bpm", "happy bells, driving drums, 140 bpm")  # less said, less sure
+PROMPTS = (
+    "lofi beat",
+    "calm ambient piano, 70 bpm",
+    "happy bells, driving drums, 140 bpm",
+)  # less said, less sure
 
 
-def distributions(checkpoint: Checkpoint, prompt: str, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def distributions(
+    checkpoint: Checkpoint, prompt: str, codes: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Log-probabilities [steps, K, V] of each next code along greedy codes, or along `codes`; and the greedy codes."""
     musicgen, seen = checkpoint.musicgen, []
     conditioner = Conditioner(checkpoint.text_encoder, musicgen, max_tokens=64, cache_size=4)
@@ -51,7 +57,7 @@ def distributions(checkpoint: Checkpoint, prompt: str, codes: Tensor | None = No
 def fitted(checkpoint: Checkpoint, precision: str) -> Checkpoint:
     """A copy of it with weights of this precision."""
     other = copy.deepcopy(checkpoint)
-    fit_for_cpu(other.musicgen, precision)
+    optimize_for_cpu(other.musicgen, precision)
     return other
 
 
@@ -62,7 +68,9 @@ def compare(checkpoint: Checkpoint, precision: str) -> tuple[float, float]:
     for prompt in PROMPTS:
         exact, codes = distributions(checkpoint, prompt)
         narrow, _ = distributions(other, prompt, codes)
-        divergences.append(F.kl_div(narrow, exact, log_target=True, reduction="sum") / exact[..., 0].numel())
+        divergences.append(
+            F.kl_div(narrow, exact, log_target=True, reduction="sum") / exact[..., 0].numel()
+        )
         agreements.append((exact.argmax(-1) == narrow.argmax(-1)).float().mean())
     return float(torch.stack(divergences).mean()), float(torch.stack(agreements).mean())
 
@@ -74,7 +82,10 @@ def main() -> None:
     print("| weights | KL divergence | same code |", "|---|---|---|", sep="\n")
     for precision, (divergence, agreement) in figures.items():
         print(f"| {precision} | {max(divergence, 0.0):.1e} | {agreement:.1%} |")
-    found = {name: {"kl": divergence, "agreement": agreement} for name, (divergence, agreement) in figures.items()}
+    found = {
+        name: {"kl": divergence, "agreement": agreement}
+        for name, (divergence, agreement) in figures.items()
+    }
     print_result("precision", figures=found)
 
 

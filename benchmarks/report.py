@@ -19,7 +19,12 @@ def print_result(benchmark: str, **figures: Any) -> None:
     """One line of JSON."""
     command = shlex.join(["python", "-m", f"benchmarks.{benchmark}", *sys.argv[1:]])
     versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-    result = {"benchmark": benchmark, "command": command, "hardware": hardware(), "versions": versions}
+    result = {
+        "benchmark": benchmark,
+        "command": command,
+        "hardware": hardware(),
+        "versions": versions,
+    }
     print(json.dumps(result | figures))
 
 
@@ -36,5 +41,7 @@ def _processor() -> str:
     file = Path("/proc/cpuinfo")
     info = file.read_text() if file.exists() else ""
     name = re.search(r"^model name\s*: (.*)$", info, re.MULTILINE)
-    vectors = next((f" ({kind})" for kind in ("avx512_vnni", "avx512f", "avx2") if f" {kind} " in info), "")
+    vectors = next(
+        (f" ({kind})" for kind in ("avx512_vnni", "avx512f", "avx2") if f" {kind} " in info), ""
+    )
     return (name.group(1) if name else platform.processor() or platform.machine()) + vectors

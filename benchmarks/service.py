@@ -24,11 +24,11 @@ import yaml
 from tqdm import tqdm
 
 from benchmarks.report import print_result
+from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.config import AppConfig
 from serve_app.engine.engine import Engine
 from serve_app.launcher import ProgressLine, Service
 from serve_app.machine import free_port
-from serve_app.models.checkpoint import load_checkpoint
 from serve_app.types import GenerationRequest
 
 CONFIG, PATH = Path("configs/nano.yaml"), "/v1/audio/generations"
@@ -46,7 +46,9 @@ def crowded_config(folder: Path) -> tuple[Path, AppConfig]:
 async def by_engine(engine: Engine, duration_s: float) -> float:
     """Seconds until a piece is whole."""
     started_at = perf_counter()
-    request = GenerationRequest(request_id="a", model="nano", prompt="lofi beat", duration_s=duration_s)
+    request = GenerationRequest(
+        request_id="a", model="nano", prompt="lofi beat", duration_s=duration_s
+    )
     async for _ in engine.generate(request):
         pass
     return perf_counter() - started_at
@@ -65,7 +67,9 @@ class Caller:
     async def streamed(self, duration_s: float) -> tuple[float, float]:
         """Seconds until its first audio, and until it is whole."""
         started_at, first_s = perf_counter(), 0.0
-        async with self._client.stream("POST", PATH, json=_body(duration_s, stream=True)) as response:
+        async with self._client.stream(
+            "POST", PATH, json=_body(duration_s, stream=True)
+        ) as response:
             response.raise_for_status()
             async for _ in response.aiter_bytes():
                 first_s = first_s or perf_counter() - started_at
@@ -85,7 +89,9 @@ class Crowd:
         head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
         request = head.encode() + b"Content-Type: application/json\r\n\r\n" + body
         connections = [await asyncio.open_connection(host, port) for _ in range(self._callers)]
-        return await asyncio.gather(*(self._ask(*connection, request) for connection in connections))
+        return await asyncio.gather(
+            *(self._ask(*connection, request) for connection in connections)
+        )
 
     @staticmethod
     async def _ask(
@@ -135,7 +141,9 @@ async def latencies(caller: Caller, callers: int, requests: int) -> dict[str, fl
     return {"callers": callers} | _percentiles("first_audio", first) | _percentiles("whole", whole)
 
 
-async def overload(caller: Caller, memory_mib: Callable[[], float], url: str, callers: int) -> dict[str, Any]:
+async def overload(
+    caller: Caller, memory_mib: Callable[[], float], url: str, callers: int
+) -> dict[str, Any]:
     """A crowd at once: who is served, who is sent away, and how soon, beside what Serve itself takes for as many whose
     path leads nowhere."""
     crowd = Crowd(url, callers)
@@ -191,15 +199,23 @@ def show(figures: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--requests", type=int, default=40, help="of one second, by each number of callers")
-    parser.add_argument("--overload", type=int, default=200, help="how many call at once in the end")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.service", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument(
+        "--requests", type=int, default=40, help="of one second, by each number of callers"
+    )
+    parser.add_argument(
+        "--overload", type=int, default=200, help="how many call at once in the end"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         file, config = crowded_config(Path(folder))
         [model] = config.models
-        engine = Engine(load_checkpoint(model.model_loading_config.model_source), model.engine_kwargs)
+        engine = Engine(
+            load_checkpoint(model.model_loading_config.model_source), model.engine_kwargs
+        )
         engine.warm_up()
         with Service(file, free_port(), ProgressLine()) as service:
             figures = asyncio.run(measure(service, engine, arguments.requests, arguments.overload))

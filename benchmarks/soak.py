@@ -40,7 +40,10 @@ NONSENSE: tuple[dict[str, Any], ...] = (
     {"json": {"prompt": "a", "model": "none"}},
     {"json": {"prompt": "a", "audio_prompt": "bm8gbXVzaWM="}},
     {"json": {"prompt": "a"}, "headers": {"x-request-timeout-seconds": "soon"}},
-    {"data": {"prompt": "a"}, "files": {"audio_prompt": ("a.wav", b"RIFF\xff\xff\xff\xffWAVE" + bytes(5000))}},
+    {
+        "data": {"prompt": "a"},
+        "files": {"audio_prompt": ("a.wav", b"RIFF\xff\xff\xff\xffWAVE" + bytes(5000))},
+    },
 )
 LOOKS = ("/stats", "/v1/models", "/health", "/", "/openapi.json")
 Holds = dict[str, dict[str, float]]  # by actor: threads, files, tasks, memory_mib
@@ -88,7 +91,11 @@ class Callers:
 
     def _body(self, **more: Any) -> dict[str, Any]:
         duration_s = round(self._random.uniform(0.2, 3.0), 2)
-        return {"prompt": self._random.choice(["lofi beat", "calm pad", "bells"]), "duration_s": duration_s, **more}
+        return {
+            "prompt": self._random.choice(["lofi beat", "calm pad", "bells"]),
+            "duration_s": duration_s,
+            **more,
+        }
 
     def _expect(self, response: httpx.Response, *statuses: int) -> None:
         if response.status_code not in statuses:
@@ -105,8 +112,12 @@ class Callers:
         await self._receive(chunks=self._random.randint(0, 3))
 
     async def _receive(self, chunks: int | None) -> None:
-        how = self._random.choice([{"response_format": "mp3"}, {"response_format": "pcm"}, {"stream_format": "sse"}])
-        async with self._client.stream("POST", PATH, json=self._body(stream=True, **how)) as response:
+        how = self._random.choice(
+            [{"response_format": "mp3"}, {"response_format": "pcm"}, {"stream_format": "sse"}]
+        )
+        async with self._client.stream(
+            "POST", PATH, json=self._body(stream=True, **how)
+        ) as response:
             self._expect(response, 200)
             number = 0
             async for _ in response.aiter_bytes():
@@ -148,14 +159,20 @@ async def soak(service: Service, minutes: float, seed: int = 0) -> Report:
                 await _until_idle(client)
             calls, wrong = calls + callers.calls, wrong + callers.wrong
             holds.append(await _held(actors))
-        return Report(calls, wrong, (holds[0], holds[1]), _slopes(samples[int(len(samples) * WARM_UP) :]))
+        return Report(
+            calls, wrong, (holds[0], holds[1]), _slopes(samples[int(len(samples) * WARM_UP) :])
+        )
 
 
 async def _until_idle(client: httpx.AsyncClient) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while True:
             models = (await client.get("/stats", headers={"connection": "close"})).json()["models"]
-            if not any(s["slots_used"] or s["queued_requests"] for replicas in models.values() for s in replicas):
+            if not any(
+                s["slots_used"] or s["queued_requests"]
+                for replicas in models.values()
+                for s in replicas
+            ):
                 return
 
 
@@ -163,7 +180,9 @@ async def _until_idle(client: httpx.AsyncClient) -> None:
 def _actors(service: Service) -> Iterator[dict[str, Any]]:
     """The ingress's and the replicas' actors, by their deployments' names."""
     raylet = next(process for process in service.processes() if "raylet" in process.name())
-    [address] = [part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--gcs-address=")]
+    [address] = [
+        part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--gcs-address=")
+    ]
     ray.init(address=address, namespace="serve", log_to_driver=False, configure_logging=False)
     try:
         names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
@@ -196,7 +215,9 @@ def _slopes(samples: list[tuple[float, Holds]]) -> dict[str, float]:
     """MiB a minute, by actor."""
     times = [at / 60 for at, _ in samples]
     return {
-        name: round(float(np.polyfit(times, [holds[name]["memory_mib"] for _, holds in samples], 1)[0]), 2)
+        name: round(
+            float(np.polyfit(times, [holds[name]["memory_mib"] for _, holds in samples], 1)[0]), 2
+        )
         for name in samples[0][1]
     }
 
@@ -213,15 +234,23 @@ def show(report: Report) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--config", type=Path, default=Path("configs/nano.yaml"), help="what is served")
+    parser.add_argument(
+        "--config", type=Path, default=Path("configs/nano.yaml"), help="what is served"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of what the callers do")
     arguments = parser.parse_args()
     with Service(arguments.config, free_port(), ProgressLine()) as service:
         report = asyncio.run(soak(service, arguments.minutes, arguments.seed))
     show(report)
-    figures = {"calls": sum(report.calls.values()), "wrong": dict(report.wrong), "leaked": report.leaked}
+    figures = {
+        "calls": sum(report.calls.values()),
+        "wrong": dict(report.wrong),
+        "leaked": report.leaked,
+    }
     slopes = {"memory_mib_per_minute": report.memory_mib_per_minute}
     print_result("soak", minutes=arguments.minutes, **figures, **slopes)
     return int(bool(report.wrong or report.leaked))

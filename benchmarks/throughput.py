@@ -24,11 +24,11 @@ from benchmarks.checkpoints import write_small
 from benchmarks.decode import BYTES
 from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model, audiocraft_run
 from benchmarks.report import print_result
+from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.config import EngineConfig
 from serve_app.engine.device import loading_dtype
 from serve_app.engine.engine import Engine
-from serve_app.models.checkpoint import load_checkpoint
-from serve_app.models.cpu import fit_for_cpu
+from serve_app.models.musicgen.cpu import optimize_for_cpu
 from serve_app.types import GenerationRequest
 
 FRAME_RATE = 50
@@ -37,13 +37,17 @@ FRAME_RATE = 50
 async def track(engine: Engine, number: int, duration_s: float) -> None:
     """One request, to its end."""
     prompt = f"music number {number}"
-    request = GenerationRequest(request_id=str(number), model="small", prompt=prompt, duration_s=duration_s)
+    request = GenerationRequest(
+        request_id=str(number), model="small", prompt=prompt, duration_s=duration_s
+    )
     async for _ in engine.generate(request):
         pass
 
 
 async def together(engine: Engine, durations_s: list[float]) -> None:
-    await asyncio.gather(*(track(engine, number, duration_s) for number, duration_s in enumerate(durations_s)))
+    await asyncio.gather(
+        *(track(engine, number, duration_s) for number, duration_s in enumerate(durations_s))
+    )
 
 
 async def one_after_another(engine: Engine, durations_s: list[float]) -> None:
@@ -66,28 +70,38 @@ def build_engine(precision: str, device: torch.device, requests: int) -> Engine:
     """Of the small model with random weights, warm."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = load_checkpoint(
-            str(write_small(Path(folder) / "small")), dtype=loading_dtype(precision, device), device=device
+            str(write_small(Path(folder) / "small")),
+            dtype=loading_dtype(precision, device),
+            device=device,
         )
         if device.type == "cpu":
-            fit_for_cpu(checkpoint.musicgen, precision)
+            optimize_for_cpu(checkpoint.musicgen, precision)
     threads = psutil.cpu_count(logical=False)
-    engine = Engine(checkpoint, EngineConfig(max_slots=requests, max_duration_s=30, num_threads=threads))
+    engine = Engine(
+        checkpoint, EngineConfig(max_slots=requests, max_duration_s=30, num_threads=threads)
+    )
     engine.warm_up()
     return engine
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.throughput", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--requests", type=int, default=4)
     parser.add_argument("--shortest", type=float, default=3.0, help="seconds of music")
-    parser.add_argument("--longest", type=float, default=6.0, help="seconds of music; the others are in between")
+    parser.add_argument(
+        "--longest", type=float, default=6.0, help="seconds of music; the others are in between"
+    )
     parser.add_argument("--precision", choices=BYTES, default="int8")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rounds", type=int, default=2, help="of each, in turns")
     parser.add_argument("--against", choices=["audiocraft", "nothing"], default="nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    durations_s = np.linspace(arguments.shortest, arguments.longest, arguments.requests).round(1).tolist()
+    durations_s = (
+        np.linspace(arguments.shortest, arguments.longest, arguments.requests).round(1).tolist()
+    )
     device = torch.device(arguments.device)
     engine = build_engine(arguments.precision, device, arguments.requests)
     ways: dict[str, Callable[[], float]] = {
@@ -109,16 +123,24 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(arguments.rounds):
         for name, run in ways.items():
-            print(f"round {number + 1} of {arguments.rounds}: {name} ...", file=sys.stderr, flush=True)
+            print(
+                f"round {number + 1} of {arguments.rounds}: {name} ...", file=sys.stderr, flush=True
+            )
             times[name].append(run())
     engine.shutdown()
-    report(arguments, sum(durations_s), {name: statistics.median(values) for name, values in times.items()})
+    report(
+        arguments,
+        sum(durations_s),
+        {name: statistics.median(values) for name, values in times.items()},
+    )
 
 
 def report(arguments: argparse.Namespace, audio_s: float, seconds: dict[str, float]) -> None:
     alone = seconds["one after another"]
     print(f"{arguments.requests} requests, {audio_s:g} s of music, {arguments.precision}\n")
-    print("| | seconds | music per second | times one after another |", "|---|---|---|---|", sep="\n")
+    print(
+        "| | seconds | music per second | times one after another |", "|---|---|---|---|", sep="\n"
+    )
     for name, value in seconds.items():
         print(f"| {name} | {value:.1f} | {audio_s / value:.2f} s | {alone / value:.2f} |")
     print_result(

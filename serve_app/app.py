@@ -25,18 +25,26 @@ def build_app(args: dict[str, Any]) -> Application:
     except ValidationError as error:
         raise ConfigError(f"The application's args are not valid: {error}") from error
     handles = {model.model_id: _replicas(model) for model in config.models}
-    ingress = serve.deployment(Ingress).options(name=INGRESS_NAME, **_options(config.ingress_deployment_config))
+    ingress = serve.deployment(Ingress).options(
+        name=INGRESS_NAME, **_options(config.ingress_deployment_config)
+    )
     return ingress.bind(config, handles)
 
 
 def _replicas(model: ModelConfig) -> Application:
     """A slot more than the engine has: the request that waits in it starts the moment a slot is free."""
-    options: dict[str, Any] = {"max_ongoing_requests": (model.engine_kwargs.max_slots or MOST_SLOTS) + 1}
+    options: dict[str, Any] = {
+        "max_ongoing_requests": (model.engine_kwargs.max_slots or MOST_SLOTS) + 1
+    }
     options |= _options(model.deployment_config)
     if model.accelerator_type is not None:
         actor = {"num_gpus": 1, "accelerator_type": model.accelerator_type}
         options["ray_actor_options"] = actor | options.get("ray_actor_options", {})
-    return serve.deployment(MusicGenReplica).options(name=MODEL_PREFIX + model.model_id, **options).bind(model)
+    return (
+        serve.deployment(MusicGenReplica)
+        .options(name=MODEL_PREFIX + model.model_id, **options)
+        .bind(model)
+    )
 
 
 def _options(config: DeploymentConfig) -> dict[str, Any]:

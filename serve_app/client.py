@@ -23,9 +23,16 @@ _TIMEOUT = httpx.Timeout(10.0, read=600.0)
 class ApiError(Exception):
     """The service refused or failed. `code` is stable; retry_after_s: when the same request may be sent again."""
 
-    def __init__(self, status: int, code: str, detail: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail, self.retry_after_s = status, code, detail, retry_after_s
+        self.status, self.code, self.detail, self.retry_after_s = (
+            status,
+            code,
+            detail,
+            retry_after_s,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,12 @@ Event = Progress | Audio | Track
 class MusicGenClient:
     """url: the service's; key: an API key, by default that in the environment variable MUSICGEN_API_KEY."""
 
-    def __init__(self, url: str, key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
-        self._http = httpx.Client(base_url=url, headers=_headers(key), timeout=_TIMEOUT, transport=transport)
+    def __init__(
+        self, url: str, key: str | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._http = httpx.Client(
+            base_url=url, headers=_headers(key), timeout=_TIMEOUT, transport=transport
+        )
 
     def generate(self, prompt: str, **fields: Any) -> Track:
         """A whole piece. fields: those of `POST /v1/audio/generations`. Raises ApiError and httpx.HTTPError."""
@@ -109,7 +120,10 @@ class MusicGenClient:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -117,8 +131,12 @@ class MusicGenClient:
 class AsyncMusicGenClient:
     """As MusicGenClient, for asyncio."""
 
-    def __init__(self, url: str, key: str | None = None, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._http = httpx.AsyncClient(base_url=url, headers=_headers(key), timeout=_TIMEOUT, transport=transport)
+    def __init__(
+        self, url: str, key: str | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=_headers(key), timeout=_TIMEOUT, transport=transport
+        )
 
     async def generate(self, prompt: str, **fields: Any) -> Track:
         response = await self._http.post(GENERATIONS, json={"prompt": prompt, **fields})
@@ -148,7 +166,10 @@ class AsyncMusicGenClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.close()
 
@@ -184,16 +205,24 @@ def _check(response: httpx.Response) -> None:
         body: Mapping[str, Any] = response.json()
     except ValueError:
         body = {}
-    detail = body.get("detail") or f"The server answered {response.status_code} {response.reason_phrase}"
+    detail = (
+        body.get("detail") or f"The server answered {response.status_code} {response.reason_phrase}"
+    )
     after = response.headers.get("retry-after", "")
     raise ApiError(
-        response.status_code, body.get("code", "unknown"), str(detail), float(after) if after.isdecimal() else None
+        response.status_code,
+        body.get("code", "unknown"),
+        str(detail),
+        float(after) if after.isdecimal() else None,
     )
 
 
 def _told(response: httpx.Response) -> dict[str, str]:
     """The headers that tell of the track, by its fields' names."""
-    return {name.removeprefix("x-musicgen-").replace("-", "_"): value for name, value in response.headers.items()}
+    return {
+        name.removeprefix("x-musicgen-").replace("-", "_"): value
+        for name, value in response.headers.items()
+    }
 
 
 def _track(content: bytes, told: Mapping[str, Any]) -> Track:

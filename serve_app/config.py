@@ -173,13 +173,21 @@ class AppConfig(_Closed):
     def _names_fit(self) -> Self:
         names = [name for model in self.models for name in (model.model_id, *model.aliases)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"model ids and aliases must be unique, but {repeated} stand more than once")
+            raise ValueError(
+                f"model ids and aliases must be unique, but {repeated} stand more than once"
+            )
         if self.default_model is not None and self.default_model not in names:
             raise ValueError(f"default_model '{self.default_model}' is not among {sorted(names)}")
         if AUTO in names:
-            raise ValueError(f"no model can be called '{AUTO}': it stands for the largest that is quick enough")
+            raise ValueError(
+                f"no model can be called '{AUTO}': it stands for the largest that is quick enough"
+            )
         ids = [model.model_id for model in self.models]
         for model in self.models:
-            if unknown := [name for name in model.fallbacks if name not in ids or name == model.model_id]:
-                raise ValueError(f"fallbacks of '{model.model_id}' must be other models' ids, but {unknown} are not")
+            if unknown := [
+                name for name in model.fallbacks if name not in ids or name == model.model_id
+            ]:
+                raise ValueError(
+                    f"fallbacks of '{model.model_id}' must be other models' ids, but {unknown} are not"
+                )
         return self

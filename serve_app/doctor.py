@@ -49,14 +49,22 @@ def _packages() -> Finding:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             missing.append(package)
-    advice = f"Install {', '.join(missing)}: `make demo` or `uv sync` sets everything up." if missing else ""
+    advice = (
+        f"Install {', '.join(missing)}: `make demo` or `uv sync` sets everything up."
+        if missing
+        else ""
+    )
     return Finding("packages", not missing, ", ".join(found), advice)
 
 
 def _memory() -> Finding:
     free = free_memory_gib()
     good = free >= NEEDED_MEMORY_GIB
-    advice = "" if good else f"Ray with one small replica needs about {NEEDED_MEMORY_GIB:g} GiB: close other programs."
+    advice = (
+        ""
+        if good
+        else f"Ray with one small replica needs about {NEEDED_MEMORY_GIB:g} GiB: close other programs."
+    )
     return Finding("memory", good, f"{free:.1f} GiB free", advice)
 
 
@@ -77,17 +85,26 @@ def _disk() -> Finding:
 def _gpu() -> Finding:
     """None is fine: the embedded model runs on a CPU."""
     if shutil.which("nvidia-smi") is None:
-        return Finding("GPU", True, "none; configs/nano.yaml needs none, the other configurations do")
+        return Finding(
+            "GPU", True, "none; configs/nano.yaml needs none, the other configurations do"
+        )
     command = ["nvidia-smi", "--query-gpu=name,memory.total,memory.used", "--format=csv,noheader"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     if run.returncode != 0:
-        return Finding("GPU", False, "nvidia-smi fails", "Its driver does not answer: install or restart the driver.")
+        return Finding(
+            "GPU",
+            False,
+            "nvidia-smi fails",
+            "Its driver does not answer: install or restart the driver.",
+        )
     return Finding("GPU", True, "; ".join(run.stdout.strip().splitlines()))
 
 
 def _port(port: int) -> Finding:
     if not port_is_free(port):
-        return Finding("port", False, f"{port} is taken", "Stop what listens there, or serve with --port.")
+        return Finding(
+            "port", False, f"{port} is taken", "Stop what listens there, or serve with --port."
+        )
     return Finding("port", True, f"{port} is free")
 
 
@@ -95,10 +112,21 @@ def _encoders() -> Finding:
     try:
         import av
     except ImportError as error:
-        return Finding("audio", False, f"PyAV cannot be imported: {error}", "Install it again: `pip install av`.")
+        return Finding(
+            "audio",
+            False,
+            f"PyAV cannot be imported: {error}",
+            "Install it again: `pip install av`.",
+        )
     missing = [encoder for encoder in ENCODERS if encoder not in av.codecs_available]
-    advice = "Use PyAV's own wheel, which has them: `pip install --force-reinstall av`." if missing else ""
-    return Finding("audio", not missing, f"PyAV {av.__version__}, {len(missing)} encoders missing", advice)
+    advice = (
+        "Use PyAV's own wheel, which has them: `pip install --force-reinstall av`."
+        if missing
+        else ""
+    )
+    return Finding(
+        "audio", not missing, f"PyAV {av.__version__}, {len(missing)} encoders missing", advice
+    )
 
 
 def _models() -> Finding:
@@ -111,13 +139,22 @@ def _models() -> Finding:
     try:
         HfApi().model_info(MODEL, timeout=5)
     except OfflineModeIsEnabled:
-        return Finding("models", True, "offline (HF_HUB_OFFLINE): only what is in the cache, and the embedded model")
+        return Finding(
+            "models",
+            True,
+            "offline (HF_HUB_OFFLINE): only what is in the cache, and the embedded model",
+        )
     except HfHubHTTPError as error:
         advice = "Look at HF_TOKEN and HF_ENDPOINT. The embedded model needs none of this."
-        return Finding("models", False, f"the hub refuses {MODEL}: {error.response.status_code}", advice)
+        return Finding(
+            "models", False, f"the hub refuses {MODEL}: {error.response.status_code}", advice
+        )
     except Exception as error:  # whatever the network does
         advice = (
-            "Only the embedded model and local folders can be served. Check the network, or fetch models elsewhere."
+            "Only the embedded model and local folders can be served. "
+            "Check the network, or fetch models elsewhere."
         )
-        return Finding("models", False, f"the hub cannot be reached ({type(error).__name__})", advice)
+        return Finding(
+            "models", False, f"the hub cannot be reached ({type(error).__name__})", advice
+        )
     return Finding("models", True, "the hub answers")

@@ -56,15 +56,28 @@ class ModelNotFound(ServeAppError):
 
 
 class PayloadTooLarge(ServeAppError):
-    status, code, title = 413, "payload_too_large", "The request's body is larger than the service takes"
+    status, code, title = (
+        413,
+        "payload_too_large",
+        "The request's body is larger than the service takes",
+    )
 
 
 class HeadersTooLarge(ServeAppError):
-    status, code, title = 431, "headers_too_large", "The request's headers are larger than the service takes"
+    status, code, title = (
+        431,
+        "headers_too_large",
+        "The request's headers are larger than the service takes",
+    )
 
 
 class QueueFull(ServeAppError):
-    status, code, title, retryable = 429, "queue_full", "Too many requests are waiting for this model", True
+    status, code, title, retryable = (
+        429,
+        "queue_full",
+        "Too many requests are waiting for this model",
+        True,
+    )
 
 
 class RateLimited(ServeAppError):
@@ -80,7 +93,12 @@ class GenerationFailed(ServeAppError):
 
 
 class ReplicaFailed(ServeAppError):
-    status, code, title, retryable = 503, "replica_failed", "The replica that made this piece failed", True
+    status, code, title, retryable = (
+        503,
+        "replica_failed",
+        "The replica that made this piece failed",
+        True,
+    )
 
 
 class ReplicaUnreachable(ReplicaFailed):
@@ -92,7 +110,12 @@ class ModelLoading(ServeAppError):
 
 
 class DeadlineExceeded(ServeAppError):
-    status, code, title, retryable = 504, "deadline_exceeded", "The caller's time was over before the piece was", True
+    status, code, title, retryable = (
+        504,
+        "deadline_exceeded",
+        "The caller's time was over before the piece was",
+        True,
+    )
 
 
 class CheckpointError(ServeAppError):

@@ -49,7 +49,9 @@ class Service:
     output: where `serve run` writes; None keeps it in a file that is shown when the start fails.
     """
 
-    def __init__(self, config: Path, port: int, progress: Progress, output: IO[str] | None = None) -> None:
+    def __init__(
+        self, config: Path, port: int, progress: Progress, output: IO[str] | None = None
+    ) -> None:
         self.config, self.port, self._progress = config, port, progress
         self._echo = output
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -85,7 +87,10 @@ class Service:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -152,18 +157,24 @@ class Service:
             if status == "RUNNING":
                 return
             if status == "DEPLOY_FAILED":
-                raise LaunchError(f"The application could not be deployed:\n{application.get('message')}")
+                raise LaunchError(
+                    f"The application could not be deployed:\n{application.get('message')}"
+                )
             if self._process is None or self._process.poll() is not None:
                 raise LaunchError(f"`serve run` has ended:\n{self.log[-3000:]}")
             time.sleep(_POLL_S)
-        raise LaunchError(f"Not RUNNING after {_START_TIMEOUT_S:.0f} s. The end of the log:\n{self.log[-3000:]}")
+        raise LaunchError(
+            f"Not RUNNING after {_START_TIMEOUT_S:.0f} s. The end of the log:\n{self.log[-3000:]}"
+        )
 
     def application(self) -> dict[str, Any]:
         """The application's state as Ray's dashboard tells it; empty while it does not."""
         if self.dashboard_url is None:
             return {}
         try:
-            with urllib.request.urlopen(f"{self.dashboard_url}/api/serve/applications/", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"{self.dashboard_url}/api/serve/applications/", timeout=5
+            ) as answer:
                 applications: dict[str, dict[str, Any]] = json.load(answer)["applications"]
         except (OSError, ValueError, KeyError):
             return {}
@@ -178,7 +189,11 @@ class ProgressLine:
 
     def __call__(self, elapsed_s: float, state: str) -> None:
         if sys.stdout.isatty():
-            print(f"\r\033[K{elapsed_s:4.0f} s  {state}", end="\n" if state.startswith("RUNNING") else "", flush=True)
+            print(
+                f"\r\033[K{elapsed_s:4.0f} s  {state}",
+                end="\n" if state.startswith("RUNNING") else "",
+                flush=True,
+            )
         elif state != self._shown:
             print(f"{elapsed_s:4.0f} s  {state}", flush=True)
         self._shown = state
@@ -199,9 +214,13 @@ def _with_port(config: Path, port: int) -> dict[str, Any]:
     try:
         content = yaml.safe_load(config.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise LaunchError(f"{config} is not a readable YAML file. See configs/ for examples.") from error
+        raise LaunchError(
+            f"{config} is not a readable YAML file. See configs/ for examples."
+        ) from error
     if not isinstance(content, dict) or "applications" not in content:
-        raise LaunchError(f"{config} is not a Serve configuration (it has no 'applications'). See configs/.")
+        raise LaunchError(
+            f"{config} is not a Serve configuration (it has no 'applications'). See configs/."
+        )
     content["http_options"] = content.get("http_options", {}) | {"host": "127.0.0.1", "port": port}
     return content
 
@@ -220,15 +239,23 @@ def _check_memory() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m serve_app.launcher", description="Serve until Ctrl-C.")
-    parser.add_argument("config", type=Path, help="a Serve configuration, such as configs/nano.yaml")
+    parser = argparse.ArgumentParser(
+        prog="python -m serve_app.launcher", description="Serve until Ctrl-C."
+    )
+    parser.add_argument(
+        "config", type=Path, help="a Serve configuration, such as configs/nano.yaml"
+    )
     parser.add_argument("--port", type=int, default=8000, help="the HTTP port (default: 8000)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(f"Starting {arguments.config} (Ctrl-C stops it)", flush=True)
     try:
-        with Service(arguments.config, arguments.port, ProgressLine(), output=sys.stdout) as service:
-            print(f"{service.url}  API: {service.url}/docs  Ray: {service.dashboard_url}", flush=True)
+        with Service(
+            arguments.config, arguments.port, ProgressLine(), output=sys.stdout
+        ) as service:
+            print(
+                f"{service.url}  API: {service.url}/docs  Ray: {service.dashboard_url}", flush=True
+            )
             service.wait()
     except LaunchError as error:
         print(f"\n{error}", file=sys.stderr)

@@ -51,7 +51,7 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
 
     audio_prompt: what it begins with, and is part of its `duration_s`; extend_stride_s: how far the model's window
     slides at once in a piece that is longer than it, None: 0.6 of it; progress: whether to be told of it, between the
-    chunks of audio; caller: the name of the API key.
+    chunks of audio; caller: the name of the API key; deadline: Unix time after which the request is given up.
     """
 
     request_id: str
@@ -63,6 +63,7 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
     extend_stride_s: ExtendStrideS | None = None
     progress: bool = False
     caller: str = ""
+    deadline: float | None = None
 
 
 class FinishReason(StrEnum):
@@ -178,7 +179,11 @@ class ModelCard:
 
     def cost_usd(self, timings: Timings) -> float | None:
         """What a piece cost; None where the price is not known."""
-        return None if self.price_per_hour is None else round(self.price_per_hour * timings.compute_s / 3600, 8)
+        return (
+            None
+            if self.price_per_hour is None
+            else round(self.price_per_hour * timings.compute_s / 3600, 8)
+        )
 
 
 def num_frames(duration_s: float, frame_rate: float) -> int:

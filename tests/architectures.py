@@ -43,9 +43,17 @@ MONO = Architecture("mono")
 STEREO = Architecture("stereo", stereo=True)
 BIASES = Architecture("biases", biases=True)
 ODD = Architecture(
-    "odd widths", hidden_size=36, num_heads=6, ffn_dim=84, codebook_size=50, num_layers=2, residual_layers=2
+    "odd widths",
+    hidden_size=36,
+    num_heads=6,
+    ffn_dim=84,
+    codebook_size=50,
+    num_layers=2,
+    residual_layers=2,
 )
-EQUAL_TEXT = Architecture("text as wide as the decoder", text_size=32, upsampling_ratios=(5, 2), causal=True)
+EQUAL_TEXT = Architecture(
+    "text as wide as the decoder", text_size=32, upsampling_ratios=(5, 2), causal=True
+)
 HUGGINGFACE = [MONO, STEREO, ODD, EQUAL_TEXT]
 AUDIOCRAFT = [MONO, STEREO, BIASES, ODD]
 
@@ -71,7 +79,14 @@ def make_t5(architecture: Architecture) -> Any:
     from transformers import T5Config, T5EncoderModel
 
     size = architecture.text_size
-    config = T5Config(vocab_size=len(make_tokenizer()), d_model=size, d_kv=8, d_ff=2 * size, num_layers=2, num_heads=3)
+    config = T5Config(
+        vocab_size=len(make_tokenizer()),
+        d_model=size,
+        d_kv=8,
+        d_ff=2 * size,
+        num_layers=2,
+        num_heads=3,
+    )
     t5 = T5EncoderModel(config)
     randomize(t5)
     return t5.eval()
@@ -125,13 +140,19 @@ def write_huggingface(architecture: Architecture, folder: Path, **save: Any) -> 
     )
     t5, codec = make_t5(architecture), make_encodec(architecture)
     config = MusicgenConfig(
-        text_encoder=t5.config.to_dict(), audio_encoder=codec.config.to_dict(), decoder=decoder.to_dict()
+        text_encoder=t5.config.to_dict(),
+        audio_encoder=codec.config.to_dict(),
+        decoder=decoder.to_dict(),
     )
     model = MusicgenForConditionalGeneration(config)
     randomize(model)
     generation = model.generation_config
     generation.decoder_start_token_id = generation.pad_token_id = architecture.codebook_size
-    generation.bos_token_id, generation.guidance_scale, generation.do_sample = architecture.codebook_size, 3.0, False
+    generation.bos_token_id, generation.guidance_scale, generation.do_sample = (
+        architecture.codebook_size,
+        3.0,
+        False,
+    )
     model.save_pretrained(folder, **save)
     make_tokenizer().save_pretrained(folder)
     return folder
@@ -192,12 +213,19 @@ def write_audiocraft(architecture: Architecture, folder: Path, hub_cache: Path) 
         lm = builders.get_lm_model(cfg)
     codec_cfg = OmegaConf.create(codec_experiment_config(architecture))
     codec = builders.get_compression_model(codec_cfg)
-    for module, config, name in ((lm, cfg, "state_dict.bin"), (codec, codec_cfg, "compression_state_dict.bin")):
+    for module, config, name in (
+        (lm, cfg, "state_dict.bin"),
+        (codec, codec_cfg, "compression_state_dict.bin"),
+    ):
         randomize(module)
         for buffer_name, buffer in module.named_buffers():
             if buffer_name.endswith("inited"):
                 buffer.fill_(1)
-        package = {"best_state": module.state_dict(), "xp.cfg": OmegaConf.to_yaml(config), "version": "1.3.0"}
+        package = {
+            "best_state": module.state_dict(),
+            "xp.cfg": OmegaConf.to_yaml(config),
+            "version": "1.3.0",
+        }
         torch.save(package | {"exported": True}, folder / name)
     return folder
 

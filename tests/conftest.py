@@ -22,8 +22,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
 
+from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 from serve_app.launcher import ProgressLine, Service  # noqa: E402
-from serve_app.models.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 
 torch.set_num_threads(1)  # as in a replica: the engine's thread has the only pool
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -56,7 +56,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     config = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
     config["logging_config"]["encoding"] = "JSON"
     exporter = "serve_app.deployments.tracing:otlp"
-    config["tracing_config"] = {"enabled": True, "exporter_import_path": exporter, "sampling_ratio": 0.0}
+    config["tracing_config"] = {
+        "enabled": True,
+        "exporter_import_path": exporter,
+        "sampling_ratio": 0.0,
+    }
     config["applications"][0]["args"]["models"][0]["price_per_hour"] = 0.36
     file = tmp_path_factory.mktemp("service") / "nano.yaml"
     file.write_text(yaml.safe_dump(config))

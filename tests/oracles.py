@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from serve_app.models.checkpoint import Checkpoint, load_checkpoint
+from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.types import Audio
 from tests.architectures import Architecture, t5_width, write_audiocraft, write_huggingface
 
@@ -28,11 +28,16 @@ class AudioCraftOracle:
     def generate(self, prompt: str, num_frames: int, cfg_coef: float = 3.0) -> Tensor:
         """Greedy codes [K, num_frames]."""
         codes = self.lm.generate(
-            conditions=[_condition(prompt)], max_gen_len=num_frames, use_sampling=False, cfg_coef=cfg_coef
+            conditions=[_condition(prompt)],
+            max_gen_len=num_frames,
+            use_sampling=False,
+            cfg_coef=cfg_coef,
         )
         return codes[0]  # type: ignore[no-any-return]
 
-    def continue_audio(self, prompt: str | None, audio_prompt: Audio | None, duration_s: float) -> Tensor:
+    def continue_audio(
+        self, prompt: str | None, audio_prompt: Audio | None, duration_s: float
+    ) -> Tensor:
         """Greedy codes [K, frames] of a piece, which begins with the audio prompt."""
         from audiocraft.models import MusicGen
 
@@ -42,7 +47,9 @@ class AudioCraftOracle:
         if audio_prompt is None:
             return musicgen.generate([prompt], return_tokens=True)[1][0]  # type: ignore[no-any-return]
         audio = torch.from_numpy(audio_prompt.samples)
-        _, codes = musicgen.generate_continuation(audio, audio_prompt.sample_rate, [prompt], return_tokens=True)
+        _, codes = musicgen.generate_continuation(
+            audio, audio_prompt.sample_rate, [prompt], return_tokens=True
+        )
         return codes[0]  # type: ignore[no-any-return]
 
     def logits(self, prompt: str, codes: Tensor) -> Tensor:
@@ -69,7 +76,9 @@ class TransformersOracle:
     def __init__(self, architecture: Architecture, folder: Path) -> None:
         from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
-        self.model: Any = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model: Any = MusicgenForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32
+        ).eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.stereo, self.delays = architecture.stereo, architecture.delays
 
@@ -113,14 +122,19 @@ class TransformersOracle:
         """codes [K, T] -> audio [channels, samples]"""
         channels = [codes[0::2], codes[1::2]] if self.stereo else [codes]
         with torch.no_grad():
-            audio = [self.model.audio_encoder.decode(c[None, None], [None]).audio_values[0] for c in channels]
+            audio = [
+                self.model.audio_encoder.decode(c[None, None], [None]).audio_values[0]
+                for c in channels
+            ]
         return torch.cat(audio)
 
 
 Oracle = AudioCraftOracle | TransformersOracle
 
 
-def load_pair(kind: str, architecture: Architecture, folder: Path, hub_cache: Path) -> tuple[Checkpoint, Oracle]:
+def load_pair(
+    kind: str, architecture: Architecture, folder: Path, hub_cache: Path
+) -> tuple[Checkpoint, Oracle]:
     """Random weights written in the oracle's format, read by this package's loader and by the oracle's."""
     if kind == "audiocraft":
         write_audiocraft(architecture, folder, hub_cache)

@@ -12,12 +12,12 @@ import uvicorn
 from typer.testing import CliRunner
 
 from serve_app.api.app import create_api
-from serve_app.cli import app
+from serve_app.cli.app import app
 from serve_app.client import ApiError, AsyncMusicGenClient, Audio, MusicGenClient, Progress, Track
 from serve_app.config import ApiConfig
 from serve_app.errors import QueueFull, ReplicaFailed
 from serve_app.machine import free_port
-from tests.api.conftest import LARGE, SMALL, FakeBackend
+from tests.api.conftest import LARGE, SMALL, FakeGenerator
 from tests.architectures import put_in_cache
 
 KEY = "client-key-0123456789"
@@ -25,12 +25,12 @@ run = CliRunner()
 
 
 @pytest.fixture
-def backend() -> FakeBackend:
-    return FakeBackend()
+def backend() -> FakeGenerator:
+    return FakeGenerator()
 
 
 @pytest.fixture
-def url(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("MUSICGEN_API_KEYS", f"client:{KEY}")
     monkeypatch.setenv("MUSICGEN_API_KEY", KEY)
     port = free_port()
@@ -48,8 +48,17 @@ def url(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_track(url: str, tmp_path: Path) -> None:
     with MusicGenClient(url) as client:
         track = client.generate("lofi beat", duration_s=1, seed=7, response_format="flac")
-    assert (track.model, track.seed, track.license, track.duration_s) == ("small", 7, "CC-BY-NC-4.0", 1.0)
-    assert (track.queue_s, track.generation_s, round(track.real_time_factor, 2)) == (0.25, 2.004, 0.5)
+    assert (track.model, track.seed, track.license, track.duration_s) == (
+        "small",
+        7,
+        "CC-BY-NC-4.0",
+        1.0,
+    )
+    assert (track.queue_s, track.generation_s, round(track.real_time_factor, 2)) == (
+        0.25,
+        2.004,
+        0.5,
+    )
     track.save(tmp_path / "track.flac")
     assert soundfile.info(tmp_path / "track.flac").duration == 1.0
 
@@ -75,15 +84,22 @@ async def test_the_async_client_does_the_same(url: str) -> None:
         with pytest.raises(ApiError, match="is not served here"):
             await anext(client.stream("a", model="huge"))
     assert isinstance(events[-1], Track)
-    assert np.array_equal(np.frombuffer(events[-1].content[44:], np.int16), np.frombuffer(track.content[44:], np.int16))
+    assert np.array_equal(
+        np.frombuffer(events[-1].content[44:], np.int16),
+        np.frombuffer(track.content[44:], np.int16),
+    )
     assert [one["id"] for one in served] == ["small", "large"]
 
 
-def test_errors_say_what_the_service_said(url: str, backend: FakeBackend) -> None:
+def test_errors_say_what_the_service_said(url: str, backend: FakeGenerator) -> None:
     backend.error = QueueFull("Too many wait.", retry_after_s=12)
     with MusicGenClient(url) as client, pytest.raises(ApiError) as error:
         client.generate("a", duration_s=1)
-    assert (error.value.status, error.value.code, error.value.retry_after_s) == (429, "queue_full", 12)
+    assert (error.value.status, error.value.code, error.value.retry_after_s) == (
+        429,
+        "queue_full",
+        12,
+    )
     backend.error, backend.late_error = None, ReplicaFailed("The replica died.")
     with MusicGenClient(url) as client, pytest.raises(ApiError, match="The replica died"):
         list(client.stream("a", duration_s=1))
@@ -95,7 +111,19 @@ def test_errors_say_what_the_service_said(url: str, backend: FakeBackend) -> Non
 @pytest.mark.parametrize("name", ["track.wav", "track.mp3", "track.ogg"])
 def test_the_command_writes_a_file(url: str, tmp_path: Path, name: str) -> None:
     result = run.invoke(
-        app, ["generate", "lofi beat", "-o", str(tmp_path / name), "--duration", "1", "--seed", "99", "--url", url]
+        app,
+        [
+            "generate",
+            "lofi beat",
+            "-o",
+            str(tmp_path / name),
+            "--duration",
+            "1",
+            "--seed",
+            "99",
+            "--url",
+            url,
+        ],
     )
     assert result.exit_code == 0, result.output
     assert (tmp_path / name).stat().st_size > 1000
@@ -104,17 +132,44 @@ def test_the_command_writes_a_file(url: str, tmp_path: Path, name: str) -> None:
 
 def test_the_command_for_programs(url: str, tmp_path: Path) -> None:
     file = tmp_path / "track.wav"
-    command = ["generate", "a", "-o", str(file), "--duration", "1", "--seed", "5", "--url", url, "--json"]
+    command = [
+        "generate",
+        "a",
+        "-o",
+        str(file),
+        "--duration",
+        "1",
+        "--seed",
+        "5",
+        "--url",
+        url,
+        "--json",
+    ]
     told = json.loads(run.invoke(app, command).stdout)
     assert (told["file"], told["bytes"], told["seed"]) == (str(file), file.stat().st_size, 5)
     served = json.loads(run.invoke(app, ["models", "--url", url, "--json"]).stdout)
     assert [one["id"] for one in served] == ["small", "large"]
 
 
-def test_the_command_goes_on_from_a_file(url: str, backend: FakeBackend, tmp_path: Path) -> None:
+def test_the_command_goes_on_from_a_file(url: str, backend: FakeGenerator, tmp_path: Path) -> None:
     beginning, whole = tmp_path / "beginning.wav", tmp_path / "whole.wav"
-    assert run.invoke(app, ["generate", "a", "-o", str(beginning), "--duration", "0.5", "--url", url]).exit_code == 0
-    command = ["generate", "-o", str(whole), "--duration", "1", "--begin", str(beginning), "--url", url]
+    assert (
+        run.invoke(
+            app, ["generate", "a", "-o", str(beginning), "--duration", "0.5", "--url", url]
+        ).exit_code
+        == 0
+    )
+    command = [
+        "generate",
+        "-o",
+        str(whole),
+        "--duration",
+        "1",
+        "--begin",
+        str(beginning),
+        "--url",
+        url,
+    ]
     result = run.invoke(app, command)
     assert result.exit_code == 0, result.output
     audio_prompt = backend.requests[-1].audio_prompt
@@ -141,7 +196,9 @@ def test_the_command_fetches_models(hub_cache: Path) -> None:
     assert "musicgen-nano (0.0" in result.output
     result = run.invoke(app, ["fetch", "huge"])
     assert result.exit_code == 1
-    assert "Hub repository 'facebook/musicgen-huge' could not be fetched" in " ".join(result.output.split())
+    assert "Hub repository 'facebook/musicgen-huge' could not be fetched" in " ".join(
+        result.output.split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,7 +217,9 @@ def test_the_command_fetches_models(hub_cache: Path) -> None:
         (["--url", "http://127.0.0.1:1"], 1, "The service cannot be reached. Is it running"),
     ],
 )
-def test_the_commands_errors_are_one_line(url: str, arguments: list[str], code: int, message: str) -> None:
+def test_the_commands_errors_are_one_line(
+    url: str, arguments: list[str], code: int, message: str
+) -> None:
     result = run.invoke(app, ["generate", "a", "--url", url, *arguments])
     assert result.exit_code == code
     assert f"error {message}" in result.stderr or message in result.stderr
@@ -170,7 +229,16 @@ def test_the_commands_errors_are_one_line(url: str, arguments: list[str], code: 
 def test_the_doctor_says_what_to_do() -> None:
     result = run.invoke(app, ["doctor", "--port", str(free_port()), "--json"])
     findings = {finding["subject"]: finding for finding in json.loads(result.stdout)}
-    assert set(findings) == {"Python", "packages", "memory", "disk", "GPU", "port", "audio", "models"}
+    assert set(findings) == {
+        "Python",
+        "packages",
+        "memory",
+        "disk",
+        "GPU",
+        "port",
+        "audio",
+        "models",
+    }
     assert all(finding["good"] or finding["advice"] for finding in findings.values())
     assert findings["audio"]["good"]
     assert findings["packages"]["good"]

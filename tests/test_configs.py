@@ -37,8 +37,12 @@ def test_configuration_is_valid(file: Path) -> None:
         autoscaling = model.deployment_config.autoscaling_config
         if autoscaling is not None:
             scaling = AutoscalingConfig(**autoscaling)
-            assert scaling.upscale_delay_s >= scaling.look_back_period_s, "shorter delays make it thrash"
-            assert isinstance(scaling.policy.get_policy()(**scaling.policy.policy_kwargs), DrainTimePolicy)
+            assert scaling.upscale_delay_s >= scaling.look_back_period_s, (
+                "shorter delays make it thrash"
+            )
+            assert isinstance(
+                scaling.policy.get_policy()(**scaling.policy.policy_kwargs), DrainTimePolicy
+            )
     assert build_app(application.args) is not None
 
 
@@ -96,13 +100,19 @@ def test_wrong_options_are_named(change: dict[str, Any], said: str) -> None:
 
 def test_names_are_unique() -> None:
     model = args_of(NANO)["models"][0]
-    with pytest.raises(ValidationError, match=r"\['large', 'medium', 'melody', 'nano', 'small'\] stand more than once"):
+    with pytest.raises(
+        ValidationError,
+        match=r"\['large', 'medium', 'melody', 'nano', 'small'\] stand more than once",
+    ):
         AppConfig.model_validate({"models": [model, model]})
 
 
 def test_only_one_way_to_scale() -> None:
     args = args_of(NANO)
-    args["models"][0]["deployment_config"] |= {"num_replicas": 1, "autoscaling_config": {"max_replicas": 2}}
+    args["models"][0]["deployment_config"] |= {
+        "num_replicas": 1,
+        "autoscaling_config": {"max_replicas": 2},
+    }
     with pytest.raises(ConfigError, match="not both"):
         build_app(args)
 

@@ -13,12 +13,18 @@ from serve_app.api.schemas import GenerationBody
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-QUOTED = {part for quoted in re.findall(r"`([^`\n]+)`", README) for part in re.split(r"[.\s:]", quoted)}
+QUOTED = {
+    part for quoted in re.findall(r"`([^`\n]+)`", README) for part in re.split(r"[.\s:]", quoted)
+}
 
 
 def options() -> Iterator[str]:
     for model in vars(config).values():
-        if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == config.__name__:
+        if (
+            isinstance(model, type)
+            and issubclass(model, BaseModel)
+            and model.__module__ == config.__name__
+        ):
             yield from model.model_fields
 
 
@@ -39,7 +45,11 @@ def test_every_error_code_is_documented(code: str) -> None:
 
 
 def test_every_error_has_a_code_of_its_own() -> None:
-    codes = [e.code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.ServeAppError)]
+    codes = [
+        e.code
+        for e in vars(errors).values()
+        if isinstance(e, type) and issubclass(e, errors.ServeAppError)
+    ]
     assert len(codes) == len(set(codes))
 
 
@@ -47,7 +57,11 @@ def test_statuses_of_errors_are_as_documented() -> None:
     table = README.split("Errors of `/v1`")[1]
     documented = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", table, re.MULTILINE))
     assert len(documented) > 8
-    by_code = {e.code: e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.ServeAppError)}
+    by_code = {
+        e.code: e
+        for e in vars(errors).values()
+        if isinstance(e, type) and issubclass(e, errors.ServeAppError)
+    }
     assert {code: str(by_code[code].status) for code in documented} == documented
 
 
@@ -56,7 +70,9 @@ def test_every_header_and_field_is_documented(name: str) -> None:
     assert name in QUOTED
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.name
+)
 def test_every_configuration_is_documented(file: Path) -> None:
     assert f"(configs/{file.name})" in README
 

@@ -23,7 +23,9 @@ CONFIG = ["--config", str(FUNCTION / "deno.json"), "--frozen"]
 
 
 def deno(*arguments: str) -> None:
-    run = subprocess.run([DENO, *arguments], capture_output=True, text=True, cwd=SUPABASE, check=False)
+    run = subprocess.run(
+        [DENO, *arguments], capture_output=True, text=True, cwd=SUPABASE, check=False
+    )
     assert run.returncode == 0, run.stdout + run.stderr
 
 
@@ -41,8 +43,18 @@ def test_its_own_tests() -> None:
 def function(service: Service) -> Iterator[str]:
     """The function's URL, as it is served by Supabase's runtime: one process, secrets in the environment."""
     url = f"http://127.0.0.1:{free_port()}"
-    secrets = {"MODAL_API_URL": f"{service.url}/", "DENO_SERVE_ADDRESS": f"tcp:{url.removeprefix('http://')}"}
-    command = [DENO, "run", *CONFIG, "--allow-net=127.0.0.1", "--allow-env", str(FUNCTION / "index.ts")]
+    secrets = {
+        "MODAL_API_URL": f"{service.url}/",
+        "DENO_SERVE_ADDRESS": f"tcp:{url.removeprefix('http://')}",
+    }
+    command = [
+        DENO,
+        "run",
+        *CONFIG,
+        "--allow-net=127.0.0.1",
+        "--allow-env",
+        str(FUNCTION / "index.ts"),
+    ]
     process = subprocess.Popen(command, env=os.environ | secrets, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert any("Listening on" in line for line in process.stderr), "it ended"
@@ -51,7 +63,13 @@ def function(service: Service) -> Iterator[str]:
     process.communicate()
 
 
-FIELDS: dict[str, Any] = {"mood": "calm", "genres": ["ambient"], "energy": 2, "tempo_bpm": 70, "duration": 1}
+FIELDS: dict[str, Any] = {
+    "mood": "calm",
+    "genres": ["ambient"],
+    "energy": 2,
+    "tempo_bpm": 70,
+    "duration": 1,
+}
 
 
 async def test_a_track_from_fields(function: str) -> None:

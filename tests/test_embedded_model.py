@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 import torch
 
-from serve_app.models.checkpoint import Checkpoint, load_checkpoint, resolve
+from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint, resolve
 from tests.architectures import MONO
 from tests.conftest import EMBEDDED
 from tests.engine.test_engine import audio, request, running

@@ -24,22 +24,32 @@ def test_a_taken_port_is_named() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(LaunchError, match=f"Port {port} is taken. Choose another: make serve PORT={port + 1}"):
+        with pytest.raises(
+            LaunchError, match=f"Port {port} is taken. Choose another: make serve PORT={port + 1}"
+        ):
             start(CONFIGS / "nano.yaml", port)
 
 
 def test_short_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = namedtuple("memory", "available")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(2**30))
-    with pytest.raises(LaunchError, match=r"Only 1\.0 GiB of memory are free.*Close other programs"):
+    with pytest.raises(
+        LaunchError, match=r"Only 1\.0 GiB of memory are free.*Close other programs"
+    ):
         start(CONFIGS / "nano.yaml", free_port())
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "is not a readable YAML file"), ("a: [", "is not a readable YAML file"), ("a: 1", "has no 'applications'")],
+    [
+        (None, "is not a readable YAML file"),
+        ("a: [", "is not a readable YAML file"),
+        ("a: 1", "has no 'applications'"),
+    ],
 )
-def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, content: str | None, said: str) -> None:
+def test_a_file_that_is_no_configuration_is_named(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
     config = tmp_path / "config.yaml"
     if content is not None:
         config.write_text(content)
@@ -47,7 +57,9 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, content: str |
         start(config, free_port())
 
 
-def test_progress_is_a_line_for_each_change_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_a_line_for_each_change_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     progress = ProgressLine()
     for elapsed, state in ((0.0, "starting Ray"), (0.5, "starting Ray"), (9.0, "RUNNING")):
         progress(elapsed, state)

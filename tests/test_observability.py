@@ -26,7 +26,10 @@ from tests.conftest import COLLECTOR_PORT, CONFIGS
 
 GENERATIONS = "/v1/audio/generations"
 CLUSTER = CONFIGS.parent / "cluster"
-WATCHED = (CLUSTER / "grafana" / "dashboards" / "musicgen.json", CLUSTER / "prometheus" / "alerts.yaml")
+WATCHED = (
+    CLUSTER / "grafana" / "dashboards" / "musicgen.json",
+    CLUSTER / "prometheus" / "alerts.yaml",
+)
 PATIENCE_S = 90
 
 
@@ -46,13 +49,22 @@ def prometheus(sources: str, folder: Path) -> Iterator[str]:
         pytest.skip(reason)
     config = {
         "global": {"scrape_interval": "1s"},
-        "scrape_configs": [{"job_name": "ray", "http_sd_configs": [{"url": sources, "refresh_interval": "1s"}]}],
+        "scrape_configs": [
+            {"job_name": "ray", "http_sd_configs": [{"url": sources, "refresh_interval": "1s"}]}
+        ],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     address = f"127.0.0.1:{free_port()}"
-    options: list[str | Path] = ["--config.file", folder / "prometheus.yaml", "--storage.tsdb.path", folder / "data"]
+    options: list[str | Path] = [
+        "--config.file",
+        folder / "prometheus.yaml",
+        "--storage.tsdb.path",
+        folder / "data",
+    ]
     process = subprocess.Popen(
-        [program, *options, "--web.listen-address", address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program, *options, "--web.listen-address", address],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         yield f"http://{address}/api/v1"
@@ -85,17 +97,27 @@ async def test_prometheus_has_all_that_the_dashboard_and_the_alerts_ask_for(
     service: Service, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     """After a piece whose replica died, so that there is something of everything."""
-    music = asyncio.create_task(client.post(GENERATIONS, json={"prompt": "lofi beat", "duration_s": 20}))
+    music = asyncio.create_task(
+        client.post(GENERATIONS, json={"prompt": "lofi beat", "duration_s": 20})
+    )
     while (await client.get("/stats")).json()["models"]["nano"][0]["slots_used"] == 0:
         assert not music.done()
-    [replica] = [process for process in service.processes() if "ServeReplica:musicgen:MusicGen:nano" in process.name()]
+    [replica] = [
+        process
+        for process in service.processes()
+        if "ServeReplica:musicgen:MusicGen:nano" in process.name()
+    ]
     replica.kill()
     assert (await music).status_code == 200
-    watched = {name for file in WATCHED for name in re.findall(r"\bray_musicgen_\w+", file.read_text())}
+    watched = {
+        name for file in WATCHED for name in re.findall(r"\bray_musicgen_\w+", file.read_text())
+    }
     assert len(watched) > 15
     with prometheus(f"{service.dashboard_url}/api/prometheus/sd", tmp_path) as api:
         await until(lambda: watched <= names_in(api))
-        await until(lambda: value_of('sum(ray_musicgen_audio_seconds_total{model="nano"})', api) >= 20)
+        await until(
+            lambda: value_of('sum(ray_musicgen_audio_seconds_total{model="nano"})', api) >= 20
+        )
 
 
 class Collector(HTTPServer):
@@ -113,8 +135,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: Collector
 
     def do_POST(self) -> None:
-        request = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["content-length"])))
-        self.server.spans += [s for r in request.resource_spans for scope in r.scope_spans for s in scope.spans]
+        request = ExportTraceServiceRequest.FromString(
+            self.rfile.read(int(self.headers["content-length"]))
+        )
+        self.server.spans += [
+            s for r in request.resource_spans for scope in r.scope_spans for s in scope.spans
+        ]
         self.send_response(200)
         self.end_headers()
 
@@ -132,7 +158,9 @@ def collector() -> Iterator[Collector]:
         thread.join()
 
 
-async def test_careless_callers_leave_nothing_behind(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_careless_callers_leave_nothing_behind(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = await soak.soak(service, minutes=0.6)
     with capsys.disabled():
         soak.show(report)
@@ -142,16 +170,23 @@ async def test_careless_callers_leave_nothing_behind(service: Service, capsys: p
     assert len(report.calls) == 6
 
 
-async def test_a_trace_tells_what_a_requests_time_went_to(client: httpx.AsyncClient, collector: Collector) -> None:
+async def test_a_trace_tells_what_a_requests_time_went_to(
+    client: httpx.AsyncClient, collector: Collector
+) -> None:
     """The caller's trace goes on in the replica."""
     trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
     headers = {"traceparent": f"00-{trace_id}-{span_id}-01", "x-request-id": "traced-1"}
-    response = await client.post(GENERATIONS, json={"prompt": "a traced beat", "duration_s": 2}, headers=headers)
+    response = await client.post(
+        GENERATIONS, json={"prompt": "a traced beat", "duration_s": 2}, headers=headers
+    )
     assert response.status_code == 200
     parts = ("queue", "text encoding", "first step", "steps", "codec", "encode")
     await until(lambda: collector.of(trace_id).keys() >= {*parts})
     spans = collector.of(trace_id)
-    seconds = {name: (spans[name].end_time_unix_nano - spans[name].start_time_unix_nano) / 1e9 for name in parts}
+    seconds = {
+        name: (spans[name].end_time_unix_nano - spans[name].start_time_unix_nano) / 1e9
+        for name in parts
+    }
     assert 0 < seconds["text encoding"] < seconds["steps"]
     assert 0 < seconds["first step"] < seconds["steps"]
     assert seconds["codec"] > 0
@@ -172,12 +207,16 @@ async def test_nobody_is_traced_unasked(client: httpx.AsyncClient, collector: Co
     assert {span.trace_id.hex() for span in collector.spans} == {asked}
 
 
-async def test_a_request_is_found_in_the_logs_by_its_id(service: Service, client: httpx.AsyncClient) -> None:
+async def test_a_request_is_found_in_the_logs_by_its_id(
+    service: Service, client: httpx.AsyncClient
+) -> None:
     request_id = f"found-{secrets.token_hex(4)}"
     headers = {"x-request-id": request_id}
     await client.post(GENERATIONS, json={"prompt": "a beat", "duration_s": 0.5}, headers=headers)
     raylet = next(process for process in service.processes() if "raylet" in process.name())
-    [folder] = [part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--log_dir=")]
+    [folder] = [
+        part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--log_dir=")
+    ]
     both = {"musicgen_Ingress", "musicgen_MusicGen:nano"}
     await until(lambda: {deployment for deployment, _ in logged(Path(folder), request_id)} == both)
     ending = f"Request {request_id}: ok, 0.5 s of music by nano"

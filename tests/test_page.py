@@ -21,7 +21,7 @@ from serve_app.config import ApiConfig
 from serve_app.errors import QueueFull
 from serve_app.launcher import Service
 from serve_app.machine import free_port
-from tests.api.conftest import LARGE, SMALL, FakeBackend
+from tests.api.conftest import LARGE, SMALL, FakeGenerator
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -51,17 +51,19 @@ async def page() -> AsyncIterator[Page]:
 
 
 @pytest.fixture
-def backend() -> FakeBackend:
-    return FakeBackend()
+def backend() -> FakeGenerator:
+    return FakeGenerator()
 
 
 @pytest.fixture
-def guarded_url(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def guarded_url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The API in an HTTP server, without a model, behind a key."""
     monkeypatch.setenv("MUSICGEN_API_KEYS", f"page:{KEY}")
     port = free_port()
     server = uvicorn.Server(
-        uvicorn.Config(create_api(backend, [SMALL, LARGE], "small", ApiConfig()), port=port, log_level="error")
+        uvicorn.Config(
+            create_api(backend, [SMALL, LARGE], "small", ApiConfig()), port=port, log_level="error"
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -90,7 +92,9 @@ def test_its_files_are_formatted_and_linted() -> None:
         assert run.returncode == 0, run.stdout + run.stderr
 
 
-async def test_music_is_made_heard_and_downloaded(service: Service, page: Page, tmp_path: Path) -> None:
+async def test_music_is_made_heard_and_downloaded(
+    service: Service, page: Page, tmp_path: Path
+) -> None:
     await page.goto(service.url)
     await page.get_by_role("button", name="lofi beat").click()
     await page.get_by_label("Seconds").fill("6")
@@ -176,13 +180,15 @@ async def test_a_key_is_asked_for(guarded_url: str, page: Page) -> None:
     await expect(page.get_by_label("Model")).to_contain_text("the largest that is quick enough")
 
 
-async def test_errors_are_sentences(guarded_url: str, backend: FakeBackend, page: Page) -> None:
+async def test_errors_are_sentences(guarded_url: str, backend: FakeGenerator, page: Page) -> None:
     backend.error = QueueFull("Too many requests are waiting for this model.", retry_after_s=12)
     await page.goto(guarded_url)
     await page.get_by_label("API key").fill(KEY)
     await generate(page, "bells", 2)
     alert = page.get_by_role("alert")
-    await expect(alert).to_have_text("Too many requests are waiting for this model. Try again in 12 s.")
+    await expect(alert).to_have_text(
+        "Too many requests are waiting for this model. Try again in 12 s."
+    )
     backend.error = None
     await page.get_by_role("button", name="Generate").click()
     await expect(page.locator(".track")).to_have_count(1)

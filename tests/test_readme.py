@@ -19,13 +19,20 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 CURL = [text for language, text in BLOCKS if language == "sh" and text.startswith("curl ")]
 [PYTHON] = [text for language, text in BLOCKS if language == "python"]
 [TYPESCRIPT] = [text for language, text in BLOCKS if language == "typescript"]
-MUSICGEN = [line for _, text in BLOCKS for line in text.splitlines() if re.match(r"musicgen (generate|models)", line)]
+MUSICGEN = [
+    line
+    for _, text in BLOCKS
+    for line in text.splitlines()
+    if re.match(r"musicgen (generate|models)", line)
+]
 
 
 def run(command: list[str], folder: Path, service: Service) -> str:
     command = [part.replace(URL, service.url) for part in command]
     environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -54,7 +61,9 @@ def test_python(service: Service, tmp_path: Path) -> None:
 def test_typescript(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "example.ts"
     file.write_text(TYPESCRIPT.replace(URL, service.url))
-    printed = run([str(BIN / "deno"), "run", "--check", "--allow-net=127.0.0.1", str(file)], tmp_path, service)
+    printed = run(
+        [str(BIN / "deno"), "run", "--check", "--allow-net=127.0.0.1", str(file)], tmp_path, service
+    )
     assert len(re.findall(r"^\d+ 512044 bytes of WAV$", printed, re.MULTILINE)) == 2
 
 

@@ -60,7 +60,9 @@ def samples_of(content: bytes) -> np.ndarray[Any, Any]:
 
 def test_serve_status_reports_running(service: Service) -> None:
     command = [SERVE, "status", "--address", str(service.dashboard_url)]
-    status = yaml.safe_load(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    status = yaml.safe_load(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    )
     application = status["applications"]["musicgen"]
     assert application["status"] == "RUNNING"
     assert {name: d["status"] for name, d in application["deployments"].items()} == {
@@ -84,12 +86,21 @@ async def test_the_prompt_decides_what_is_heard(client: httpx.AsyncClient) -> No
     """Register, tempo and mode. Most draws: now and then one goes astray, and not on every CPU the same one."""
     prompts = {"happy bells, driving drums, 140 bpm": 140, "sad bass, soft drums, 80 bpm": 80}
     answers = await asyncio.gather(
-        *(generate(client, prompt=prompt, duration_s=8, seed=seed) for prompt in prompts for seed in range(4))
+        *(
+            generate(client, prompt=prompt, duration_s=8, seed=seed)
+            for prompt in prompts
+            for seed in range(4)
+        )
     )
     heard = [samples_of(answer.content).astype(np.float32) for answer in answers]
-    bells, bass = ([hearing.brightness(samples) for samples in half] for half in (heard[:4], heard[4:]))
+    bells, bass = (
+        [hearing.brightness(samples) for samples in half] for half in (heard[:4], heard[4:])
+    )
     assert min(bells) > 1.3 * max(bass)
-    tempos, asked = [hearing.tempo(samples) for samples in heard], [bpm for bpm in prompts.values() for _ in range(4)]
+    tempos, asked = (
+        [hearing.tempo(samples) for samples in heard],
+        [bpm for bpm in prompts.values() for _ in range(4)],
+    )
     assert sum(map(hearing.same_tempo, tempos, asked)) >= 7
     assert sum(map(hearing.same_tempo, tempos, reversed(asked))) <= 1, "the other prompt's"
     modes = [hearing.mode(samples) for samples in heard]
@@ -97,7 +108,13 @@ async def test_the_prompt_decides_what_is_heard(client: httpx.AsyncClient) -> No
 
 
 async def test_the_serverless_contract(client: httpx.AsyncClient) -> None:
-    body = {"prompt": "lofi beat", "duration": 1, "temperature": 1.0, "model": "small", "decoder": "default"}
+    body = {
+        "prompt": "lofi beat",
+        "duration": 1,
+        "temperature": 1.0,
+        "model": "small",
+        "decoder": "default",
+    }
     response = await client.post("/", json=body)
     assert response.status_code == 200
     answer = response.json()
@@ -112,7 +129,9 @@ async def test_the_serverless_contract(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_local_contract(client: httpx.AsyncClient) -> None:
-    response = await client.post("/generate", json={"prompt": "lofi beat", "duration": 1, "model_size": "small"})
+    response = await client.post(
+        "/generate", json={"prompt": "lofi beat", "duration": 1, "model_size": "small"}
+    )
     answer = response.json()
     assert list(answer) == ["success", "audio_base64", "prompt", "error", "metadata"]
     assert list(answer["metadata"]) == [
@@ -120,7 +139,11 @@ async def test_the_local_contract(client: httpx.AsyncClient) -> None:
         "framework", "device",
     ]  # fmt: skip
     assert answer["metadata"]["device"] == "cpu"
-    assert (await client.get("/health")).json() == {"status": "healthy", "device": "cpu", "model_loaded": True}
+    assert (await client.get("/health")).json() == {
+        "status": "healthy",
+        "device": "cpu",
+        "model_loaded": True,
+    }
 
 
 async def test_the_huggingface_contract(client: httpx.AsyncClient) -> None:
@@ -143,17 +166,24 @@ def test_hugging_faces_own_client(service: Service) -> None:
             print("temperature" in str(error))
         """
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
     assert run.stdout.split() == [str(44 + 2 * 32_000), "True"]
 
 
 async def test_bad_requests_get_the_contracts_sentences(client: httpx.AsyncClient) -> None:
     response = await client.post("/", json={"prompt": "a", "model": "huge"})
     names = ["nano", "small", "medium", "large", "melody"]
-    assert (response.status_code, response.json()) == (400, {"detail": f"Invalid model. Must be one of: {names}"})
+    assert (response.status_code, response.json()) == (
+        400,
+        {"detail": f"Invalid model. Must be one of: {names}"},
+    )
 
 
-async def test_a_replicas_error_arrives_as_a_problem_without_a_traceback(client: httpx.AsyncClient) -> None:
+async def test_a_replicas_error_arrives_as_a_problem_without_a_traceback(
+    client: httpx.AsyncClient,
+) -> None:
     response = await client.post(GENERATIONS, json={"prompt": "long " * 300, "duration_s": 1})
     assert (response.status_code, response.json()["code"]) == (400, "prompt_too_long")
     assert response.json()["detail"].endswith("but this model takes 256. Shorten the prompt.")
@@ -176,9 +206,14 @@ async def test_models_are_described(client: httpx.AsyncClient) -> None:
     }
 
 
-async def test_concurrent_requests_share_steps_and_equal_lone_ones(client: httpx.AsyncClient) -> None:
+async def test_concurrent_requests_share_steps_and_equal_lone_ones(
+    client: httpx.AsyncClient,
+) -> None:
     durations = [0.5 + 0.5 * i for i in range(4)]
-    bodies = [{"prompt": f"beat {i}", "duration_s": duration, "seed": i} for i, duration in enumerate(durations)]
+    bodies = [
+        {"prompt": f"beat {i}", "duration_s": duration, "seed": i}
+        for i, duration in enumerate(durations)
+    ]
     alone = [(await generate(client, **body)).content for body in bodies]
     before = (await stats(client))["steps_total"]
     together = await asyncio.gather(*(generate(client, **body) for body in bodies))
@@ -198,10 +233,14 @@ async def test_a_stream_holds_what_the_whole_answer_holds(client: httpx.AsyncCli
     assert played.content == whole
 
 
-async def test_a_piece_goes_on_from_a_sound_and_beyond_the_window(client: httpx.AsyncClient) -> None:
+async def test_a_piece_goes_on_from_a_sound_and_beyond_the_window(
+    client: httpx.AsyncClient,
+) -> None:
     beginning = (await generate(client, prompt="bells", duration_s=1.5, seed=3)).content
     form = {"prompt": "bells", "duration_s": "31", "seed": "3", "stream": "true"}
-    response = await client.post(GENERATIONS, data=form, files={"audio_prompt": ("beginning.wav", beginning)})
+    response = await client.post(
+        GENERATIONS, data=form, files={"audio_prompt": ("beginning.wav", beginning)}
+    )
     assert response.status_code == 200
     samples = np.frombuffer(response.content[44:], np.int16)
     assert len(samples) == 31 * 32_000
@@ -228,11 +267,20 @@ async def test_audio_comes_while_it_is_being_made(client: httpx.AsyncClient) -> 
 
 
 async def test_events_say_how_far_the_music_is(client: httpx.AsyncClient) -> None:
-    body = {"prompt": "lofi beat", "duration_s": 4, "seed": 7, "response_format": "pcm", "stream": True}
+    body = {
+        "prompt": "lofi beat",
+        "duration_s": 4,
+        "seed": 7,
+        "response_format": "pcm",
+        "stream": True,
+    }
     response = await generate(client, **body, stream_format="sse")
     assert response.headers["content-type"].startswith("text/event-stream")
     blocks = [block.split("\n") for block in response.text.strip().split("\n\n")]
-    events = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+    events = [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: ")))
+        for name, data in blocks
+    ]
     fractions = [data["fraction"] for name, data in events if name == "progress"]
     assert fractions == sorted(fractions)
     assert 0 < fractions[-1] <= 1
@@ -253,12 +301,17 @@ async def test_a_listener_that_goes_away_frees_its_slot(client: httpx.AsyncClien
 
 
 async def test_more_requests_than_slots_all_answer(client: httpx.AsyncClient) -> None:
-    responses = await asyncio.gather(*(generate(client, prompt="beat", duration_s=0.5, seed=i) for i in range(20)))
+    responses = await asyncio.gather(
+        *(generate(client, prompt="beat", duration_s=0.5, seed=i) for i in range(20))
+    )
     assert len({response.content for response in responses}) == 20
 
 
 async def test_the_prompt_changes_the_music(client: httpx.AsyncClient) -> None:
-    one, other = [await generate(client, prompt=p, duration_s=0.5, seed=1) for p in ("calm piano", "loud drums")]
+    one, other = [
+        await generate(client, prompt=p, duration_s=0.5, seed=1)
+        for p in ("calm piano", "loud drums")
+    ]
     assert one.content != other.content
 
 
@@ -294,15 +347,21 @@ async def test_a_full_queue_refuses_and_recovers(service: Service) -> None:
                 done, callers = await asyncio.wait(callers, return_when=asyncio.FIRST_COMPLETED)
                 refused |= done
         answers = [task.result() for task in refused]
-        assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(429, "queue_full")}
+        assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {
+            (429, "queue_full")
+        }
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
         for caller in callers:
             caller.cancel()
         await until(client, lambda s: s["slots_used"] == 0)
-        assert len(samples_of((await generate(client, prompt="a", duration_s=0.5)).content)) == 16_000
+        assert (
+            len(samples_of((await generate(client, prompt="a", duration_s=0.5)).content)) == 16_000
+        )
 
 
-def test_the_demo_makes_its_file(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_makes_its_file(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_music(service.url, "lofi beat", 1.0, 7, tmp_path / "demo.wav")
     assert len(samples_of((tmp_path / "demo.wav").read_bytes())) == 32_000
     said = capsys.readouterr().out
@@ -319,13 +378,19 @@ def test_the_demo_makes_its_file(service: Service, tmp_path: Path, capsys: pytes
 
 def test_a_running_replica_has_not_imported_audiocraft(service: Service) -> None:
     raylet = next(process for process in service.processes() if "raylet" in process.name())
-    [address] = [part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--gcs-address=")]
+    [address] = [
+        part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--gcs-address=")
+    ]
     ray.init(address=address, namespace="serve", log_to_driver=False, configure_logging=False)
     try:
         [name] = [
-            actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True) if "MusicGen" in actor["name"]
+            actor["name"]
+            for actor in ray.util.list_named_actors(all_namespaces=True)
+            if "MusicGen" in actor["name"]
         ]
-        modules = ray.get(ray.get_actor(name).__ray_call__.remote(lambda _: list(__import__("sys").modules)))
+        modules = ray.get(
+            ray.get_actor(name).__ray_call__.remote(lambda _: list(__import__("sys").modules))
+        )
     finally:
         ray.shutdown()
     assert "torch" in modules
@@ -350,19 +415,32 @@ def test_serve_deploy_updates_the_running_service(service: Service, tmp_path: Pa
         "min_replicas": 1, "max_replicas": 3, "upscale_delay_s": 0.1, "look_back_period_s": 1,
     }  # fmt: skip
     (tmp_path / "changed.yaml").write_text(yaml.safe_dump(config))
-    command = [SERVE, "deploy", str(tmp_path / "changed.yaml"), "--address", str(service.dashboard_url)]
+    command = [
+        SERVE,
+        "deploy",
+        str(tmp_path / "changed.yaml"),
+        "--address",
+        str(service.dashboard_url),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     with httpx.Client(base_url=service.url, timeout=120) as client:
         deadline = monotonic() + 120
-        while "mini" not in client.get("/v1/models").text or service.application().get("status") != "RUNNING":
+        while (
+            "mini" not in client.get("/v1/models").text
+            or service.application().get("status") != "RUNNING"
+        ):
             assert monotonic() < deadline
-        response = client.post(GENERATIONS, json={"prompt": "beat", "duration_s": 0.5, "model": "mini"})
+        response = client.post(
+            GENERATIONS, json={"prompt": "beat", "duration_s": 0.5, "model": "mini"}
+        )
         assert (response.status_code, response.headers["x-musicgen-model"]) == (200, "nano")
         response = client.post("/", json={"prompt": "a", "model": "small"})
         assert response.json() == {"detail": "Invalid model. Must be one of: ['nano', 'mini']"}
 
 
-async def test_models_scale_within_the_budget_of_the_application(service: Service, client: httpx.AsyncClient) -> None:
+async def test_models_scale_within_the_budget_of_the_application(
+    service: Service, client: httpx.AsyncClient
+) -> None:
     """Last in this file: after the update above. Serve's own policy would not scale for so few requests."""
     body = {"prompt": "beat", "duration_s": 120}
     music = [asyncio.create_task(client.post(GENERATIONS, json=body)) for _ in range(4)]

@@ -25,23 +25,38 @@ def make_music(url: str, prompt: str, duration_s: float, seed: int, file: Path) 
     print(f"model             {track.model} (weights: {track.license})")
     print(f"seed              {track.seed}")
     print(f"duration          {track.duration_s:.1f} s")
-    print(f"generation time   {track.generation_s:.1f} s, first audio after {track.time_to_first_audio_s:.2f} s")
+    print(
+        f"generation time   {track.generation_s:.1f} s, first audio after {track.time_to_first_audio_s:.2f} s"
+    )
     print(f"real-time factor  {track.real_time_factor:.2f} seconds of music per second")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.demo", description="Music from a service started for it.")
-    parser.add_argument("prompt", nargs="?", default="lofi beat, calm piano, 80 bpm", help="what to make")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.demo", description="Music from a service started for it."
+    )
+    parser.add_argument(
+        "prompt", nargs="?", default="lofi beat, calm piano, 80 bpm", help="what to make"
+    )
     parser.add_argument("--duration", type=float, default=8.0, help="seconds of music (default: 8)")
-    parser.add_argument("--seed", type=int, default=7, help="the same seed makes the same music (default: 7)")
-    parser.add_argument("--output", type=Path, default=Path("demo.wav"), help="the file to write (default: demo.wav)")
+    parser.add_argument(
+        "--seed", type=int, default=7, help="the same seed makes the same music (default: 7)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo.wav"),
+        help="the file to write (default: demo.wav)",
+    )
     arguments = parser.parse_args()
     port = free_port()
     print(f"Starting the service on port {port} ({CONFIG.name}) ...", flush=True)
     try:
         with Service(CONFIG, port, ProgressLine()) as service:
             print(f"The service is RUNNING at {service.url}. Making music ...", flush=True)
-            make_music(service.url, arguments.prompt, arguments.duration, arguments.seed, arguments.output)
+            make_music(
+                service.url, arguments.prompt, arguments.duration, arguments.seed, arguments.output
+            )
             print("Stopping the service ...", flush=True)
     except (LaunchError, ApiError, httpx.HTTPError) as error:
         print(f"\n{error}", file=sys.stderr)

@@ -16,13 +16,16 @@ def with_config(manifest: str, config: str) -> str:
     _, end, after = rest.partition(END)
     if not start or not end:
         raise ValueError(f"the manifest needs the lines {START.strip()!r} and {END.strip()!r}")
-    block = "".join(INDENT + line if line.strip() else line for line in config.splitlines(keepends=True))
+    block = "".join(
+        INDENT + line if line.strip() else line for line in config.splitlines(keepends=True)
+    )
     return before + start + block + end + after
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.kuberay", description="Write a Serve configuration into KubeRay's manifest."
+        prog="python -m tools.kuberay",
+        description="Write a Serve configuration into KubeRay's manifest.",
     )
     parser.add_argument("config", type=Path)
     parser.add_argument("manifest", type=Path)

@@ -7,26 +7,24 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
 from serve_app.api import openapi
-from serve_app.api.backend import Backend
-from serve_app.api.deadlines import Deadline, PunctualBackend
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.keys import KeyRing
-from serve_app.api.limits import LimitedBackend, Limits
-from serve_app.api.meter import LogMeter, Meter, MeteredBackend
-from serve_app.api.middleware import (
-    REQUEST_ID_HEADER,
-    Authentication,
-    BodyLimit,
-    HeaderLimit,
-    RequestId,
-    SecurityHeaders,
-)
-from serve_app.api.retries import Retries
+from serve_app.api.middleware.authentication import Authentication
+from serve_app.api.middleware.body_limit import BodyLimit
+from serve_app.api.middleware.deadline import Deadline
+from serve_app.api.middleware.header_limit import HeaderLimit
+from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
+from serve_app.api.middleware.security_headers import SecurityHeaders
 from serve_app.api.routes import huggingface, legacy, page, v1
-from serve_app.api.routing import ModelRouter
-from serve_app.api.studio import Studio
-from serve_app.api.waiting_room import WaitingRoom
 from serve_app.config import ApiConfig
+from serve_app.gateway.admission import AdmissionQueue
+from serve_app.gateway.deadlines import DeadlineGenerator
+from serve_app.gateway.generator import Generator
+from serve_app.gateway.limits import LimitedGenerator, Limits
+from serve_app.gateway.observer import LogObserver, ObservedGenerator, RequestObserver
+from serve_app.gateway.retries import Retries
+from serve_app.gateway.routing import ModelRouter
+from serve_app.gateway.service import GenerationService
 from serve_app.types import ModelCard
 
 _DESCRIPTION = """
@@ -36,33 +34,43 @@ Text to music, by MusicGen. The weights of `facebook/musicgen-*` are licensed CC
 
 
 def create_api(
-    backend: Backend,
+    generator: Generator,
     models: Iterable[ModelCard],
     default_model: str | None,
     config: ApiConfig,
-    meter: Meter | None = None,
+    observer: RequestObserver | None = None,
 ) -> FastAPI:
-    """The whole HTTP API over a backend that serves `models`. Without a meter, requests' ends are logged."""
-    meter = meter or LogMeter()
+    """The whole HTTP API over a generator that serves `models`. Without a observer, requests' ends are logged."""
+    observer = observer or LogObserver()
     limits = Limits(config.access)
     router = ModelRouter(models, default_model)
-    backend = LimitedBackend(WaitingRoom(Retries(backend, meter), router.cards), limits)
-    studio = Studio(MeteredBackend(PunctualBackend(backend), router.cards, meter), router, config)
+    generator = LimitedGenerator(AdmissionQueue(Retries(generator, observer), router.cards), limits)
+    service = GenerationService(
+        ObservedGenerator(DeadlineGenerator(generator), router.cards, observer), router, config
+    )
     app = FastAPI(title="musicgen-serve", description=_DESCRIPTION, redoc_url=None)
-    app.include_router(v1.create_router(studio))
-    app.include_router(legacy.create_router(studio))
-    app.include_router(huggingface.create_router(studio))
+    app.include_router(v1.create_router(service))
+    app.include_router(legacy.create_router(service))
+    app.include_router(huggingface.create_router(service))
     app.include_router(page.create_router())
     app.mount("/static", StaticFiles(directory=page.STATIC))
     add_error_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes)
+    app.add_middleware(
+        BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
+    )
     app.add_middleware(Authentication, keys=KeyRing(config.access), limits=limits)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(config.cors_origins),
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        expose_headers=[*openapi.HEADERS, REQUEST_ID_HEADER, "retry-after", "ratelimit", "ratelimit-policy"],
+        expose_headers=[
+            *openapi.HEADERS,
+            REQUEST_ID_HEADER,
+            "retry-after",
+            "ratelimit",
+            "ratelimit-policy",
+        ],
     )
     app.add_middleware(Deadline)
     app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)

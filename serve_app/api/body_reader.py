@@ -62,7 +62,9 @@ async def read_conversion(request: Request) -> tuple[Conversion, Audio]:
 
 async def read_audio_prompt(text: str | None, max_duration_s: float) -> Audio | None:
     """The audio of a body, off the event loop. Raises InvalidAudio."""
-    return None if text is None else await asyncio.to_thread(_read_audio_prompt, text, max_duration_s)
+    return (
+        None if text is None else await asyncio.to_thread(_read_audio_prompt, text, max_duration_s)
+    )
 
 
 def _read_audio_prompt(text: str, max_duration_s: float) -> Audio:
@@ -77,7 +79,9 @@ async def _json(request: Request) -> Any:
     try:
         return json.loads(await request.body())
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"The request's body must be a JSON object, or a form ({FORM})") from error
+        raise InvalidRequest(
+            f"The request's body must be a JSON object, or a form ({FORM})"
+        ) from error
 
 
 async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:
@@ -97,7 +101,9 @@ def _valid(schema: type[_Body], body: Any) -> _Body:
     try:
         return schema.model_validate(body)
     except ValidationError as error:
-        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error
+        raise RequestValidationError(
+            [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
+        ) from error
 
 
 def _base64(value: str | bytes) -> str:

@@ -17,7 +17,9 @@ logger = logging.getLogger(__name__)
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
-def problem(error: ServeAppError, headers: dict[str, str] | None = None, **members: Any) -> JSONResponse:
+def problem(
+    error: ServeAppError, headers: dict[str, str] | None = None, **members: Any
+) -> JSONResponse:
     """The error as problem details, with `Retry-After` where it is known when to come back."""
     headers = (headers or {}) | retry_after(error)
     return _problem(error.status, error.code, error.title, error.message, headers, members)
@@ -49,7 +51,9 @@ def known(error: Exception) -> ServeAppError:
 def unexpected(error: Exception) -> ServeAppError:
     """An error of which callers learn nothing but that it happened; the log has the rest."""
     logger.error("Unexpected error", exc_info=error)
-    return ServeAppError("The service met an unexpected error. It has been logged under the request's id.")
+    return ServeAppError(
+        "The service met an unexpected error. It has been logged under the request's id."
+    )
 
 
 async def _serve_app_error(_: Request, error: Exception) -> JSONResponse:
@@ -59,7 +63,9 @@ async def _serve_app_error(_: Request, error: Exception) -> JSONResponse:
 async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     failures: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else []
     errors = [{"field": _field(e["loc"]), "message": e["msg"]} for e in failures]
-    detail = "; ".join(f"{e['field']}: {e['message']}" if e["field"] else e["message"] for e in errors)
+    detail = "; ".join(
+        f"{e['field']}: {e['message']}" if e["field"] else e["message"] for e in errors
+    )
     return problem(InvalidRequest(detail or "The request is not valid"), errors=errors)
 
 
@@ -80,7 +86,12 @@ def _field(location: Sequence[object]) -> str:
 
 
 def _problem(
-    status: int, code: str, title: str, detail: str, headers: dict[str, str], members: dict[str, Any]
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    headers: dict[str, str],
+    members: dict[str, Any],
 ) -> JSONResponse:
     body = _body(status, code, title, detail) | members
     return JSONResponse(body, status_code=status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)

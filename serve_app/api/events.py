@@ -9,9 +9,9 @@ from typing import Any
 from fastapi.sse import format_sse_event
 
 from serve_app.api.error_handlers import known, problem_body
-from serve_app.api.track import LiveTrack
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
+from serve_app.gateway.track import LiveTrack
 from serve_app.types import AudioChunk, Progress, Timings
 
 
@@ -34,7 +34,10 @@ def _event(name: str, data: dict[str, Any]) -> bytes:
 
 
 def _progress(live: LiveTrack, progress: Progress) -> dict[str, Any]:
-    return {"fraction": round(min(1.0, progress.audio_s / live.request.duration_s), 4), **asdict(progress)}
+    return {
+        "fraction": round(min(1.0, progress.audio_s / live.request.duration_s), 4),
+        **asdict(progress),
+    }
 
 
 def _done(live: LiveTrack, last: AudioChunk, timings: Timings) -> dict[str, Any]:

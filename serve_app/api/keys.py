@@ -74,7 +74,9 @@ class KeyRing:
         try:
             return _parse(self._file.read_text().splitlines(), self._file.name)
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The API keys in {self._file.name} cannot be read ({type(error).__name__})") from error
+            raise ConfigError(
+                f"The API keys in {self._file.name} cannot be read ({type(error).__name__})"
+            ) from error
 
 
 def _parse(entries: list[str], source: str) -> dict[str, bytes]:
@@ -84,7 +86,9 @@ def _parse(entries: list[str], source: str) -> dict[str, bytes]:
         if not (text := entry.strip()) or text.startswith("#"):
             continue
         if (match := _ENTRY.fullmatch(text)) is None:
-            raise ConfigError(f"Entry {number} of {source} is not `name:key` with a key of 16 to 256 characters")
+            raise ConfigError(
+                f"Entry {number} of {source} is not `name:key` with a key of 16 to 256 characters"
+            )
         if match[1] in keys:
             raise ConfigError(f"Entry {number} of {source} has a name that stands twice")
         keys[match[1]] = _digest(match[2])

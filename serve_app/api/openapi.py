@@ -81,15 +81,24 @@ def errors(*kinds: type[ServeAppError]) -> Responses:
     """Each status with its problems' codes."""
     documented: Responses = {}
     for status in sorted({error.status for error in kinds}):
-        text = "; ".join(f"`{error.code}`: {error.title}" for error in kinds if error.status == status)
-        documented[status] = {"description": text, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema_of(Problem)}}}
+        text = "; ".join(
+            f"`{error.code}`: {error.title}" for error in kinds if error.status == status
+        )
+        documented[status] = {
+            "description": text,
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": schema_of(Problem)}},
+        }
     return documented
 
 
 def stream_responses() -> Responses:
     """The file, and what its headers tell."""
-    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()}
-    return {200: {"description": "The music", "content": _files(), "headers": headers}} | errors(*_ERRORS)
+    headers = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
+    }
+    return {200: {"description": "The music", "content": _files(), "headers": headers}} | errors(
+        *_ERRORS
+    )
 
 
 def generation_responses() -> Responses:
@@ -111,7 +120,10 @@ def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]
     documented |= errors(Unauthorized, PayloadTooLarge)
     schema = {"type": "object", "required": [failure], "properties": {failure: {"type": "string"}}}
     for status in statuses:
-        documented[status] = {"description": f"`{failure}` says what went wrong", "content": json_content(schema)}
+        documented[status] = {
+            "description": f"`{failure}` says what went wrong",
+            "content": json_content(schema),
+        }
     return documented
 
 
@@ -120,4 +132,7 @@ def json_content(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _files() -> dict[str, Any]:
-    return {file_format.media_type: {"schema": {"type": "string", "format": "binary"}} for file_format in FileFormat}
+    return {
+        file_format.media_type: {"schema": {"type": "string", "format": "binary"}}
+        for file_format in FileFormat
+    }

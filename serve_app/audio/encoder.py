@@ -32,7 +32,9 @@ class Encoder:
     open-ended. Otherwise `finish` returns all of it.
     """
 
-    def __init__(self, encoding: Encoding, sample_rate: int, channels: int, *, streamed: bool) -> None:
+    def __init__(
+        self, encoding: Encoding, sample_rate: int, channels: int, *, streamed: bool
+    ) -> None:
         file_format = encoding.file_format
         muxer, codec = _CONTAINERS[file_format, encoding.sample_format]
         options = {"fflags": "+bitexact"}  # no name of a library in the file
@@ -47,7 +49,8 @@ class Encoder:
             self._container.metadata.update(encoding.tags)
         rate, flags = encoding.rate_from(sample_rate), {"flags": "+bitexact"}
         self._stream = cast(
-            av.AudioStream, self._container.add_stream(codec, rate=rate, options=flags, layout=self._layout)
+            av.AudioStream,
+            self._container.add_stream(codec, rate=rate, options=flags, layout=self._layout),
         )
         if (kbps := encoding.bitrate_kbps or _DEFAULT_KBPS.get(file_format)) is not None:
             self._stream.bit_rate = kbps * 1000

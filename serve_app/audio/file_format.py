@@ -53,15 +53,22 @@ class Encoding:
     def __post_init__(self) -> None:
         name, rates = self.file_format, self._sample_rates()
         if self.sample_rate is not None and self.sample_rate not in rates:
-            raise InvalidRequest(f"sample_rate of {name} must be one of {', '.join(map(str, rates))}")
-        if self.sample_format is SampleFormat.FLOAT32 and name not in (FileFormat.WAV, FileFormat.PCM):
+            raise InvalidRequest(
+                f"sample_rate of {name} must be one of {', '.join(map(str, rates))}"
+            )
+        if self.sample_format is SampleFormat.FLOAT32 and name not in (
+            FileFormat.WAV,
+            FileFormat.PCM,
+        ):
             raise InvalidRequest(f"{name} has no float32 samples; wav and pcm do")
         if self.bitrate_kbps is None:
             return
         if name not in (FileFormat.MP3, FileFormat.OPUS):
             raise InvalidRequest(f"{name} has no bitrate_kbps; mp3 and opus do")
         if name is FileFormat.MP3 and self.bitrate_kbps not in _MP3_KBPS:
-            raise InvalidRequest(f"bitrate_kbps of mp3 must be one of {', '.join(map(str, _MP3_KBPS))}")
+            raise InvalidRequest(
+                f"bitrate_kbps of mp3 must be one of {', '.join(map(str, _MP3_KBPS))}"
+            )
         if not 6 <= self.bitrate_kbps <= 320:
             raise InvalidRequest("bitrate_kbps of opus must be between 6 and 320")
 
@@ -71,4 +78,6 @@ class Encoding:
         return wanted if self.sample_rate or wanted in self._sample_rates() else 48_000
 
     def _sample_rates(self) -> tuple[int, ...]:
-        return {FileFormat.MP3: _MP3_RATES, FileFormat.OPUS: _OPUS_RATES}.get(self.file_format, SAMPLE_RATES)
+        return {FileFormat.MP3: _MP3_RATES, FileFormat.OPUS: _OPUS_RATES}.get(
+            self.file_format, SAMPLE_RATES
+        )

@@ -87,7 +87,10 @@ def loudness(samples: Samples, sample_rate: int) -> tuple[float, float]:
     source = graph.add_abuffer(
         sample_rate=sample_rate, format="fltp", layout=layout, time_base=Fraction(1, sample_rate)
     )
-    meter, sink = graph.add("ebur128", "metadata=1:peak=true:framelog=quiet"), graph.add("abuffersink")
+    meter, sink = (
+        graph.add("ebur128", "metadata=1:peak=true:framelog=quiet"),
+        graph.add("abuffersink"),
+    )
     source.link_to(meter)
     meter.link_to(sink)
     graph.configure()
@@ -102,7 +105,9 @@ def loudness(samples: Samples, sample_rate: int) -> tuple[float, float]:
                 metered = graph.pull().metadata
             except (av.error.BlockingIOError, av.error.EOFError):
                 break
-    return float(metered.get("lavfi.r128.I", _SILENCE_LUFS)), _db(float(metered.get("lavfi.r128.true_peak", 0.0)))
+    return float(metered.get("lavfi.r128.I", _SILENCE_LUFS)), _db(
+        float(metered.get("lavfi.r128.true_peak", 0.0))
+    )
 
 
 def _faded(samples: Samples, distance: NDArray[np.int64], length: float) -> Samples:

@@ -45,7 +45,11 @@ class DrainTimePolicy:
     """
 
     def __init__(
-        self, drain_s: float = 30.0, utilization: float = 0.8, audio_s_per_s: float = 8.0, audio_s: float = 30.0
+        self,
+        drain_s: float = 30.0,
+        utilization: float = 0.8,
+        audio_s_per_s: float = 8.0,
+        audio_s: float = 30.0,
     ) -> None:
         self._drain_s, self._utilization = drain_s, utilization
         self._audio_s_per_s, self._audio_s = audio_s_per_s, audio_s
@@ -115,7 +119,9 @@ class BudgetPolicy:
         self._gpus_per_replica, self._options = dict(gpus_per_replica or {}), dict(models or {})
         self._policies: dict[str, DrainTimePolicy] = {}
 
-    def __call__(self, contexts: Mapping[Any, Context]) -> tuple[dict[Any, float], dict[Any, dict[str, Any]]]:
+    def __call__(
+        self, contexts: Mapping[Any, Context]
+    ) -> tuple[dict[Any, float], dict[Any, dict[str, Any]]]:
         """The wanted numbers of replicas, which Serve keeps within each model's bounds and delays."""
         try:
             return self._wanted(contexts), {}
@@ -124,7 +130,11 @@ class BudgetPolicy:
             return {key: context.target_num_replicas for key, context in contexts.items()}, {}
 
     def _wanted(self, contexts: Mapping[Any, Context]) -> dict[Any, float]:
-        models = {key: self._claim(c) for key, c in contexts.items() if c.deployment_name.startswith(MODEL_PREFIX)}
+        models = {
+            key: self._claim(c)
+            for key, c in contexts.items()
+            if c.deployment_name.startswith(MODEL_PREFIX)
+        }
         fair = self._share(models, {key: claim.least for key, claim in models.items()})
         models = {key: replace(claim, most=fair[key]) for key, claim in models.items()}
         now = self._share(models, {key: contexts[key].target_num_replicas for key in models})
@@ -133,16 +143,24 @@ class BudgetPolicy:
     def _claim(self, context: Context) -> "_Claim":
         model_id = context.deployment_name.removeprefix(MODEL_PREFIX)
         if (policy := self._policies.get(model_id)) is None:
-            policy = DrainTimePolicy(**{"drain_s": self._drain_s, **self._options.get(model_id, {})})
+            policy = DrainTimePolicy(
+                **{"drain_s": self._drain_s, **self._options.get(model_id, {})}
+            )
             self._policies[model_id] = policy
         least, most = context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas
         wish = max(least, min(policy.wanted(context), most))
-        return _Claim(self._gpus_per_replica.get(model_id, 1.0), policy.work_s(context), least, wish)
+        return _Claim(
+            self._gpus_per_replica.get(model_id, 1.0), policy.work_s(context), least, wish
+        )
 
     def _share(self, models: Mapping[Any, "_Claim"], replicas: dict[Any, int]) -> dict[Any, int]:
         """What is free of the GPUs besides those of `replicas`, given out."""
         free = self._gpus - sum(claim.gpus * replicas[key] for key, claim in models.items())
-        while fitting := [key for key, claim in models.items() if replicas[key] < claim.most and claim.gpus <= free]:
+        while fitting := [
+            key
+            for key, claim in models.items()
+            if replicas[key] < claim.most and claim.gpus <= free
+        ]:
             neediest = max(fitting, key=lambda key: models[key].need(replicas[key]))
             replicas[neediest] += 1
             free -= models[neediest].gpus

@@ -13,8 +13,14 @@ from ray.serve.handle import DeploymentHandle
 from serve_app.api.app import create_api
 from serve_app.config import AppConfig, ModelConfig
 from serve_app.deployments.logs import log_with_serve
-from serve_app.deployments.metrics import RayMeter
-from serve_app.errors import ModelLoading, QueueFull, ReplicaFailed, ReplicaUnreachable, ServeAppError
+from serve_app.deployments.metrics import RayObserver
+from serve_app.errors import (
+    ModelLoading,
+    QueueFull,
+    ReplicaFailed,
+    ReplicaUnreachable,
+    ServeAppError,
+)
 from serve_app.types import AudioChunk, GenerationRequest, ModelCard, ReplicaStatus
 
 logger = logging.getLogger(__name__)
@@ -29,14 +35,20 @@ class Ingress:
 
     def __init__(self, config: AppConfig, handles: dict[str, DeploymentHandle]) -> None:
         log_with_serve()
-        self._config, self._backend = config, RayBackend(handles)
+        self._config, self._backend = config, RayGenerator(handles)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
-        return create_api(self._backend, map(_card, config.models), config.default_model, config.api, RayMeter())
+        return create_api(
+            self._backend,
+            map(_card, config.models),
+            config.default_model,
+            config.api,
+            RayObserver(),
+        )
 
 
-class RayBackend:
+class RayGenerator:
     """The API's backend: every model is a deployment."""
 
     def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
@@ -59,7 +71,9 @@ class RayBackend:
         """Asks every replica; one that does not answer in time is left out."""
         response = self._handles[model_id].broadcast("status")
         try:
-            answers = await response.results_async(timeout_s=_STATUS_TIMEOUT_S, return_exceptions=True)
+            answers = await response.results_async(
+                timeout_s=_STATUS_TIMEOUT_S, return_exceptions=True
+            )
         except (DeploymentUnavailableError, TimeoutError):
             return []
         return [answer for answer in answers if isinstance(answer, ReplicaStatus)]
@@ -77,8 +91,12 @@ def known_error(error: Exception) -> ServeAppError:
         return QueueFull("Too many requests are waiting for this model. Send it again later.")
     if isinstance(cause, RayActorError):
         if not isinstance(cause, ActorDiedError) or _NODE_DEATH in str(cause):
-            return ReplicaUnreachable("The replica that made this piece went away. The same request may be sent again.")
-        return ReplicaFailed("The replica died while it made this piece. The same request may be sent again.")
+            return ReplicaUnreachable(
+                "The replica that made this piece went away. The same request may be sent again."
+            )
+        return ReplicaFailed(
+            "The replica died while it made this piece. The same request may be sent again."
+        )
     if isinstance(cause, DeploymentUnavailableError):
         return ModelLoading("No replica of this model could be started. Send it again later.")
     logger.error("Unexpected error from a replica", exc_info=error)

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from serve_app.api.meter import Ending, LogMeter
+from serve_app.gateway.observer import Ending, LogObserver
 from serve_app.types import EngineStats
 
 _SECONDS = [0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0]
 
 
-class RayMeter(LogMeter):
+class RayObserver(LogObserver):
     """What an ingress replica knows of requests."""
 
     def __init__(self) -> None:
@@ -20,12 +20,26 @@ class RayMeter(LogMeter):
             "Requests that have ended, by outcome: ok or an error's code.",
             ("model", "outcome"),
         )
-        self._audio_s = Counter("musicgen_audio_seconds_total", "Seconds of music that callers got.", ("model",))
-        self._cost = Counter("musicgen_cost_dollars_total", "What finished pieces cost, by price_per_hour.", ("model",))
-        self._retries = Counter("musicgen_retries_total", "Requests sent again: their replica was lost.", ("model",))
-        self._first_audio_s = _histogram("musicgen_time_to_first_audio_seconds", "From the request to its first audio.")
-        self._queue_s = _histogram("musicgen_queue_seconds", "What a finished piece waited for a slot.")
-        self._generation_s = _histogram("musicgen_generation_seconds", "From a finished piece's slot to its end.")
+        self._audio_s = Counter(
+            "musicgen_audio_seconds_total", "Seconds of music that callers got.", ("model",)
+        )
+        self._cost = Counter(
+            "musicgen_cost_dollars_total",
+            "What finished pieces cost, by price_per_hour.",
+            ("model",),
+        )
+        self._retries = Counter(
+            "musicgen_retries_total", "Requests sent again: their replica was lost.", ("model",)
+        )
+        self._first_audio_s = _histogram(
+            "musicgen_time_to_first_audio_seconds", "From the request to its first audio."
+        )
+        self._queue_s = _histogram(
+            "musicgen_queue_seconds", "What a finished piece waited for a slot."
+        )
+        self._generation_s = _histogram(
+            "musicgen_generation_seconds", "From a finished piece's slot to its end."
+        )
 
     def ended(self, ending: Ending) -> None:
         super().ended(ending)
@@ -65,8 +79,12 @@ class ReplicaMetrics:
         self._cold_start = Gauge(
             "musicgen_cold_start_seconds", "How long a stage of the start took.", ("model", "stage")
         )
-        self._gauges = {name: Gauge(f"musicgen_{name}", text, ("model",)) for name, text in _GAUGES.items()}
-        self._counters = {name: Counter(f"musicgen_{name}", text, ("model",)) for name, text in _COUNTERS.items()}
+        self._gauges = {
+            name: Gauge(f"musicgen_{name}", text, ("model",)) for name, text in _GAUGES.items()
+        }
+        self._counters = {
+            name: Counter(f"musicgen_{name}", text, ("model",)) for name, text in _COUNTERS.items()
+        }
         self._counted = dict.fromkeys(_COUNTERS, 0.0)
 
     def report(self, stats: EngineStats) -> None:

@@ -25,8 +25,8 @@ from serve_app.errors import ConfigError, ReplicaFailed
 from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus
 
 if TYPE_CHECKING:
+    from serve_app.checkpoints.checkpoint import Checkpoint
     from serve_app.engine.engine import Engine
-    from serve_app.models.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,9 @@ class MusicGenReplica:
                     if chunk.timings is not None:
                         trace_timings(request, chunk.timings)
                     yield chunk
-        except ReplicaFailed:  # a dead process is replaced at once, one that fails its health checks after a while
+        except (
+            ReplicaFailed
+        ):  # a dead process is replaced at once, one that fails its health checks after a while
             logger.critical("The engine has failed: the replica ends")
             os._exit(1)
 
@@ -108,9 +110,9 @@ def _warm_engine(config: ModelConfig, process_s: float) -> "tuple[Engine, ColdSt
 
 def _load(config: ModelConfig) -> "Checkpoint":
     """The model's weights, in the precision and on the device that were asked for."""
+    from serve_app.checkpoints.checkpoint import load_checkpoint
     from serve_app.engine.device import loading_dtype, resolve_device, resolve_precision
-    from serve_app.models.checkpoint import load_checkpoint
-    from serve_app.models.cpu import fit_for_cpu
+    from serve_app.models.musicgen.cpu import optimize_for_cpu
 
     device = resolve_device(config.engine_kwargs)
     precision = resolve_precision(config.engine_kwargs, device)
@@ -123,7 +125,7 @@ def _load(config: ModelConfig) -> "Checkpoint":
         codec_source=loading.codec_source,
     )
     if device.type == "cpu":
-        fit_for_cpu(checkpoint.musicgen, precision)
+        optimize_for_cpu(checkpoint.musicgen, precision)
     return checkpoint
 
 

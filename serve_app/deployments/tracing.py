@@ -25,7 +25,9 @@ def otlp() -> list[SpanProcessor]:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError as error:
-        raise ConfigError("Traces need a package more: pip install 'musicgen-serve[tracing]'") from error
+        raise ConfigError(
+            "Traces need a package more: pip install 'musicgen-serve[tracing]'"
+        ) from error
     return [BatchSpanProcessor(OTLPSpanExporter())]
 
 
@@ -36,7 +38,10 @@ def trace_timings(request: GenerationRequest, timings: Timings) -> None:
     """
     end = time_ns()
     start = end - _ns(timings.queue_s + timings.generation_s)
-    queued, encoded = start + _ns(timings.queue_s), start + _ns(timings.queue_s + timings.text_encoder_s)
+    queued, encoded = (
+        start + _ns(timings.queue_s),
+        start + _ns(timings.queue_s + timings.text_encoder_s),
+    )
     spans = {
         "queue": (start, queued),
         "text encoding": (queued, encoded),

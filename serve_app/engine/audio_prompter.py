@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from serve_app.models.checkpoint import Checkpoint
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.types import Audio
 
 

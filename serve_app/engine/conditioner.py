@@ -11,22 +11,26 @@ from time import perf_counter
 
 import torch
 
-from serve_app.engine.stream import Handover, use_own_stream
+from serve_app.engine.cuda_streams import Handover, use_own_stream
 from serve_app.errors import PromptTooLong
-from serve_app.models.musicgen import MusicGen
-from serve_app.models.text_encoder import TextEncoder
-from serve_app.models.transformer import TextMemory
+from serve_app.models.musicgen.model import MusicGen
+from serve_app.models.musicgen.transformer import CrossAttentionKV
+from serve_app.models.t5 import TextEncoder
 
 
 class Conditioner:
     """Encodes prompts for one model, and keeps the latest for callers that come back."""
 
-    def __init__(self, text_encoder: TextEncoder, musicgen: MusicGen, max_tokens: int, cache_size: int) -> None:
+    def __init__(
+        self, text_encoder: TextEncoder, musicgen: MusicGen, max_tokens: int, cache_size: int
+    ) -> None:
         self.max_tokens, self._cache_size = max_tokens, cache_size
         self._text_encoder, self._musicgen = text_encoder, musicgen
         self._dtype = musicgen.embedding.weight.dtype
         self._cache: OrderedDict[tuple[int, ...], Handover] = OrderedDict()
-        self._thread = ThreadPoolExecutor(1, "musicgen-text", self._prepare_thread, (musicgen.embedding.weight.device,))
+        self._thread = ThreadPoolExecutor(
+            1, "musicgen-text", self._prepare_thread, (musicgen.embedding.weight.device,)
+        )
         self.text_encoder_s = 0.0
 
     def tokenize(self, prompt: str) -> list[int]:
@@ -40,7 +44,9 @@ class Conditioner:
 
     async def encode(self, tokens: list[int]) -> Handover:
         """tokens -> what `project` takes: the text encoder's hidden states."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.encode_here, tokens)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self.encode_here, tokens
+        )
 
     @torch.inference_mode()
     def encode_here(self, tokens: list[int]) -> Handover:
@@ -56,7 +62,7 @@ class Conditioner:
         return text
 
     @torch.inference_mode()
-    def project(self, text: Handover) -> TextMemory:
+    def project(self, text: Handover) -> CrossAttentionKV:
         """Keys and values [num_layers, num_heads, tokens, head_dim]. No tokens are no text at all."""
         hidden_states = text.take()
         if not len(hidden_states):

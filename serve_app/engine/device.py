@@ -20,15 +20,21 @@ def resolve_device(config: EngineConfig) -> torch.device:
 def resolve_precision(config: EngineConfig, device: torch.device) -> str:
     """`auto` is fp16 on a GPU, as AudioCraft runs the published models, and fp32 on a CPU. Raises ConfigError where the
     GPU lacks what is asked for."""
-    if config.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
-        raise ConfigError(f"{torch.cuda.get_device_name(device)} has no bf16: set precision to fp16, or to auto")
+    if (
+        config.precision == "bf16"
+        and device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(False)
+    ):
+        raise ConfigError(
+            f"{torch.cuda.get_device_name(device)} has no bf16: set precision to fp16, or to auto"
+        )
     if config.precision == "auto":
         return "fp16" if device.type == "cuda" else "fp32"
     return config.precision
 
 
 def loading_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What a GPU computes with; on a CPU fp32, from which `fit_for_cpu` makes what the weights are stored as."""
+    """What a GPU computes with; on a CPU fp32, from which `optimize_for_cpu` makes what the weights are stored as."""
     return _DTYPES[precision] if device.type == "cuda" else torch.float32
 
 

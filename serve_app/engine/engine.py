@@ -18,22 +18,22 @@ from time import perf_counter
 
 import torch
 
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config import EngineConfig
-from serve_app.engine.audio_output import AudioOutput
 from serve_app.engine.conditioner import Conditioner
+from serve_app.engine.cuda_streams import use_own_stream
 from serve_app.engine.device import available_threads
 from serve_app.engine.input_processor import InputProcessor
 from serve_app.engine.memory import default_slots
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.output_processor import OutputProcessor
 from serve_app.engine.progress_reporter import ProgressReporter
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.step_graphs import CudaStepper
-from serve_app.engine.stream import use_own_stream
 from serve_app.engine.throughput import WINDOW_S, Throughput
 from serve_app.errors import GenerationFailed, ReplicaFailed, RequestAborted, ServeAppError
-from serve_app.models.checkpoint import Checkpoint
-from serve_app.models.cpu import is_fitted, precision_of
+from serve_app.models.musicgen.cpu import is_fitted, precision_of
 from serve_app.types import AudioChunk, EngineStats, GenerationRequest, LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -48,18 +48,27 @@ class Engine:
     def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
         self.checkpoint, self.config = checkpoint, config
         self.conditioner = Conditioner(
-            checkpoint.text_encoder, checkpoint.musicgen, config.max_prompt_tokens, config.prompt_cache_size
+            checkpoint.text_encoder,
+            checkpoint.musicgen,
+            config.max_prompt_tokens,
+            config.prompt_cache_size,
         )
         self.input_processor = InputProcessor(checkpoint, self.conditioner, config.max_duration_s)
-        musicgen, frames, tokens = checkpoint.musicgen, self.input_processor.window_frames, config.max_prompt_tokens
+        musicgen, frames, tokens = (
+            checkpoint.musicgen,
+            self.input_processor.window_frames,
+            config.max_prompt_tokens,
+        )
         slots = config.max_slots or default_slots(musicgen, frames, tokens)
         self.scheduler = Scheduler(slots)
         self.model_runner = runner = ModelRunner(musicgen, slots, frames, tokens)
-        pinned = config.pin_batch_shape and not is_fitted(musicgen)  # whose rows do not depend on how many there are
+        pinned = config.pin_batch_shape and not is_fitted(
+            musicgen
+        )  # whose rows do not depend on how many there are
         self._padded_slots = slots if pinned else 0
         on_gpu = runner.device.type == "cuda"
         self._stepper = CudaStepper(runner.step, slots, runner.max_length) if on_gpu else runner
-        self._output = AudioOutput(checkpoint, config, self._fail)
+        self._output = OutputProcessor(checkpoint, config, self._fail)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.graphs_s = 0.0  # what recording them took
         self._stopping = False
@@ -117,7 +126,9 @@ class Engine:
         self._inbox.put(self._record_graphs)
         done: queue.SimpleQueue[AudioChunk | ServeAppError] = queue.SimpleQueue()
         duration_s = min(duration_s, self.input_processor.max_duration_s)
-        request = GenerationRequest(request_id="warm-up", model="", prompt="music", duration_s=duration_s)
+        request = GenerationRequest(
+            request_id="warm-up", model="", prompt="music", duration_s=duration_s
+        )
         self.add_request(self.input_processor.process_here(request, done.put))
         while True:
             item = done.get()
@@ -169,7 +180,11 @@ class Engine:
         self._stopping = True
         self._drain_inbox(block=False)
         self._output.shutdown()
-        self._end_all(ReplicaFailed("The replica failed while it made this piece. The same request may be sent again."))
+        self._end_all(
+            ReplicaFailed(
+                "The replica failed while it made this piece. The same request may be sent again."
+            )
+        )
 
     def _record_graphs(self) -> None:
         if isinstance(self._stepper, CudaStepper):
@@ -201,7 +216,9 @@ class Engine:
         self._publish_stats()
 
     def _batch_shape(self) -> BatchShape:
-        tokens = max(1, *(len(sequence.prompt_tokens) for sequence in self.scheduler.running.values()))
+        tokens = max(
+            1, *(len(sequence.prompt_tokens) for sequence in self.scheduler.running.values())
+        )
         return BatchShape(
             slots=self.scheduler.slots_in_reach,
             length=bucket(self.scheduler.longest + 1),
@@ -223,7 +240,9 @@ class Engine:
             raise RuntimeError(f"sequence {sequence.sequence_id} has no text")
         slot, text = self._slot(sequence), self.conditioner.project(sequence.text)
         self.model_runner.start(slot, text, sequence.seed, sequence.request.sampling)
-        sequence.steps = self.model_runner.open_window(slot, sequence.known, sequence.window.num_frames)
+        sequence.steps = self.model_runner.open_window(
+            slot, sequence.known, sequence.window.num_frames
+        )
         self._output.open(sequence)
 
     def _emit(self, sequence: Sequence) -> None:
@@ -233,9 +252,14 @@ class Engine:
             return
         slot, start = self._slot(sequence), sequence.window.start
         if not self.model_runner.is_finite(slot):
-            self._end(sequence, GenerationFailed("the model's output is not finite; try other sampling parameters"))
+            self._end(
+                sequence,
+                GenerationFailed("the model's output is not finite; try other sampling parameters"),
+            )
             return
-        self._output.send(sequence, self.model_runner.codes(slot, frames.start - start, frames.stop - start))
+        self._output.send(
+            sequence, self.model_runner.codes(slot, frames.start - start, frames.stop - start)
+        )
         if sequence.finished:
             self._end(sequence)
         elif sequence.window_finished:

@@ -5,8 +5,8 @@ import torch
 from serve_app.config import MOST_SLOTS
 from serve_app.engine.delay import num_steps
 from serve_app.engine.model_runner import bucket
-from serve_app.models.kv_cache import ROWS
-from serve_app.models.musicgen import MusicGen
+from serve_app.models.musicgen.kv_cache import ROWS
+from serve_app.models.musicgen.model import MusicGen
 
 CPU_SLOTS = 8  # more of them would only be slower
 RESERVED = 2 * 2**30  # bytes: for the codec, the text encoder and what a step computes

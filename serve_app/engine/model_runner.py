@@ -13,10 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serve_app.engine.delay import delay, num_steps, undelay
-from serve_app.engine.sampler import exponential_noise, guide, sample, token_keys
-from serve_app.models.kv_cache import ROWS, allocate_cache
-from serve_app.models.musicgen import MusicGen
-from serve_app.models.transformer import TextMemory, causal_masks, sinusoidal_positions
+from serve_app.engine.sampler import apply_cfg, exponential_noise, sample, token_keys
+from serve_app.models.musicgen.kv_cache import ROWS, allocate_cache
+from serve_app.models.musicgen.model import MusicGen
+from serve_app.models.musicgen.transformer import (
+    CrossAttentionKV,
+    causal_masks,
+    sinusoidal_positions,
+)
 from serve_app.types import SamplingParams
 
 BUCKET = 64  # positions
@@ -70,7 +74,9 @@ class BatchShape(NamedTuple):
 class ModelRunner:
     """Slots of one model on one device. `max_frames` is the longest window, `max_text_tokens` the longest prompt."""
 
-    def __init__(self, model: MusicGen, max_slots: int, max_frames: int, max_text_tokens: int) -> None:
+    def __init__(
+        self, model: MusicGen, max_slots: int, max_frames: int, max_text_tokens: int
+    ) -> None:
         self.model, self.max_slots = model, max_slots
         self.device, dtype = model.embedding.weight.device, model.embedding.weight.dtype
         config, transformer = model.config, model.config.transformer
@@ -79,12 +85,22 @@ class ModelRunner:
         self.max_text_tokens = bucket(max_text_tokens)
         self._embedding_offsets = model.embedding_offsets()
         self._slots = torch.arange(max_slots, device=self.device)
-        self._positions = sinusoidal_positions(self.max_length, transformer.hidden_size, self.device)
+        self._positions = sinusoidal_positions(
+            self.max_length, transformer.hidden_size, self.device
+        )
         self._masks = causal_masks(max(self.max_length, self.max_text_tokens), dtype, self.device)
         self._token_keys = token_keys(config.num_codebooks, config.codebook_size, self.device)
         self._cache = allocate_cache(model, max_slots, self.max_length)
-        shape = (transformer.num_layers, max_slots, transformer.num_heads, self.max_text_tokens, transformer.head_dim)
-        self._text = TextMemory(*(torch.zeros(shape, dtype=dtype, device=self.device) for _ in range(2)))
+        shape = (
+            transformer.num_layers,
+            max_slots,
+            transformer.num_heads,
+            self.max_text_tokens,
+            transformer.head_dim,
+        )
+        self._text = CrossAttentionKV(
+            *(torch.zeros(shape, dtype=dtype, device=self.device) for _ in range(2))
+        )
         self._state = self._empty_state()
 
     @property
@@ -92,7 +108,7 @@ class ModelRunner:
         return self._cache.nbytes
 
     @torch.inference_mode()
-    def start(self, slot: int, text: TextMemory, seed: int, sampling: SamplingParams) -> None:
+    def start(self, slot: int, text: CrossAttentionKV, seed: int, sampling: SamplingParams) -> None:
         """Put a new sequence into a slot. text: keys and values [num_layers, num_heads, tokens, head_dim]."""
         state, tokens = self._state, text.keys.shape[2]
         for ours, theirs in zip(self._text, text, strict=True):
@@ -136,8 +152,10 @@ class ModelRunner:
     def step(self, shape: BatchShape) -> None:
         """One step for the first `shape.slots` slots: logits, guidance, draw, and on to the next position."""
         state, config = self._state.narrow(shape.slots), self.model.config
-        logits = guide(self._logits(state, shape), state.cfg_coef)
-        noise = exponential_noise(state.seeds, state.positions + state.noise_offset, self._token_keys)
+        logits = apply_cfg(self._logits(state, shape), state.cfg_coef)
+        noise = exponential_noise(
+            state.seeds, state.positions + state.noise_offset, self._token_keys
+        )
         drawn = sample(logits, noise, state.temperature, state.top_k, state.top_p)
         column = state.positions[:, None, None].expand(-1, config.num_codebooks, 1)
         known = state.history.gather(2, column).squeeze(2)
@@ -164,7 +182,7 @@ class ModelRunner:
             (self._slots[slots], state.positions),
             self._cache.narrow(slots, rows, shape.length),
             self._mask(state.positions, shape.length),
-            TextMemory(*(part[:, slots, :, : shape.text_tokens] for part in self._text)),
+            CrossAttentionKV(*(part[:, slots, :, : shape.text_tokens] for part in self._text)),
             self._mask(state.text_tokens - 1, shape.text_tokens),
             shape.padded_slots,
         )
@@ -182,7 +200,7 @@ class ModelRunner:
             (torch.zeros_like(positions), positions),
             self._cache.narrow(slots, ROWS, length),
             self._mask(positions, length).transpose(0, 2),
-            TextMemory(*(part[:, slots, :, :text_tokens] for part in self._text)),
+            CrossAttentionKV(*(part[:, slots, :, :text_tokens] for part in self._text)),
             self._mask(self._state.text_tokens[slots] - 1, text_tokens),
         )
 

@@ -7,7 +7,7 @@ _MASK = 0xFFFFFFFF
 _STEP_SALT, _TOKEN_SALT = 0x9E3779B9, 0x85EBCA6B
 
 
-def guide(logits: Tensor, cfg_coef: Tensor) -> Tensor:
+def apply_cfg(logits: Tensor, cfg_coef: Tensor) -> Tensor:
     """Classifier-free guidance (arXiv:2207.12598): logits [B, R, K, V], cfg_coef [B] -> [B, K, V].
 
     Row 0 is conditional, row 1 is not. At 1, and where there is no row 1, the conditional logits are taken as they are.
@@ -16,10 +16,14 @@ def guide(logits: Tensor, cfg_coef: Tensor) -> Tensor:
     if logits.shape[1] == 1:
         return conditional
     unconditional, cfg_coef = logits[:, 1].float(), cfg_coef[:, None, None]
-    return torch.where(cfg_coef == 1, conditional, unconditional + (conditional - unconditional) * cfg_coef)
+    return torch.where(
+        cfg_coef == 1, conditional, unconditional + (conditional - unconditional) * cfg_coef
+    )
 
 
-def sample(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+def sample(
+    logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor
+) -> Tensor:
     """logits and noise ~ Exp(1) [B, K, V], the parameters [B] -> codes [B, K]
 
     As in AudioCraft, temperature 0 takes the likeliest code, top_p replaces top_k when above 0, and top_k 0 means all.
@@ -29,7 +33,11 @@ def sample(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, to
     scaled, vocabulary = logits / temperature.clamp(min=1e-6), logits.shape[-1]
     ordered = scaled.sort(dim=-1, descending=True).values
     probabilities = ordered.softmax(dim=-1)
-    in_top_p = (probabilities.cumsum(dim=-1) - probabilities <= top_p).sum(dim=-1, keepdim=True).clamp(min=1)
+    in_top_p = (
+        (probabilities.cumsum(dim=-1) - probabilities <= top_p)
+        .sum(dim=-1, keepdim=True)
+        .clamp(min=1)
+    )
     in_top_k = torch.where(top_k > 0, top_k, vocabulary).clamp(max=vocabulary)
     lowest = ordered.gather(-1, torch.where(top_p > 0, in_top_p, in_top_k) - 1)
     drawn = (scaled - noise.log()).masked_fill(scaled < lowest, -torch.inf).argmax(dim=-1)
@@ -50,7 +58,9 @@ def exponential_noise(seeds: Tensor, steps: Tensor, token_keys: Tensor) -> Tenso
 
 def token_keys(num_codebooks: int, vocabulary: int, device: torch.device | None = None) -> Tensor:
     """[K, V] int64: what a codebook and a token put into the hash."""
-    counter = torch.arange(num_codebooks * vocabulary, device=device).view(num_codebooks, vocabulary)
+    counter = torch.arange(num_codebooks * vocabulary, device=device).view(
+        num_codebooks, vocabulary
+    )
     return _mix(counter ^ _TOKEN_SALT)
 
 

@@ -6,8 +6,8 @@ from time import perf_counter
 
 from torch import Tensor
 
+from serve_app.engine.cuda_streams import Handover
 from serve_app.engine.delay import frames_complete, num_steps
-from serve_app.engine.stream import Handover
 from serve_app.engine.window import Window
 from serve_app.errors import ServeAppError
 from serve_app.types import AudioChunk, GenerationRequest, Timings

@@ -12,7 +12,9 @@ import torch
 from serve_app.engine.model_runner import BatchShape, bucket
 
 LENGTH = 256  # positions: half of them are read for nothing, on average, which costs less than more graphs would
-AHEAD = 2  # steps: enough to keep the GPU busy, few enough to let those who come and go be noticed soon
+AHEAD = (
+    2  # steps: enough to keep the GPU busy, few enough to let those who come and go be noticed soon
+)
 
 Work = Callable[[], None]
 Record = Callable[[Work], Work]  # takes work, and returns what does it again, without doing it
@@ -24,7 +26,9 @@ class StepGraphs:
     Shapes are rounded up, so that few graphs serve all batches. What a wider step computes besides is never read.
     """
 
-    def __init__(self, step: Callable[[BatchShape], None], max_slots: int, max_length: int, record: Record) -> None:
+    def __init__(
+        self, step: Callable[[BatchShape], None], max_slots: int, max_length: int, record: Record
+    ) -> None:
         self._step, self._record = step, record
         self._max_slots, self._max_length = max_slots, max_length
         self._graphs: dict[BatchShape, Work] = {}
@@ -46,13 +50,19 @@ class StepGraphs:
 
     def usual_shapes(self, padded_slots: int) -> Iterator[BatchShape]:
         """From the widest to the narrowest."""
-        slots = sorted({self._rounded_slots(n) for n in range(1, self._max_slots + 1)}, reverse=True)
-        lengths = sorted({self._rounded_length(n) for n in range(1, self._max_length + 1)}, reverse=True)
+        slots = sorted(
+            {self._rounded_slots(n) for n in range(1, self._max_slots + 1)}, reverse=True
+        )
+        lengths = sorted(
+            {self._rounded_length(n) for n in range(1, self._max_length + 1)}, reverse=True
+        )
         for many, length in itertools.product(slots, lengths):
             yield BatchShape(many, length, bucket(1), guided=True, padded_slots=padded_slots)
 
     def _rounded(self, shape: BatchShape) -> BatchShape:
-        return shape._replace(slots=self._rounded_slots(shape.slots), length=self._rounded_length(shape.length))
+        return shape._replace(
+            slots=self._rounded_slots(shape.slots), length=self._rounded_length(shape.length)
+        )
 
     def _rounded_slots(self, slots: int) -> int:
         """A power of 2, or all."""
@@ -70,7 +80,9 @@ class CudaRecorder:
 
     def __call__(self, work: Work) -> Work:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):  # other threads go on
+        with torch.cuda.graph(
+            graph, pool=self._pool, capture_error_mode="thread_local"
+        ):  # other threads go on
             work()
         return graph.replay
 

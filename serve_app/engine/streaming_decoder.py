@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from serve_app.models.encodec import DecoderState, Encodec
+from serve_app.models.encodec.model import DecoderState, Encodec
 
 
 class StreamingDecoder:
@@ -16,7 +16,9 @@ class StreamingDecoder:
     stereo_codebooks: the codebooks alternate between left and right, each of which a mono codec decodes.
     """
 
-    def __init__(self, codec: Encodec, stereo_codebooks: bool, first_chunk_frames: int, chunk_frames: int) -> None:
+    def __init__(
+        self, codec: Encodec, stereo_codebooks: bool, first_chunk_frames: int, chunk_frames: int
+    ) -> None:
         self.frames_in = 0
         self._codec, self._stereo_codebooks = codec, stereo_codebooks
         self._chunk_frames = chunk_frames

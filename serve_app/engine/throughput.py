@@ -41,7 +41,10 @@ class Throughput:
 
     def rates(self) -> tuple[float, float]:
         """Steps and frames a second."""
-        (started_at, first_steps, first_frames), (_, steps, frames) = self._marks[0], self._marks[-1]
+        (started_at, first_steps, first_frames), (_, steps, frames) = (
+            self._marks[0],
+            self._marks[-1],
+        )
         elapsed = max(perf_counter() - started_at, 1e-6)
         return (steps - first_steps) / elapsed, (frames - first_frames) / elapsed
 

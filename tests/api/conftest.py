@@ -1,4 +1,4 @@
-"""The API over a backend without Ray and without weights; the real one is tested in test_service.py."""
+"""The API over a generator without Ray and without weights; the real one is tested in test_service.py."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from serve_app.api.app import create_api
-from serve_app.api.backend import Backend
 from serve_app.config import ApiConfig
 from serve_app.errors import QueueFull, ServeAppError
+from serve_app.gateway.generator import Generator
 from serve_app.types import (
     AudioChunk,
     EngineStats,
@@ -29,7 +29,7 @@ LARGE = ModelCard("large", "facebook/musicgen-large", (), "CC-BY-NC-4.0", fallba
 
 
 @dataclass
-class FakeBackend:
+class FakeGenerator:
     """Makes a sine in two chunks, and remembers what it was asked.
 
     full: models whose queue is; step_s: the models that are ready, with what a step takes them.
@@ -56,7 +56,9 @@ class FakeBackend:
                 nothing = np.zeros((1, 0), np.float32)
                 yield AudioChunk(nothing, SAMPLE_RATE, seed, progress=Progress(2, 0.0, None))
                 yield AudioChunk(nothing, SAMPLE_RATE, seed, progress=Progress(0, 0.5, 1.5))
-            samples = np.sin(np.arange(max(1, int(request.duration_s * SAMPLE_RATE))) / 20, dtype=np.float32)[None]
+            samples = np.sin(
+                np.arange(max(1, int(request.duration_s * SAMPLE_RATE))) / 20, dtype=np.float32
+            )[None]
             yield AudioChunk(samples[:, :10], SAMPLE_RATE, seed)
             if self.late_error is not None:
                 raise self.late_error
@@ -71,27 +73,37 @@ class FakeBackend:
     async def replicas(self, model_id: str) -> list[ReplicaStatus]:
         if not self.loaded or model_id not in self.step_s:
             return []
-        model = LoadedModel(SAMPLE_RATE, 1, 50.0, 30.0, 3000 if model_id == "large" else 300, "cuda", "fp16")
-        return [ReplicaStatus(model, EngineStats(8, 3, 1, 2.0, 40.0, 500, 25.0, 1.5, self.step_s[model_id], 30.0))]
+        model = LoadedModel(
+            SAMPLE_RATE, 1, 50.0, 30.0, 3000 if model_id == "large" else 300, "cuda", "fp16"
+        )
+        return [
+            ReplicaStatus(
+                model, EngineStats(8, 3, 1, 2.0, 40.0, 500, 25.0, 1.5, self.step_s[model_id], 30.0)
+            )
+        ]
 
     def wake(self, model_id: str) -> None:
         self.woken.append(model_id)
 
 
 @pytest.fixture
-def backend() -> FakeBackend:
-    return FakeBackend()
+def generator() -> FakeGenerator:
+    return FakeGenerator()
 
 
 @pytest.fixture
 def config() -> ApiConfig:
-    return ApiConfig(max_prompt_chars=100, max_body_bytes=2000, max_upload_bytes=100_000, max_audio_prompt_s=1.0)
+    return ApiConfig(
+        max_prompt_chars=100, max_body_bytes=2000, max_upload_bytes=100_000, max_audio_prompt_s=1.0
+    )
 
 
 @pytest.fixture
-async def client(backend: FakeBackend, config: ApiConfig) -> AsyncIterator[httpx.AsyncClient]:
-    protocol: Backend = backend
-    transport = httpx.ASGITransport(create_api(protocol, [SMALL, LARGE], "small", config), raise_app_exceptions=False)
+async def client(generator: FakeGenerator, config: ApiConfig) -> AsyncIterator[httpx.AsyncClient]:
+    protocol: Generator = generator
+    transport = httpx.ASGITransport(
+        create_api(protocol, [SMALL, LARGE], "small", config), raise_app_exceptions=False
+    )
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serve_app.api import keys, limits
+from serve_app.api import keys
 from serve_app.api.app import create_api
 from serve_app.api.keys import KeyRing
-from serve_app.api.limits import Limits
 from serve_app.config import AccessConfig, ApiConfig
 from serve_app.errors import ConfigError, InvalidRequest, RateLimited
-from tests.api.conftest import SMALL, FakeBackend
+from serve_app.gateway import limits
+from serve_app.gateway.limits import Limits
+from tests.api.conftest import SMALL, FakeGenerator
 
 WEB, BATCH = "web-key-0123456789", "batch-key-0123456789"
 GENERATIONS = "/v1/audio/generations"
@@ -44,9 +45,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @asynccontextmanager
-async def serving(backend: FakeBackend, **access: object) -> AsyncIterator[httpx.AsyncClient]:
-    api = create_api(backend, [SMALL], None, ApiConfig(access=AccessConfig(**access)))  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://test") as client:
+async def serving(generator: FakeGenerator, **access: object) -> AsyncIterator[httpx.AsyncClient]:
+    api = create_api(generator, [SMALL], None, ApiConfig(access=AccessConfig(**access)))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(api), base_url="http://test"
+    ) as client:
         yield client
 
 
@@ -66,19 +69,29 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
-async def test_calls_need_a_key(backend: FakeBackend, method: str, path: str, body: object) -> None:
-    async with serving(backend) as client:
-        for headers in ({}, bearer("wrong"), bearer(""), {"authorization": f"Basic {WEB}"}, bearer(WEB[:-1])):
+async def test_calls_need_a_key(
+    generator: FakeGenerator, method: str, path: str, body: object
+) -> None:
+    async with serving(generator) as client:
+        for headers in (
+            {},
+            bearer("wrong"),
+            bearer(""),
+            {"authorization": f"Basic {WEB}"},
+            bearer(WEB[:-1]),
+        ):
             response = await client.request(method, path, json=body, headers=headers)
             assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
             assert response.headers["www-authenticate"] == "Bearer"
-        assert backend.requests == []
-        assert (await client.request(method, path, json=body, headers=bearer(WEB))).status_code == 200
-    assert {request.caller for request in backend.requests} <= {"web"}
+        assert generator.requests == []
+        assert (
+            await client.request(method, path, json=body, headers=bearer(WEB))
+        ).status_code == 200
+    assert {request.caller for request in generator.requests} <= {"web"}
 
 
-async def test_what_is_open(backend: FakeBackend) -> None:
-    async with serving(backend) as client:
+async def test_what_is_open(generator: FakeGenerator) -> None:
+    async with serving(generator) as client:
         for path in ("/health", "/docs", "/openapi.json"):
             assert (await client.get(path)).status_code == 200
         assert (await client.get("/stats", headers={"accept": "text/html"})).status_code == 200, (
@@ -88,9 +101,11 @@ async def test_what_is_open(backend: FakeBackend) -> None:
         assert (await client.options(GENERATIONS, headers=preflight)).status_code == 200
 
 
-async def test_without_keys_anyone_may_call(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_keys_anyone_may_call(
+    generator: FakeGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MUSICGEN_API_KEYS")
-    async with serving(backend) as client:
+    async with serving(generator) as client:
         assert (await client.get("/v1/models")).status_code == 200
     with pytest.raises(ConfigError, match="API keys are required, and there are none"):
         KeyRing(AccessConfig(require_keys=True))
@@ -108,7 +123,9 @@ def change(file: Path, text: str) -> None:
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 10**9))
 
 
-def test_a_file_is_read_again_when_it_changes(keys_file: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_is_read_again_when_it_changes(
+    keys_file: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     ring = KeyRing(AccessConfig(keys_file=str(keys_file)))
     assert [ring.name_of(key) for key in ("a" * 20, "b" * 20, WEB)] == ["ann", None, "web"]
     change(keys_file, f"bob: {'b' * 20}")
@@ -131,7 +148,9 @@ def test_a_file_is_read_again_when_it_changes(keys_file: Path, clock: Clock, cap
         (f"web:{WEB},web:{BATCH}", "Entry 2 of MUSICGEN_API_KEYS has a name that stands twice"),
     ],
 )
-def test_bad_keys_are_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
+def test_bad_keys_are_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
     monkeypatch.setenv("MUSICGEN_API_KEYS", text)
     with pytest.raises(ConfigError, match=message) as error:
         KeyRing(AccessConfig())
@@ -163,8 +182,8 @@ def test_seconds_of_music_come_back_with_time(clock: Clock) -> None:
         allowance.take("web", 61)
 
 
-async def test_limits_of_a_key(backend: FakeBackend, clock: Clock) -> None:
-    async with serving(backend, max_audio_s_per_minute=10) as client:
+async def test_limits_of_a_key(generator: FakeGenerator, clock: Clock) -> None:
+    async with serving(generator, max_audio_s_per_minute=10) as client:
         body = {"prompt": "a", "duration_s": 8}
         first = await client.post(GENERATIONS, json=body, headers=bearer(WEB))
         assert first.status_code == 200
@@ -179,13 +198,14 @@ async def test_limits_of_a_key(backend: FakeBackend, clock: Clock) -> None:
         assert (await client.post(GENERATIONS, json=body, headers=bearer(WEB))).status_code == 200
 
 
-async def test_requests_at_a_time(backend: FakeBackend) -> None:
-    async with serving(backend, max_concurrent_requests=1) as client:
+async def test_requests_at_a_time(generator: FakeGenerator) -> None:
+    async with serving(generator, max_concurrent_requests=1) as client:
         body = {"prompt": "a", "duration_s": 1}
         statuses = [
             (await answer).status_code
             for answer in [
-                asyncio.create_task(client.post(GENERATIONS, json=body, headers=bearer(WEB))) for _ in range(3)
+                asyncio.create_task(client.post(GENERATIONS, json=body, headers=bearer(WEB)))
+                for _ in range(3)
             ]
         ]
         assert statuses.count(200) >= 1
@@ -194,12 +214,12 @@ async def test_requests_at_a_time(backend: FakeBackend) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-async def test_what_fails_before_any_music_is_not_counted(backend: FakeBackend) -> None:
-    backend.error = RateLimited("elsewhere")
-    async with serving(backend, max_audio_s_per_minute=10) as client:
+async def test_what_fails_before_any_music_is_not_counted(generator: FakeGenerator) -> None:
+    generator.error = RateLimited("elsewhere")
+    async with serving(generator, max_audio_s_per_minute=10) as client:
         body = {"prompt": "a", "duration_s": 8}
         assert (await client.post(GENERATIONS, json=body, headers=bearer(WEB))).status_code == 429
-        backend.error = None
+        generator.error = None
         assert (await client.post(GENERATIONS, json=body, headers=bearer(WEB))).status_code == 200
 
 

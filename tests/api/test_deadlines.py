@@ -7,12 +7,12 @@ import httpx
 import pytest
 
 from serve_app.types import AudioChunk, GenerationRequest
-from tests.api.conftest import FakeBackend
+from tests.api.conftest import FakeGenerator
 
 PATH, HEADER = "/v1/audio/generations", "x-request-timeout-seconds"
 
 
-class Slow(FakeBackend):
+class Slow(FakeGenerator):
     """Its first audio comes at once, the rest never."""
 
     ended = False
@@ -27,7 +27,7 @@ class Slow(FakeBackend):
 
 
 @pytest.fixture
-def backend() -> FakeBackend:
+def generator() -> FakeGenerator:
     return Slow()
 
 
@@ -35,32 +35,38 @@ def backend() -> FakeBackend:
     ("path", "body"),
     [(PATH, {"prompt": "a"}), ("/", {"prompt": "a"}), ("/models/x/small", {"inputs": "a"})],
 )
-async def test_it_ends_in_time(client: httpx.AsyncClient, backend: Slow, path: str, body: dict[str, str]) -> None:
+async def test_it_ends_in_time(
+    client: httpx.AsyncClient, generator: Slow, path: str, body: dict[str, str]
+) -> None:
     async with asyncio.timeout(10):
         response = await client.post(path, json=body, headers={HEADER: "0.05"})
     assert response.status_code == 504
-    assert backend.ended
+    assert generator.ended
     assert "not finished in the time that its caller gave it" in response.text
 
 
-async def test_a_stream_ends_with_an_event(client: httpx.AsyncClient, backend: Slow) -> None:
+async def test_a_stream_ends_with_an_event(client: httpx.AsyncClient, generator: Slow) -> None:
     body = {"prompt": "a", "stream": True, "stream_format": "sse"}
     async with asyncio.timeout(10):
         response = await client.post(PATH, json=body, headers={HEADER: "0.05"})
     assert response.status_code == 200
     assert "deadline_exceeded" in response.text.rstrip().rpartition("event: ")[2]
-    assert backend.ended
+    assert generator.ended
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e9", "soon", ""])
-async def test_what_is_no_time_is_refused(client: httpx.AsyncClient, backend: Slow, text: str) -> None:
+async def test_what_is_no_time_is_refused(
+    client: httpx.AsyncClient, generator: Slow, text: str
+) -> None:
     response = await client.post(PATH, json={"prompt": "a"}, headers={HEADER: text})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
     assert HEADER in response.json()["detail"]
-    assert backend.requests == []
+    assert generator.requests == []
 
 
-async def test_time_enough_changes_nothing(client: httpx.AsyncClient, backend: Slow) -> None:
-    backend.generate = FakeBackend().generate  # type: ignore[method-assign]
-    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1}, headers={HEADER: "100"})
+async def test_time_enough_changes_nothing(client: httpx.AsyncClient, generator: Slow) -> None:
+    generator.generate = FakeGenerator().generate  # type: ignore[method-assign]
+    response = await client.post(
+        PATH, json={"prompt": "a", "duration_s": 1}, headers={HEADER: "100"}
+    )
     assert response.status_code == 200

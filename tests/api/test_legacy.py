@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from serve_app.errors import DurationTooLong, GenerationFailed, ModelLoading, QueueFull
-from tests.api.conftest import SAMPLE_RATE, FakeBackend, Unexpected, leaks
+from tests.api.conftest import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
 
 PROMPT, DURATION, TEMPERATURE, MODEL, DECODER = (
     "Prompt is required and cannot be empty",
@@ -20,8 +20,14 @@ PROMPT, DURATION, TEMPERATURE, MODEL, DECODER = (
 )
 
 
-async def test_serverless_answer(client: httpx.AsyncClient, backend: FakeBackend) -> None:
-    body = {"prompt": " lofi beat ", "duration": 2, "temperature": 0.9, "model": "small", "decoder": "default"}
+async def test_serverless_answer(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
+    body = {
+        "prompt": " lofi beat ",
+        "duration": 2,
+        "temperature": 0.9,
+        "model": "small",
+        "decoder": "default",
+    }
     response = await client.post("/", json=body)
     assert response.status_code == 200
     answer = response.json()
@@ -40,7 +46,7 @@ async def test_serverless_answer(client: httpx.AsyncClient, backend: FakeBackend
     assert 'duration":2,' in response.text, "an integer stays an integer"
     samples, sample_rate = soundfile.read(io.BytesIO(wav))
     assert (len(samples), sample_rate) == (2 * SAMPLE_RATE, SAMPLE_RATE)
-    [request] = backend.requests
+    [request] = generator.requests
     assert (request.prompt, request.duration_s, request.model) == ("lofi beat", 2.0, "small")
     assert request.sampling.model_dump(exclude={"seed"}) == {
         "temperature": 0.9,
@@ -50,11 +56,11 @@ async def test_serverless_answer(client: httpx.AsyncClient, backend: FakeBackend
     }
 
 
-async def test_serverless_defaults(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+async def test_serverless_defaults(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
     response = await client.post("/", json={"prompt": "lofi beat", "unknown": "ignored"})
     assert response.json()["duration"] == 30
     assert response.json()["size_bytes"] == 1_920_044
-    assert backend.requests[0].sampling.temperature == 1.0
+    assert generator.requests[0].sampling.temperature == 1.0
 
 
 async def test_alias_is_answered_with_the_models_name(client: httpx.AsyncClient) -> None:
@@ -93,43 +99,61 @@ BAD: list[tuple[Any, str]] = [
 @pytest.mark.parametrize("path", ["/", "/generate"])
 @pytest.mark.parametrize(("body", "sentence"), BAD, ids=str)
 async def test_bad_requests_get_the_contracts_sentences(
-    client: httpx.AsyncClient, backend: FakeBackend, path: str, body: Any, sentence: str
+    client: httpx.AsyncClient, generator: FakeGenerator, path: str, body: Any, sentence: str
 ) -> None:
     response = await client.post(path, json=body)
     assert (response.status_code, response.json()) == (400, {"detail": sentence})
-    assert backend.requests == []
+    assert generator.requests == []
 
 
 @pytest.mark.parametrize("path", ["/", "/generate"])
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff\xfe", b'{"prompt": "a", "duration": NaN}', b"[" * 1900, b'{"prompt": "\\ud800"}'],
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'{"prompt": "a", "duration": NaN}',
+        b"[" * 1900,
+        b'{"prompt": "\\ud800"}',
+    ],
 )
-async def test_broken_bodies_are_bad_requests(client: httpx.AsyncClient, path: str, content: bytes) -> None:
+async def test_broken_bodies_are_bad_requests(
+    client: httpx.AsyncClient, path: str, content: bytes
+) -> None:
     response = await client.post(path, content=content)
     assert (response.status_code, list(response.json())) == (400, ["detail"])
 
 
 @pytest.mark.parametrize("path", ["/", "/generate"])
-async def test_multiband_diffusion_is_refused_and_not_ignored(client: httpx.AsyncClient, path: str) -> None:
+async def test_multiband_diffusion_is_refused_and_not_ignored(
+    client: httpx.AsyncClient, path: str
+) -> None:
     response = await client.post(path, json={"prompt": "a", "decoder": "multiband_diffusion"})
     assert response.status_code == 400
-    assert "none of the models served here (small, tiny, large) is configured" in response.json()["detail"]
+    assert (
+        "none of the models served here (small, tiny, large) is configured"
+        in response.json()["detail"]
+    )
 
 
 @pytest.mark.parametrize(
     ("error", "status", "detail"),
     [
-        (GenerationFailed("the output is not finite"), 500, "Generation failed: the output is not finite"),
+        (
+            GenerationFailed("the output is not finite"),
+            500,
+            "Generation failed: the output is not finite",
+        ),
         (ModelLoading("Not ready."), 503, "Generation failed: Not ready."),
         (QueueFull("Too many wait.", retry_after_s=2.5), 429, "Generation failed: Too many wait."),
         (DurationTooLong("Up to 10."), 400, "Up to 10."),
     ],
 )
 async def test_serverless_failures(
-    client: httpx.AsyncClient, backend: FakeBackend, error: Exception, status: int, detail: str
+    client: httpx.AsyncClient, generator: FakeGenerator, error: Exception, status: int, detail: str
 ) -> None:
-    backend.error = error
+    generator.error = error
     response = await client.post("/", json={"prompt": "a", "duration": 1})
     assert (response.status_code, response.json()) == (status, {"detail": detail})
     if isinstance(error, QueueFull):
@@ -137,8 +161,10 @@ async def test_serverless_failures(
 
 
 @pytest.mark.parametrize("path", ["/", "/generate"])
-async def test_unexpected_failures_leak_nothing(client: httpx.AsyncClient, backend: FakeBackend, path: str) -> None:
-    backend.error = Unexpected()
+async def test_unexpected_failures_leak_nothing(
+    client: httpx.AsyncClient, generator: FakeGenerator, path: str
+) -> None:
+    generator.error = Unexpected()
     response = await client.post(path, json={"prompt": "a", "duration": 1})
     assert not leaks(response.text)
     assert response.status_code == (500 if path == "/" else 200)
@@ -146,7 +172,9 @@ async def test_unexpected_failures_leak_nothing(client: httpx.AsyncClient, backe
 
 
 async def test_local_answer(client: httpx.AsyncClient) -> None:
-    response = await client.post("/generate", json={"prompt": "lofi beat", "duration": 1, "model_size": "tiny"})
+    response = await client.post(
+        "/generate", json={"prompt": "lofi beat", "duration": 1, "model_size": "tiny"}
+    )
     assert response.status_code == 200
     answer = response.json()
     size = len(base64.b64decode(answer.pop("audio_base64"), validate=True))
@@ -170,18 +198,26 @@ async def test_local_answer(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize(
     ("names", "answered"),
-    [({"model_size": "large"}, "large"), ({"model": "small", "model_size": "large"}, "small"), ({}, "small")],
+    [
+        ({"model_size": "large"}, "large"),
+        ({"model": "small", "model_size": "large"}, "small"),
+        ({}, "small"),
+    ],
 )
 async def test_model_wins_over_model_size(
-    client: httpx.AsyncClient, backend: FakeBackend, names: dict[str, str], answered: str
+    client: httpx.AsyncClient, generator: FakeGenerator, names: dict[str, str], answered: str
 ) -> None:
     await client.post("/generate", json={"prompt": "a", "duration": 1, **names})
-    assert backend.requests[0].model == answered
+    assert generator.requests[0].model == answered
 
 
-@pytest.mark.parametrize("error", [GenerationFailed("no luck"), QueueFull("no luck"), ModelLoading("no luck")])
-async def test_local_failure_is_an_answer(client: httpx.AsyncClient, backend: FakeBackend, error: Exception) -> None:
-    backend.error = error
+@pytest.mark.parametrize(
+    "error", [GenerationFailed("no luck"), QueueFull("no luck"), ModelLoading("no luck")]
+)
+async def test_local_failure_is_an_answer(
+    client: httpx.AsyncClient, generator: FakeGenerator, error: Exception
+) -> None:
+    generator.error = error
     response = await client.post("/generate", json={"prompt": "lofi beat", "duration": 1})
     assert response.status_code == 200
     assert response.json() == {
@@ -194,8 +230,8 @@ async def test_local_failure_is_an_answer(client: httpx.AsyncClient, backend: Fa
 
 
 @pytest.mark.parametrize("loaded", [True, False])
-async def test_health(client: httpx.AsyncClient, backend: FakeBackend, loaded: bool) -> None:
-    backend.loaded = loaded
+async def test_health(client: httpx.AsyncClient, generator: FakeGenerator, loaded: bool) -> None:
+    generator.loaded = loaded
     response = await client.get("/health")
     assert response.status_code == 200
     device = "cuda" if loaded else "unknown"
@@ -205,9 +241,17 @@ async def test_health(client: httpx.AsyncClient, backend: FakeBackend, loaded: b
 async def test_stats(client: httpx.AsyncClient) -> None:
     answer = (await client.get("/stats")).json()
     models = answer.pop("models")
-    assert answer == {"device": "cuda", "model_loaded": True, "model_size": "small", "cuda_available": True}
+    assert answer == {
+        "device": "cuda",
+        "model_loaded": True,
+        "model_size": "small",
+        "cuda_available": True,
+    }
     assert models["large"] == []
-    assert models["small"][0] | {"slots_used": 3, "queued_requests": 1, "steps_total": 500} == models["small"][0]
+    assert (
+        models["small"][0] | {"slots_used": 3, "queued_requests": 1, "steps_total": 500}
+        == models["small"][0]
+    )
 
 
 @pytest.mark.parametrize("path", ["/", "/generate"])
@@ -221,5 +265,7 @@ async def test_preflight_from_any_origin(client: httpx.AsyncClient, path: str) -
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in response.headers
-    answer = await client.post(path, json={"prompt": "a", "duration": 1}, headers={"origin": "http://localhost:5173"})
+    answer = await client.post(
+        path, json={"prompt": "a", "duration": 1}, headers={"origin": "http://localhost:5173"}
+    )
     assert answer.headers["access-control-allow-origin"] == "*"

@@ -17,13 +17,19 @@ async def test_the_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) 
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     for file in STATIC.iterdir():
-        assert not re.findall(r"(?:src|href|url\(|from)\s*=?\s*[\"']?(?:https?:)?//", file.read_text()), file.name
+        assert not re.findall(
+            r"(?:src|href|url\(|from)\s*=?\s*[\"']?(?:https?:)?//", file.read_text()
+        ), file.name
 
 
 async def test_every_file_they_name_is_there(client: httpx.AsyncClient) -> None:
     pages = (await client.get("/")).text + (await client.get("/stats", headers=BROWSER)).text
     named = re.findall(r'"(static/[\w.]+)"', pages)
-    scripts = [name for file in STATIC.glob("*.js") for name in re.findall(r'from "\./([\w.]+)"', file.read_text())]
+    scripts = [
+        name
+        for file in STATIC.glob("*.js")
+        for name in re.findall(r'from "\./([\w.]+)"', file.read_text())
+    ]
     assert len(named) >= 3
     for path in (*named, *(f"static/{name}" for name in scripts)):
         assert (await client.get(f"/{path}")).status_code == 200, path

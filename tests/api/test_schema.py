@@ -15,20 +15,24 @@ from schemathesis.specs.openapi.checks import (
 
 from serve_app.api.app import create_api
 from serve_app.config import ApiConfig
-from tests.api.conftest import LARGE, SMALL, FakeBackend
+from tests.api.conftest import LARGE, SMALL, FakeGenerator
 
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
     response_schema_conformance,
 ]  # fmt: skip
-API = create_api(FakeBackend(), [SMALL, LARGE], "small", ApiConfig())
+API = create_api(FakeGenerator(), [SMALL, LARGE], "small", ApiConfig())
 UPLOADS = ["/v1/audio/generations", "/v1/audio/conversions"]
 SERVED = schemathesis.openapi.from_asgi("/openapi.json", API)
 # schemathesis cannot make bad forms out of good files: what is wrong with uploads is tested beside `body_reader`.
 TAKING_FILES = schemathesis.openapi.from_asgi("/openapi.json", API)
 TAKING_FILES.config.generation.update(modes=[GenerationMode.POSITIVE])
 THOROUGHLY = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    database=None,
 )
 
 

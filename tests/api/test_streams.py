@@ -12,14 +12,20 @@ import pytest
 
 from serve_app.audio.file_format import FileFormat
 from serve_app.errors import QueueFull, ReplicaFailed
-from tests.api.conftest import SAMPLE_RATE, FakeBackend, Unexpected, leaks
+from tests.api.conftest import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
 
 PATH, STREAM = "/v1/audio/generations", "/v1/audio/stream"
 MP3_DELAY = 1105  # samples of silence, which only the header that a stream cannot have tells players to leave out
 
 
 async def streamed(client: httpx.AsyncClient, response_format: str) -> bytes:
-    body = {"prompt": "a", "duration_s": 1, "seed": 7, "response_format": response_format, "stream": True}
+    body = {
+        "prompt": "a",
+        "duration_s": 1,
+        "seed": 7,
+        "response_format": response_format,
+        "stream": True,
+    }
     async with client.stream("POST", PATH, json=body) as response:
         assert response.status_code == 200
         assert response.headers["content-type"] == FileFormat(response_format).media_type
@@ -35,12 +41,14 @@ def decoded(content: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
 
 
-async def test_a_streamed_file_holds_the_same_samples(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+async def test_a_streamed_file_holds_the_same_samples(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
     whole = await client.post(PATH, json={"prompt": "a", "duration_s": 1, "seed": 7})
     content = await streamed(client, "wav")
     assert content[44:] == whole.content[44:]
     assert await streamed(client, "pcm") == whole.content[44:]
-    assert backend.closed == 3
+    assert generator.closed == 3
 
 
 @pytest.mark.parametrize("response_format", ["mp3", "opus", "flac"])
@@ -55,47 +63,61 @@ async def test_compressed_streams_decode_to_the_whole_files_samples(
     assert len(whole) >= SAMPLE_RATE
 
 
-async def test_a_page_plays_a_stream(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+async def test_a_page_plays_a_stream(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
     query = {"prompt": "lofi beat", "duration_s": "2.5", "seed": "3", "top_k": "5", "model": "tiny"}
     response = await client.get(STREAM, params=query)
     assert (response.status_code, response.headers["content-type"]) == (200, "audio/mpeg")
-    [request] = backend.requests
+    [request] = generator.requests
     assert (request.prompt, request.duration_s, request.model) == ("lofi beat", 2.5, "small")
     assert (request.sampling.seed, request.sampling.top_k) == (3, 5)
 
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [({}, "prompt"), ({"prompt": "a", "duration_s": "x"}, "duration_s"), ({"prompt": "a", "x": 1}, "x")],
+    [
+        ({}, "prompt"),
+        ({"prompt": "a", "duration_s": "x"}, "duration_s"),
+        ({"prompt": "a", "x": 1}, "x"),
+    ],
 )
-async def test_bad_queries_are_named(client: httpx.AsyncClient, query: dict[str, Any], field: str) -> None:
+async def test_bad_queries_are_named(
+    client: httpx.AsyncClient, query: dict[str, Any], field: str
+) -> None:
     response = await client.get(STREAM, params=query)
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
     assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
 async def test_what_fails_before_the_first_audio_has_its_status(
-    client: httpx.AsyncClient, backend: FakeBackend
+    client: httpx.AsyncClient, generator: FakeGenerator
 ) -> None:
-    backend.error = QueueFull("Too many wait.", retry_after_s=3)
+    generator.error = QueueFull("Too many wait.", retry_after_s=3)
     response = await client.post(PATH, json={"prompt": "a", "duration_s": 1, "stream": True})
     assert (response.status_code, response.json()["code"]) == (429, "queue_full")
     assert (await client.get(STREAM, params={"prompt": "a"})).status_code == 429
-    assert backend.closed == 2
+    assert generator.closed == 2
 
 
-async def test_what_needs_the_whole_piece_is_not_streamed(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+async def test_what_needs_the_whole_piece_is_not_streamed(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
     response = await client.get(STREAM, params={"prompt": "a", "normalization": "loudness"})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
     assert "cannot be streamed" in response.json()["detail"]
-    assert backend.requests == []
+    assert generator.requests == []
 
 
 Event = tuple[str, dict[str, Any]]
 
 
 async def events(client: httpx.AsyncClient, **body: Any) -> list[Event]:
-    request = {"prompt": "a", "duration_s": 1, "seed": 7, "stream": True, "stream_format": "sse"} | body
+    request = {
+        "prompt": "a",
+        "duration_s": 1,
+        "seed": 7,
+        "stream": True,
+        "stream_format": "sse",
+    } | body
     async with client.stream("POST", PATH, json=request) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -123,15 +145,19 @@ async def test_events_tell_what_happens(client: httpx.AsyncClient) -> None:
     }  # fmt: skip
 
 
-async def test_what_fails_on_the_way_is_an_event(client: httpx.AsyncClient, backend: FakeBackend) -> None:
-    backend.late_error = ReplicaFailed("The replica died.")
+async def test_what_fails_on_the_way_is_an_event(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.late_error = ReplicaFailed("The replica died.")
     name, data = (await events(client))[-1]
     assert (name, data["code"], data["status"]) == ("error", "replica_failed", 503)
-    backend.late_error = Unexpected()
+    generator.late_error = Unexpected()
     name, data = (await events(client))[-1]
     assert (name, data["code"]) == ("error", "internal_error")
     assert not leaks(str(data))
-    assert backend.closed == len(backend.requests) == 6  # five tries of the first, one of the second
+    assert (
+        generator.closed == len(generator.requests) == 6
+    )  # five tries of the first, one of the second
 
 
 async def test_events_need_a_stream(client: httpx.AsyncClient) -> None:

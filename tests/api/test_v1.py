@@ -12,17 +12,23 @@ import soundfile
 from serve_app.api.openapi import HEADERS
 from serve_app.audio.file_format import FileFormat
 from serve_app.errors import GenerationFailed, QueueFull
-from tests.api.conftest import SAMPLE_RATE, FakeBackend, Unexpected, leaks
+from tests.api.conftest import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
 
 PATH = "/v1/audio/generations"
 
 
 @pytest.mark.parametrize("response_format", ["wav", "flac"])
 async def test_answers_with_the_file_and_what_made_it(
-    client: httpx.AsyncClient, backend: FakeBackend, response_format: str
+    client: httpx.AsyncClient, generator: FakeGenerator, response_format: str
 ) -> None:
     sampling = {"temperature": 0.5, "top_k": 10, "top_p": 0.9, "cfg_coef": 2, "seed": 7}
-    body = {"prompt": "lofi beat", "model": "tiny", "duration_s": 1.5, "response_format": response_format, **sampling}
+    body = {
+        "prompt": "lofi beat",
+        "model": "tiny",
+        "duration_s": 1.5,
+        "response_format": response_format,
+        **sampling,
+    }
     response = await client.post(PATH, json=body)
     assert response.status_code == 200
     assert response.headers["content-type"] == f"audio/{response_format}"
@@ -41,15 +47,18 @@ async def test_answers_with_the_file_and_what_made_it(
         "x-musicgen-compute-s": "1.500",
         "x-musicgen-cost-usd": "0.0005",
     }
-    [request] = backend.requests
+    [request] = generator.requests
     assert request.sampling.model_dump() == sampling
-    assert backend.closed == 1
+    assert generator.closed == 1
 
 
 @pytest.mark.parametrize(
-    ("response_format", "media_type"), [("mp3", "audio/mpeg"), ("opus", "audio/ogg"), ("flac", "audio/flac")]
+    ("response_format", "media_type"),
+    [("mp3", "audio/mpeg"), ("opus", "audio/ogg"), ("flac", "audio/flac")],
 )
-async def test_files_have_tags(client: httpx.AsyncClient, response_format: str, media_type: str) -> None:
+async def test_files_have_tags(
+    client: httpx.AsyncClient, response_format: str, media_type: str
+) -> None:
     body = {"prompt": "lofi beat", "duration_s": 1, "seed": 7, "response_format": response_format}
     response = await client.post(PATH, json=body)
     assert response.headers["content-type"] == media_type
@@ -58,12 +67,19 @@ async def test_files_have_tags(client: httpx.AsyncClient, response_format: str, 
     tags = {name.lower(): value for name, value in found.items()}
     assert tags["title"] == "lofi beat"
     assert (
-        tags["comment"] == "Made by MusicGen (facebook/musicgen-small), seed 7. Licence of the weights: CC-BY-NC-4.0."
+        tags["comment"]
+        == "Made by MusicGen (facebook/musicgen-small), seed 7. Licence of the weights: CC-BY-NC-4.0."
     )
 
 
 async def test_audio_is_mastered_as_asked(client: httpx.AsyncClient) -> None:
-    body = {"prompt": "a", "duration_s": 1, "sample_format": "float32", "normalization": "peak", "fade_out_s": 0.5}
+    body = {
+        "prompt": "a",
+        "duration_s": 1,
+        "sample_format": "float32",
+        "normalization": "peak",
+        "fade_out_s": 0.5,
+    }
     response = await client.post(PATH, json=body | {"sample_rate": 48_000})
     samples, sample_rate = soundfile.read(io.BytesIO(response.content))
     assert (len(samples), sample_rate) == (48_000, 48_000)
@@ -75,17 +91,20 @@ async def test_audio_is_mastered_as_asked(client: httpx.AsyncClient) -> None:
     ("body", "detail"),
     [
         ({"bitrate_kbps": 128}, "wav has no bitrate_kbps; mp3 and opus do"),
-        ({"response_format": "flac", "sample_format": "float32"}, "flac has no float32 samples; wav and pcm do"),
+        (
+            {"response_format": "flac", "sample_format": "float32"},
+            "flac has no float32 samples; wav and pcm do",
+        ),
         ({"sample_rate": 96_000}, "sample_rate of wav must be one of 8000, "),
     ],
 )
 async def test_what_a_format_cannot_hold_is_refused(
-    client: httpx.AsyncClient, backend: FakeBackend, body: dict[str, Any], detail: str
+    client: httpx.AsyncClient, generator: FakeGenerator, body: dict[str, Any], detail: str
 ) -> None:
     response = await client.post(PATH, json={"prompt": "a"} | body)
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
     assert response.json()["detail"].startswith(detail)
-    assert backend.requests == []
+    assert generator.requests == []
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -118,27 +137,38 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("body", "field"), BAD, ids=str)
-async def test_bad_fields_are_named(client: httpx.AsyncClient, backend: FakeBackend, body: Any, field: str) -> None:
+async def test_bad_fields_are_named(
+    client: httpx.AsyncClient, generator: FakeGenerator, body: Any, field: str
+) -> None:
     response = await client.post(PATH, json=body)
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
-    assert (problem["code"], problem["status"], problem["type"]) == ("invalid_request", 400, "about:blank")
+    assert (problem["code"], problem["status"], problem["type"]) == (
+        "invalid_request",
+        400,
+        "about:blank",
+    )
     assert [error["field"] for error in problem["errors"]] == [field]
     assert problem["detail"].startswith(f"{field}: ")
-    assert backend.requests == []
+    assert generator.requests == []
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b'{"prompt": "a", "duration_s": NaN}', b'{"prompt": "a", "top_p": -Infinity}']
+    "content",
+    [b"", b"{", b'{"prompt": "a", "duration_s": NaN}', b'{"prompt": "a", "top_p": -Infinity}'],
 )
 async def test_broken_bodies_are_bad_requests(client: httpx.AsyncClient, content: bytes) -> None:
-    response = await client.post(PATH, content=content, headers={"content-type": "application/json"})
+    response = await client.post(
+        PATH, content=content, headers={"content-type": "application/json"}
+    )
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
 
 
 async def test_blank_and_long_prompts(client: httpx.AsyncClient) -> None:
-    assert (await client.post(PATH, json={"prompt": "  "})).json()["detail"] == "Prompt is required and cannot be empty"
+    assert (await client.post(PATH, json={"prompt": "  "})).json()[
+        "detail"
+    ] == "Prompt is required and cannot be empty"
     detail = (await client.post(PATH, json={"prompt": "x" * 101})).json()["detail"]
     assert detail == "Prompt must be at most 100 characters long"
 
@@ -146,7 +176,10 @@ async def test_blank_and_long_prompts(client: httpx.AsyncClient) -> None:
 async def test_unknown_model_lists_the_served_ones(client: httpx.AsyncClient) -> None:
     response = await client.post(PATH, json={"prompt": "a", "model": "huge"})
     assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
-    assert response.json()["detail"] == "Model 'huge' is not served here. Served models: small, tiny, large."
+    assert (
+        response.json()["detail"]
+        == "Model 'huge' is not served here. Served models: small, tiny, large."
+    )
 
 
 async def announced(_: Any = None) -> Any:
@@ -156,19 +189,24 @@ async def announced(_: Any = None) -> Any:
 
 @pytest.mark.parametrize(
     ("path", "content"),
-    [(PATH, b" " * 100_001), (PATH, announced), ("/generate", b" " * 2001), ("/generate", announced)],
+    [
+        (PATH, b" " * 100_001),
+        (PATH, announced),
+        ("/generate", b" " * 2001),
+        ("/generate", announced),
+    ],
     ids=["announced upload", "chunked upload", "announced", "chunked"],
 )
 async def test_large_bodies_are_refused(
-    client: httpx.AsyncClient, backend: FakeBackend, path: str, content: Any
+    client: httpx.AsyncClient, generator: FakeGenerator, path: str, content: Any
 ) -> None:
     response = await client.post(path, content=content() if callable(content) else content)
     assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
-    assert backend.requests == []
+    assert generator.requests == []
 
 
-async def test_failures_are_problems(client: httpx.AsyncClient, backend: FakeBackend) -> None:
-    backend.error = GenerationFailed("the output is not finite")
+async def test_failures_are_problems(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
+    generator.error = GenerationFailed("the output is not finite")
     response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
     assert response.status_code == 500
     assert response.json() == {
@@ -178,24 +216,32 @@ async def test_failures_are_problems(client: httpx.AsyncClient, backend: FakeBac
         "detail": "the output is not finite",
         "code": "generation_failed",
     }
-    assert backend.closed == 1
+    assert generator.closed == 1
 
 
-async def test_a_full_queue_says_when_to_come_back(client: httpx.AsyncClient, backend: FakeBackend) -> None:
-    backend.error = QueueFull("Too many wait.", retry_after_s=12.2)
+async def test_a_full_queue_says_when_to_come_back(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.error = QueueFull("Too many wait.", retry_after_s=12.2)
     response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
     assert (response.status_code, response.headers["retry-after"]) == (429, "13")
 
 
-async def test_unexpected_failures_leak_nothing(client: httpx.AsyncClient, backend: FakeBackend) -> None:
-    backend.error = Unexpected()
+async def test_unexpected_failures_leak_nothing(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.error = Unexpected()
     response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")
     assert not leaks(response.text)
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", PATH, 405)])
-async def test_unknown_routes_are_problems(client: httpx.AsyncClient, method: str, path: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", PATH, 405)]
+)
+async def test_unknown_routes_are_problems(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
     response = await client.request(method, path)
     assert response.headers["content-type"] == "application/problem+json"
     assert (response.status_code, response.json()["code"]) == (status, f"http_{status}")
@@ -251,14 +297,22 @@ async def test_documentation_names_every_route_and_field(client: httpx.AsyncClie
     assert set(generation["200"]["content"]) == files | {"application/json", "text/event-stream"}
     for name, model in schema["components"]["schemas"].items():
         if name in {"GenerationBody", "Model"}:
-            undescribed = [f for f, p in model["properties"].items() if "description" not in p and f != "object"]
+            undescribed = [
+                f
+                for f, p in model["properties"].items()
+                if "description" not in p and f != "object"
+            ]
             assert undescribed == []
 
 
-async def test_request_ids_reach_the_backend(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+async def test_request_ids_reach_the_backend(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
     for given in ("abc-1", "bad id\x7f", "x" * 200):
-        await client.post(PATH, json={"prompt": "a", "duration_s": 1}, headers={"x-request-id": given})
-    ids = [request.request_id for request in backend.requests]
+        await client.post(
+            PATH, json={"prompt": "a", "duration_s": 1}, headers={"x-request-id": given}
+        )
+    ids = [request.request_id for request in generator.requests]
     assert ids[0] == "abc-1"
     assert len({*ids}) == 3
     assert all(len(request_id) <= 128 for request_id in ids)

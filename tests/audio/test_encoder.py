@@ -25,7 +25,9 @@ def melody(channels: int = 1, seconds: float = 2.0) -> NDArray[np.float32]:
 
 def streamed(samples: NDArray[np.float32], encoding: Encoding, part: int = 7000) -> list[bytes]:
     encoder = Encoder(encoding, RATE, len(samples), streamed=True)
-    parts = [encoder.add(samples[:, start : start + part]) for start in range(0, samples.shape[1], part)]
+    parts = [
+        encoder.add(samples[:, start : start + part]) for start in range(0, samples.shape[1], part)
+    ]
     return [*parts, encoder.finish()]
 
 
@@ -34,7 +36,9 @@ def decode(content: bytes, encoding: Encoding, channels: int) -> NDArray[np.floa
     muxer = {SampleFormat.FLOAT32: "f32le", SampleFormat.INT16: "s16le"}[encoding.sample_format]
     options = {"sample_rate": str(RATE), "ch_layout": "mono" if channels == 1 else "stereo"}
     bare = encoding.file_format is FileFormat.PCM
-    with av.open(io.BytesIO(content), "r", muxer if bare else None, options if bare else {}) as container:
+    with av.open(
+        io.BytesIO(content), "r", muxer if bare else None, options if bare else {}
+    ) as container:
         resampler = av.AudioResampler("fltp")
         frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
         return np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
@@ -57,16 +61,24 @@ def test_floats_are_kept_to_the_bit(file_format: FileFormat) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize(("file_format", "rate"), [(FileFormat.MP3, RATE), (FileFormat.OPUS, 48_000)])
-def test_a_lossy_file_sounds_alike_whole_and_streamed(file_format: FileFormat, rate: int, channels: int) -> None:
+@pytest.mark.parametrize(
+    ("file_format", "rate"), [(FileFormat.MP3, RATE), (FileFormat.OPUS, 48_000)]
+)
+def test_a_lossy_file_sounds_alike_whole_and_streamed(
+    file_format: FileFormat, rate: int, channels: int
+) -> None:
     samples, encoding = melody(channels), Encoding(file_format)
     whole = decode(encode(samples, RATE, encoding), encoding, channels)
     parts = decode(b"".join(streamed(samples, encoding)), encoding, channels)
     assert abs(whole.shape[1] - samples.shape[1] * rate // RATE) < 0.1 * rate
-    delay = parts.shape[1] - whole.shape[1]  # a streamed mp3 cannot say what its encoder put before the music
+    delay = (
+        parts.shape[1] - whole.shape[1]
+    )  # a streamed mp3 cannot say what its encoder put before the music
     tail = slice(whole.shape[1] // 2, whole.shape[1] - 2000)
     shifts = range(max(0, delay - 2000), delay + 2000)
-    error = min(np.abs(parts[:, tail.start + s : tail.stop + s] - whole[:, tail]).max() for s in shifts)
+    error = min(
+        np.abs(parts[:, tail.start + s : tail.stop + s] - whole[:, tail]).max() for s in shifts
+    )
     assert error < 0.02
 
 
@@ -114,18 +126,24 @@ def test_sample_rates(file_format: FileFormat, rate: int | None, expected: int) 
 
 @pytest.mark.parametrize("file_format", [FileFormat.FLAC, FileFormat.MP3, FileFormat.OPUS])
 def test_tags(file_format: FileFormat) -> None:
-    content = encode(melody(), RATE, Encoding(file_format, tags={"title": "lofi beat", "comment": "seed 7"}))
+    content = encode(
+        melody(), RATE, Encoding(file_format, tags={"title": "lofi beat", "comment": "seed 7"})
+    )
     with av.open(io.BytesIO(content)) as container:
         tags = {**container.metadata, **container.streams.audio[0].metadata}
-    assert {name.lower(): value for name, value in tags.items()} | {"title": "lofi beat", "comment": "seed 7"} == {
-        name.lower(): value for name, value in tags.items()
-    }
+    assert {name.lower(): value for name, value in tags.items()} | {
+        "title": "lofi beat",
+        "comment": "seed 7",
+    } == {name.lower(): value for name, value in tags.items()}
 
 
 def test_bitrates() -> None:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 4 * RATE)).astype(np.float32)
     for file_format in (FileFormat.MP3, FileFormat.OPUS):
-        small, large = (len(encode(samples, RATE, Encoding(file_format, bitrate_kbps=kbps))) for kbps in (64, 256))
+        small, large = (
+            len(encode(samples, RATE, Encoding(file_format, bitrate_kbps=kbps)))
+            for kbps in (64, 256)
+        )
         assert small * 8 / 4 == pytest.approx(64_000, rel=0.15)
         assert large > 3 * small
 
@@ -133,12 +151,27 @@ def test_bitrates() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"file_format": FileFormat.OPUS, "sample_rate": 44_100}, "sample_rate of opus must be one of 8000,"),
+        (
+            {"file_format": FileFormat.OPUS, "sample_rate": 44_100},
+            "sample_rate of opus must be one of 8000,",
+        ),
         ({"file_format": FileFormat.WAV, "sample_rate": 1}, "sample_rate of wav must be one of"),
-        ({"file_format": FileFormat.MP3, "bitrate_kbps": 100}, "bitrate_kbps of mp3 must be one of 32,"),
-        ({"file_format": FileFormat.OPUS, "bitrate_kbps": 5}, "bitrate_kbps of opus must be between 6 and 320"),
-        ({"file_format": FileFormat.FLAC, "bitrate_kbps": 128}, "flac has no bitrate_kbps; mp3 and opus do"),
-        ({"file_format": FileFormat.MP3, "sample_format": SampleFormat.FLOAT32}, "mp3 has no float32 samples"),
+        (
+            {"file_format": FileFormat.MP3, "bitrate_kbps": 100},
+            "bitrate_kbps of mp3 must be one of 32,",
+        ),
+        (
+            {"file_format": FileFormat.OPUS, "bitrate_kbps": 5},
+            "bitrate_kbps of opus must be between 6 and 320",
+        ),
+        (
+            {"file_format": FileFormat.FLAC, "bitrate_kbps": 128},
+            "flac has no bitrate_kbps; mp3 and opus do",
+        ),
+        (
+            {"file_format": FileFormat.MP3, "sample_format": SampleFormat.FLOAT32},
+            "mp3 has no float32 samples",
+        ),
     ],
 )
 def test_what_a_format_cannot_hold_is_said(arguments: dict[str, object], message: str) -> None:

@@ -38,10 +38,16 @@ def test_normalizations(amplitude: float) -> None:
         return Mastering(normalization, **more).whole(tone(amplitude), RATE)
 
     assert np.array_equal(mastered(Normalization.NONE), tone(amplitude))
-    assert np.abs(mastered(Normalization.CLIP)).max() == pytest.approx(min(amplitude, 1.0), rel=1e-3)
+    assert np.abs(mastered(Normalization.CLIP)).max() == pytest.approx(
+        min(amplitude, 1.0), rel=1e-3
+    )
     assert np.abs(mastered(Normalization.PEAK)).max() == pytest.approx(10 ** (-1 / 20), rel=1e-3)
-    assert np.sqrt(np.mean(mastered(Normalization.RMS) ** 2)) == pytest.approx(10 ** (-18 / 20), rel=1e-2)
-    assert loudness(mastered(Normalization.LOUDNESS, lufs=-20.0), RATE)[0] == pytest.approx(-20.0, abs=0.1)
+    assert np.sqrt(np.mean(mastered(Normalization.RMS) ** 2)) == pytest.approx(
+        10 ** (-18 / 20), rel=1e-2
+    )
+    assert loudness(mastered(Normalization.LOUDNESS, lufs=-20.0), RATE)[0] == pytest.approx(
+        -20.0, abs=0.1
+    )
 
 
 def test_loudness_stops_at_the_true_peak() -> None:
@@ -66,7 +72,9 @@ def test_fades_are_the_same_in_parts() -> None:
     samples = tone(0.5)
     whole = mastering.whole(samples, RATE)
     total = samples.shape[1]
-    parts = [mastering.part(samples[:, s : s + 7001], RATE, s, total) for s in range(0, total, 7001)]
+    parts = [
+        mastering.part(samples[:, s : s + 7001], RATE, s, total) for s in range(0, total, 7001)
+    ]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
     assert np.abs(whole[:, :100]).max() < 0.01
     assert np.abs(whole[:, -100:]).max() < 0.01
@@ -80,7 +88,9 @@ def test_a_fade_of_less_than_a_sample_silences_but_the_first() -> None:
     np.testing.assert_array_equal(faded[:, 1:], samples[:, 1:])
 
 
-@pytest.mark.parametrize("normalization", [Normalization.PEAK, Normalization.RMS, Normalization.LOUDNESS])
+@pytest.mark.parametrize(
+    "normalization", [Normalization.PEAK, Normalization.RMS, Normalization.LOUDNESS]
+)
 def test_what_needs_the_whole_piece_is_not_streamed(normalization: Normalization) -> None:
     Mastering(Normalization.CLIP, fade_out_s=1.0).check_streamable()
     with pytest.raises(InvalidRequest, match=f"'{normalization}' needs the whole piece"):

@@ -14,7 +14,9 @@ RATE = 32_000
 
 def tone(channels: int = 1, duration_s: float = 2.0) -> np.ndarray:
     t = np.arange(round(duration_s * RATE)) / RATE
-    return np.stack([0.4 * np.sin(2 * np.pi * 330 * (c + 1) * t) for c in range(channels)]).astype(np.float32)
+    return np.stack([0.4 * np.sin(2 * np.pi * 330 * (c + 1) * t) for c in range(channels)]).astype(
+        np.float32
+    )
 
 
 def file(file_format: FileFormat, channels: int = 1) -> bytes:
@@ -29,7 +31,9 @@ def test_what_was_written_is_read(file_format: FileFormat, channels: int) -> Non
     assert (prompt.sample_rate, len(prompt.samples)) == (rate, channels)
     assert prompt.duration_s == pytest.approx(2.0, abs=0.03)
     spectrum = np.abs(np.fft.rfft(prompt.samples[channels - 1]))
-    assert np.argmax(spectrum) * rate / prompt.samples.shape[1] == pytest.approx(330 * channels, abs=2)
+    assert np.argmax(spectrum) * rate / prompt.samples.shape[1] == pytest.approx(
+        330 * channels, abs=2
+    )
     if file_format in (FileFormat.WAV, FileFormat.FLAC):
         assert np.abs(prompt.samples - tone(channels)).max() < 1e-4
 

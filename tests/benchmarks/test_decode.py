@@ -8,11 +8,22 @@ import torch
 
 from benchmarks import decode
 from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model
-from serve_app.models.cpu_layers import CpuDecoderLayer
+from serve_app.models.musicgen.cpu_layers import CpuDecoderLayer
 
 
 def test_all_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["decode", "--scale", "tiny", "--steps", "8", "--against", "audiocraft", "transformers", "--batch", "2"]
+    command = [
+        "decode",
+        "--scale",
+        "tiny",
+        "--steps",
+        "8",
+        "--against",
+        "audiocraft",
+        "transformers",
+        "--batch",
+        "2",
+    ]
     command += ["--precision", "fp32", "int8"]
     monkeypatch.setattr(sys, "argv", command)
     decode.main()

@@ -10,7 +10,14 @@ SILENCE = np.zeros(4 * hearing.SAMPLE_RATE, np.float32)
 
 
 def piece(**changes: object) -> hearing.Samples:
-    values = {"tonic": "C", "mode": "major", "bpm": 100, "lead": "piano", "groove": "straight", "energy": 1}
+    values = {
+        "tonic": "C",
+        "mode": "major",
+        "bpm": 100,
+        "lead": "piano",
+        "groove": "straight",
+        "energy": 1,
+    }
     return render(Score(**(values | changes)), 8.0)  # type: ignore[arg-type]
 
 
@@ -31,7 +38,9 @@ def test_mode(mode: str, tonic: str) -> None:
 
 
 def test_a_tone() -> None:
-    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(len(SILENCE)) / hearing.SAMPLE_RATE).astype(np.float32)
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(len(SILENCE)) / hearing.SAMPLE_RATE).astype(
+        np.float32
+    )
     noise = np.random.default_rng(0).standard_normal(len(SILENCE)).astype(np.float32)
     assert hearing.brightness(tone) == pytest.approx(1000, rel=0.02)
     assert hearing.loudness(tone) == pytest.approx(0.5 / 2**0.5, rel=0.01)
@@ -41,9 +50,15 @@ def test_a_tone() -> None:
 def test_onsets() -> None:
     clicks = SILENCE.copy()
     for second in (1, 2, 3):
-        clicks[second * hearing.SAMPLE_RATE :][:8000] = np.sin(np.arange(8000) / 8) * np.exp(-np.arange(8000) / 1000)
+        clicks[second * hearing.SAMPLE_RATE :][:8000] = np.sin(np.arange(8000) / 8) * np.exp(
+            -np.arange(8000) / 1000
+        )
     assert hearing.onsets(clicks) == 3
 
 
 def test_silence_is_heard_as_nothing() -> None:
-    assert (hearing.tempo(SILENCE), hearing.mode(SILENCE), hearing.onsets(SILENCE)) == (0.0, "none", 0)
+    assert (hearing.tempo(SILENCE), hearing.mode(SILENCE), hearing.onsets(SILENCE)) == (
+        0.0,
+        "none",
+        0,
+    )

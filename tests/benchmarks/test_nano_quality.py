@@ -10,8 +10,8 @@ import torch
 
 from benchmarks import nano_quality
 from benchmarks.nano_quality import BARS, Heard, Wish, figures, wishes
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config import EngineConfig
-from serve_app.models.checkpoint import Checkpoint
 from tests.conftest import EMBEDDED
 
 WANTED = wishes()

@@ -29,9 +29,13 @@ class Fleet:
         head = {"num_cpus": 4, "include_dashboard": False, "resources": {"ingress_node": 1}}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, Any] = {}
-        ray.init(self.cluster.address, namespace="serve", log_to_driver=False, configure_logging=False)
+        ray.init(
+            self.cluster.address, namespace="serve", log_to_driver=False, configure_logging=False
+        )
         port = int(self.url.rpartition(":")[2])
-        serve.start("HeadOnly", http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 300})
+        serve.start(
+            "HeadOnly", http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 300}
+        )
 
     def add_node(self) -> None:
         node = self.cluster.add_node(num_cpus=4, resources=MODEL_NODE)
@@ -49,11 +53,17 @@ class Fleet:
         details = ray.get(_controller().get_serve_instance_details.remote())
         application = details["applications"].get(APP, {"deployments": {}})
         replicas = application["deployments"].get(deployment, {"replicas": []})["replicas"]
-        return [replica for replica in replicas if replica["state"] == "RUNNING" and _is_alive(replica["pid"])]
+        return [
+            replica
+            for replica in replicas
+            if replica["state"] == "RUNNING" and _is_alive(replica["pid"])
+        ]
 
     def kill(self, name: str) -> None:
         """The process whose title begins so."""
-        [process] = [p for p in psutil.Process().children(recursive=True) if p.cmdline()[0].startswith(name)]
+        [process] = [
+            p for p in psutil.Process().children(recursive=True) if p.cmdline()[0].startswith(name)
+        ]
         process.kill()
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -80,15 +90,29 @@ def _controller() -> Any:
 
 def settings(*models: dict[str, Any], ingresses: int = 1) -> dict[str, Any]:
     """The application's args."""
-    ingress = {"num_replicas": ingresses, "ray_actor_options": {"num_cpus": 0, "resources": INGRESS_NODE}}
-    return {"models": list(models), "ingress_deployment_config": ingress | {"max_ongoing_requests": 1000}}
+    ingress = {
+        "num_replicas": ingresses,
+        "ray_actor_options": {"num_cpus": 0, "resources": INGRESS_NODE},
+    }
+    return {
+        "models": list(models),
+        "ingress_deployment_config": ingress | {"max_ongoing_requests": 1000},
+    }
 
 
-def model(model_id: str = "nano", engine: dict[str, Any] | None = None, **deployment: Any) -> dict[str, Any]:
+def model(
+    model_id: str = "nano", engine: dict[str, Any] | None = None, **deployment: Any
+) -> dict[str, Any]:
     """A model whose seeds hold bit for bit: whichever replica makes a piece, it is the same."""
     return {
         "model_loading_config": {"model_id": model_id, "model_source": EMBEDDED},
-        "engine_kwargs": {"device": "cpu", "max_slots": 8, "pin_batch_shape": True, "num_threads": 1} | (engine or {}),
+        "engine_kwargs": {
+            "device": "cpu",
+            "max_slots": 8,
+            "pin_batch_shape": True,
+            "num_threads": 1,
+        }
+        | (engine or {}),
         "deployment_config": {
             "health_check_period_s": 1,
             "ray_actor_options": {"num_cpus": 1, "resources": MODEL_NODE},
@@ -110,7 +134,11 @@ def fleet() -> Iterator[Fleet]:
         yield fleet
     finally:
         fleet.stop()
-        left = [process for process in psutil.Process().children(recursive=True) if process.pid not in before]
+        left = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if process.pid not in before
+        ]
         psutil.wait_procs(left, timeout=30)
     assert [process for process in left if process.is_running()] == []
 

@@ -11,7 +11,7 @@ import pytest
 from ray import serve
 
 from serve_app import app
-from serve_app.deployments.ingress import RayBackend
+from serve_app.deployments.ingress import RayGenerator
 from serve_app.errors import ReplicaUnreachable
 from serve_app.types import AudioChunk, GenerationRequest
 from tests.cluster.conftest import APP, Fleet, application, model
@@ -34,7 +34,9 @@ def two(fleet: Fleet) -> Fleet:
 def deploy(fleet: Fleet, **engine: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "MusicGenReplica", Fragile)
-        fleet.deploy(application(model(num_replicas=2, engine=engine) | {"max_queued_audio_s": ROOM_S}))
+        fleet.deploy(
+            application(model(num_replicas=2, engine=engine) | {"max_queued_audio_s": ROOM_S})
+        )
 
 
 def body(number: int) -> dict[str, Any]:
@@ -84,7 +86,9 @@ async def test_answers_outlive_a_replica_and_a_node(two: Fleet, client: httpx.As
     assert answers == undisturbed
 
 
-async def test_a_request_that_kills_replicas_is_refused(two: Fleet, client: httpx.AsyncClient) -> None:
+async def test_a_request_that_kills_replicas_is_refused(
+    two: Fleet, client: httpx.AsyncClient
+) -> None:
     callers = await callers_with_music(two, client, 8)
     response = await client.post(PATH, json={"prompt": POISON, "duration_s": 1})
     assert (response.status_code, response.json()["code"]) == (500, "generation_failed")
@@ -95,7 +99,7 @@ async def test_a_request_that_kills_replicas_is_refused(two: Fleet, client: http
 async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
     """Of the latter a request may be guilty; the test before this one shows what becomes of it."""
     await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
-    backend = RayBackend({"nano": serve.get_deployment_handle(DEPLOYMENT, APP)})
+    backend = RayGenerator({"nano": serve.get_deployment_handle(DEPLOYMENT, APP)})
     pieces = [asyncio.create_task(whole(backend, number)) for number in range(12)]
     async with asyncio.timeout(60):
         while sum(replica.stats.slots_used > 0 for replica in await backend.replicas("nano")) < 2:  # noqa: ASYNC110
@@ -108,23 +112,33 @@ async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
         piece.cancel()
 
 
-async def whole(backend: RayBackend, number: int) -> list[AudioChunk]:
-    request = GenerationRequest(request_id=str(number), model="nano", prompt="piano", duration_s=30.0)
+async def whole(backend: RayGenerator, number: int) -> list[AudioChunk]:
+    request = GenerationRequest(
+        request_id=str(number), model="nano", prompt="piano", duration_s=30.0
+    )
     return [chunk async for chunk in backend.generate(request)]
 
 
-async def test_of_too_many_callers_some_are_served_and_the_others_told(two: Fleet, client: httpx.AsyncClient) -> None:
+async def test_of_too_many_callers_some_are_served_and_the_others_told(
+    two: Fleet, client: httpx.AsyncClient
+) -> None:
     """There is room for twenty of these."""
     [ingress] = two.replicas("Ingress")
     process = psutil.Process(ingress["pid"])
     memory = process.memory_info().rss
-    piece: dict[str, Any] = {"prompt": "lofi beat", "duration_s": ROOM_S / 20, "response_format": "pcm"}
+    piece: dict[str, Any] = {
+        "prompt": "lofi beat",
+        "duration_s": ROOM_S / 20,
+        "response_format": "pcm",
+    }
     answers = await asyncio.gather(*(client.post(PATH, json=piece) for _ in range(200)))
     served = [answer for answer in answers if answer.status_code == 200]
     assert len(served) >= 20
     assert {len(answer.content) for answer in served} == {int(piece["duration_s"] * 32_000) * 2}
     refused = [answer for answer in answers if answer.status_code != 200]
-    assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(429, "queue_full")}
+    assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {
+        (429, "queue_full")
+    }
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
     assert "requests for" in refused[0].json()["detail"], "it tells how long the line is"
     assert is_whole(await Caller(client, 0).task, 0), "and then all is as before"
@@ -140,7 +154,9 @@ async def test_the_controller_may_die(two: Fleet, client: httpx.AsyncClient) -> 
 
 
 @pytest.mark.parametrize("who", ["ray::ServeReplica:musicgen:Ingress", "ray::ProxyActor"])
-async def test_an_ingress_or_a_proxy_takes_its_callers_along(two: Fleet, client: httpx.AsyncClient, who: str) -> None:
+async def test_an_ingress_or_a_proxy_takes_its_callers_along(
+    two: Fleet, client: httpx.AsyncClient, who: str
+) -> None:
     """They see a 500 or an answer that ends too early, and never a short one that looks whole. Soon all is well."""
     callers = await callers_with_music(two, client, 24)
     two.kill(who)

@@ -16,7 +16,7 @@ from kubernetes_validate import validate
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.util.metrics import Metric
 
-from serve_app.deployments.metrics import ColdStart, RayMeter, ReplicaMetrics
+from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
 from tests.conftest import CONFIGS
 from tools.kuberay import with_config
 
@@ -35,7 +35,10 @@ README = (CLUSTER / "README.md").read_text()
 KUBERNETES = "1.33"
 METRICS = {
     metric.info["name"]
-    for metric in [*all_metrics(RayMeter()), *all_metrics(ReplicaMetrics("small", ColdStart(0, 0, 0, 0, 0)))]
+    for metric in [
+        *all_metrics(RayObserver()),
+        *all_metrics(ReplicaMetrics("small", ColdStart(0, 0, 0, 0, 0))),
+    ]
 }
 SUFFIXES = ("_bucket", "_sum", "_count")
 
@@ -51,7 +54,9 @@ def test_the_manifest_has_the_configuration() -> None:
     assert with_config(MANIFEST.read_text(), config) == MANIFEST.read_text(), (
         "python -m tools.kuberay configs/all.yaml cluster/kuberay/rayservice.yaml"
     )
-    assert yaml.safe_load(yaml.safe_load(MANIFEST.read_text())["spec"]["serveConfigV2"]) == yaml.safe_load(config)
+    assert yaml.safe_load(
+        yaml.safe_load(MANIFEST.read_text())["spec"]["serveConfigV2"]
+    ) == yaml.safe_load(config)
 
 
 def test_a_manifest_without_a_place_is_refused() -> None:
@@ -61,7 +66,12 @@ def test_a_manifest_without_a_place_is_refused() -> None:
 
 @pytest.mark.parametrize("group", ["head", "ingress", "t4", "a10g", "l40s"])
 def test_pods_are_valid(group: str) -> None:
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": group}, "spec": pods()[group]["spec"]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": group},
+        "spec": pods()[group]["spec"],
+    }
     validate(pod, KUBERNETES, strict=True)
     assert pod["spec"]["securityContext"]["runAsNonRoot"], "as the image is made for"
 
@@ -76,17 +86,24 @@ def test_every_kind_of_card_has_its_nodes() -> None:
     models = yaml.safe_load((CONFIGS / "all.yaml").read_text())["applications"][0]["args"]["models"]
     cards = {f"accelerator_type:{model['accelerator_type']}" for model in models}
     groups = yaml.safe_load(MANIFEST.read_text())["spec"]["rayClusterConfig"]["workerGroupSpecs"]
-    on_kubernetes = [json.loads(json.loads(g["rayStartParams"].get("resources", '"{}"'))) for g in groups]
+    on_kubernetes = [
+        json.loads(json.loads(g["rayStartParams"].get("resources", '"{}"'))) for g in groups
+    ]
     assert {card for resources in on_kubernetes for card in resources} == cards
     on_aws = yaml.safe_load((CLUSTER / "aws.yaml").read_text())["available_node_types"].values()
-    assert {card for node in on_aws for card in node["resources"] if card.startswith("accelerator")} == cards
+    assert {
+        card for node in on_aws for card in node["resources"] if card.startswith("accelerator")
+    } == cards
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])
 def test_ray_up_takes_the_file(name: str) -> None:
     config = prepare_config(yaml.safe_load((CLUSTER / f"{name}.yaml").read_text()))
     validate_config(config)
-    assert all(node["max_workers"] <= config["max_workers"] for node in config["available_node_types"].values())
+    assert all(
+        node["max_workers"] <= config["max_workers"]
+        for node in config["available_node_types"].values()
+    )
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
@@ -101,9 +118,16 @@ def test_alerts_are_raised_when_they_should_be() -> None:
         reason = "promtool is not installed: `apt-get install prometheus` (Debian)"
         assert not os.environ.get("CI"), reason
         pytest.skip(reason)
-    for arguments in (["test", "rules", "alerts_test.yaml"], ["check", "config", "prometheus.yaml"]):
+    for arguments in (
+        ["test", "rules", "alerts_test.yaml"],
+        ["check", "config", "prometheus.yaml"],
+    ):
         run = subprocess.run(
-            [promtool, *arguments], cwd=CLUSTER / "prometheus", capture_output=True, text=True, check=False
+            [promtool, *arguments],
+            cwd=CLUSTER / "prometheus",
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert run.returncode == 0, run.stdout + run.stderr
 
@@ -123,15 +147,26 @@ def test_alerts_are_of_metrics_that_there_are() -> None:
 
 
 def test_the_guide_tells_of_every_metric_and_alert() -> None:
-    rules = yaml.safe_load((CLUSTER / "prometheus" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    rules = yaml.safe_load((CLUSTER / "prometheus" / "alerts.yaml").read_text())["groups"][0][
+        "rules"
+    ]
     for name in METRICS | {rule["alert"] for rule in rules}:
         assert f"`{name}`" in README, name
 
 
 def test_the_composed_services_find_their_files() -> None:
     compose = yaml.safe_load((CLUSTER / "compose.yaml").read_text())
-    mounts = [volume.split(":")[0] for service in compose["services"].values() for volume in service["volumes"]]
+    mounts = [
+        volume.split(":")[0]
+        for service in compose["services"].values()
+        for volume in service["volumes"]
+    ]
     assert all((CLUSTER / mount).exists() for mount in mounts if mount.startswith("."))
     assert (CONFIGS.parent / compose["services"]["musicgen"]["build"]["dockerfile"]).exists()
-    provider = yaml.safe_load((CLUSTER / "grafana/provisioning/dashboards/musicgen.yaml").read_text())["providers"][0]
-    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in compose["services"]["grafana"]["volumes"]
+    provider = yaml.safe_load(
+        (CLUSTER / "grafana/provisioning/dashboards/musicgen.yaml").read_text()
+    )["providers"][0]
+    assert (
+        f"./grafana/dashboards:{provider['options']['path']}:ro"
+        in compose["services"]["grafana"]["volumes"]
+    )

@@ -18,7 +18,9 @@ def scaled(model_id: str, least: int, most: int) -> dict[str, Any]:
     """A model that scales as configs/all.yaml says, but sooner: tests do not wait for minutes."""
     [application] = yaml.safe_load((CONFIGS / "all.yaml").read_text())["applications"]
     policy = application["args"]["models"][0]["deployment_config"]["autoscaling_config"]["policy"]
-    policy["policy_kwargs"]["drain_s"] = 5  # little music is much, so that the machine has time for the new replicas
+    policy["policy_kwargs"]["drain_s"] = (
+        5  # little music is much, so that the machine has time for the new replicas
+    )
     scaling = {
         "min_replicas": least, "max_replicas": most, "metrics_interval_s": 1, "look_back_period_s": 2,
         "upscale_delay_s": 1, "downscale_delay_s": 3, "policy": policy,
@@ -32,7 +34,9 @@ def scaled(model_id: str, least: int, most: int) -> dict[str, Any]:
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*metrics_interval_s.*")  # on its way out, for a variable of the whole machine
+@pytest.mark.filterwarnings(
+    "ignore:.*metrics_interval_s.*"
+)  # on its way out, for a variable of the whole machine
 async def test_models_scale_on_their_own(fleet: Fleet, client: httpx.AsyncClient) -> None:
     """One goes from 1 to 3 replicas and back to 1, the other from none to one to none."""
     if not fleet.nodes:
@@ -47,7 +51,9 @@ async def test_models_scale_on_their_own(fleet: Fleet, client: httpx.AsyncClient
     for caller in callers:
         caller.cancel()
 
-    response = await client.post(PATH, json={"prompt": "lofi beat", "duration_s": 1, "model": "rare"})
+    response = await client.post(
+        PATH, json={"prompt": "lofi beat", "duration_s": 1, "model": "rare"}
+    )
     assert response.status_code == 200
     assert len(fleet.replicas(RARE)) == 1
     await fleet.until(lambda: len(fleet.replicas(BUSY)) == 1)

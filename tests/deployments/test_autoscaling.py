@@ -31,12 +31,17 @@ class Load:
     @property
     def aggregated_metrics(self) -> dict[str, dict[str, float]]:
         names = ("audio_s", "audio_s_per_s", "mean_audio_s")
-        told = {name: {str(i): values[k] for i, values in enumerate(self.replicas)} for k, name in enumerate(names)}
+        told = {
+            name: {str(i): values[k] for i, values in enumerate(self.replicas)}
+            for k, name in enumerate(names)
+        }
         return told | {"made_audio_s_per_s": {"0": self.made}}
 
 
 def wanted(load: Any, **options: float) -> float:
-    replicas, state = DrainTimePolicy(**{"drain_s": 30.0, "audio_s_per_s": 8.0, "audio_s": 30.0} | options)(load)
+    replicas, state = DrainTimePolicy(
+        **{"drain_s": 30.0, "audio_s_per_s": 8.0, "audio_s": 30.0} | options
+    )(load)
     assert state == {}
     return replicas
 
@@ -69,22 +74,32 @@ def test_a_slow_card_counts_for_what_it_makes() -> None:
 def test_replicas_keep_up_with_what_comes() -> None:
     """Ten seconds of music a second come, and a replica makes ten; it is not to do so all of the time."""
     policy = DrainTimePolicy(drain_s=30.0, utilization=0.8)
-    steady = [policy(Load([(100.0, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in range(5)]
+    steady = [
+        policy(Load([(100.0, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in range(5)
+    ]
     assert steady == [2] * 5
 
 
 def test_what_comes_is_seen_before_it_is_made() -> None:
     policy = DrainTimePolicy(drain_s=30.0, utilization=1.0)
-    burst = [policy(Load([(100.0 + 40 * now, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in range(3)]
+    burst = [
+        policy(Load([(100.0 + 40 * now, 10.0, 30.0)], current_time=now, made=10.0))[0]
+        for now in range(3)
+    ]
     assert burst == [1, 5, 5], "10 are made, and 40 more come each second"
-    later = [policy(Load([(180.0, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in range(3, 20)]
+    later = [
+        policy(Load([(180.0, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in range(3, 20)
+    ]
     assert later[-1] == 1, "what is long past does not count"
 
 
 def test_replicas_stay_while_there_is_work() -> None:
     """Nothing comes any more: what is in hand grows less as fast as music is made."""
     policy = DrainTimePolicy(drain_s=30.0)
-    ending = [policy(Load([(100.0 - 10 * now, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in range(11)]
+    ending = [
+        policy(Load([(100.0 - 10 * now, 10.0, 30.0)], current_time=now, made=10.0))[0]
+        for now in range(11)
+    ]
     assert ending[1:] == [1] * 9 + [0]
 
 
@@ -103,7 +118,9 @@ def test_it_never_raises(broken: Any) -> None:
 
 def test_it_imports_the_standard_library_alone_and_is_pickled() -> None:
     tree = ast.parse(Path(autoscaling.__file__).read_text())
-    modules = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    modules = {
+        name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
+    }
     modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {module.partition(".")[0] for module in modules} <= sys.stdlib_module_names
     assert pickle.loads(pickle.dumps(DrainTimePolicy(drain_s=5.0)))(Load())[0] == 0
@@ -112,7 +129,11 @@ def test_it_imports_the_standard_library_alone_and_is_pickled() -> None:
 def model(model_id: str, work_s: float, now: int = 0, least: int = 0) -> Load:
     """A model with so many seconds of work to one replica."""
     return Load(
-        [(work_s, 1.0, 30.0)], 0.0, now, deployment_name=f"MusicGen:{model_id}", capacity_adjusted_min_replicas=least
+        [(work_s, 1.0, 30.0)],
+        0.0,
+        now,
+        deployment_name=f"MusicGen:{model_id}",
+        capacity_adjusted_min_replicas=least,
     )
 
 
@@ -134,12 +155,20 @@ def test_a_short_budget_goes_where_most_work_waits_for_each_gpu() -> None:
 
 
 def test_a_replica_takes_the_gpus_that_it_takes() -> None:
-    assert shared(8, model("small", 400), model("large", 410), gpus_per_replica={"large": 2.0}) == [4, 2]
-    assert shared(1, model("small", 0), model("large", 400), gpus_per_replica={"large": 2.0}) == [0, 0]
+    assert shared(8, model("small", 400), model("large", 410), gpus_per_replica={"large": 2.0}) == [
+        4,
+        2,
+    ]
+    assert shared(1, model("small", 0), model("large", 400), gpus_per_replica={"large": 2.0}) == [
+        0,
+        0,
+    ]
 
 
 def test_gpus_change_hands_by_way_of_being_free() -> None:
-    assert shared(4, model("small", 10, now=4), model("large", 400, now=0)) == [1, 0], "none is free yet"
+    assert shared(4, model("small", 10, now=4), model("large", 400, now=0)) == [1, 0], (
+        "none is free yet"
+    )
     assert shared(4, model("small", 10, now=2), model("large", 400, now=0)) == [1, 2]
     assert shared(4, model("small", 10, now=1), model("large", 400, now=2)) == [1, 3]
 
@@ -149,7 +178,9 @@ def test_each_model_has_its_least_before_others_grow() -> None:
 
 
 def test_models_have_options_of_their_own() -> None:
-    assert shared(10, model("small", 40), model("large", 40), models={"large": {"drain_s": 20.0}}) == [4, 2]
+    assert shared(
+        10, model("small", 40), model("large", 40), models={"large": {"drain_s": 20.0}}
+    ) == [4, 2]
 
 
 def test_other_deployments_are_left_alone() -> None:
@@ -169,8 +200,13 @@ def test_a_budget_is_never_overdrawn() -> None:
         now, gpus = dict.fromkeys("abc", 0), rng.randint(1, 20)
         policy = BudgetPolicy(gpus, drain_s=10.0)
         for _ in range(30):
-            loads = {name: model(name, rng.choice([0, 10, 100, 1000]), count) for name, count in now.items()}
+            loads = {
+                name: model(name, rng.choice([0, 10, 100, 1000]), count)
+                for name, count in now.items()
+            }
             wanted = policy(loads)[0]
-            slow = {name for name in now if wanted[name] < now[name] and rng.random() < 0.5}  # Serve takes its time
+            slow = {
+                name for name in now if wanted[name] < now[name] and rng.random() < 0.5
+            }  # Serve takes its time
             now = {name: now[name] if name in slow else round(wanted[name]) for name in now}
             assert sum(now.values()) <= gpus

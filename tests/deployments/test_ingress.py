@@ -6,7 +6,14 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.deployments.ingress import known_error
-from serve_app.errors import ModelLoading, PromptTooLong, QueueFull, ReplicaFailed, ReplicaUnreachable, ServeAppError
+from serve_app.errors import (
+    ModelLoading,
+    PromptTooLong,
+    QueueFull,
+    ReplicaFailed,
+    ReplicaUnreachable,
+    ServeAppError,
+)
 
 PATH = "/root/secret/engine.py"
 
@@ -27,12 +34,28 @@ def with_its_node() -> ActorDiedError:
     [
         (from_replica(PromptTooLong("Shorten it.")), PromptTooLong, "Shorten it."),
         (from_replica(QueueFull("Later.", retry_after_s=4.0)), QueueFull, "Later."),
-        (from_replica(ValueError(PATH)), ServeAppError, "The model's replica met an unexpected error"),
-        (BackPressureError(num_queued_requests=3, max_queued_requests=3), QueueFull, "Too many requests are waiting"),
+        (
+            from_replica(ValueError(PATH)),
+            ServeAppError,
+            "The model's replica met an unexpected error",
+        ),
+        (
+            BackPressureError(num_queued_requests=3, max_queued_requests=3),
+            QueueFull,
+            "Too many requests are waiting",
+        ),
         (ActorDiedError(), ReplicaFailed, "The replica died"),
         (with_its_node(), ReplicaUnreachable, "The replica that made this piece went away"),
-        (ActorUnavailableError("RPC error", None), ReplicaUnreachable, "The replica that made this piece went away"),
-        (DeploymentUnavailableError(DeploymentID("x", "y")), ModelLoading, "No replica of this model could be started"),
+        (
+            ActorUnavailableError("RPC error", None),
+            ReplicaUnreachable,
+            "The replica that made this piece went away",
+        ),
+        (
+            DeploymentUnavailableError(DeploymentID("x", "y")),
+            ModelLoading,
+            "No replica of this model could be started",
+        ),
         (RuntimeError(PATH), ServeAppError, "The model's replica met an unexpected error"),
     ],
     ids=str,

@@ -13,7 +13,9 @@ from tests.conftest import EMBEDDED
 
 def config(source: str = EMBEDDED, **engine: Any) -> ModelConfig:
     loading = {"model_id": "nano", "model_source": source}
-    return ModelConfig.model_validate({"model_loading_config": loading, "engine_kwargs": {"max_slots": 2} | engine})
+    return ModelConfig.model_validate(
+        {"model_loading_config": loading, "engine_kwargs": {"max_slots": 2} | engine}
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.errors import PromptTooLong
-from serve_app.models.checkpoint import Checkpoint
 
 
 @pytest.fixture
@@ -17,10 +17,15 @@ def test_shape_follows_the_prompt(nano: Checkpoint, conditioner: Conditioner) ->
     tokens = conditioner.tokenize("calm piano")
     transformer = nano.musicgen.config.transformer
     shape = (transformer.num_layers, transformer.num_heads, len(tokens), transformer.head_dim)
-    assert [tuple(part.shape) for part in conditioner.project(conditioner.encode_here(tokens))] == [shape, shape]
+    assert [tuple(part.shape) for part in conditioner.project(conditioner.encode_here(tokens))] == [
+        shape,
+        shape,
+    ]
 
 
-def test_a_prompt_is_encoded_once_while_it_is_cached(nano: Checkpoint, conditioner: Conditioner) -> None:
+def test_a_prompt_is_encoded_once_while_it_is_cached(
+    nano: Checkpoint, conditioner: Conditioner
+) -> None:
     runs: list[object] = []
     hook = nano.text_encoder.t5.register_forward_hook(lambda *_: runs.append(None))
     for prompt in ("piano", "drums", "piano", "bass", "piano", "drums"):
@@ -31,7 +36,9 @@ def test_a_prompt_is_encoded_once_while_it_is_cached(nano: Checkpoint, condition
 
 def test_caching_can_be_off(nano: Checkpoint) -> None:
     conditioner = Conditioner(nano.text_encoder, nano.musicgen, max_tokens=8, cache_size=0)
-    first, second = (conditioner.encode_here(conditioner.tokenize("piano")).take() for _ in range(2))
+    first, second = (
+        conditioner.encode_here(conditioner.tokenize("piano")).take() for _ in range(2)
+    )
     assert first is not second
     assert torch.equal(first, second)
 

@@ -11,16 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config import EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.engine.streaming_decoder import StreamingDecoder
-from serve_app.models.checkpoint import Checkpoint
 from serve_app.types import Audio, AudioChunk, GenerationRequest, SamplingParams
 from tests.architectures import BIASES, STEREO, Architecture
 from tests.oracles import PROMPT, AudioCraftOracle, load_pair
 
 # 20 frames a second; as many codes as the codec has
-SLOW = [replace(architecture, sample_rate=480, codebook_size=128) for architecture in (BIASES, STEREO)]
+SLOW = [
+    replace(architecture, sample_rate=480, codebook_size=128) for architecture in (BIASES, STEREO)
+]
 
 
 @pytest.fixture(scope="module", params=SLOW, ids=lambda architecture: architecture.name)
@@ -28,7 +30,9 @@ def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, hub_cache: Path
 ) -> tuple[Checkpoint, AudioCraftOracle]:
     architecture: Architecture = request.param
-    checkpoint, oracle = load_pair("audiocraft", architecture, tmp_path_factory.mktemp("checkpoint"), hub_cache)
+    checkpoint, oracle = load_pair(
+        "audiocraft", architecture, tmp_path_factory.mktemp("checkpoint"), hub_cache
+    )
     assert isinstance(oracle, AudioCraftOracle)
     return checkpoint, oracle
 
@@ -36,7 +40,11 @@ def pair(
 @contextlib.contextmanager
 def running(checkpoint: Checkpoint, *, pin_batch_shape: bool = False) -> Iterator[Engine]:
     config = EngineConfig(
-        max_slots=2, num_threads=1, max_duration_s=100.0, chunk_s=2.0, pin_batch_shape=pin_batch_shape
+        max_slots=2,
+        num_threads=1,
+        max_duration_s=100.0,
+        chunk_s=2.0,
+        pin_batch_shape=pin_batch_shape,
     )
     engine = Engine(checkpoint, config)
     try:
@@ -61,7 +69,10 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 def sound(checkpoint: Checkpoint, duration_s: float) -> Audio:
     shape = (checkpoint.audio_channels, round(duration_s * checkpoint.sample_rate))
-    return Audio(np.random.default_rng(3).uniform(-0.8, 0.8, shape).astype(np.float32), checkpoint.sample_rate)
+    return Audio(
+        np.random.default_rng(3).uniform(-0.8, 0.8, shape).astype(np.float32),
+        checkpoint.sample_rate,
+    )
 
 
 def greedy(prompt: str, duration_s: float, audio_prompt: Audio | None) -> GenerationRequest:
@@ -81,7 +92,11 @@ async def collect(engine: Engine, request: GenerationRequest) -> list[AudioChunk
     ids=str,
 )
 async def test_codes_equal_audiocrafts(
-    pair: tuple[Checkpoint, AudioCraftOracle], decoded: list[Tensor], prompt: str, duration_s: float, audio_s: float
+    pair: tuple[Checkpoint, AudioCraftOracle],
+    decoded: list[Tensor],
+    prompt: str,
+    duration_s: float,
+    audio_s: float,
 ) -> None:
     checkpoint, oracle = pair
     audio_prompt = sound(checkpoint, audio_s) if audio_s else None
@@ -94,10 +109,16 @@ async def test_codes_equal_audiocrafts(
     torch.testing.assert_close(samples, oracle.decode(expected), rtol=0, atol=1e-4)
 
 
-async def test_a_window_that_slides_disturbs_nobody(pair: tuple[Checkpoint, AudioCraftOracle]) -> None:
+async def test_a_window_that_slides_disturbs_nobody(
+    pair: tuple[Checkpoint, AudioCraftOracle],
+) -> None:
     checkpoint, _ = pair
     steady = GenerationRequest(
-        request_id="test", model="nano", prompt=PROMPT, duration_s=20.0, sampling=SamplingParams(seed=5)
+        request_id="test",
+        model="nano",
+        prompt=PROMPT,
+        duration_s=20.0,
+        sampling=SamplingParams(seed=5),
     )
     long = greedy("loud drums", 40.0, sound(checkpoint, 3.0))
     with running(checkpoint, pin_batch_shape=True) as engine:
@@ -114,7 +135,9 @@ async def test_noise_does_not_come_back_in_the_next_window(
     checkpoint, _ = pair
     sampling = SamplingParams(seed=1, temperature=10.0, top_k=0, cfg_coef=0.0)
     with running(checkpoint) as engine:
-        request = GenerationRequest(request_id="test", model="nano", prompt=PROMPT, duration_s=48.0, sampling=sampling)
+        request = GenerationRequest(
+            request_id="test", model="nano", prompt=PROMPT, duration_s=48.0, sampling=sampling
+        )
         await collect(engine, request)
     codes = torch.cat(decoded, dim=-1)
     first, second = codes[:, 240:600], codes[:, 600:960]

@@ -8,7 +8,9 @@ from serve_app.engine.device import available_threads, resolve_device, resolve_p
 
 
 @pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
-def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, has_gpu: bool, device: str) -> None:
+def test_auto_takes_a_gpu_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, has_gpu: bool, device: str
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     assert resolve_device(EngineConfig()).type == device
     assert resolve_device(EngineConfig(device="cpu")).type == "cpu"
@@ -16,7 +18,12 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, ha
 
 @pytest.mark.parametrize(
     ("precision", "device", "resolved"),
-    [("auto", "cuda", "fp16"), ("auto", "cpu", "fp32"), ("bf16", "cpu", "bf16"), ("fp32", "cuda", "fp32")],
+    [
+        ("auto", "cuda", "fp16"),
+        ("auto", "cpu", "fp32"),
+        ("bf16", "cpu", "bf16"),
+        ("fp32", "cuda", "fp32"),
+    ],
 )
 def test_auto_precision_follows_the_device(precision: str, device: str, resolved: str) -> None:
     config = EngineConfig.model_validate({"precision": precision})

@@ -11,14 +11,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config import EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import BatchShape
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.errors import DurationTooLong, GenerationFailed, PromptTooLong, ReplicaFailed
-from serve_app.models.checkpoint import Checkpoint
-from serve_app.models.kv_cache import FloatKVCache
-from serve_app.models.transformer import TextMemory
+from serve_app.models.musicgen.kv_cache import FloatKVCache
+from serve_app.models.musicgen.transformer import CrossAttentionKV
 from serve_app.types import AudioChunk, FinishReason, GenerationRequest, SamplingParams
 from tests.architectures import BIASES, MONO, STEREO, Architecture
 from tests.oracles import PROMPT, load_pair
@@ -26,9 +26,15 @@ from tests.oracles import PROMPT, load_pair
 SLOTS, FRAMES = 8, 100
 
 
-def request(prompt: str = "calm piano", duration_s: float = 1.0, **sampling: Any) -> GenerationRequest:
+def request(
+    prompt: str = "calm piano", duration_s: float = 1.0, **sampling: Any
+) -> GenerationRequest:
     return GenerationRequest(
-        request_id="test", model="nano", prompt=prompt, duration_s=duration_s, sampling=SamplingParams(**sampling)
+        request_id="test",
+        model="nano",
+        prompt=prompt,
+        duration_s=duration_s,
+        sampling=SamplingParams(**sampling),
     )
 
 
@@ -111,7 +117,10 @@ async def test_requests_may_join_and_leave_midway(engine: Engine) -> None:
 
 
 async def test_more_requests_than_slots_wait_their_turn(engine: Engine) -> None:
-    tasks = [asyncio.create_task(audio(engine, request(duration_s=0.5, seed=i))) for i in range(SLOTS + 4)]
+    tasks = [
+        asyncio.create_task(audio(engine, request(duration_s=0.5, seed=i)))
+        for i in range(SLOTS + 4)
+    ]
     await until(lambda: engine.stats().queued_requests == 4)
     stats = engine.stats()
     assert stats.slots_used == SLOTS
@@ -125,7 +134,10 @@ async def test_more_requests_than_slots_wait_their_turn(engine: Engine) -> None:
 
 async def test_progress_is_told_to_those_who_ask(engine: Engine) -> None:
     """All slots are taken: the second in the queue hears its place, then how its music grows."""
-    others = [asyncio.create_task(audio(engine, request(duration_s=3.0, seed=i))) for i in range(SLOTS + 1)]
+    others = [
+        asyncio.create_task(audio(engine, request(duration_s=3.0, seed=i)))
+        for i in range(SLOTS + 1)
+    ]
     await until(lambda: engine.stats().queued_requests == 1)
     asking = request(duration_s=3.0, seed=7).model_copy(update={"progress": True})
     chunks = [chunk async for chunk in engine.generate(asking)]
@@ -147,7 +159,9 @@ async def test_seed_decides_and_is_named(engine: Engine) -> None:
     first = [chunk async for chunk in engine.generate(request(duration_s=0.5))]
     again = await audio(engine, request(duration_s=0.5, seed=first[-1].seed))
     assert np.array_equal(np.concatenate([chunk.samples for chunk in first], axis=1), again)
-    assert not np.array_equal(await audio(engine, request(duration_s=0.5, seed=first[-1].seed + 1)), again)
+    assert not np.array_equal(
+        await audio(engine, request(duration_s=0.5, seed=first[-1].seed + 1)), again
+    )
 
 
 async def test_abort_frees_the_slot_within_a_step(engine: Engine) -> None:
@@ -173,7 +187,9 @@ async def test_abort_of_a_waiting_request_forgets_it(engine: Engine) -> None:
 
 
 async def test_requests_beyond_the_limits_are_refused(engine: Engine) -> None:
-    with pytest.raises(DurationTooLong, match=r"120\.5 seconds were asked for, but this model makes up to 120"):
+    with pytest.raises(
+        DurationTooLong, match=r"120\.5 seconds were asked for, but this model makes up to 120"
+    ):
         await audio(engine, request(duration_s=120.5))
     with pytest.raises(PromptTooLong, match="tokens long, but this model takes 256"):
         await audio(engine, request("long " * 500))
@@ -181,7 +197,9 @@ async def test_requests_beyond_the_limits_are_refused(engine: Engine) -> None:
 
 
 async def test_prompt_changes_the_audio(engine: Engine) -> None:
-    one, other = [await audio(engine, request(prompt, 0.5, seed=3)) for prompt in ("calm piano", "loud drums")]
+    one, other = [
+        await audio(engine, request(prompt, 0.5, seed=3)) for prompt in ("calm piano", "loud drums")
+    ]
     assert not np.array_equal(one, other)
 
 
@@ -194,7 +212,7 @@ async def test_output_that_is_not_finite_ends_that_sequence_alone(nano: Checkpoi
         project = engine.conditioner._musicgen.project_text
         poison = engine.conditioner.tokenize("poison")
 
-        def spoil(hidden: torch.Tensor) -> TextMemory:
+        def spoil(hidden: torch.Tensor) -> CrossAttentionKV:
             text = project(hidden)
             return text._replace(keys=text.keys * torch.nan) if len(hidden) == len(poison) else text
 
@@ -240,7 +258,9 @@ async def test_without_guidance_one_row_a_slot_is_enough(tmp_path: Path, hub_cac
         plain = request(PROMPT, duration_s, temperature=0.0, cfg_coef=1.0)
         alone = await audio(engine, plain)
         assert not any(guided)
-        among, _ = await asyncio.gather(audio(engine, plain), audio(engine, request("drums", duration_s / 2)))
+        among, _ = await asyncio.gather(
+            audio(engine, plain), audio(engine, request("drums", duration_s / 2))
+        )
         assert set(guided) == {True, False}
     expected = oracle.decode(oracle.generate(PROMPT, FRAMES, cfg_coef=1.0))
     for samples in (alone, among):
@@ -277,7 +297,9 @@ async def test_a_failing_step_ends_what_runs_and_the_replica(nano: Checkpoint) -
                 await audio(engine, request())
 
 
-async def test_a_failing_codec_ends_the_replica(nano: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_codec_ends_the_replica(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with running(nano) as engine:
         stream = engine.generate(request(duration_s=30.0))
         await anext(stream)
@@ -309,7 +331,12 @@ async def test_warm_up_returns_when_a_piece_is_made(nano: Checkpoint) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "architecture"),
-    [("transformers", MONO), ("transformers", STEREO), ("audiocraft", STEREO), ("audiocraft", BIASES)],
+    [
+        ("transformers", MONO),
+        ("transformers", STEREO),
+        ("audiocraft", STEREO),
+        ("audiocraft", BIASES),
+    ],
     ids=str,
 )
 async def test_greedy_audio_equals_the_oracles_among_neighbours(
@@ -321,7 +348,10 @@ async def test_greedy_audio_equals_the_oracles_among_neighbours(
     expected = oracle.decode(oracle.generate(PROMPT, FRAMES))
     with running(checkpoint, chunk_s=duration_s / 7, first_chunk_s=duration_s / 20) as engine:
         greedy = asyncio.create_task(audio(engine, request(PROMPT, duration_s, temperature=0.0)))
-        others = [request("loud drums", duration_s * f, seed=i) for i, f in enumerate((0.1, 0.5, 0.9, 0.3))]
+        others = [
+            request("loud drums", duration_s * f, seed=i)
+            for i, f in enumerate((0.1, 0.5, 0.9, 0.3))
+        ]
         await asyncio.gather(*(audio(engine, other) for other in others))
         samples = await greedy
     torch.testing.assert_close(torch.from_numpy(samples), expected, rtol=0, atol=1e-4)

@@ -5,24 +5,35 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.input_processor import InputProcessor
 from serve_app.engine.window import Window
 from serve_app.errors import DurationTooLong, InvalidRequest
-from serve_app.models.checkpoint import Checkpoint
 from serve_app.types import Audio, GenerationRequest
 
 
 @pytest.fixture(scope="module")
 def processor(nano: Checkpoint) -> InputProcessor:
-    return InputProcessor(nano, Conditioner(nano.text_encoder, nano.musicgen, 64, 4), max_duration_s=120.0)
+    return InputProcessor(
+        nano, Conditioner(nano.text_encoder, nano.musicgen, 64, 4), max_duration_s=120.0
+    )
 
 
-def request(duration_s: float, prompt: str = "calm piano", audio_s: float = 0.0, **fields: Any) -> GenerationRequest:
-    sound = np.random.default_rng(0).uniform(-0.1, 0.1, (2, round(audio_s * 16_000))).astype(np.float32)
+def request(
+    duration_s: float, prompt: str = "calm piano", audio_s: float = 0.0, **fields: Any
+) -> GenerationRequest:
+    sound = (
+        np.random.default_rng(0).uniform(-0.1, 0.1, (2, round(audio_s * 16_000))).astype(np.float32)
+    )
     audio_prompt = Audio(sound, 16_000) if audio_s else None
     return GenerationRequest(
-        request_id="test", model="nano", prompt=prompt, duration_s=duration_s, audio_prompt=audio_prompt, **fields
+        request_id="test",
+        model="nano",
+        prompt=prompt,
+        duration_s=duration_s,
+        audio_prompt=audio_prompt,
+        **fields,
     )
 
 
@@ -44,9 +55,17 @@ async def test_the_window_slides_as_asked(processor: InputProcessor) -> None:
 @pytest.mark.parametrize(
     ("refused", "error", "reason"),
     [
-        (request(120.5), DurationTooLong, r"120\.5 seconds were asked for, but this model makes up to 120"),
+        (
+            request(120.5),
+            DurationTooLong,
+            r"120\.5 seconds were asked for, but this model makes up to 120",
+        ),
         (request(5.0, prompt=""), InvalidRequest, "Prompt is required"),
-        (request(45.0, extend_stride_s=30.0), InvalidRequest, "less than this model's window of 30 seconds"),
+        (
+            request(45.0, extend_stride_s=30.0),
+            InvalidRequest,
+            "less than this model's window of 30 seconds",
+        ),
         (request(5.0, audio_s=5.0), InvalidRequest, r"lasts 5 seconds.*the whole piece \(5\)"),
         (request(60.0, audio_s=31.0), InvalidRequest, r"lasts 31 seconds.*window \(30\)"),
     ],

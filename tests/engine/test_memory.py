@@ -3,14 +3,15 @@
 import pytest
 import torch
 
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config import MOST_SLOTS
 from serve_app.engine.memory import CPU_SLOTS, RESERVED, default_slots, fitting_slots, slot_bytes
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.models.checkpoint import Checkpoint
 
 
 @pytest.mark.parametrize(
-    ("free", "slots"), [(RESERVED + 10, 10), (RESERVED + 19, 19), (2**50, MOST_SLOTS), (0, 1), (RESERVED + 1, 1)]
+    ("free", "slots"),
+    [(RESERVED + 10, 10), (RESERVED + 19, 19), (2**50, MOST_SLOTS), (0, 1), (RESERVED + 1, 1)],
 )
 def test_slots_fill_what_is_free(free: int, slots: int) -> None:
     assert fitting_slots(free, 1) == slots

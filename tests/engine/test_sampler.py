@@ -5,7 +5,7 @@ import torch
 from audiocraft.utils import utils as audiocraft_utils
 from scipy import stats
 
-from serve_app.engine.sampler import exponential_noise, guide, sample, token_keys
+from serve_app.engine.sampler import apply_cfg, exponential_noise, sample, token_keys
 
 VOCABULARY = 64
 DRAWS = 40_000
@@ -14,13 +14,17 @@ GOLDEN = [[0.0591754, 6.1902294, 0.2398373], [0.0935098, 0.1582663, 0.1800685]]
 
 def draw(logits: torch.Tensor, temperature: float, top_k: int, top_p: float) -> torch.Tensor:
     """DRAWS codes from one distribution [V], each with another seed."""
-    noise = exponential_noise(torch.arange(DRAWS), torch.zeros(DRAWS, dtype=torch.int64), token_keys(1, VOCABULARY))
+    noise = exponential_noise(
+        torch.arange(DRAWS), torch.zeros(DRAWS, dtype=torch.int64), token_keys(1, VOCABULARY)
+    )
     row = logits.expand(DRAWS, 1, VOCABULARY)
     parameters = [torch.tensor(x).expand(DRAWS) for x in (temperature, top_k, top_p)]
     return sample(row, noise, *parameters)[:, 0]
 
 
-def oracle_distribution(logits: torch.Tensor, temperature: float, top_k: int, top_p: float) -> torch.Tensor:
+def oracle_distribution(
+    logits: torch.Tensor, temperature: float, top_k: int, top_p: float
+) -> torch.Tensor:
     """What AudioCraft draws from: its sampling functions with the drawing itself taken out."""
     seen: list[torch.Tensor] = []
     original = audiocraft_utils.multinomial
@@ -46,7 +50,15 @@ def oracle_distribution(logits: torch.Tensor, temperature: float, top_k: int, to
 
 @pytest.mark.parametrize(
     ("temperature", "top_k", "top_p"),
-    [(1.0, 0, 0.0), (1.0, 10, 0.0), (0.5, 250, 0.0), (1.7, 20, 0.0), (1.0, 10, 0.8), (1.0, 0, 0.3), (0.7, 5, 1.0)],
+    [
+        (1.0, 0, 0.0),
+        (1.0, 10, 0.0),
+        (0.5, 250, 0.0),
+        (1.7, 20, 0.0),
+        (1.0, 10, 0.8),
+        (1.0, 0, 0.3),
+        (0.7, 5, 1.0),
+    ],
 )
 def test_distribution_is_the_oracles(temperature: float, top_k: int, top_p: float) -> None:
     logits = 2 * torch.randn(VOCABULARY)
@@ -64,12 +76,20 @@ def test_distribution_is_the_oracles(temperature: float, top_k: int, top_p: floa
 
 def test_parameters_are_each_rows_own() -> None:
     logits = torch.randn(3, 1, VOCABULARY)
-    noise = exponential_noise(torch.tensor([1, 2, 3]), torch.zeros(3, dtype=torch.int64), token_keys(1, VOCABULARY))
-    temperature, top_k, top_p = torch.tensor([0.0, 1.0, 1.3]), torch.tensor([0, 1, 9]), torch.tensor([0.0, 0.0, 0.6])
+    noise = exponential_noise(
+        torch.tensor([1, 2, 3]), torch.zeros(3, dtype=torch.int64), token_keys(1, VOCABULARY)
+    )
+    temperature, top_k, top_p = (
+        torch.tensor([0.0, 1.0, 1.3]),
+        torch.tensor([0, 1, 9]),
+        torch.tensor([0.0, 0.0, 0.6]),
+    )
     together = sample(logits, noise, temperature, top_k, top_p)
     for row in range(3):
         one = slice(row, row + 1)
-        assert torch.equal(sample(logits[one], noise[one], temperature[one], top_k[one], top_p[one]), together[one])
+        assert torch.equal(
+            sample(logits[one], noise[one], temperature[one], top_k[one], top_p[one]), together[one]
+        )
     assert together[0] == logits[0].argmax(), "temperature 0 takes the likeliest"
     assert together[1] == logits[1].argmax(), "top_k 1 leaves the likeliest alone"
 
@@ -77,17 +97,25 @@ def test_parameters_are_each_rows_own() -> None:
 def test_guidance() -> None:
     logits = torch.randn(2, 2, 4, VOCABULARY)
     conditional, unconditional = logits.unbind(1)
-    guided = guide(logits, torch.tensor([1.0, 3.0]))
+    guided = apply_cfg(logits, torch.tensor([1.0, 3.0]))
     torch.testing.assert_close(guided[0], conditional[0])
-    torch.testing.assert_close(guided[1], unconditional[1] + 3 * (conditional[1] - unconditional[1]))
+    torch.testing.assert_close(
+        guided[1], unconditional[1] + 3 * (conditional[1] - unconditional[1])
+    )
 
 
 def test_noise_is_exponential_and_independent() -> None:
     noise = exponential_noise(torch.arange(100), torch.full((100,), 7), token_keys(4, 512))
     assert stats.kstest(noise.flatten().numpy(), "expon").pvalue > 1e-3
-    for a, b in ((noise[0], noise[1]), (noise[0, 0], noise[0, 1]), (noise[0, :, :-1], noise[0, :, 1:])):
+    for a, b in (
+        (noise[0], noise[1]),
+        (noise[0, 0], noise[0, 1]),
+        (noise[0, :, :-1], noise[0, :, 1:]),
+    ):
         assert abs(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]) < 0.1
-    steps = exponential_noise(torch.full((100,), 3), torch.arange(100), token_keys(1, 512)).view(100, 512)
+    steps = exponential_noise(torch.full((100,), 3), torch.arange(100), token_keys(1, 512)).view(
+        100, 512
+    )
     off_diagonal = torch.corrcoef(steps) - torch.eye(100)
     assert off_diagonal.abs().max() < 0.25
 

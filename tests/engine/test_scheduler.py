@@ -10,7 +10,9 @@ from serve_app.types import GenerationRequest
 
 
 def sequence(sequence_id: int, num_frames: int = 3) -> Sequence:
-    request = GenerationRequest(request_id=str(sequence_id), model="nano", prompt="music", duration_s=1.0)
+    request = GenerationRequest(
+        request_id=str(sequence_id), model="nano", prompt="music", duration_s=1.0
+    )
     windows, known = [Window(0, num_frames, 0)], torch.zeros(1, 0)
     return Sequence(sequence_id, request, [1], known, windows, (0,), seed=0, sink=lambda _: None)
 

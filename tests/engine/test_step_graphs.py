@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.step_graphs import LENGTH, CudaStepper, StepGraphs
-from serve_app.models.checkpoint import Checkpoint
-from serve_app.models.musicgen import MusicGen
+from serve_app.models.musicgen.model import MusicGen
 from serve_app.types import SamplingParams
 
 STEPS = 300
@@ -39,7 +39,9 @@ def runner(nano: Checkpoint) -> ModelRunner:
     return ModelRunner(nano.musicgen, max_slots=6, max_frames=STEPS, max_text_tokens=64)
 
 
-def decode(nano: Checkpoint, runner: ModelRunner, step: Callable[[BatchShape], None]) -> list[list[Any]]:
+def decode(
+    nano: Checkpoint, runner: ModelRunner, step: Callable[[BatchShape], None]
+) -> list[list[Any]]:
     """The codes of two sequences, the second of which joins halfway."""
     conditioner = Conditioner(nano.text_encoder, nano.musicgen, max_tokens=64, cache_size=4)
     for slot, first in enumerate((0, STEPS // 2)):
@@ -71,7 +73,9 @@ def test_replayed_steps_draw_what_eager_ones_draw(nano: Checkpoint, runner: Mode
     recorder = Recorder()
     graphs = StepGraphs(runner.step, runner.max_slots, runner.max_length, recorder)
     replayed = decode(nano, runner, graphs.step)
-    assert recorder.recorded == 3, "1 slot up to 256 positions; 2 slots up to 256, and up to the end"
+    assert recorder.recorded == 3, (
+        "1 slot up to 256 positions; 2 slots up to 256, and up to the end"
+    )
     assert recorder.replayed == STEPS - 3
     again = ModelRunner(nano.musicgen, 6, STEPS, 64)
     assert decode(nano, again, again.step) == replayed
@@ -92,7 +96,9 @@ def test_few_shapes_serve_all_batches() -> None:
             graphs.step(BatchShape(slots, length, 64))
     assert recorder.recorded == usual
     graphs.step(BatchShape(3, 640, 128, guided=False))
-    assert recorder.recorded == usual + 1, "a long prompt, or one without guidance, is recorded when it comes"
+    assert recorder.recorded == usual + 1, (
+        "a long prompt, or one without guidance, is recorded when it comes"
+    )
 
 
 def test_a_shape_never_exceeds_the_runner() -> None:

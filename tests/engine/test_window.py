@@ -11,12 +11,19 @@ def test_a_short_piece_has_one_window() -> None:
 
 
 def test_45_seconds_have_two() -> None:
-    assert windows(2250, longest=1500, stride=900, known=100) == [Window(0, 1500, 100), Window(900, 2250, 600)]
+    assert windows(2250, longest=1500, stride=900, known=100) == [
+        Window(0, 1500, 100),
+        Window(900, 2250, 600),
+    ]
 
 
 @pytest.mark.parametrize("stride", [1, 7, 19])
 @pytest.mark.parametrize("num_frames", [20, 21, 97])
 def test_each_frame_is_made_once(num_frames: int, stride: int) -> None:
     known = 5
-    made = [frame for w in windows(num_frames, 20, stride, known) for frame in range(w.start + w.known, w.end)]
+    made = [
+        frame
+        for w in windows(num_frames, 20, stride, known)
+        for frame in range(w.start + w.known, w.end)
+    ]
     assert made == list(range(known, num_frames))

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.precision import PROMPTS, compare, distributions, fitted
-from serve_app.models import cpu
-from serve_app.models.checkpoint import Checkpoint
-from serve_app.models.cpu import is_fitted, precision_of
-from serve_app.models.cpu_functions import erf, exp
-from serve_app.models.cpu_intrinsics import OFFSET, ROW_TYPE, STRIDE, TILE, dot_tile
-from serve_app.models.cpu_kernels import pack, unpack
-from serve_app.models.cpu_kv_cache import CpuKVCache
-from serve_app.models.cpu_layers import MANY_ROWS, CpuDecoderLayer, CpuLinear
-from serve_app.models.kv_cache import ROWS, FloatKVCache, KVCache
-from serve_app.models.seanet import ConvTranspose1d, EncodecConfig, SkipLSTM
-from serve_app.models.transformer import DecoderLayer, Linear, TransformerConfig
+from serve_app.checkpoints.checkpoint import Checkpoint
+from serve_app.kernels.cpu.functions import erf, exp
+from serve_app.kernels.cpu.intrinsics import OFFSET, ROW_TYPE, STRIDE, TILE, dot_tile
+from serve_app.kernels.cpu.layer import pack, unpack
+from serve_app.models.encodec.seanet import ConvTranspose1d, EncodecConfig, SkipLSTM
+from serve_app.models.musicgen import cpu
+from serve_app.models.musicgen.cpu import is_fitted, precision_of
+from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
+from serve_app.models.musicgen.cpu_layers import MANY_ROWS, CpuDecoderLayer, CpuLinear
+from serve_app.models.musicgen.kv_cache import ROWS, FloatKVCache, KVCache
+from serve_app.models.musicgen.transformer import DecoderLayer, Linear, TransformerConfig
 
 ERRORS = {"fp32": 1e-6, "fp16": 1e-3, "bf16": 5e-3, "int8": 2e-2}  # relative, of a product
 SLOTS, TOKENS, LENGTH = 2, 5, 8
@@ -78,7 +78,9 @@ def test_any_processor_computes_the_same_sums(row_type: type[np.integer[Any]]) -
     assert np.array_equal(unpack(codes, 100), weight)
     rows = np.zeros((2, codes.shape[1] * STRIDE), row_type)
     rows[:, :100] = x
-    assert dots(rows, codes) == tuple((x @ weight.T + OFFSET * x.sum(axis=1, keepdims=True)).ravel())
+    assert dots(rows, codes) == tuple(
+        (x @ weight.T + OFFSET * x.sum(axis=1, keepdims=True)).ravel()
+    )
 
 
 @numba.njit  # type: ignore[untyped-decorator]
@@ -87,19 +89,25 @@ def functions(x: NDArray[np.float32]) -> tuple[list[float], list[float]]:
 
 
 def test_functions() -> None:
-    x = np.concatenate([np.linspace(-9, 9, 10_001), [0, 86.9, -100, np.inf, -np.inf, np.nan]]).astype(np.float32)
+    x = np.concatenate(
+        [np.linspace(-9, 9, 10_001), [0, 86.9, -100, np.inf, -np.inf, np.nan]]
+    ).astype(np.float32)
     of_exp, of_erf = functions(x)
     np.testing.assert_allclose(of_exp, np.exp(-np.abs(x.astype(np.float64))), rtol=5e-7, atol=1e-37)
     np.testing.assert_allclose(of_erf, torch.erf(torch.from_numpy(x)), rtol=0, atol=5e-7)
 
 
-def run(layer: nn.Module, cache: KVCache, x: Tensor, rows: int, text: tuple[Tensor, Tensor]) -> Tensor:
+def run(
+    layer: nn.Module, cache: KVCache, x: Tensor, rows: int, text: tuple[Tensor, Tensor]
+) -> Tensor:
     """Two positions of each slot, the first of which nothing is behind; the texts are of 5 and 3 tokens."""
     text_mask = torch.zeros(SLOTS, 1, 1, TOKENS)
     text_mask[1, ..., 3:] = -torch.inf
     for position in range(2):
         at = torch.arange(SLOTS), torch.full((SLOTS,), position)
-        mask = torch.zeros(SLOTS, 1, 1, LENGTH).index_fill_(3, torch.arange(position + 1, LENGTH), -torch.inf)
+        mask = torch.zeros(SLOTS, 1, 1, LENGTH).index_fill_(
+            3, torch.arange(position + 1, LENGTH), -torch.inf
+        )
         [memory] = cache.narrow(slice(0, SLOTS), rows, LENGTH)
         y: Tensor = layer(x + position, memory, at, mask, text, text_mask)
     return y[: SLOTS * rows]
@@ -122,10 +130,18 @@ def test_a_layer_computes_the_same(precision: str, biases: bool, rows: int, padd
                 setattr(module, name, CpuLinear(child, precision))
     x = torch.randn((SLOTS + padding) * rows, 64)
     text = torch.randn(SLOTS, 4, TOKENS, 16), torch.randn(SLOTS, 4, TOKENS, 16)
-    expected = run(exact, FloatKVCache(config, SLOTS, LENGTH, torch.float32, torch.device("cpu")), x, rows, text)
+    expected = run(
+        exact,
+        FloatKVCache(config, SLOTS, LENGTH, torch.float32, torch.device("cpu")),
+        x,
+        rows,
+        text,
+    )
     cache = CpuKVCache(config, SLOTS, LENGTH, narrow=precision == "int8")
     ours = run(CpuDecoderLayer(layer), cache, x, rows, text)
-    assert (ours - expected).norm() < {"fp32": 1e-5, "fp16": 2e-3, "int8": 0.05}[precision] * expected.norm()
+    assert (ours - expected).norm() < {"fp32": 1e-5, "fp16": 2e-3, "int8": 0.05}[
+        precision
+    ] * expected.norm()
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -133,7 +149,7 @@ def test_a_large_lstm_computes_the_same(batch: int, monkeypatch: pytest.MonkeyPa
     lstm = SkipLSTM(64, 2).requires_grad_(False)
     x = torch.randn(batch, 64, 30)
     expected, (hidden, cell) = lstm(x)
-    monkeypatch.setattr("serve_app.models.seanet._LARGE", 0)
+    monkeypatch.setattr("serve_app.models.encodec.seanet._LARGE", 0)
     first, state = lstm(x[..., :11])
     second, ours = lstm(x[..., 11:], state)
     torch.testing.assert_close(torch.cat([first, second], dim=-1), expected, atol=1e-5, rtol=0)
@@ -148,17 +164,22 @@ def test_a_large_upsampling_computes_the_same(
     config = EncodecConfig(32_000, 1, 4, 16, 8, 4, 1, (ratio,))
     layer = ConvTranspose1d(config, channels, channels // 2, ratio).requires_grad_(False)
     x = torch.randn(2, channels, 13)
-    expected = F.conv_transpose1d(x, layer.weight, layer.bias, stride=ratio)[..., layer.trim_left :][..., : 13 * ratio]
+    expected = F.conv_transpose1d(x, layer.weight, layer.bias, stride=ratio)[
+        ..., layer.trim_left :
+    ][..., : 13 * ratio]
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
-    monkeypatch.setattr("serve_app.models.seanet._MANY", 0)
+    monkeypatch.setattr("serve_app.models.encodec.seanet._MANY", 0)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: with_onednn)
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
-    ("precision", "most", "least"), [("fp16", 1e-5, 0.995), ("bf16", 1e-3, 0.98), ("int8", 0.005, 0.97)]
+    ("precision", "most", "least"),
+    [("fp16", 1e-5, 0.995), ("bf16", 1e-3, 0.98), ("int8", 0.005, 0.97)],
 )
-def test_the_trained_model_stays_what_it_is(nano: Checkpoint, precision: str, most: float, least: float) -> None:
+def test_the_trained_model_stays_what_it_is(
+    nano: Checkpoint, precision: str, most: float, least: float
+) -> None:
     """KL divergence of the next codes' distributions, and agreement of the likeliest codes."""
     assert precision_of(fitted(nano, precision).musicgen) == precision
     assert not is_fitted(nano.musicgen)
@@ -167,7 +188,9 @@ def test_the_trained_model_stays_what_it_is(nano: Checkpoint, precision: str, mo
     assert agreement > least
 
 
-def test_a_large_model_in_fp32_stays_exact(nano: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_model_in_fp32_stays_exact(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not is_fitted(fitted(nano, "fp32").musicgen), "a small one is left as it is"
     exact, codes = distributions(nano, PROMPTS[0])
     monkeypatch.setattr(cpu, "LARGE", 0)

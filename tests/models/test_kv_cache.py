@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from serve_app.models import cpu
-from serve_app.models.cpu import fit_for_cpu
-from serve_app.models.cpu_kv_cache import CpuKVCache
-from serve_app.models.kv_cache import ROWS, FloatKVCache, KVCache, allocate_cache
-from serve_app.models.musicgen import MusicGen, MusicGenConfig
-from serve_app.models.transformer import TransformerConfig, causal_masks
+from serve_app.models.musicgen import cpu
+from serve_app.models.musicgen.cpu import optimize_for_cpu
+from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
+from serve_app.models.musicgen.kv_cache import ROWS, FloatKVCache, KVCache, allocate_cache
+from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
+from serve_app.models.musicgen.transformer import TransformerConfig, causal_masks
 
 CONFIG = TransformerConfig(hidden_size=64, num_layers=2, num_heads=4, ffn_dim=128)
 SLOTS, LENGTH = 3, 20
@@ -17,7 +17,10 @@ CPU = torch.device("cpu")
 
 
 def caches() -> list[KVCache]:
-    return [FloatKVCache(CONFIG, SLOTS, LENGTH, torch.float32, CPU), CpuKVCache(CONFIG, SLOTS, LENGTH, narrow=True)]
+    return [
+        FloatKVCache(CONFIG, SLOTS, LENGTH, torch.float32, CPU),
+        CpuKVCache(CONFIG, SLOTS, LENGTH, narrow=True),
+    ]
 
 
 def new_positions(count: int, rows: int = ROWS) -> Tensor:
@@ -28,14 +31,20 @@ def prefill(cache: KVCache, slot: int, qkv: Tensor) -> list[Tensor]:
     """Positions from 0 on, all at once, in every layer."""
     at = torch.zeros(len(qkv), dtype=torch.int64), torch.arange(len(qkv))
     mask = causal_masks(LENGTH, torch.float32, CPU)[: len(qkv)][None, None]
-    return [layer.attend(qkv, at, mask) for layer in cache.narrow(slice(slot, slot + 1), qkv.shape[1], LENGTH)]
+    return [
+        layer.attend(qkv, at, mask)
+        for layer in cache.narrow(slice(slot, slot + 1), qkv.shape[1], LENGTH)
+    ]
 
 
 def step(cache: KVCache, positions: list[int], qkv: Tensor) -> list[Tensor]:
     """One position of each of the first slots."""
     at = torch.arange(len(positions)), torch.tensor(positions)
     mask = causal_masks(LENGTH, torch.float32, CPU)[at[1]][:, None, None]
-    return [layer.attend(qkv, at, mask) for layer in cache.narrow(slice(0, len(positions)), qkv.shape[1], LENGTH)]
+    return [
+        layer.attend(qkv, at, mask)
+        for layer in cache.narrow(slice(0, len(positions)), qkv.shape[1], LENGTH)
+    ]
 
 
 @pytest.mark.parametrize("rows", [1, ROWS])
@@ -54,7 +63,10 @@ def test_both_attend_alike(rows: int) -> None:
 
 def test_a_lone_slot_gets_the_same_bits() -> None:
     known, new, other = new_positions(5), new_positions(2), new_positions(9)
-    alone, among = CpuKVCache(CONFIG, 1, LENGTH, narrow=True), CpuKVCache(CONFIG, SLOTS, LENGTH, narrow=True)
+    alone, among = (
+        CpuKVCache(CONFIG, 1, LENGTH, narrow=True),
+        CpuKVCache(CONFIG, SLOTS, LENGTH, narrow=True),
+    )
     prefill(among, 1, other)
     for cache in (alone, among):
         prefill(cache, 0, known)
@@ -66,13 +78,17 @@ def test_it_takes_a_little_over_a_quarter() -> None:
     assert narrow.nbytes == exact.nbytes * (1 + 4 / CONFIG.head_dim) / 4
 
 
-@pytest.mark.parametrize(("precision", "of_fp32"), [("fp32", 1), ("fp16", 1), ("int8", 1 / 4 + 1 / CONFIG.head_dim)])
-def test_it_comes_with_weights_that_are_fitted(precision: str, of_fp32: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("precision", "of_fp32"), [("fp32", 1), ("fp16", 1), ("int8", 1 / 4 + 1 / CONFIG.head_dim)]
+)
+def test_it_comes_with_weights_that_are_fitted(
+    precision: str, of_fp32: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = MusicGen(MusicGenConfig(CONFIG, 4, 16, (0, 1, 2, 3), 1, 8)).requires_grad_(False)
     exact = allocate_cache(model, SLOTS, LENGTH)
     assert isinstance(exact, FloatKVCache)
     monkeypatch.setattr(cpu, "LARGE", 0)
-    fit_for_cpu(model, precision)
+    optimize_for_cpu(model, precision)
     fitted = allocate_cache(model, SLOTS, LENGTH)
     assert isinstance(fitted, CpuKVCache)
     assert fitted.nbytes == exact.nbytes * of_fp32

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner
-from serve_app.models.checkpoint import Checkpoint
-from serve_app.models.encodec import DecoderState
+from serve_app.models.encodec.model import DecoderState
 from serve_app.types import SamplingParams
 from tests.architectures import AUDIOCRAFT, HUGGINGFACE
 from tests.oracles import PROMPT, AudioCraftOracle, Oracle, load_pair
@@ -28,7 +28,10 @@ def pair(
 
 
 def greedy(
-    checkpoint: Checkpoint, prompt: str, frames: int, on_step: Callable[[ModelRunner], None] | None = None
+    checkpoint: Checkpoint,
+    prompt: str,
+    frames: int,
+    on_step: Callable[[ModelRunner], None] | None = None,
 ) -> Tensor:
     """Greedy codes [K, frames] of a lone sequence."""
     musicgen = checkpoint.musicgen
@@ -51,7 +54,9 @@ def test_greedy_codes_equal_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None
     assert torch.equal(codes, oracle.generate(PROMPT, FRAMES))
 
 
-def test_logits_equal_the_oracles(pair: tuple[Checkpoint, Oracle], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_equal_the_oracles(
+    pair: tuple[Checkpoint, Oracle], monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint, oracle = pair
     seen: list[Tensor] = []
     logits = checkpoint.musicgen.logits
@@ -63,7 +68,9 @@ def test_logits_equal_the_oracles(pair: tuple[Checkpoint, Oracle], monkeypatch: 
     monkeypatch.setattr(checkpoint.musicgen, "logits", record)
     codes = greedy(checkpoint, PROMPT, FRAMES)
     expected = oracle.logits(PROMPT, codes)
-    torch.testing.assert_close(torch.stack(seen, dim=2), expected[:, :, : len(seen)], rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        torch.stack(seen, dim=2), expected[:, :, : len(seen)], rtol=0, atol=1e-4
+    )
 
 
 def test_audio_equals_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None:
@@ -75,7 +82,9 @@ def test_audio_equals_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None:
     torch.testing.assert_close(audio, oracle.decode(codes), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("sizes", [[1] * FRAMES, [7, 20, 13], [FRAMES - 1, 1, 0], [FRAMES]], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [[1] * FRAMES, [7, 20, 13], [FRAMES - 1, 1, 0], [FRAMES]], ids=str
+)
 def test_chunked_audio_equals_whole(pair: tuple[Checkpoint, Oracle], sizes: list[int]) -> None:
     codec = pair[0].codec
     codes = torch.randint(0, codec.config.codebook_size, (2, 4, FRAMES))
@@ -100,4 +109,6 @@ def test_encoding_equals_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None:
 
 def test_another_prompt_gives_other_codes(pair: tuple[Checkpoint, Oracle]) -> None:
     checkpoint, _ = pair
-    assert not torch.equal(greedy(checkpoint, PROMPT, FRAMES), greedy(checkpoint, "loud techno drums", FRAMES))
+    assert not torch.equal(
+        greedy(checkpoint, PROMPT, FRAMES), greedy(checkpoint, "loud techno drums", FRAMES)
+    )

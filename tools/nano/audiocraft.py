@@ -22,9 +22,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from serve_app.models.audiocraft import encodec_sources, musicgen_sources
-from serve_app.models.checkpoint import Checkpoint, load_checkpoint
-from serve_app.models.tensor_store import Source, TensorStore, Third
+from serve_app.checkpoints.audiocraft import encodec_sources, musicgen_sources
+from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from serve_app.checkpoints.tensor_store import Source, TensorStore, Third
 
 
 def write(source: str, folder: Path) -> Path:
@@ -33,9 +33,14 @@ def write(source: str, folder: Path) -> Path:
     text_encoder = folder / "text_encoder"
     checkpoint.text_encoder.t5.save_pretrained(text_encoder)  # type: ignore[operator]
     checkpoint.text_encoder.tokenizer.save_pretrained(text_encoder)
-    lm = _tensors(checkpoint.musicgen.state_dict(), musicgen_sources(checkpoint.musicgen.config, TensorStore("", {})))
+    lm = _tensors(
+        checkpoint.musicgen.state_dict(),
+        musicgen_sources(checkpoint.musicgen.config, TensorStore("", {})),
+    )
     codec = _tensors(checkpoint.codec.state_dict(), encodec_sources(checkpoint.codec))
-    for k, codebook in enumerate(checkpoint.codec.codebooks.chunk(checkpoint.codec.config.num_quantizers)):
+    for k, codebook in enumerate(
+        checkpoint.codec.codebooks.chunk(checkpoint.codec.config.num_quantizers)
+    ):
         prefix = f"quantizer.vq.layers.{k}._codebook."
         codec[prefix + "inited"], codec[prefix + "embed_avg"] = torch.ones(1), codebook.clone()
         codec[prefix + "cluster_size"] = torch.ones(len(codebook))
@@ -43,12 +48,19 @@ def write(source: str, folder: Path) -> Path:
         ("state_dict.bin", lm, _lm_config(checkpoint, str(text_encoder))),
         ("compression_state_dict.bin", codec, _codec_config(checkpoint)),
     ):
-        package = {"best_state": state, "xp.cfg": yaml.safe_dump(config), "version": "1.3.0", "exported": True}
+        package = {
+            "best_state": state,
+            "xp.cfg": yaml.safe_dump(config),
+            "version": "1.3.0",
+            "exported": True,
+        }
         torch.save(package, folder / name)
     return text_encoder
 
 
-def _tensors(state: Mapping[str, Tensor], sources: Mapping[str, tuple[Source, ...]]) -> dict[str, Tensor]:
+def _tensors(
+    state: Mapping[str, Tensor], sources: Mapping[str, tuple[Source, ...]]
+) -> dict[str, Tensor]:
     """This package's parameters -> AudioCraft's, `sources` read backwards."""
     tensors: dict[str, Tensor] = {}
     thirds: dict[str, list[tuple[int, Tensor]]] = {}
@@ -113,7 +125,8 @@ def _codec_config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.nano.audiocraft", description="Write a checkpoint in AudioCraft's export format."
+        prog="python -m tools.nano.audiocraft",
+        description="Write a checkpoint in AudioCraft's export format.",
     )
     parser.add_argument("checkpoint", help="a folder, or embedded:musicgen-nano")
     parser.add_argument("folder", type=Path)

@@ -64,7 +64,9 @@ def spectral_distance(a: Tensor, b: Tensor) -> Tensor:
     for size in WINDOWS:
         window = torch.hann_window(size, device=a.device)
         spectra = [
-            torch.stft(x[:, 0], size, size // 4, window=window, return_complex=True).abs().clamp(min=1e-4)
+            torch.stft(x[:, 0], size, size // 4, window=window, return_complex=True)
+            .abs()
+            .clamp(min=1e-4)
             for x in (a, b)
         ]
         total = total + (spectra[0] - spectra[1]).abs().mean() * 10 / size**0.5
@@ -74,10 +76,14 @@ def spectral_distance(a: Tensor, b: Tensor) -> Tensor:
 
 def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
     """Scale-invariant signal-to-distortion ratio in dB (arXiv:1811.02508) of waveforms [B, 1, n] -> [B]"""
-    scale = (estimate * target).sum(-1, keepdim=True) / target.pow(2).sum(-1, keepdim=True).clamp(min=1e-8)
+    scale = (estimate * target).sum(-1, keepdim=True) / target.pow(2).sum(-1, keepdim=True).clamp(
+        min=1e-8
+    )
     projection = scale * target
     noise = estimate - projection
-    return (10 * torch.log10(projection.pow(2).sum(-1) / noise.pow(2).sum(-1).clamp(min=1e-8)))[:, 0]
+    return (10 * torch.log10(projection.pow(2).sum(-1) / noise.pow(2).sum(-1).clamp(min=1e-8)))[
+        :, 0
+    ]
 
 
 def build() -> Any:
@@ -92,9 +98,13 @@ def train(folder: Path, steps: int) -> None:
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build().to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.8, 0.99), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=LEARNING_RATE, betas=(0.8, 0.99), weight_decay=0.0
+    )
     training = Training(folder / "codec.pt", model, optimizer, ("loss", "SI-SDR (dB)"))
-    crops = DataLoader(Crops(training.first_step * BATCH // CROPS_PER_PIECE), batch_size=BATCH, num_workers=1)
+    crops = DataLoader(
+        Crops(training.first_step * BATCH // CROPS_PER_PIECE), batch_size=BATCH, num_workers=1
+    )
     batches = iter(crops)
 
     def learning_rate(step: int) -> float:
@@ -107,7 +117,9 @@ def train(folder: Path, steps: int) -> None:
     huggingface_encodec(CONFIG, model.cpu().state_dict()).save_pretrained(folder / "encodec")
 
 
-def update(model: Any, optimizer: torch.optim.Optimizer, x: Tensor, *, quantized: bool) -> tuple[float, float]:
+def update(
+    model: Any, optimizer: torch.optim.Optimizer, x: Tensor, *, quantized: bool
+) -> tuple[float, float]:
     """One update on x [B, 1, n], through the codebooks or past them; returns the loss and the SI-SDR."""
     model.train()
     penalty: Tensor | float = 0.0
@@ -128,7 +140,9 @@ def update(model: Any, optimizer: torch.optim.Optimizer, x: Tensor, *, quantized
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tools.nano.codec", description="Train the embedded model's codec.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.nano.codec", description="Train the embedded model's codec."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=3000, help="(default: 3000)")
     arguments = parser.parse_args()

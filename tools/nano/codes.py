@@ -25,7 +25,11 @@ from tools.nano.composer import Score, render
 from tools.nano.prompts import other_prompts, random_piece
 from tools.nano.synthesizer import Samples
 
-PIECE_S = (30.0, *[10.0] * 3, *[2.0] * 16)  # of one block after the other: what prompts say is learnt from beginnings
+PIECE_S = (
+    30.0,
+    *[10.0] * 3,
+    *[2.0] * 16,
+)  # of one block after the other: what prompts say is learnt from beginnings
 BLOCK = 200  # pieces
 PIECES, PROMPTS = 16_000, 4  # prompts of each piece
 WINDOW_S, SHORTEST_S = 30.0, 6.0  # what audio files are cut into
@@ -74,7 +78,9 @@ def synthesized(folder: Path, pieces: int) -> None:
         made = []
         for seed in range(block * BLOCK, min(pieces, (block + 1) * BLOCK)):
             score = random_piece(seed)[0]
-            made.append(Piece(codes_of(score.in_frames(), duration_s), prompts_of(seed), score.lead))
+            made.append(
+                Piece(codes_of(score.in_frames(), duration_s), prompts_of(seed), score.lead)
+            )
         _write(folder, f"{block:04d}", made)
 
 
@@ -95,7 +101,9 @@ def recorded(folder: Path, music: Path, checkpoint: Path) -> None:
         if not _exists(folder, file.name):
             prompt = _prompt(file)
             windows = _windows(file, encode.sample_rate)
-            _write(folder, file.name, [Piece(encode(window), [prompt], RECORDED) for window in windows])
+            _write(
+                folder, file.name, [Piece(encode(window), [prompt], RECORDED) for window in windows]
+            )
 
 
 def load(folder: Path) -> list[Piece]:
@@ -105,7 +113,9 @@ def load(folder: Path) -> list[Piece]:
         described = json.loads(file.with_suffix(".json").read_text())
         pieces += (Piece(codes, **one) for codes, one in zip(np.load(file), described, strict=True))
     if not pieces:
-        raise SystemExit(f"{folder / 'codes'} is empty: python -m tools.nano.codes {folder} fills it")
+        raise SystemExit(
+            f"{folder / 'codes'} is empty: python -m tools.nano.codes {folder} fills it"
+        )
     return pieces
 
 
@@ -149,11 +159,19 @@ def _write(folder: Path, name: str, pieces: Sequence[Piece]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.nano.codes", description="Codes of music with prompts.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.nano.codes", description="Codes of music with prompts."
+    )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pieces", type=int, default=PIECES, help=f"how many pieces to make (default: {PIECES})")
+    parser.add_argument(
+        "--pieces", type=int, default=PIECES, help=f"how many pieces to make (default: {PIECES})"
+    )
     parser.add_argument("--audio", type=Path, help="a folder with your own music instead")
-    parser.add_argument("--checkpoint", type=Path, help="a MusicGen in the Hugging Face format whose codec encodes it")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="a MusicGen in the Hugging Face format whose codec encodes it",
+    )
     arguments = parser.parse_args()
     if (arguments.audio is None) != (arguments.checkpoint is None):
         parser.error("--audio and --checkpoint go together")

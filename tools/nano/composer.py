@@ -22,7 +22,13 @@ SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 PROGRESSIONS = ((0, 0, 3, 0), (0, 3, 0, 0), (0, 0, 4, 0), (0, 3, 0, 4))
 MOTIFS = ((0, 1, 2, 2), (0, 1, 2, 0), (0, 2, 0, 1))  # of the chord's notes, over and over
 LEADS = ("piano", "guitar", "bells", "flute", "organ", "strings", "pad", "lead", "bass")
-REGISTER = {"bells": 74, "flute": 74, "bass": 40, "pad": 53, "strings": 62}  # the lead's middle; others: 65
+REGISTER = {
+    "bells": 74,
+    "flute": 74,
+    "bass": 40,
+    "pad": 53,
+    "strings": 62,
+}  # the lead's middle; others: 65
 BASS_REGISTER = 40
 LOUDNESS = (0.35, 0.6, 0.9)  # by energy
 GROOVES = ("none", "soft", "straight", "four", "syncopated")
@@ -76,7 +82,11 @@ class Note:
 def random_score(seed: int) -> Score:
     rng = np.random.default_rng([seed, 1])
     energy = int(rng.integers(3))
-    grooves = {0: ("none", "soft"), 1: ("soft", "straight", "four"), 2: ("straight", "four", "syncopated")}[energy]
+    grooves = {
+        0: ("none", "soft"),
+        1: ("soft", "straight", "four"),
+        2: ("straight", "four", "syncopated"),
+    }[energy]
     return Score(
         tonic=str(rng.choice(list(TONICS))),
         mode=str(rng.choice(["major", "minor"])),

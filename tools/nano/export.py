@@ -16,9 +16,9 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
+from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.config import EngineConfig
 from serve_app.engine.engine import Engine
-from serve_app.models.checkpoint import load_checkpoint
 from serve_app.types import GenerationRequest, SamplingParams
 
 PACKAGE = Path(__file__).parents[2] / "serve_app" / "assets" / "musicgen-nano"
@@ -59,11 +59,17 @@ async def _write_samples(package: Path) -> None:
     try:
         for name, prompt in SAMPLES.items():
             request = GenerationRequest(
-                request_id=name, model="nano", prompt=prompt, duration_s=SAMPLE_S, sampling=SamplingParams(seed=SEED)
+                request_id=name,
+                model="nano",
+                prompt=prompt,
+                duration_s=SAMPLE_S,
+                sampling=SamplingParams(seed=SEED),
             )
             chunks = [chunk async for chunk in engine.generate(request)]
             samples = np.concatenate([chunk.samples[0] for chunk in chunks])
-            soundfile.write(package / "samples" / f"{name}.ogg", samples, chunks[0].sample_rate, format="OGG")
+            soundfile.write(
+                package / "samples" / f"{name}.ogg", samples, chunks[0].sample_rate, format="OGG"
+            )
     finally:
         engine.shutdown()
 
@@ -73,8 +79,12 @@ def main() -> None:
         prog="python -m tools.nano.export", description="Put a trained checkpoint into the package."
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--to", type=Path, default=PACKAGE, help="where to (default: this package's musicgen-nano)")
-    parser.add_argument("--temperature", type=float, default=TEMPERATURE, help=f"(default: {TEMPERATURE})")
+    parser.add_argument(
+        "--to", type=Path, default=PACKAGE, help="where to (default: this package's musicgen-nano)"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=TEMPERATURE, help=f"(default: {TEMPERATURE})"
+    )
     arguments = parser.parse_args()
     export(arguments.folder, arguments.to, arguments.temperature)
 

@@ -28,7 +28,9 @@ def huggingface_encodec(config: Mapping[str, Any], state: Mapping[str, Tensor]) 
     frame_rate = -(-config["sample_rate"] // hop_length)
     model = EncodecModel(
         EncodecConfig(
-            target_bandwidths=[(rvq["n_q"] + 0.01) * bits * frame_rate / 1000],  # transformers rounds down
+            target_bandwidths=[
+                (rvq["n_q"] + 0.01) * bits * frame_rate / 1000
+            ],  # transformers rounds down
             sampling_rate=config["sample_rate"],
             audio_channels=config["channels"],
             hidden_size=net["dimension"],
@@ -69,5 +71,7 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     for config in (model.config, codec, model.config.text_encoder):
         config.name_or_path = ""  # not the folder that it was read from
     model.half().save_pretrained(folder)
-    features = EncodecFeatureExtractor(feature_size=codec.audio_channels, sampling_rate=codec.sampling_rate)
+    features = EncodecFeatureExtractor(
+        feature_size=codec.audio_channels, sampling_rate=codec.sampling_rate
+    )
     MusicgenProcessor(features, tokenizer).save_pretrained(folder)

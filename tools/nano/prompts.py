@@ -54,7 +54,16 @@ ENERGY_WORDS = (
     ("energetic", "driving", "intense", "powerful", "upbeat", "epic"),
 )
 MOOD_WORDS = {
-    "major": ("happy", "bright", "joyful", "hopeful", "cheerful", "playful", "romantic", "uplifting"),
+    "major": (
+        "happy",
+        "bright",
+        "joyful",
+        "hopeful",
+        "cheerful",
+        "playful",
+        "romantic",
+        "uplifting",
+    ),
     "minor": ("sad", "dark", "melancholic", "moody", "mysterious", "nostalgic"),
 }
 DRUM_WORDS = {
@@ -65,8 +74,16 @@ DRUM_WORDS = {
     "syncopated": ("syncopated drums", "funky drums"),
 }
 DYNAMICS = ("gentle dynamics", "balanced dynamics", "powerful dynamics")
-KEYED = 0.25  # of the pieces are in any key, which their prompts name; the others are in their lead's
-PRODUCTION = ("polished production", "modern production", "vintage production", "lo-fi production", "clean mix")
+KEYED = (
+    0.25  # of the pieces are in any key, which their prompts name; the others are in their lead's
+)
+PRODUCTION = (
+    "polished production",
+    "modern production",
+    "vintage production",
+    "lo-fi production",
+    "clean mix",
+)
 ERAS = ("vintage ", "modern ", "", "", "")
 VOCALS = ("instrumental", "instrumental", "minimal vocals", "expressive vocals")
 JOINTS = (", ", ", ", ", ", " ", " ", " with ", " and ")  # between the parts of a list
@@ -142,7 +159,9 @@ def _pick(rng: np.random.Generator, words: tuple[str, ...]) -> str:
 def _unknown(rng: np.random.Generator) -> str:
     """Up to three words that no one knows: they are to be passed over."""
     letters = list(string.ascii_lowercase)
-    return " ".join("".join(rng.choice(letters, rng.integers(3, 9))) for _ in range(rng.integers(1, 4)))
+    return " ".join(
+        "".join(rng.choice(letters, rng.integers(3, 9))) for _ in range(rng.integers(1, 4))
+    )
 
 
 def _bare(_: Score, genre: str, rng: np.random.Generator) -> str:
@@ -178,7 +197,9 @@ def _list(score: Score, genre: str, rng: np.random.Generator) -> str:
         *([genre] if genre else []),
         *([_unknown(rng)] if rng.random() < UNKNOWN else []),
     ]
-    kept: list[str] = [parts[i] for i in rng.permutation(len(parts))[: rng.integers(2, len(parts) + 1)]]
+    kept: list[str] = [
+        parts[i] for i in rng.permutation(len(parts))[: rng.integers(2, len(parts) + 1)]
+    ]
     first, *others = kept if score.tonic == score.home or key in kept else [key, *kept]
     return first + "".join(_pick(rng, JOINTS) + part for part in others)
 

@@ -25,7 +25,9 @@ class Timbre:
     attack_s: float
 
 
-def _harmonics(amplitudes: list[float], decay: float, damping: float = 0.0) -> tuple[tuple[float, float, float], ...]:
+def _harmonics(
+    amplitudes: list[float], decay: float, damping: float = 0.0
+) -> tuple[tuple[float, float, float], ...]:
     """Partials at 1, 2, 3, ... times the pitch; higher ones decay faster by `damping`."""
     return tuple((h + 1.0, a, decay * (1 + damping * h)) for h, a in enumerate(amplitudes) if a)
 

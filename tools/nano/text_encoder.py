@@ -40,16 +40,24 @@ class Listener(nn.Module):
         from transformers import T5Config, T5EncoderModel
 
         super().__init__()
-        self.encoder: Any = T5EncoderModel(T5Config(vocab_size=vocabulary, dropout_rate=0.0, **SIZE))
-        self.heads = nn.ModuleList(nn.Linear(SIZE["d_model"], len(values)) for values in ASPECTS.values())
+        self.encoder: Any = T5EncoderModel(
+            T5Config(vocab_size=vocabulary, dropout_rate=0.0, **SIZE)
+        )
+        self.heads = nn.ModuleList(
+            nn.Linear(SIZE["d_model"], len(values)) for values in ASPECTS.values()
+        )
 
     def forward(self, tokens: dict[str, Tensor], wanted: Tensor) -> tuple[Tensor, Tensor]:
         """tokens: the prompts' [B, L]; wanted [B, aspects] -> the loss, in nats a prompt; how often each is right"""
         states = self.encoder(**tokens).last_hidden_state[tokens["attention_mask"].bool()]
         wanted = wanted.repeat_interleave(tokens["attention_mask"].sum(1), dim=0)
         logits = [head(states) for head in self.heads]
-        loss = torch.stack([F.cross_entropy(one, wanted[:, i]) for i, one in enumerate(logits)]).sum()
-        return loss, torch.stack([(one.argmax(-1) == wanted[:, i]).float().mean() for i, one in enumerate(logits)])
+        loss = torch.stack(
+            [F.cross_entropy(one, wanted[:, i]) for i, one in enumerate(logits)]
+        ).sum()
+        return loss, torch.stack(
+            [(one.argmax(-1) == wanted[:, i]).float().mean() for i, one in enumerate(logits)]
+        )
 
 
 def wanted_of(score: Score) -> list[int]:
@@ -63,27 +71,40 @@ def train(folder: Path, steps: int, pieces: int = PIECES) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = make_tokenizer()
     model = Listener(len(tokenizer)).to(device)
-    examples = [(text, wanted_of(random_piece(seed)[0])) for seed in range(pieces) for text in prompts_of(seed)]
+    examples = [
+        (text, wanted_of(random_piece(seed)[0]))
+        for seed in range(pieces)
+        for text in prompts_of(seed)
+    ]
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     training = Training(folder / "text.pt", model, optimizer, ("loss", *ASPECTS))
 
     def update(step: int) -> tuple[float, ...]:
         chosen = np.random.default_rng([step, 7]).integers(len(examples), size=BATCH)
-        tokens = tokenizer([examples[i][0] for i in chosen], padding=True, return_tensors="pt").to(device)
-        loss, right = model(dict(tokens), torch.tensor([examples[i][1] for i in chosen], device=device))
+        tokens = tokenizer([examples[i][0] for i in chosen], padding=True, return_tensors="pt").to(
+            device
+        )
+        loss, right = model(
+            dict(tokens), torch.tensor([examples[i][1] for i in chosen], device=device)
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         return float(loss.detach()), *right.tolist()
 
-    training.run(steps, lambda step: LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * cosine(step / steps), update)
+    training.run(
+        steps,
+        lambda step: LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * cosine(step / steps),
+        update,
+    )
     model.encoder.cpu().save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "text_encoder")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.nano.text_encoder", description="Train the embedded model's text encoder."
+        prog="python -m tools.nano.text_encoder",
+        description="Train the embedded model's text encoder.",
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=3000, help="(default: 3000)")

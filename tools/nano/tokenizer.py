@@ -24,7 +24,9 @@ NORMALIZER = normalizers.Sequence(
         normalizers.Replace("-", " "),
     ]
 )
-WORDS = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(), pre_tokenizers.Metaspace()])
+WORDS = pre_tokenizers.Sequence(
+    [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(), pre_tokenizers.Metaspace()]
+)
 CHARACTERS = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
 CHARACTER_SCORE = -20.0  # spelling is the last resort
 
@@ -34,7 +36,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.Unigram([(piece, 0.0) for piece in SPECIAL] + _pieces(), unk_id=2))
     tokenizer.normalizer, tokenizer.pre_tokenizer = NORMALIZER, WORDS
     tokenizer.decoder = decoders.Metaspace()
-    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "$A </s>", special_tokens=[("</s>", 1)]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -56,4 +60,6 @@ def _pieces() -> list[tuple[str, float]]:
     counts.update("▁" + word for word in OTHER_WORDS.split())
     total = counts.total()
     words = [(piece, math.log(count / total)) for piece, count in sorted(counts.items())]
-    return words + [(letter, CHARACTER_SCORE) for letter in ["▁", *CHARACTERS] if letter not in counts]
+    return words + [
+        (letter, CHARACTER_SCORE) for letter in ["▁", *CHARACTERS] if letter not in counts
+    ]

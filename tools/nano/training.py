@@ -19,13 +19,17 @@ LOG_EVERY, SAVE_EVERY = 50, 250  # steps
 class Training:
     """One model and its optimizer, kept in NAME.pt. NAME.png draws `columns`: the means of what `update` returned."""
 
-    def __init__(self, file: Path, model: Any, optimizer: torch.optim.Optimizer, columns: Sequence[str]) -> None:
+    def __init__(
+        self, file: Path, model: Any, optimizer: torch.optim.Optimizer, columns: Sequence[str]
+    ) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._file, self._model, self._optimizer, self._columns = file, model, optimizer, columns
         self._history: list[tuple[float, ...]] = []
         self.first_step = 0
         if file.exists():
-            saved = torch.load(file, map_location=next(model.parameters()).device, weights_only=True)
+            saved = torch.load(
+                file, map_location=next(model.parameters()).device, weights_only=True
+            )
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             self._history, self.first_step = saved["history"], saved["step"]
@@ -39,18 +43,29 @@ class Training:
     ) -> None:
         """Call `update` for every step that is left. `evaluate` adds the columns that are computed now and then."""
         recent: list[tuple[float, ...]] = []
-        progress = tqdm(range(self.first_step, steps), initial=self.first_step, total=steps, desc=self._file.stem)
+        progress = tqdm(
+            range(self.first_step, steps),
+            initial=self.first_step,
+            total=steps,
+            desc=self._file.stem,
+        )
         for step in progress:
             for group in self._optimizer.param_groups:
                 group["lr"] = learning_rate(step)
             recent.append(update(step))
             done = step + 1
             if done % LOG_EVERY == 0:
-                values = (*(float(np.mean(column)) for column in zip(*recent, strict=True)), *evaluate())
+                values = (
+                    *(float(np.mean(column)) for column in zip(*recent, strict=True)),
+                    *evaluate(),
+                )
                 recent.clear()
                 self._history.append((done, *values))
                 progress.set_postfix_str(
-                    ", ".join(f"{name} {value:.3f}" for name, value in zip(self._columns, values, strict=True))
+                    ", ".join(
+                        f"{name} {value:.3f}"
+                        for name, value in zip(self._columns, values, strict=True)
+                    )
                 )
             if done % SAVE_EVERY == 0 or done == steps:
                 self._save(done)
@@ -72,7 +87,9 @@ def cosine(progress: float) -> float:
 def draw(history: Sequence[tuple[float, ...]], names: Sequence[str], file: Path) -> None:
     """history: rows of the step and one value for each of `names` -> a PNG with one panel a name."""
     steps, *columns = zip(*history, strict=True)
-    figure, panels = plt.subplots(len(names), 1, sharex=True, figsize=(8, 3 * len(names)), squeeze=False)
+    figure, panels = plt.subplots(
+        len(names), 1, sharex=True, figsize=(8, 3 * len(names)), squeeze=False
+    )
     for panel, name, column in zip(panels[:, 0], names, columns, strict=True):
         panel.plot(steps, column)
         panel.set_ylabel(name)

@@ -15,10 +15,10 @@ from serve_app.api import openapi
 from serve_app.api.error_handlers import known, retry_after
 from serve_app.api.openapi import contract_responses, json_content
 from serve_app.api.routes.page import stats_page, wants_page
-from serve_app.api.studio import Studio
-from serve_app.api.track import Track
 from serve_app.audio.file_format import Encoding
 from serve_app.errors import DecoderUnavailable, InvalidRequest, Unauthorized
+from serve_app.gateway.service import GenerationService
+from serve_app.gateway.track import Track
 from serve_app.types import GenerationRequest, LoadedModel, SamplingParams
 
 _DECODERS = ("default", "multiband_diffusion")
@@ -27,7 +27,13 @@ _BODY = {
     "required": ["prompt"],
     "properties": {
         "prompt": {"type": "string", "description": "What the music should be like."},
-        "duration": {"type": "number", "minimum": 1, "maximum": 30, "default": 30, "description": "Seconds of music."},
+        "duration": {
+            "type": "number",
+            "minimum": 1,
+            "maximum": 30,
+            "default": 30,
+            "description": "Seconds of music.",
+        },
         "temperature": {"type": "number", "minimum": 0.1, "maximum": 2.0, "default": 1.0},
         "model": {"type": "string", "description": "A served model's id or alias."},
         "decoder": {"type": "string", "enum": list(_DECODERS), "default": "default"},
@@ -50,44 +56,60 @@ class LegacyRequest:
     decoder: str
 
 
-def create_router(studio: Studio) -> APIRouter:
+def create_router(service: GenerationService) -> APIRouter:
     router = APIRouter(tags=["existing callers"])
 
-    @router.post("/", openapi_extra=_OPENAPI, responses=_SERVERLESS, summary="Make music (serverless function)")
+    @router.post(
+        "/",
+        openapi_extra=_OPENAPI,
+        responses=_SERVERLESS,
+        summary="Make music (serverless function)",
+    )
     async def generate_serverless(request: Request) -> JSONResponse:
         """Answers with a base64 WAV; unknown fields are ignored. `400` for bad requests, `500` for failures."""
         try:
-            legacy = await _read(request, studio, ("model",))
-            track = await _make_track(legacy, request, studio)
+            legacy = await _read(request, service, ("model",))
+            track = await _make_track(legacy, request, service)
             content, size = await _base64_wav(track)
         except Exception as error:  # the contract's shape, whatever happened
             return _failure(error)
-        answer = {"success": True, "audio_base64": content, "prompt": legacy.prompt, "model": track.model.model_id}
+        answer = {
+            "success": True,
+            "audio_base64": content,
+            "prompt": legacy.prompt,
+            "model": track.model.model_id,
+        }
         return JSONResponse(answer | _made(legacy, track, size) | {"format": "wav"})
 
-    @router.post("/generate", openapi_extra=_OPENAPI, responses=_LOCAL, summary="Make music (local server)")
+    @router.post(
+        "/generate", openapi_extra=_OPENAPI, responses=_LOCAL, summary="Make music (local server)"
+    )
     async def generate_local(request: Request) -> JSONResponse:
         """As `POST /`, `model_size` being older for `model`; the model's failure is `200` with `success: false`."""
         legacy = None
         try:
-            legacy = await _read(request, studio, ("model", "model_size"))
-            track = await _make_track(legacy, request, studio)
+            legacy = await _read(request, service, ("model", "model_size"))
+            track = await _make_track(legacy, request, service)
             content, size = await _base64_wav(track)
         except Exception as error:  # the contract's shape, whatever happened
             if legacy is None or isinstance(error, InvalidRequest):
                 return _failure(error)
             answer = {"success": False, "audio_base64": None, "prompt": legacy.prompt}
-            return JSONResponse(answer | {"error": f"Generation failed: {known(error).message}", "metadata": {}})
-        device = _device(await studio.loaded(track.model))
+            return JSONResponse(
+                answer | {"error": f"Generation failed: {known(error).message}", "metadata": {}}
+            )
+        device = _device(await service.loaded(track.model))
         names = {"model": track.model.source, "model_size": track.model.model_id}
-        metadata = names | _made(legacy, track, size) | {"framework": "AudioCraft", "device": device}
+        metadata = (
+            names | _made(legacy, track, size) | {"framework": "AudioCraft", "device": device}
+        )
         answer = {"success": True, "audio_base64": content, "prompt": legacy.prompt, "error": None}
         return JSONResponse(answer | {"metadata": metadata})
 
     @router.get("/health", summary="Whether the service answers")
     async def health() -> dict[str, Any]:
         """Healthy while the service can take requests; `model_loaded` tells whether the default model is ready."""
-        loaded = await studio.loaded(studio.router.default)
+        loaded = await service.loaded(service.router.default)
         return {"status": "healthy", "device": _device(loaded), "model_loaded": loaded is not None}
 
     @router.get(
@@ -100,21 +122,24 @@ def create_router(studio: Studio) -> APIRouter:
         """What the default model runs on, and what every replica of every model is doing. A browser gets a page."""
         if wants_page(request.scope):
             return stats_page()
-        models = {card.model_id: await studio.replicas(card) for card in studio.router.cards}
-        model_id = studio.router.default.model_id
+        models = {card.model_id: await service.replicas(card) for card in service.router.cards}
+        model_id = service.router.default.model_id
         loaded = next((replica.model for replica in models[model_id]), None)
         return {
             "device": _device(loaded),
             "model_loaded": loaded is not None,
             "model_size": model_id,
             "cuda_available": _device(loaded) == "cuda",
-            "models": {name: [asdict(replica.stats) for replica in replicas] for name, replicas in models.items()},
+            "models": {
+                name: [asdict(replica.stats) for replica in replicas]
+                for name, replicas in models.items()
+            },
         }
 
     return router
 
 
-def parse(body: Any, studio: Studio, model_fields: tuple[str, ...]) -> LegacyRequest:
+def parse(body: Any, service: GenerationService, model_fields: tuple[str, ...]) -> LegacyRequest:
     """Check a body against the contract. Raises InvalidRequest with the contract's sentences.
 
     model_fields: the fields that may name the model; the first that is given wins.
@@ -122,14 +147,14 @@ def parse(body: Any, studio: Studio, model_fields: tuple[str, ...]) -> LegacyReq
     if not isinstance(body, dict):
         raise InvalidRequest("Request body must be a JSON object")
     prompt = body.get("prompt")
-    prompt = studio.check_prompt(prompt if isinstance(prompt, str) else "")
+    prompt = service.check_prompt(prompt if isinstance(prompt, str) else "")
     duration = body.get("duration", 30)
     if not _is_number_within(duration, 1, 30):
         raise InvalidRequest("Duration must be between 1 and 30 seconds")
     temperature = body.get("temperature", 1.0)
     if not _is_number_within(temperature, 0.1, 2.0):
         raise InvalidRequest("Temperature must be between 0.1 and 2.0")
-    names = studio.router.names
+    names = service.router.names
     model = next((body[field] for field in model_fields if body.get(field) is not None), None)
     if model is not None and model not in names:
         raise InvalidRequest(f"Invalid model. Must be one of: {names}")
@@ -141,31 +166,36 @@ def parse(body: Any, studio: Studio, model_fields: tuple[str, ...]) -> LegacyReq
             f"Decoder '{decoder}' is not available: none of the models served here ({', '.join(names)}) is configured "
             "with it. Use 'default'."
         )
-    return LegacyRequest(prompt, duration, float(temperature), studio.router.resolve(model).model_id, decoder)
+    return LegacyRequest(
+        prompt, duration, float(temperature), service.router.resolve(model).model_id, decoder
+    )
 
 
 def _is_number_within(value: object, low: float, high: float) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
-async def _read(request: Request, studio: Studio, model_fields: tuple[str, ...]) -> LegacyRequest:
+async def _read(
+    request: Request, service: GenerationService, model_fields: tuple[str, ...]
+) -> LegacyRequest:
     try:
         body = json.loads(await request.body())
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("Request body must be a JSON object") from error
-    return parse(body, studio, model_fields)
+    return parse(body, service, model_fields)
 
 
-async def _make_track(legacy: LegacyRequest, request: Request, studio: Studio) -> Track:
+async def _make_track(legacy: LegacyRequest, request: Request, service: GenerationService) -> Track:
     generation = GenerationRequest(
         request_id=request.state.request_id,
         caller=request.state.caller,
+        deadline=request.state.deadline,
         prompt=legacy.prompt,
         duration_s=legacy.duration,
         model=legacy.model,
         sampling=SamplingParams(temperature=legacy.temperature),
     )
-    return await studio.make_track(generation)
+    return await service.make_track(generation)
 
 
 async def _base64_wav(track: Track) -> tuple[str, int]:

@@ -11,7 +11,9 @@ from starlette.types import Scope
 STATIC = Path(__file__).parent.parent / "static"
 # Nothing from elsewhere: the page works offline, and what somebody slips into it loads nothing.
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; media-src blob:"
-_HEADERS = {"content-security-policy": f"{_POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+_HEADERS = {
+    "content-security-policy": f"{_POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
 
 
 def create_router() -> APIRouter:

@@ -27,16 +27,16 @@ from serve_app.api.schemas import (
     Variation,
     Variations,
 )
-from serve_app.api.studio import Studio
-from serve_app.api.track import Track
 from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.errors import Unauthorized
+from serve_app.gateway.service import GenerationService
+from serve_app.gateway.track import Track
 from serve_app.types import Audio, GenerationRequest
 
 
-def create_router(studio: Studio) -> APIRouter:
+def create_router(service: GenerationService) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["v1"])
 
     @router.post(
@@ -49,22 +49,31 @@ def create_router(studio: Studio) -> APIRouter:
     async def create_generation(request: Request) -> Response:
         """Turns a prompt into a piece of music and answers with the file; the headers tell what made it."""
         body = await read_generation(request)
-        generation = await _request(studio, body, request, body.audio_prompt)
+        generation = await _request(service, body, request, body.audio_prompt)
         if body.stream:
-            return await _stream(studio, body, generation, events=body.stream_format == "sse")
+            return await _stream(service, body, generation, events=body.stream_format == "sse")
         encoding, mastering = body.encoding(), body.mastering()
         if body.response_format == "json":
-            tracks = await studio.make_tracks(generation, body.n)
+            tracks = await service.make_tracks(generation, body.n)
             files = [await track.encode(encoding, mastering) for track in tracks]
             return await asyncio.to_thread(_variations, tracks, files, encoding)
-        track = await studio.make_track(generation)
+        track = await service.make_track(generation)
         content = await track.encode(encoding, mastering)
-        return Response(content, media_type=encoding.file_format.media_type, headers=_headers(track))
+        return Response(
+            content, media_type=encoding.file_format.media_type, headers=_headers(track)
+        )
 
-    @router.get("/audio/stream", response_class=Response, responses=openapi.stream_responses(), summary="Play music")
-    async def stream_generation(query: Annotated[StreamQuery, Query()], request: Request) -> Response:
+    @router.get(
+        "/audio/stream",
+        response_class=Response,
+        responses=openapi.stream_responses(),
+        summary="Play music",
+    )
+    async def stream_generation(
+        query: Annotated[StreamQuery, Query()], request: Request
+    ) -> Response:
         """As `POST /v1/audio/generations` with `stream`: `<audio src="/v1/audio/stream?prompt=lofi+beat">` plays it."""
-        return await _stream(studio, query, await _request(studio, query, request))
+        return await _stream(service, query, await _request(service, query, request))
 
     @router.post(
         "/audio/conversions",
@@ -83,20 +92,30 @@ def create_router(studio: Studio) -> APIRouter:
     @router.get("/models", responses=openapi.errors(Unauthorized), summary="List the served models")
     async def list_models() -> ModelList:
         """Every served model with its names, its limits and the licence of its weights."""
-        default = studio.router.default
-        cards = sorted(studio.router.cards, key=lambda card: card is not default)
-        loaded = await asyncio.gather(*(studio.loaded(card) for card in cards))
-        return ModelList(data=[Model.of(card, model) for card, model in zip(cards, loaded, strict=True)])
+        default = service.router.default
+        cards = sorted(service.router.cards, key=lambda card: card is not default)
+        loaded = await asyncio.gather(*(service.loaded(card) for card in cards))
+        return ModelList(
+            data=[Model.of(card, model) for card, model in zip(cards, loaded, strict=True)]
+        )
 
     return router
 
 
-async def _stream(studio: Studio, wanted: Generation, request: GenerationRequest, *, events: bool = False) -> Response:
+async def _stream(
+    service: GenerationService,
+    wanted: Generation,
+    request: GenerationRequest,
+    *,
+    events: bool = False,
+) -> Response:
     """The file while it is being made. What fails before the first item gets a proper status."""
     encoding, mastering = wanted.encoding(), wanted.mastering()
     mastering.check_streamable()
-    live = await studio.start_track(request.model_copy(update={"progress": events}))
-    values = (live.model.model_id, live.first.seed, live.model.license, live.first.sample_rate)[: 3 if events else 4]
+    live = await service.start_track(request.model_copy(update={"progress": events}))
+    values = (live.model.model_id, live.first.seed, live.model.license, live.first.sample_rate)[
+        : 3 if events else 4
+    ]
     headers = {name: str(value) for name, value in zip(openapi.HEADERS, values, strict=False)} | {
         "cache-control": "no-store"
     }
@@ -107,16 +126,20 @@ async def _stream(studio: Studio, wanted: Generation, request: GenerationRequest
 
 
 async def _request(
-    studio: Studio, wanted: Generation, request: Request, audio_prompt: str | None = None
+    service: GenerationService,
+    wanted: Generation,
+    request: Request,
+    audio_prompt: str | None = None,
 ) -> GenerationRequest:
     return GenerationRequest(
         request_id=request.state.request_id,
         caller=request.state.caller,
-        prompt=studio.check_prompt(wanted.prompt, needed=audio_prompt is None),
-        audio_prompt=await read_audio_prompt(audio_prompt, studio.config.max_audio_prompt_s),
+        deadline=request.state.deadline,
+        prompt=service.check_prompt(wanted.prompt, needed=audio_prompt is None),
+        audio_prompt=await read_audio_prompt(audio_prompt, service.config.max_audio_prompt_s),
         duration_s=wanted.duration_s,
         extend_stride_s=wanted.extend_stride_s,
-        model=(await studio.choose(wanted.model, wanted.duration_s, wanted.max_wait_s)).model_id,
+        model=(await service.choose(wanted.model, wanted.duration_s, wanted.max_wait_s)).model_id,
         sampling=wanted.sampling(),
     )
 
@@ -141,7 +164,9 @@ def _variations(tracks: Sequence[Track], files: Sequence[bytes], encoding: Encod
         for track, file in zip(tracks, files, strict=True)
     ]
     sample_rate = encoding.rate_from(tracks[0].sample_rate)
-    answer = Variations(prompt=tracks[0].prompt, format=encoding.file_format, sample_rate=sample_rate, data=data)
+    answer = Variations(
+        prompt=tracks[0].prompt, format=encoding.file_format, sample_rate=sample_rate, data=data
+    )
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
@@ -160,4 +185,8 @@ def _headers(track: Track) -> Mapping[str, str]:
         f"{timings.compute_s:.3f}",
         track.model.cost_usd(timings),
     )
-    return {name: str(value) for name, value in zip(openapi.HEADERS, values, strict=True) if value is not None}
+    return {
+        name: str(value)
+        for name, value in zip(openapi.HEADERS, values, strict=True)
+        if value is not None
+    }

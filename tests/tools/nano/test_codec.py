@@ -9,12 +9,15 @@ import pytest
 import torch
 from transformers import EncodecModel
 
-from serve_app.models.checkpoint import load_checkpoint
+from serve_app.checkpoints.checkpoint import load_checkpoint
 from tests.architectures import MONO, write_audiocraft
 from tools.nano import codec, training
 from tools.nano.huggingface import huggingface_encodec
 
-SMALL: dict[str, Any] = {**codec.CONFIG, "seanet": {**codec.CONFIG["seanet"], "n_filters": 4, "dimension": 8}}
+SMALL: dict[str, Any] = {
+    **codec.CONFIG,
+    "seanet": {**codec.CONFIG["seanet"], "n_filters": 4, "dimension": 8},
+}
 SMALL |= {"rvq": {**codec.CONFIG["rvq"], "bins": 16}}
 
 
@@ -55,9 +58,15 @@ def test_what_is_written_is_read_alike(tmp_path: Path, hub_cache: Path) -> None:
     codes = torch.randint(0, 16, (1, 4, 20))
     with torch.no_grad():
         expected = trained.decode(codes)
-        by_transformers = EncodecModel.from_pretrained(tmp_path / "encodec").decode(codes[None], [None]).audio_values
+        by_transformers = (
+            EncodecModel.from_pretrained(tmp_path / "encodec")
+            .decode(codes[None], [None])
+            .audio_values
+        )
     write_audiocraft(replace(MONO, codebook_size=16), tmp_path / "export", hub_cache)
-    by_us = load_checkpoint(str(tmp_path / "export"), codec_source=str(tmp_path / "encodec")).codec.decode(codes)
+    by_us = load_checkpoint(
+        str(tmp_path / "export"), codec_source=str(tmp_path / "encodec")
+    ).codec.decode(codes)
     torch.testing.assert_close(by_transformers, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(by_us, expected, rtol=0, atol=1e-5)
 
@@ -74,7 +83,9 @@ def test_it_learns() -> None:
 def test_distances() -> None:
     a = torch.randn(3, 1, 8000)
     assert codec.spectral_distance(a, a) == 0
-    assert codec.spectral_distance(a, a + 0.1 * torch.randn_like(a)) < codec.spectral_distance(a, torch.randn_like(a))
+    assert codec.spectral_distance(a, a + 0.1 * torch.randn_like(a)) < codec.spectral_distance(
+        a, torch.randn_like(a)
+    )
     noisy = a + 0.1 * torch.randn_like(a)
     assert codec.si_sdr(noisy, a) == pytest.approx([20, 20, 20], abs=0.5)
     assert torch.allclose(codec.si_sdr(5 * noisy, a), codec.si_sdr(noisy, a), atol=1e-3)

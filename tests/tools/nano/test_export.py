@@ -8,7 +8,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from serve_app.models.checkpoint import load_checkpoint, resolve
+from serve_app.checkpoints.checkpoint import load_checkpoint, resolve
 from tests.conftest import EMBEDDED
 from tools.nano import export
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from serve_app.models.checkpoint import load_checkpoint
+from serve_app.checkpoints.checkpoint import load_checkpoint
 from tests.tools.nano.test_codec import write_small
 from tools.nano import language_model, text_encoder, training
 
@@ -27,7 +27,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "codes").mkdir()
     codes = np.stack([np.full((4, 50), 3), np.full((4, 50), 9)]).astype(np.int16)
     np.save(tmp_path / "codes" / "0000.npy", codes)
-    pieces = [{"prompts": ["calm piano"], "sound": "piano"}, {"prompts": ["loud drums, fast"], "sound": "drums"}]
+    pieces = [
+        {"prompts": ["calm piano"], "sound": "piano"},
+        {"prompts": ["loud drums, fast"], "sound": "drums"},
+    ]
     (tmp_path / "codes" / "0000.json").write_text(json.dumps(pieces))
     return tmp_path
 
@@ -50,7 +53,9 @@ def test_it_goes_on_from_a_checkpoint_and_keeps_its_text_encoder(folder: Path) -
     (folder / "lm.pt").unlink()
     language_model.train(folder, steps=3, checkpoint=folder / "first", learning_rate=1e-3)
     first, second = (load_checkpoint(str(folder / name)) for name in ("first", "checkpoint"))
-    for before, after in zip(first.text_encoder.parameters(), second.text_encoder.parameters(), strict=True):
+    for before, after in zip(
+        first.text_encoder.parameters(), second.text_encoder.parameters(), strict=True
+    ):
         assert torch.equal(before, after)
     assert not torch.equal(first.musicgen.embedding.weight, second.musicgen.embedding.weight)
 
@@ -78,7 +83,9 @@ def test_what_is_heard_is_partly_wrong() -> None:
     wrong_notes = (heard == 5).float().mean((1, 2))
     assert ((wrong_notes > 0.01) & (wrong_notes < language_model.MOST_WRONG_NOTES)).all()
     changes = (heard[0, 0].diff() != 0).sum()
-    assert changes < 1000 * (2 * wrong_notes[0] / language_model.NOTE_FRAMES[0] + 2 * language_model.WRONG_FRAMES)
+    assert changes < 1000 * (
+        2 * wrong_notes[0] / language_model.NOTE_FRAMES[0] + 2 * language_model.WRONG_FRAMES
+    )
     assert torch.equal(heard, language_model.misheard(codes, others, [3]))
     assert not torch.equal(heard, language_model.misheard(codes, others, [4]))
 
@@ -90,7 +97,9 @@ def test_the_future_is_not_seen(folder: Path) -> None:
     other = codes.clone()
     other[..., 20:] = (other[..., 20:] + 1) % 16
     with torch.no_grad():
-        first, second = (language_model.logits_of(model, tokens, x, torch.ones(1)) for x in (codes, other))
+        first, second = (
+            language_model.logits_of(model, tokens, x, torch.ones(1)) for x in (codes, other)
+        )
     assert torch.equal(first[..., :20, :], second[..., :20, :])
     assert not torch.equal(first[..., 24:, :], second[..., 24:, :])
 

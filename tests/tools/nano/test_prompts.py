@@ -67,11 +67,17 @@ def test_tempos_of_one_beat_are_the_same_music() -> None:
 
 def test_prompts_are_phrased_as_callers_phrase_them() -> None:
     prompts = [prompt.lower() for _, prompt in PIECES]
-    assert any(re.fullmatch(rf"({'|'.join(GENRES)}) \w+", prompt) for prompt in prompts), "a bare `lofi beat`"
-    assert any(re.fullmatch(r"\w+ \w+ \w+, \d+ bpm", prompt) for prompt in prompts), "`calm ambient piano, 70 bpm`"
+    assert any(re.fullmatch(rf"({'|'.join(GENRES)}) \w+", prompt) for prompt in prompts), (
+        "a bare `lofi beat`"
+    )
+    assert any(re.fullmatch(r"\w+ \w+ \w+, \d+ bpm", prompt) for prompt in prompts), (
+        "`calm ambient piano, 70 bpm`"
+    )
     assert any(re.search(r"\d+bpm", prompt) for prompt in prompts), "without the space"
     energies = "|".join(word for words in ENERGY_WORDS for word in words)
-    assert any(re.search(rf"\b({energies}) (steady |funky )?drums", prompt) for prompt in prompts), "without the comma"
+    assert any(
+        re.search(rf"\b({energies}) (steady |funky )?drums", prompt) for prompt in prompts
+    ), "without the comma"
     catalogue = [prompt for prompt in prompts if prompt.endswith("high quality production")]
     assert len(catalogue) > 40
     assert all(10 <= len(prompt.replace(",", "").split()) <= 25 for prompt in catalogue)
@@ -79,13 +85,22 @@ def test_prompts_are_phrased_as_callers_phrase_them() -> None:
 
 def heard(**changes: object) -> hearing.Samples:
     """Eight seconds of a piece."""
-    values = {"tonic": "C", "mode": "major", "bpm": 100, "lead": "piano", "groove": "soft", "energy": 1}
+    values = {
+        "tonic": "C",
+        "mode": "major",
+        "bpm": 100,
+        "lead": "piano",
+        "groove": "soft",
+        "energy": 1,
+    }
     return render(Score(**(values | changes)), 8.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("lead", LEADS)
 def test_energy_is_heard(lead: str) -> None:
-    calm, steady, energetic = (hearing.loudness(heard(lead=lead, energy=energy)) for energy in range(3))
+    calm, steady, energetic = (
+        hearing.loudness(heard(lead=lead, energy=energy)) for energy in range(3)
+    )
     assert calm < 0.8 * steady < 0.8 * energetic
 
 

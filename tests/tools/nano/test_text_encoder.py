@@ -22,7 +22,9 @@ def test_an_interrupted_training_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     assert [step for step, *_ in history(tmp_path)] == [2, 4]
     assert (tmp_path / "text.png").read_bytes().startswith(b"\x89PNG")
     encoder = T5EncoderModel.from_pretrained(tmp_path / "text_encoder")
-    tokens = AutoTokenizer.from_pretrained(tmp_path / "text_encoder")("calm piano, 70 bpm", return_tensors="pt")
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "text_encoder")(
+        "calm piano, 70 bpm", return_tensors="pt"
+    )
     assert encoder(**tokens).last_hidden_state.shape == (1, 6, text_encoder.SIZE["d_model"])
 
 

@@ -10,12 +10,31 @@ TOKENIZER = make_tokenizer()
 
 @pytest.mark.parametrize("bpm", range(60, 181))
 def test_a_tempo_is_one_token(bpm: int) -> None:
-    assert TOKENIZER.tokenize(f"calm piano, {bpm} bpm") == ["▁calm", "▁piano", ",", f"▁{bpm}", "▁bpm"]
+    assert TOKENIZER.tokenize(f"calm piano, {bpm} bpm") == [
+        "▁calm",
+        "▁piano",
+        ",",
+        f"▁{bpm}",
+        "▁bpm",
+    ]
 
 
 def test_words_of_prompts_are_one_token_each() -> None:
-    meanings = [*LEAD_WORDS.values(), *MOOD_WORDS.values(), *DRUM_WORDS.values(), *ENERGY_WORDS, PRODUCTION, GENRES]
-    for word in {word for phrases in meanings for phrase in phrases for word in phrase.split() if word != "lo-fi"}:
+    meanings = [
+        *LEAD_WORDS.values(),
+        *MOOD_WORDS.values(),
+        *DRUM_WORDS.values(),
+        *ENERGY_WORDS,
+        PRODUCTION,
+        GENRES,
+    ]
+    for word in {
+        word
+        for phrases in meanings
+        for phrase in phrases
+        for word in phrase.split()
+        if word != "lo-fi"
+    }:
         assert TOKENIZER.tokenize(word) == [f"▁{word}"]
 
 
@@ -39,4 +58,7 @@ def test_case_makes_no_difference() -> None:
 def test_other_words_are_spelled() -> None:
     assert TOKENIZER.tokenize("zither!") == ["▁", "z", "i", "t", "h", "e", "r", "!"]
     assert TOKENIZER("é")["input_ids"][-2:] == [TOKENIZER.unk_token_id, TOKENIZER.eos_token_id]
-    assert TOKENIZER.decode(TOKENIZER("lofi beat")["input_ids"], skip_special_tokens=True) == "lofi beat"
+    assert (
+        TOKENIZER.decode(TOKENIZER("lofi beat")["input_ids"], skip_special_tokens=True)
+        == "lofi beat"
+    )

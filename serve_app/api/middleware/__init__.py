@@ -1,0 +1,1 @@
+"""ASGI middleware: one class per rule that holds for every request."""

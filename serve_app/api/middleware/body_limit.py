@@ -1,0 +1,54 @@
+"""Limit on the size of a request's body."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.error_handlers import problem
+from serve_app.errors import PayloadTooLarge
+
+_UPLOAD_PATHS = ("/v1/audio/generations", "/v1/audio/conversions")
+
+
+class BodyLimit:
+    """Read the body before the route runs; answer 413 once it exceeds its limit.
+
+    The limit is `max_upload_bytes` on routes that take audio, `max_bytes` elsewhere.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, max_upload_bytes: int) -> None:
+        self._app, self._max_bytes, self._max_upload_bytes = app, max_bytes, max_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        max_bytes = self._max_upload_bytes if scope["path"] in _UPLOAD_PATHS else self._max_bytes
+        announced = Headers(scope=scope).get("content-length", "0")
+        body = (
+            None
+            if announced.isdecimal() and int(announced) > max_bytes
+            else await self._read(receive, max_bytes)
+        )
+        if body is None:
+            error = PayloadTooLarge(f"The request's body must be at most {max_bytes} bytes")
+            await problem(error)(scope, receive, send)
+            return
+        pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return pending.pop() if pending else await receive()
+
+        await self._app(scope, replay, send)
+
+    async def _read(self, receive: Receive, max_bytes: int) -> bytes | None:
+        """The body, or None when it is too long."""
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return bytes(body)
+            body += message.get("body", b"")
+            if len(body) > max_bytes:
+                return None
+            if not message.get("more_body", False):
+                return bytes(body)

@@ -1,0 +1,207 @@
+"""AudioCraft's export format: its configuration and its tensors' names, in this package's terms.
+
+An export is `state_dict.bin` (the language model) and `compression_state_dict.bin` (the codec, or only the name of a
+repository that has it). Each holds `best_state`, a state dict, and `xp.cfg`, the training's configuration as YAML text.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from serve_app.checkpoints.tensor_store import Source, TensorStore, Third
+from serve_app.errors import CheckpointError
+from serve_app.models.encodec.model import Encodec
+from serve_app.models.encodec.seanet import Conv1d, ConvTranspose1d, EncodecConfig
+from serve_app.models.musicgen.model import MusicGenConfig
+from serve_app.models.musicgen.transformer import TransformerConfig
+
+IGNORED_BY_CODEC = r"quantizer\.vq\.layers\.\d+\._codebook\.(inited|cluster_size|embed_avg)"
+
+# AudioCraft's defaults where a configuration does not say, and the only values that this package computes.
+_SUPPORTED_TRANSFORMER = {
+    "norm_first": (False, True),
+    "norm": ("layer_norm", "layer_norm"),
+    "activation": ("relu", "gelu"),
+    "causal": (False, True),
+    "positional_embedding": ("sin", "sin"),
+    "positional_scale": (1.0, 1.0),
+    "layer_scale": (None, None),
+    "qk_layer_norm": (False, False),
+    "qk_layer_norm_cross": (False, False),
+    "kv_repeat": (1, 1),
+    "past_context": (None, None),
+}
+
+
+class ExperimentConfig:
+    """An `xp.cfg`: nested values by dotted path, with `${…}` references resolved."""
+
+    def __init__(self, file: Path, text: object) -> None:
+        self.file = file
+        try:
+            self._root = yaml.safe_load(str(text))
+        except yaml.YAMLError as error:
+            raise CheckpointError(f"{file}: its 'xp.cfg' is not YAML") from error
+        if not isinstance(self._root, dict):
+            raise CheckpointError(f"{file}: has no configuration ('xp.cfg')")
+
+    def get(self, path: str, default: Any = None) -> Any:
+        node: Any = self._root
+        for key in path.split("."):
+            if not isinstance(node, dict) or key not in node:
+                return default
+            node = node[key]
+        return self._resolve(node)
+
+    def need(self, path: str) -> Any:
+        value = self.get(path)
+        if value is None:
+            raise CheckpointError(f"{self.file}: 'xp.cfg' has no '{path}'")
+        return value
+
+    def require(self, path: str, supported: object, default: object = None) -> None:
+        if (value := self.get(path, default)) != supported:
+            raise CheckpointError(
+                f"{self.file}: {path} is {value!r}, which is not supported (only {supported!r}): "
+                "this is not a text-to-music MusicGen of the published kind"
+            )
+
+    def _resolve(self, node: Any, depth: int = 0) -> Any:
+        reference = re.fullmatch(r"\$\{([\w.]+)\}", node) if isinstance(node, str) else None
+        if reference and depth < 10:
+            return self._resolve(self.get(reference[1]), depth + 1)
+        if isinstance(node, dict):
+            return {key: self._resolve(value) for key, value in node.items()}
+        return node
+
+
+def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenConfig:
+    """Raises CheckpointError for a language model of a kind that is not supported."""
+    cfg.require("lm_model", "transformer_lm")
+    for name, (default, supported) in _SUPPORTED_TRANSFORMER.items():
+        cfg.require(f"transformer_lm.{name}", supported, default)
+    conditioners = sorted(set(cfg.get("conditioners", {})) - {"args"})
+    if conditioners != ["description"]:
+        raise CheckpointError(
+            f"{cfg.file}: conditioners {conditioners} are not supported (only a text description)"
+        )
+    cfg.require("conditioners.description.model", "t5")
+    cfg.require("conditioners.description.t5.finetune", False, False)
+    cfg.require("conditioners.description.t5.normalize_text", False, False)
+    cfg.require("fuser.cross", ["description"])
+    for other in ("sum", "prepend", "input_interpolate"):
+        cfg.require(f"fuser.{other}", [], [])
+    cfg.require("fuser.cross_attention_pos_emb", False, False)
+    cfg.require("interleave_stereo_codebooks.per_timestep", False, False)
+    lm = cfg.need("transformer_lm")
+    stereo = bool(cfg.get("interleave_stereo_codebooks.use", False))
+    transformer = TransformerConfig(
+        hidden_size=lm["dim"],
+        num_layers=lm["num_layers"],
+        num_heads=lm["num_heads"],
+        ffn_dim=int(lm.get("hidden_scale", 4) * lm["dim"]),
+        bias_attention=lm.get("bias_attn", True),
+        bias_ffn=lm.get("bias_ff", True),
+    )
+    return MusicGenConfig(
+        transformer=transformer,
+        num_codebooks=lm["n_q"],
+        codebook_size=lm["card"],
+        delays=_delays(cfg, lm["n_q"]),
+        audio_channels=2 if stereo else cfg.get("channels", 1),
+        text_hidden_size=text_hidden_size,
+        bias_heads=lm.get("bias_proj", True),
+        max_duration_s=float(cfg.get("dataset.segment_duration", 30.0)),
+    )
+
+
+def _delays(cfg: ExperimentConfig, num_codebooks: int) -> tuple[int, ...]:
+    if cfg.get("codebooks_pattern.modeling") == "parallel":
+        return (0,) * num_codebooks
+    cfg.require("codebooks_pattern.modeling", "delay")
+    cfg.require("codebooks_pattern.delay.flatten_first", 0, 0)
+    cfg.require("codebooks_pattern.delay.empty_initial", 0, 0)
+    delays = tuple(cfg.get("codebooks_pattern.delay.delays") or range(num_codebooks))
+    if len(delays) != num_codebooks:
+        raise CheckpointError(f"{cfg.file}: {len(delays)} delays for {num_codebooks} codebooks")
+    return delays
+
+
+def encodec_config(cfg: ExperimentConfig) -> EncodecConfig:
+    """Raises CheckpointError for a codec of a kind that is not supported."""
+    cfg.require("compression_model", "encodec")
+    cfg.require("encodec.autoencoder", "seanet")
+    cfg.require("encodec.quantizer", "rvq")
+    cfg.require("encodec.renormalize", False, False)
+    cfg.require("seanet.activation", "ELU", "ELU")
+    cfg.require("seanet.activation_params", {"alpha": 1.0}, {"alpha": 1.0})
+    cfg.require("seanet.decoder.final_activation", None)
+    net = cfg.need("seanet")
+    if net.get("norm", "none") not in ("none", "weight_norm"):
+        raise CheckpointError(f"{cfg.file}: seanet.norm is {net['norm']!r}, which is not supported")
+    return EncodecConfig(
+        sample_rate=cfg.need("encodec.sample_rate"),
+        channels=cfg.need("encodec.channels"),
+        num_quantizers=cfg.need("rvq.n_q"),
+        codebook_size=cfg.need("rvq.bins"),
+        codebook_dim=net.get("dimension", 128),
+        num_filters=net.get("n_filters", 32),
+        num_residual_layers=net.get("n_residual_layers", 3),
+        upsampling_ratios=tuple(net.get("ratios", (8, 5, 4, 2))),
+        kernel_size=net.get("kernel_size", 7),
+        last_kernel_size=net.get("last_kernel_size", 7),
+        residual_kernel_size=net.get("residual_kernel_size", 3),
+        dilation_growth_rate=net.get("dilation_base", 2),
+        compress=net.get("compress", 2),
+        num_lstm_layers=net.get("lstm", 0),
+        conv_shortcut=not net.get("true_skip", True),
+        causal=net.get("causal", False),
+        trim_right_ratio=net.get("decoder", {}).get("trim_right_ratio", 1.0),
+        pad_mode=net.get("pad_mode", "reflect"),
+    )
+
+
+def musicgen_sources(config: MusicGenConfig, store: TensorStore) -> dict[str, tuple[Source, ...]]:
+    """For each parameter of `MusicGen`, the tensors of the file that it is made of."""
+    mha = (
+        "mha." if store.names("transformer.layers.0.self_attn.mha.") else ""
+    )  # attention by nn.MultiheadAttention
+    text_proj = "condition_provider.conditioners.description.output_proj"
+    sources: dict[str, tuple[Source, ...]] = {}
+    for leaf in ("weight", "bias"):
+        codebooks = range(config.num_codebooks)
+        sources[f"embedding.{leaf}"] = tuple(f"emb.{k}.{leaf}" for k in codebooks)
+        sources[f"heads.{leaf}"] = tuple(f"linears.{k}.{leaf}" for k in codebooks)
+        sources[f"text_proj.{leaf}"] = (f"{text_proj}.{leaf}",)
+        sources[f"out_norm.{leaf}"] = (f"out_norm.{leaf}",)
+        for i in range(config.transformer.num_layers):
+            here, there = f"layers.{i}", f"transformer.layers.{i}"
+            own, cross = f"{there}.self_attn.{mha}", f"{there}.cross_attention.{mha}"
+            sources[f"{here}.self_attn.qkv_proj.{leaf}"] = (f"{own}in_proj_{leaf}",)
+            sources[f"{here}.self_attn.out_proj.{leaf}"] = (f"{own}out_proj.{leaf}",)
+            sources[f"{here}.cross_attn.q_proj.{leaf}"] = (Third(f"{cross}in_proj_{leaf}", 0, 1),)
+            sources[f"{here}.cross_attn.kv_proj.{leaf}"] = (Third(f"{cross}in_proj_{leaf}", 1, 3),)
+            sources[f"{here}.cross_attn.out_proj.{leaf}"] = (f"{cross}out_proj.{leaf}",)
+            sources[f"{here}.self_attn_norm.{leaf}"] = (f"{there}.norm1.{leaf}",)
+            sources[f"{here}.cross_attn_norm.{leaf}"] = (f"{there}.norm_cross.{leaf}",)
+            sources[f"{here}.ffn_norm.{leaf}"] = (f"{there}.norm2.{leaf}",)
+            sources[f"{here}.fc1.{leaf}"] = (f"{there}.linear1.{leaf}",)
+            sources[f"{here}.fc2.{leaf}"] = (f"{there}.linear2.{leaf}",)
+    return sources
+
+
+def encodec_sources(codec: Encodec) -> dict[str, tuple[Source, ...]]:
+    """For each parameter of `Encodec`, the tensors of the file that it is made of."""
+    quantizers = range(codec.config.num_quantizers)
+    sources: dict[str, tuple[Source, ...]] = {
+        "codebooks": tuple(f"quantizer.vq.layers.{k}._codebook.embed" for k in quantizers)
+    }
+    wrappers = {Conv1d: ".conv.conv", ConvTranspose1d: ".convtr.convtr"}
+    for name in codec.state_dict().keys() - {"codebooks"}:
+        owner, _, leaf = name.rpartition(".")
+        side, _, path = owner.partition(".")
+        wrapped = wrappers.get(type(codec.get_submodule(owner)), "")
+        sources[name] = (f"{side}.model.{path}{wrapped}.{leaf}",)
+    return sources
