@@ -132,8 +132,8 @@ class AccessConfig(_Closed):
     """Who may call, and how much. Where there are keys, callers must send one: `Authorization: Bearer KEY`.
 
     keys_env: the environment variable that holds `name:key,name:key`. keys_file: a file with a `name:key` a line, read
-    again when it changes. require_keys: refuse to start without any. The limits are one key's, in each ingress replica;
-    None: no limit.
+    again when it changes; without a key in it the service does not start, and later keeps the last keys. require_keys:
+    refuse to start without any. The limits are one key's, in each ingress replica; None: no limit.
     """
 
     keys_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "MUSICGEN_API_KEYS"

@@ -112,6 +112,9 @@ async def test_prometheus_has_all_that_the_dashboard_and_the_alerts_ask_for(
     watched = {
         name for file in WATCHED for name in re.findall(r"\bray_musicgen_\w+", file.read_text())
     }
+    watched.remove(
+        "ray_musicgen_keys_file_errors_total"
+    )  # exported from the first error on; there is no keys file
     assert len(watched) > 15
     with prometheus(f"{service.dashboard_url}/api/prometheus/sd", tmp_path) as api:
         await until(lambda: watched <= names_in(api))
