@@ -47,11 +47,14 @@ def prometheus(sources: str, folder: Path) -> Iterator[str]:
         reason = "Prometheus is not installed: `apt-get install prometheus` (Debian)"
         assert not os.environ.get("CI"), reason
         pytest.skip(reason)
+    source = {
+        "url": sources,
+        "refresh_interval": "1s",
+        "authorization": {"credentials": os.environ["RAY_AUTH_TOKEN"]},
+    }
     config = {
         "global": {"scrape_interval": "1s"},
-        "scrape_configs": [
-            {"job_name": "ray", "http_sd_configs": [{"url": sources, "refresh_interval": "1s"}]}
-        ],
+        "scrape_configs": [{"job_name": "ray", "http_sd_configs": [source]}],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     address = f"127.0.0.1:{free_port()}"
