@@ -26,8 +26,11 @@ def token_file(home: Path, text: str) -> Path:
 
 
 def test_a_token_is_created_for_its_owner_alone(tmp_path: Path) -> None:
-    os.umask(os.umask(0))
-    token = find_or_create_token({"HOME": str(tmp_path)})
+    umask = os.umask(0)
+    try:
+        token = find_or_create_token({"HOME": str(tmp_path)})
+    finally:
+        os.umask(umask)
     file = tmp_path / ".ray" / "auth_token"
     assert (len(token.value), file.read_text()) == (64, token.value)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
