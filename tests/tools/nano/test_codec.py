@@ -35,7 +35,7 @@ def write_small(folder: Path) -> Any:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "CONFIG", SMALL)
     monkeypatch.setattr(codec, "CROP_S", 0.25)
-    monkeypatch.setattr(codec, "PIECE_S", 1.0)
+    monkeypatch.setattr(codec, "TRACK_S", 1.0)
     monkeypatch.setattr(training, "LOG_EVERY", 10)
     monkeypatch.setattr(codec, "UNQUANTIZED", 5)
 

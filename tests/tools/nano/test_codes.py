@@ -9,12 +9,12 @@ import soundfile
 from tests.tools.nano.test_codec import write_small
 from tools.nano import codes, language_model, text_encoder
 from tools.nano.huggingface import save
-from tools.nano.prompts import random_piece
+from tools.nano.prompts import random_example
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(codes, "PIECE_S", (1.0, 0.5))
+    monkeypatch.setattr(codes, "DURATIONS_S", (1.0, 0.5))
     monkeypatch.setattr(codes, "BLOCK", 3)
     write_small(tmp_path)
     return tmp_path
@@ -25,7 +25,7 @@ def test_codes_of_pieces_are_made_once(folder: Path) -> None:
     pieces = codes.load(folder)
     assert [piece.codes.shape for piece in pieces] == [(4, 50)] * 3 + [(4, 25)] * 2
     assert [(piece.prompts[0], piece.sound) for piece in pieces] == [
-        (prompt, score.lead) for score, prompt in map(random_piece, range(5))
+        (prompt, score.lead) for score, prompt in map(random_example, range(5))
     ]
     assert all(len(piece.prompts) == codes.PROMPTS for piece in pieces)
     stamp = (folder / "codes" / "0000.npy").stat().st_mtime_ns
@@ -37,7 +37,7 @@ def test_codes_of_pieces_are_made_once(folder: Path) -> None:
 def checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 64}
     monkeypatch.setattr(language_model, "SIZE", size)
-    text_encoder.train(folder, steps=1, pieces=1)
+    text_encoder.train(folder, steps=1, examples=1)
     model, tokenizer = language_model.build(folder)
     save(model, tokenizer, folder / "checkpoint")
     return folder / "checkpoint"

@@ -9,21 +9,21 @@ import torch
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from tests.tools.nano.test_codec import write_small
-from tools.nano import language_model, text_encoder, training
+from tools.nano import batches, language_model, text_encoder, training
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A codec, and codes that pieces of two kinds have: what the prompt says is all that tells them apart."""
-    monkeypatch.setattr(language_model, "LENGTHS_S", (0.5, 1.0))
+    monkeypatch.setattr(batches, "LENGTHS_S", (0.5, 1.0))
     monkeypatch.setattr(language_model, "EARLY_SHARES", (0.5, 0.5))
     monkeypatch.setattr(language_model, "LATE_SHARES", (0.0, 1.0))
-    monkeypatch.setattr(language_model, "FRAMES_PER_BATCH", 200)
+    monkeypatch.setattr(batches, "FRAMES_PER_BATCH", 200)
     monkeypatch.setattr(training, "LOG_EVERY", 2)
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 64}
     monkeypatch.setattr(language_model, "SIZE", size)
     write_small(tmp_path)
-    text_encoder.train(tmp_path, steps=1, pieces=1)
+    text_encoder.train(tmp_path, steps=1, examples=1)
     (tmp_path / "codes").mkdir()
     codes = np.stack([np.full((4, 50), 3), np.full((4, 50), 9)]).astype(np.int16)
     np.save(tmp_path / "codes" / "0000.npy", codes)
@@ -73,21 +73,6 @@ def test_delayed_sequences_are_the_engines() -> None:
         [99, 99, 99, 6, 7, 8, 99],
         [99, 99, 99, 99, 9, 10, 11],
     ]
-
-
-def test_what_is_heard_is_partly_wrong() -> None:
-    """Notes of the pieces that sound alike, single frames of any piece of the batch; each frame is one piece's."""
-    codes, others = torch.arange(2)[:, None, None].expand(2, 4, 1000), torch.full((2, 4, 1000), 5)
-    heard = language_model.misheard(codes, others, [3])
-    assert torch.equal(heard, heard[:, :1].expand_as(heard))
-    wrong_notes = (heard == 5).float().mean((1, 2))
-    assert ((wrong_notes > 0.01) & (wrong_notes < language_model.MOST_WRONG_NOTES)).all()
-    changes = (heard[0, 0].diff() != 0).sum()
-    assert changes < 1000 * (
-        2 * wrong_notes[0] / language_model.NOTE_FRAMES[0] + 2 * language_model.WRONG_FRAMES
-    )
-    assert torch.equal(heard, language_model.misheard(codes, others, [3]))
-    assert not torch.equal(heard, language_model.misheard(codes, others, [4]))
 
 
 def test_the_future_is_not_seen(folder: Path) -> None:
