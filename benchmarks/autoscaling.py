@@ -31,8 +31,7 @@ def traffic(gpus: int, seed: int = 0) -> Iterator[list[float]]:
     `gpus` replicas busy.
     """
     rng = np.random.default_rng(seed)
-    mean_s = float(np.dot(DURATIONS_S, SHARES))
-    peak = gpus * REPLICA_AUDIO_S_PER_S / mean_s  # requests per second
+    peak = gpus * REPLICA_AUDIO_S_PER_S / float(np.dot(DURATIONS_S, SHARES))  # requests per second
     bursts = {int(start): float(rng.uniform(1.5, 4.0)) for start in rng.integers(0, DAY_S, 40)}
     height = 1.0
     until = 0

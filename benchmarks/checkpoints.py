@@ -22,7 +22,7 @@ def codec_config() -> Any:
 
 
 def write_small(folder: Path) -> Path:
-    """Write a Hugging Face checkpoint in fp16 (1.2 GB): T5-base, EnCodec, 24 layers of width 1024."""
+    """Write a Hugging Face checkpoint in fp16, 1.2 GB: T5-base, EnCodec, 24 layers 1024 wide."""
     from transformers import MusicgenConfig, MusicgenForConditionalGeneration, T5Config
     from transformers.models.musicgen import MusicgenDecoderConfig
 

@@ -31,7 +31,8 @@ from serve_app.config import ModelConfig
 from serve_app.deployments.replica import MusicGenReplica
 engine = {"device": "cpu", "max_slots": 4, "num_threads": int(sys.argv[2]), "max_duration_s": 30}
 loading = {"model_id": "model", "model_source": sys.argv[1]}
-replica = MusicGenReplica(ModelConfig.model_validate({"model_loading_config": loading, "engine_kwargs": engine}))
+options = {"model_loading_config": loading, "engine_kwargs": engine}
+replica = MusicGenReplica(ModelConfig.model_validate(options))
 print(json.dumps(asdict(replica.cold_start)))
 """
 

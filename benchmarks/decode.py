@@ -175,9 +175,8 @@ def report(
         if arguments.device == "cuda"
         else f"{platform.machine()}, {threads} threads"
     )
-    print(
-        f"{arguments.scale}, batch {arguments.batch}, {device}, {bandwidth:.1f} GB/s, torch {torch.__version__}\n"
-    )
+    setting = f"{arguments.scale}, batch {arguments.batch}, {device}, {bandwidth:.1f} GB/s"
+    print(f"{setting}, torch {torch.__version__}\n")
     peers = [name for name in PEERS if name in ms_per_step]
     columns = [
         "",

@@ -49,22 +49,26 @@ def figures(
     flatness: range of spectral flatness in the training data.
     """
     both = list(zip(prompts, outputs, strict=True))
-    tempos = [analysis.same_tempo(o.tempo, p.score.bpm) for p, o in both if p.names_tempo]
-    modes = [o.mode == p.score.mode for p, o in both if p.names_mode]
-    bright: list[bool] = []
-    loud: list[bool] = []
-    for bright_calm, bright_loud, dark_calm, dark_loud in _groups(prompts, outputs):
-        bright.append(bright_calm.brightness > dark_calm.brightness)
-        bright.append(bright_loud.brightness > dark_loud.brightness)
-        loud.append(bright_loud.loudness > bright_calm.loudness)
-        loud.append(dark_loud.loudness > dark_calm.loudness)
+    timbre, energy = _orders(_groups(prompts, outputs))
     return {
-        "tempo": mean(tempos),
-        "timbre": mean(bright),
-        "mode": mean(modes),
-        "energy": mean(loud),
+        "tempo": mean(analysis.same_tempo(o.tempo, p.score.bpm) for p, o in both if p.names_tempo),
+        "timbre": timbre,
+        "mode": mean(o.mode == p.score.mode for p, o in both if p.names_mode),
+        "energy": energy,
         "alive": mean(_alive(output, flatness) for output in outputs),
     }
+
+
+def _orders(groups: Sequence[Sequence[Features]]) -> tuple[float, float]:
+    """Shares of pairs with the brighter lead brighter, and with the higher energy louder."""
+    timbre: list[bool] = []
+    energy: list[bool] = []
+    for bright_calm, bright_loud, dark_calm, dark_loud in groups:
+        timbre.append(bright_calm.brightness > dark_calm.brightness)
+        timbre.append(bright_loud.brightness > dark_loud.brightness)
+        energy.append(bright_loud.loudness > bright_calm.loudness)
+        energy.append(dark_loud.loudness > dark_calm.loudness)
+    return mean(timbre), mean(energy)
 
 
 def _groups(prompts: Sequence[EvalPrompt], outputs: Sequence[Features]) -> list[list[Features]]:

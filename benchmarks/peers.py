@@ -30,7 +30,7 @@ SCALES = {
 
 
 def audiocraft_model(scale: Scale, text: Tensor) -> Any:
-    """Build AudioCraft's language model of this scale. text: output of T5, [1, tokens, TEXT_SIZE]"""
+    """Build AudioCraft's language model. text: the output of T5, [1, tokens, TEXT_SIZE]"""
     from audiocraft.models.lm import LMModel
     from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
     from audiocraft.modules.conditioners import (

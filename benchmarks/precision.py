@@ -32,7 +32,7 @@ PROMPTS = (
 def distributions(
     checkpoint: Checkpoint, prompt: str, codes: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Decode greedily, or along `codes`; return log-probabilities [steps, K, V] and greedy codes."""
+    """Decode greedily, or along `codes`; return log-probabilities [steps, K, V] and the codes."""
     musicgen = checkpoint.musicgen
     seen = []
     conditioner = Conditioner(checkpoint.text_encoder, musicgen, max_tokens=64, cache_size=4)

@@ -2,8 +2,8 @@
 
 python -m benchmarks.throughput [--requests 4] [--precision int8] [--against audiocraft]
 
-The model is the small one's true shape with random weights, from text to audio. AudioCraft decodes a
-fixed batch as long as the longest request, and discards the excess of shorter ones. Its codec and
+The model is the small one's true shape with random weights, from text to audio. AudioCraft decodes
+a fixed batch as long as the longest request, and discards the excess of shorter ones. Its codec and
 text encoder are not counted. The last line is JSON.
 """
 

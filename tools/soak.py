@@ -21,8 +21,8 @@ WARM_UP = 0.25  # share of the time before the first count of resources
 SAMPLE_S = 2.0  # between two samples of the memory
 PATIENCE_S = 60.0
 Resources = dict[str, dict[str, float]]  # by actor: threads, files, tasks, memory_mib
-# Allowed growth, as for the threads that a pool starts under its first peak of load. A leak shows in
-# hundreds of calls.
+# Allowed growth, for example of thread pools at their first peak of load. Hundreds of calls make a
+# leak larger.
 SLACK = {"threads": 8, "files": 8, "tasks": 0}
 
 

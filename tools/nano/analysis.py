@@ -37,7 +37,7 @@ def same_tempo(estimate: float, bpm: float) -> bool:
 
 
 def mode(samples: Samples) -> str:
-    """Return `major` or `minor`, the mode of the best-correlated key profile; `none` for silence."""
+    """Mode of the best-correlated key profile, `major` or `minor`; `none` for silence."""
     if not samples.any():
         return "none"
     chroma = chroma_cqt(y=harmonic(samples), sr=SAMPLE_RATE).mean(axis=1)

@@ -4,10 +4,10 @@
     python -m tools.nano.codes FOLDER --audio MUSIC --checkpoint CHECKPOINT
 
 The first form encodes synthetic tracks by the codec in FOLDER/encodec, the second your own music by
-the codec of CHECKPOINT. MUSIC holds audio files (wav, flac, ogg, mp3), each with its prompt in a text
-file of the same name: `a.wav`, `a.txt`.
-The output is FOLDER/codes: NAME.npy, int16 [examples, K, frames], and NAME.json, with the prompts and
-the sound of each example. Existing files are kept.
+the codec of CHECKPOINT. MUSIC holds audio files (wav, flac, ogg, mp3), each with its prompt in a
+text file of the same name: `a.wav`, `a.txt`.
+The output is FOLDER/codes: NAME.npy, int16 [examples, K, frames], and NAME.json, with the prompts
+and the sound of each example. Existing files are kept.
 """
 
 import argparse
@@ -64,7 +64,7 @@ class Encoder:
 
 
 def synthesized(folder: Path, examples: int) -> None:
-    """Encode the tracks of seeds 0 to `examples`, in blocks. Seeds of equal music are encoded once."""
+    """Encode the tracks of seeds 0 to `examples` in blocks. Equal music is encoded once."""
     from transformers import EncodecModel
 
     encode = Encoder(EncodecModel.from_pretrained(folder / "encodec"))

@@ -18,7 +18,7 @@ _RENAMES = (
 
 
 def huggingface_encodec(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Any:
-    """Convert AudioCraft's EnCodec, its configuration and weights, to transformers' EncodecModel."""
+    """Convert configuration and weights of AudioCraft's EnCodec to transformers' EncodecModel."""
     from transformers import EncodecModel
 
     model = EncodecModel(_encodec_config(config))

@@ -6,9 +6,10 @@
 The first form trains the embedded model from scratch, with the codec in FOLDER/encodec and the text
 encoder in FOLDER/text_encoder. The second fine-tunes CHECKPOINT. The training data is FOLDER/codes
 (python -m tools.nano.codes).
-Training resumes from FOLDER/lm.pt and saves its state there. FOLDER/lm.png plots the loss. At the end
-FOLDER/checkpoint holds the whole model in the Hugging Face format. As in MusicGen's own training
-(arXiv:2306.05284, section 3), some examples drop their prompt, for classifier-free guidance.
+Training resumes from FOLDER/lm.pt and saves its state there. FOLDER/lm.png plots the loss. At the
+end FOLDER/checkpoint holds the whole model in the Hugging Face format. As in MusicGen's own
+training (arXiv:2306.05284, section 3), some examples drop their prompt, for classifier-free
+guidance.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tools.nano import codes as codes_file
-from tools.nano.batches import EARLY_SHARES, LATE_SHARES, held_out_batch, training_batch
+from tools.nano.batches import EARLY_SHARES, LATE_SHARES, Batch, held_out_batch, training_batch
 from tools.nano.codes import Example
 from tools.nano.huggingface import save
 from tools.nano.training import Training, learning_rate_factor, training_device
@@ -81,7 +82,7 @@ def _decoder_config(codebook_size: int) -> Any:
 
 
 def _initialize(model: Any) -> None:
-    """Initialize by layer width. At this width, transformers' fixed 0.02 leaves the prompt unused."""
+    """Initialize by layer width. With transformers' fixed 0.02, a narrow model ignores prompts."""
     layers = model.decoder.model.decoder.layers
     for module in [*model.decoder.modules(), model.enc_to_dec_proj]:
         if isinstance(module, torch.nn.Linear):
@@ -168,7 +169,7 @@ def train(
     examples, held_out = _split(codes_file.load(folder))
     model, tokenizer = build(folder) if checkpoint is None else read(checkpoint)
     model.to(device)
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters = (p for p in model.parameters() if p.requires_grad)
     optimizer = torch.optim.AdamW(
         parameters, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.05
     )
@@ -177,24 +178,34 @@ def train(
     def rate(step: int) -> float:
         return learning_rate * learning_rate_factor(step, steps, WARM_UP, FINAL_LEARNING_RATE)
 
-    def update(step: int) -> tuple[float]:
+    def step_of(step: int) -> tuple[float]:
         shares = EARLY_SHARES if step < EARLY * steps else LATE_SHARES
-        batch = training_batch(examples, tokenizer, step, shares).to(device)
-        loss = loss_of(model, batch.tokens, batch.codes, batch.keep, batch.inputs)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        return (float(loss.detach()),)
+        batch = training_batch(examples, tokenizer, step, shares)
+        return (update(model, optimizer, batch.to(device)),)
 
     def evaluate() -> tuple[float, float]:
-        tokens, codes, _, keep = held_out_batch(held_out, tokenizer).to(device)
-        with torch.no_grad():
-            prompted = loss_of(model, tokens, codes, keep)
-            return float(prompted), float(loss_of(model, tokens, codes, 0 * keep))
+        return _evaluate(model, held_out_batch(held_out, tokenizer).to(device))
 
-    training.run(steps, rate, update, evaluate)
+    training.run(steps, rate, step_of, evaluate)
     save(model.cpu(), tokenizer, folder / "checkpoint")
+
+
+def update(model: Any, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+    """Update the model on a batch; return the loss."""
+    loss = loss_of(model, batch.tokens, batch.codes, batch.keep, batch.inputs)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _evaluate(model: Any, batch: Batch) -> tuple[float, float]:
+    """Loss with and without prompts."""
+    with torch.no_grad():
+        prompted = loss_of(model, batch.tokens, batch.codes, batch.keep)
+        unprompted = loss_of(model, batch.tokens, batch.codes, 0 * batch.keep)
+    return float(prompted), float(unprompted)
 
 
 def _split(examples: list[Example]) -> tuple[Sequence[Example], Sequence[Example]]:

@@ -66,7 +66,7 @@ def tone(timbre: str, midi: int, frames: int) -> Samples:
 
 
 def frequency(midi: int) -> float:
-    """Frequency in Hz, detuned so that the waveform repeats after as few codec frames as possible."""
+    """Frequency in Hz, detuned so that the waveform repeats after few codec frames."""
     tempered = 440.0 * 2 ** ((midi - 69) / 12)
     grid: float = FRAME_RATE
     while abs(round(tempered / grid) * grid / tempered - 1) > MISTUNING:

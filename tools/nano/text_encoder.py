@@ -83,20 +83,29 @@ def train(folder: Path, steps: int, examples: int = EXAMPLES) -> None:
     def learning_rate(step: int) -> float:
         return LEARNING_RATE * learning_rate_factor(step, steps, WARM_UP)
 
-    def update(step: int) -> tuple[float, ...]:
+    def step_of(step: int) -> tuple[float, ...]:
         chosen = np.random.default_rng([step, 7]).integers(len(prompts), size=BATCH)
         tokens = tokenizer([prompts[i] for i in chosen], padding=True, return_tensors="pt")
-        loss, accuracy = model(
-            dict(tokens.to(device)), torch.tensor([labels[i] for i in chosen], device=device)
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach()), *accuracy.tolist()
+        wanted = torch.tensor([labels[i] for i in chosen], device=device)
+        return update(model, optimizer, dict(tokens.to(device)), wanted)
 
-    training.run(steps, learning_rate, update)
+    training.run(steps, learning_rate, step_of)
     model.encoder.cpu().save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "text_encoder")
+
+
+def update(
+    model: PromptClassifier,
+    optimizer: torch.optim.Optimizer,
+    tokens: dict[str, Tensor],
+    labels: Tensor,
+) -> tuple[float, ...]:
+    """Update the model on a batch; return the loss, then the accuracy of each aspect."""
+    loss, accuracy = model(tokens, labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach()), *accuracy.tolist()
 
 
 def _labelled_prompts(examples: int) -> tuple[list[str], list[list[int]]]:

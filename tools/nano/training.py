@@ -100,7 +100,7 @@ def learning_rate_factor(step: int, steps: int, warm_up: int, floor: float = 0.0
 
 
 def draw(history: Sequence[Row], names: Sequence[str], file: Path) -> None:
-    """Plot `history`, rows of the step and one value for each of `names`, as PNG, a panel a name."""
+    """Plot `history`, rows of the step and one value for each of `names`, one panel per name."""
     steps, *columns = zip(*history, strict=True)
     figure, panels = plt.subplots(
         len(names), 1, sharex=True, figsize=(8, 3 * len(names)), squeeze=False
