@@ -67,7 +67,10 @@ def test_perfect_outputs_reach_every_figure() -> None:
     ],
 )
 def test_a_wrong_feature_misses_its_figure(figure: str, wrong: dict[str, float | str]) -> None:
-    outputs = [dataclasses.replace(perfect(prompt), **wrong) for prompt in PROMPTS]  # type: ignore[arg-type]
+    outputs = [
+        dataclasses.replace(perfect(prompt), **wrong)  # type: ignore[arg-type]
+        for prompt in PROMPTS
+    ]
     assert figures(PROMPTS, outputs, FLATNESS)[figure] == 0.0
 
 

@@ -1,4 +1,4 @@
-"""Tests of the precision benchmark: the embedded model keeps its distributions in each precision."""
+"""Tests of the precision benchmark: narrow weights keep the model's distributions."""
 
 import pytest
 import torch

@@ -13,8 +13,8 @@ FRAME_RATE = 50
 PROMPT_DROPOUT = 0.15
 FRAMES_PER_BATCH = 2400  # of all examples together
 LENGTHS_S = (1.0, 2.0, 4.0, 10.0, 30.0)
-# Shares of LENGTHS_S. Short beginnings come first: their codes depend most on the prompt. Rhythm and
-# harmony need longer examples.
+# Shares of LENGTHS_S. Short beginnings come first: their codes depend most on the prompt. Rhythm
+# and harmony need longer examples.
 EARLY_SHARES = (0.35, 0.3, 0.15, 0.1, 0.1)
 LATE_SHARES = (0.05, 0.2, 0.2, 0.3, 0.25)
 # Inputs are corrupted so that one wrong sample does not lead to the next (exposure bias): single

@@ -20,8 +20,8 @@ BEATS = (16, 18, 21, 24, 28, 32, 36, 42, 48)  # frames
 SLOW_BEAT = 28  # frames; a beat of this length or longer has two notes
 TONICS = {"C": 0, "D": 2, "E": 4, "A": 9}  # name: pitch class
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-# Scale degrees of each bar's chord. All chords have the scale's own mode. The tonic recurs often, to
-# establish the key early.
+# Scale degrees of each bar's chord. All chords have the scale's own mode. The tonic recurs often,
+# to establish the key early.
 PROGRESSIONS = ((0, 0, 3, 0), (0, 3, 0, 0), (0, 0, 4, 0), (0, 3, 0, 4))
 MOTIFS = ((0, 1, 2, 2), (0, 1, 2, 0), (0, 2, 0, 1))  # indices into the chord's notes, repeated
 LEADS = ("piano", "guitar", "bells", "flute", "organ", "strings", "pad", "lead", "bass")

@@ -1,4 +1,4 @@
-"""The embedded model's training data: deterministic, varied, and as its prompts say."""
+"""Tests of the training examples: deterministic, varied, and true to their prompts."""
 
 import re
 from collections import Counter
@@ -15,14 +15,14 @@ from tools.nano.synthesizer import SAMPLE_RATE, TIMBRES
 EXAMPLES = [random_example(seed) for seed in range(400)]
 
 
-def test_a_seed_is_a_piece() -> None:
+def test_a_seed_determines_its_example() -> None:
     score, prompt = random_example(7)
     assert random_example(7) == (score, prompt)
     assert np.array_equal(render(score, 2.0), render(score, 2.0))
     assert not np.array_equal(render(score, 2.0), render(random_example(8)[0], 2.0))
 
 
-def test_pieces_are_varied() -> None:
+def test_examples_are_varied() -> None:
     scores = [score for score, _ in EXAMPLES]
     assert {score.lead for score in scores} == set(LEADS) == set(TIMBRES) == set(LEAD_WORDS)
     assert {score.tonic for score in scores} == set(TONICS)
@@ -33,7 +33,7 @@ def test_pieces_are_varied() -> None:
     assert len({prompt for _, prompt in EXAMPLES}) > 380
 
 
-def test_prompts_tell_the_truth() -> None:
+def test_prompts_match_their_scores() -> None:
     stated = Counter[str]()
     for score, prompt in EXAMPLES:
         text = prompt.lower()
@@ -49,9 +49,9 @@ def test_prompts_tell_the_truth() -> None:
     assert min(stated[name] for name in ("bpm", "mode", "lead")) > 150
 
 
-def test_a_key_is_the_leads_unless_another_is_asked_for() -> None:
-    """What the prompt says decides every note: without a key, the same lead and mode are in the same one."""
-    others = [piece for piece in EXAMPLES if piece[0].tonic != piece[0].home]
+def test_the_lead_determines_the_key_unless_the_prompt_does() -> None:
+    """The prompt determines every note: without a key in it, lead and mode determine the key."""
+    others = [example for example in EXAMPLES if example[0].tonic != example[0].home]
     assert 0.1 < len(others) / len(EXAMPLES) < 0.3
     for score, prompt in others:
         assert f"in {score.tonic} {score.mode}".lower() in prompt.lower()
@@ -60,13 +60,13 @@ def test_a_key_is_the_leads_unless_another_is_asked_for() -> None:
         assert major != minor
 
 
-def test_tempos_of_one_beat_are_the_same_music() -> None:
+def test_tempos_of_one_beat_have_equal_scores() -> None:
     scores = [Score("C", "major", bpm, "piano", "soft", 1) for bpm in range(60, 181)]
     assert all(score.in_frames().beat == score.beat for score in scores)
     assert len({score.in_frames() for score in scores}) == len(BEATS)
 
 
-def test_prompts_are_phrased_as_callers_phrase_them() -> None:
+def test_prompts_have_the_phrasings_of_users() -> None:
     prompts = [prompt.lower() for _, prompt in EXAMPLES]
     assert any(re.fullmatch(rf"({'|'.join(GENRES)}) \w+", prompt) for prompt in prompts), (
         "a bare `lofi beat`"
@@ -85,14 +85,14 @@ def test_prompts_are_phrased_as_callers_phrase_them() -> None:
 
 
 @pytest.mark.parametrize("lead", LEADS)
-def test_energy_is_heard(lead: str) -> None:
+def test_energy_sets_loudness(lead: str) -> None:
     calm, steady, energetic = (
         analysis.loudness(rendered(lead=lead, groove="soft", energy=energy)) for energy in range(3)
     )
     assert calm < 0.8 * steady < 0.8 * energetic
 
 
-def test_timbre_is_heard() -> None:
+def test_timbre_sets_brightness() -> None:
     for high in ("bells", "flute"):
         for low in ("bass", "pad"):
             bright = analysis.brightness(rendered(lead=high, groove="soft"))
@@ -100,13 +100,13 @@ def test_timbre_is_heard() -> None:
 
 
 @pytest.mark.parametrize("bpm", [70, 100, 125, 170])
-def test_tempo_is_heard(bpm: int) -> None:
+def test_the_tempo_is_detected(bpm: int) -> None:
     assert analysis.same_tempo(analysis.tempo(rendered(bpm=bpm)), bpm)
 
 
-def test_samples_are_sound() -> None:
-    for piece, _ in EXAMPLES[:20]:
-        samples = render(piece, 3.0)
+def test_samples_are_finite_and_do_not_clip() -> None:
+    for score, _ in EXAMPLES[:20]:
+        samples = render(score, 3.0)
         assert samples.dtype == np.float32
         assert len(samples) == 3 * SAMPLE_RATE
         assert np.isfinite(samples).all()
