@@ -7,7 +7,6 @@ At the end FOLDER/encodec holds the codec in the Hugging Face format. The traine
 AudioCraft's (EnCodec, arXiv:2210.13438).
 """
 
-import argparse
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,12 @@ from tools.nano.composer import render
 from tools.nano.huggingface import huggingface_encodec
 from tools.nano.prompts import random_example
 from tools.nano.synthesizer import FRAME, SAMPLE_RATE
-from tools.nano.training import Training, learning_rate_factor, training_device
+from tools.nano.training import (
+    Training,
+    learning_rate_factor,
+    training_device,
+    training_parser,
+)
 
 CONFIG: dict[str, Any] = {
     "sample_rate": SAMPLE_RATE, "channels": 1, "device": "cpu", "compression_model": "encodec",
@@ -155,12 +159,8 @@ def _reconstruct(model: Any, x: Tensor, *, quantized: bool) -> tuple[Tensor, Ten
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.nano.codec", description="Train the codec of the embedded model."
-    )
-    parser.add_argument("folder", type=Path, help="holds the training's state and its result")
-    parser.add_argument("--steps", type=int, default=3000, help="(default: 3000)")
-    arguments = parser.parse_args()
+    description = "Train the codec of the embedded model."
+    arguments = training_parser("codec", description, steps=3000).parse_args()
     train(arguments.folder, arguments.steps)
 
 

@@ -12,7 +12,6 @@ training (arXiv:2306.05284, section 3), some examples drop their prompt, for cla
 guidance.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,12 @@ from tools.nano import codes as codes_file
 from tools.nano.batches import EARLY_SHARES, LATE_SHARES, Batch, held_out_batch, training_batch
 from tools.nano.codes import Example
 from tools.nano.huggingface import save
-from tools.nano.training import Training, learning_rate_factor, training_device
+from tools.nano.training import (
+    Training,
+    learning_rate_factor,
+    training_device,
+    training_parser,
+)
 
 NUM_CODEBOOKS = 4
 EARLY = 0.3  # share of the steps with EARLY_SHARES
@@ -216,12 +220,8 @@ def _split(examples: list[Example]) -> tuple[Sequence[Example], Sequence[Example
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.nano.language_model",
-        description="Train the language model of a MusicGen.",
-    )
-    parser.add_argument("folder", type=Path, help="holds codes/, encodec/ and text_encoder/")
-    parser.add_argument("--steps", type=int, default=20000, help="(default: 20000)")
+    description = "Train the language model of a MusicGen."
+    parser = training_parser("language_model", description, steps=20000)
     parser.add_argument(
         "--checkpoint", type=Path, help="MusicGen in the Hugging Face format to fine-tune"
     )

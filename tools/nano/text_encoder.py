@@ -7,7 +7,6 @@ one. Training resumes from FOLDER/text.pt and saves its state there. FOLDER/text
 At the end FOLDER/text_encoder holds the T5 encoder and its tokenizer in the Hugging Face format.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,12 @@ from tools.nano.codes import EXAMPLES, prompts_of
 from tools.nano.composer import BEATS, GROOVES, LEADS, SCALES, TONICS, Score
 from tools.nano.prompts import random_example
 from tools.nano.tokenizer import make_tokenizer
-from tools.nano.training import Training, learning_rate_factor, training_device
+from tools.nano.training import (
+    Training,
+    learning_rate_factor,
+    training_device,
+    training_parser,
+)
 
 SIZE: dict[str, int] = {"d_model": 96, "d_kv": 32, "d_ff": 192, "num_layers": 2, "num_heads": 3}
 BATCH = 128  # prompts
@@ -121,13 +125,8 @@ def _labelled_prompts(examples: int) -> tuple[list[str], list[list[int]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.nano.text_encoder",
-        description="Train the text encoder of the embedded model.",
-    )
-    parser.add_argument("folder", type=Path, help="holds the training's state and its result")
-    parser.add_argument("--steps", type=int, default=3000, help="(default: 3000)")
-    arguments = parser.parse_args()
+    description = "Train the text encoder of the embedded model."
+    arguments = training_parser("text_encoder", description, steps=3000).parse_args()
     train(arguments.folder, arguments.steps)
 
 

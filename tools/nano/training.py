@@ -1,5 +1,6 @@
-"""Resumable training loop with a checkpoint file and a plot of its curves."""
+"""Resumable training loop with a checkpoint file and a plot, and its command line."""
 
+import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -91,6 +92,14 @@ class Training:
 def training_device() -> torch.device:
     """Return the GPU if there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def training_parser(stage: str, description: str, steps: int) -> argparse.ArgumentParser:
+    """Build the arguments shared by all stages: FOLDER and --steps."""
+    parser = argparse.ArgumentParser(prog=f"python -m tools.nano.{stage}", description=description)
+    parser.add_argument("folder", type=Path, help="holds inputs, results and the training's state")
+    parser.add_argument("--steps", type=int, default=steps, help=f"(default: {steps})")
+    return parser
 
 
 def learning_rate_factor(step: int, steps: int, warm_up: int, floor: float = 0.0) -> float:
