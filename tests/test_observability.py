@@ -19,10 +19,10 @@ import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from benchmarks import soak
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 from tests.conftest import COLLECTOR_PORT, CONFIGS
+from tools import soak
 
 GENERATIONS = "/v1/audio/generations"
 CLUSTER = CONFIGS.parent / "cluster"

@@ -19,10 +19,10 @@ import ray
 import soundfile
 import yaml
 
-from benchmarks import hearing
 from serve_app.launcher import Service
 from tests.conftest import CONFIGS
 from tools.demo import make_music
+from tools.nano import analysis
 
 GENERATIONS = "/v1/audio/generations"
 SERVE = str(Path(sys.executable).parent / "serve")
@@ -94,16 +94,16 @@ async def test_the_prompt_decides_what_is_heard(client: httpx.AsyncClient) -> No
     )
     heard = [samples_of(answer.content).astype(np.float32) for answer in answers]
     bells, bass = (
-        [hearing.brightness(samples) for samples in half] for half in (heard[:4], heard[4:])
+        [analysis.brightness(samples) for samples in half] for half in (heard[:4], heard[4:])
     )
     assert min(bells) > 1.3 * max(bass)
     tempos, asked = (
-        [hearing.tempo(samples) for samples in heard],
+        [analysis.tempo(samples) for samples in heard],
         [bpm for bpm in prompts.values() for _ in range(4)],
     )
-    assert sum(map(hearing.same_tempo, tempos, asked)) >= 7
-    assert sum(map(hearing.same_tempo, tempos, reversed(asked))) <= 1, "the other prompt's"
-    modes = [hearing.mode(samples) for samples in heard]
+    assert sum(map(analysis.same_tempo, tempos, asked)) >= 7
+    assert sum(map(analysis.same_tempo, tempos, reversed(asked))) <= 1, "the other prompt's"
+    modes = [analysis.mode(samples) for samples in heard]
     assert modes[:4].count("major") + modes[4:].count("minor") >= 7
 
 
