@@ -116,7 +116,7 @@ class DeploymentConfig(_Closed):
     max_queued_requests: int | None = Field(
         default=None,
         ge=-1,
-        description="Requests that wait in one ingress replica; a further one gets `429`. Default, and -1: no limit.",
+        description="Requests that wait in one ingress replica; beyond it `429`. Default: no limit, as -1.",
     )
     ray_actor_options: dict[str, Any] | None = Field(
         default=None,
