@@ -166,7 +166,7 @@ class ModelConfig(_Closed):
     )
     price_per_hour: PositiveFloat | None = Field(
         default=None,
-        description="Price of one replica, in US dollars per hour. With a price, answers report their cost.",
+        description="Price of one replica, in US dollars per hour; answers then report their cost. Default: unknown.",
     )
     max_queued_audio_s: PositiveFloat | None = Field(
         default=None,
