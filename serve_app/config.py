@@ -207,7 +207,8 @@ class AccessConfig(_Closed):
     )
     keys_file: str | None = Field(
         default=None,
-        description="File with one `name:key` per line, read again when it changes. Default: none.",
+        description="File with one `name:key` per line, read again when it changes. It must hold a key at the start; "
+        "if it holds none later, the last keys stay in force. Default: none.",
     )
     require_keys: bool = Field(
         default=False,

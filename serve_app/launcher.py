@@ -2,7 +2,8 @@
 
     python -m serve_app.launcher configs/nano.yaml --port 8000
 
-It runs `serve run`, as one would on any cluster, and watches it: until it is RUNNING, and until Ctrl-C.
+It runs `serve run`, as one would on any cluster, and watches it: until it is RUNNING, and until Ctrl-C. Ray asks for a
+token (`serve_app.ray_token`), and its ports are on the loopback interface.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import psutil
 import yaml
 
 from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, port_is_free
+from serve_app.ray_token import RayToken, TokenError, find_or_create_token
 
 Progress = Callable[[float, str], None]
 
@@ -33,7 +35,7 @@ _POLL_S = 0.5
 _DASHBOARD = re.compile(r"View the dashboard at \S*?(http://[\d.]+:\d+)")
 _ENVIRONMENT = {
     "RAY_ADDRESS": "local",  # never some other cluster that this shell knows of
-    "RAY_AUTH_MODE": "disabled",  # otherwise Ray may write a token into the home folder
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a cluster of this machine alone: Ray's ports are on the loopback
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment, whoever started it
 }
@@ -56,6 +58,7 @@ class Service:
         self._echo = output
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[str] | None = None
+        self._token: RayToken | None = None
 
     @property
     def url(self) -> str:
@@ -77,9 +80,13 @@ class Service:
         content = _with_port(self.config, self.port)
         _check_port(self.port)
         _check_memory()
+        try:
+            self._token = find_or_create_token()
+        except TokenError as error:
+            raise LaunchError(str(error)) from error
         self._folder = tempfile.TemporaryDirectory(prefix="musicgen-serve-")
         try:
-            self._start(content)
+            self._start(content, self._token)
             self._wait_until_running()
         except BaseException:
             self.stop()
@@ -133,7 +140,7 @@ class Service:
     def _file(self, name: str) -> Path:
         return Path(self._folder.name if self._folder is not None else "") / name
 
-    def _start(self, content: dict[str, Any]) -> None:
+    def _start(self, content: dict[str, Any], token: RayToken) -> None:
         config = self._file("config.yaml")
         config.write_text(yaml.safe_dump(content))
         # A caught signal is reset for the child, an ignored one stays ignored: a background shell ignores SIGINT.
@@ -143,7 +150,7 @@ class Service:
                 [str(Path(sys.executable).parent / "serve"), "run", str(config)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | _ENVIRONMENT,
+                env=os.environ | _ENVIRONMENT | token.environment,
                 start_new_session=True,
                 text=True,
             )
@@ -169,12 +176,13 @@ class Service:
 
     def application(self) -> dict[str, Any]:
         """The application's state as Ray's dashboard tells it; empty while it does not."""
-        if self.dashboard_url is None:
+        if self.dashboard_url is None or self._token is None:
             return {}
+        request = urllib.request.Request(
+            f"{self.dashboard_url}/api/serve/applications/", headers=self._token.headers
+        )
         try:
-            with urllib.request.urlopen(
-                f"{self.dashboard_url}/api/serve/applications/", timeout=5
-            ) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 applications: dict[str, dict[str, Any]] = json.load(answer)["applications"]
         except (OSError, ValueError, KeyError):
             return {}

@@ -1,6 +1,7 @@
 """Fixtures of the whole suite. Nothing here reaches a network: the hub's cache is a temporary folder."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ os.environ |= {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{COLLECTOR_PORT}",
     "OTEL_BSP_SCHEDULE_DELAY": "100",
-    "RAY_AUTH_MODE": "disabled",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's ports are on the loopback interface
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # of every Ray that a test starts
 }
 
 import pytest  # noqa: E402

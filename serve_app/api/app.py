@@ -64,7 +64,9 @@ def create_api(
     app.add_middleware(
         BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
     )
-    app.add_middleware(Authentication, keys=KeyRing(config.access), limits=limits)
+    app.add_middleware(
+        Authentication, keys=KeyRing(config.access, observer.keys_rejected), limits=limits
+    )
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(config.cors_origins),

@@ -31,6 +31,9 @@ class RayObserver(LogObserver):
         self._retries = Counter(
             "musicgen_retries_total", "Requests sent again: their replica was lost.", ("model",)
         )
+        self._keys_file_errors = Counter(
+            "musicgen_keys_file_errors_total", "Changes of the API keys' file that were rejected."
+        )
         self._first_audio_s = _histogram(
             "musicgen_time_to_first_audio_seconds", "From the request to its first audio."
         )
@@ -57,6 +60,9 @@ class RayObserver(LogObserver):
 
     def retried(self, model_id: str) -> None:
         self._retries.inc(1, {"model": model_id})
+
+    def keys_rejected(self) -> None:
+        self._keys_file_errors.inc()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class RequestObserver(Protocol):
 
     def retried(self, model_id: str) -> None: ...
 
+    def keys_rejected(self) -> None: ...
+
 
 class LogObserver:
     """A line in the log for each request's end."""
@@ -54,6 +56,9 @@ class LogObserver:
 
     def retried(self, model_id: str) -> None:
         """What is retried logs it."""
+
+    def keys_rejected(self) -> None:
+        """Nothing: the ring of keys logs it."""
 
 
 class ObservedGenerator:

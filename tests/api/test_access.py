@@ -1,11 +1,8 @@
 """Keys and limits: who may call, and how much."""
 
 import asyncio
-import logging
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -17,6 +14,7 @@ from serve_app.config import AccessConfig, ApiConfig
 from serve_app.errors import ConfigError, InvalidRequest, RateLimited
 from serve_app.gateway import limits
 from serve_app.gateway.limits import Limits
+from serve_app.gateway.observer import LogObserver
 from tests.api.conftest import SMALL, FakeGenerator
 
 WEB, BATCH = "web-key-0123456789", "batch-key-0123456789"
@@ -108,35 +106,7 @@ async def test_without_keys_anyone_may_call(
     async with serving(generator) as client:
         assert (await client.get("/v1/models")).status_code == 200
     with pytest.raises(ConfigError, match="API keys are required, and there are none"):
-        KeyRing(AccessConfig(require_keys=True))
-
-
-@pytest.fixture
-def keys_file(tmp_path: Path) -> Path:
-    file = tmp_path / "keys"
-    file.write_text(f"# people\n\nann: {'a' * 20}\n")
-    return file
-
-
-def change(file: Path, text: str) -> None:
-    file.write_text(text)
-    os.utime(file, ns=(0, file.stat().st_mtime_ns + 10**9))
-
-
-def test_a_file_is_read_again_when_it_changes(
-    keys_file: Path, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    ring = KeyRing(AccessConfig(keys_file=str(keys_file)))
-    assert [ring.name_of(key) for key in ("a" * 20, "b" * 20, WEB)] == ["ann", None, "web"]
-    change(keys_file, f"bob: {'b' * 20}")
-    clock.now += 1
-    assert [ring.name_of(key) for key in ("a" * 20, "b" * 20, WEB)] == [None, "bob", "web"]
-    change(keys_file, "bob: secret")
-    clock.now += 1
-    with caplog.at_level(logging.ERROR):
-        assert ring.name_of("b" * 20) == "bob"
-    assert "The old API keys stay: Entry 1 of keys is not" in caplog.text
-    assert "secret" not in caplog.text
+        KeyRing(AccessConfig(require_keys=True), on_file_error=LogObserver().keys_rejected)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +123,9 @@ def test_bad_keys_are_refused_and_not_shown(
 ) -> None:
     monkeypatch.setenv("MUSICGEN_API_KEYS", text)
     with pytest.raises(ConfigError, match=message) as error:
-        KeyRing(AccessConfig())
+        KeyRing(AccessConfig(), on_file_error=LogObserver().keys_rejected)
     assert WEB not in str(error.value)
     assert "short" not in str(error.value)
-
-
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="The API keys in gone cannot be read"):
-        KeyRing(AccessConfig(keys_file=str(tmp_path / "gone")))
 
 
 def test_seconds_of_music_come_back_with_time(clock: Clock) -> None:

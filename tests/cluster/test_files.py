@@ -76,9 +76,27 @@ def test_pods_are_valid(group: str) -> None:
     assert pod["spec"]["securityContext"]["runAsNonRoot"], "as the image is made for"
 
 
-def test_redis_is_valid() -> None:
-    for document in yaml.safe_load_all((CLUSTER / "kuberay" / "redis.yaml").read_text()):
+@pytest.mark.parametrize("name", ["redis", "network-policy"])
+def test_the_other_manifests_are_valid(name: str) -> None:
+    documents = list(yaml.safe_load_all((CLUSTER / "kuberay" / f"{name}.yaml").read_text()))
+    assert len(documents) == 2
+    for document in documents:
         validate(document, KUBERNETES, strict=True)
+
+
+def test_rays_ports_are_for_its_pods_and_the_operator() -> None:
+    cluster = yaml.safe_load(MANIFEST.read_text())["spec"]["rayClusterConfig"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    policy, _ = yaml.safe_load_all((CLUSTER / "kuberay" / "network-policy.yaml").read_text())
+    labels = policy["spec"]["podSelector"]["matchLabels"]
+    assert all(pod["metadata"]["labels"] == labels for pod in pods().values())
+    rules = policy["spec"]["ingress"]
+    assert [rule["ports"] for rule in rules if "from" not in rule] == [
+        [{"protocol": "TCP", "port": 8000}]
+    ]
+    assert [rule["from"] for rule in rules if "ports" not in rule] == [
+        [{"podSelector": {"matchLabels": labels}}]
+    ]
 
 
 def test_every_kind_of_card_has_its_nodes() -> None:
@@ -104,6 +122,24 @@ def test_ray_up_takes_the_file(name: str) -> None:
         node["max_workers"] <= config["max_workers"]
         for node in config["available_node_types"].values()
     )
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp"])
+def test_every_node_has_rays_token(name: str) -> None:
+    config = yaml.safe_load((CLUSTER / f"{name}.yaml").read_text())
+    assert config["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
+    assert config["docker"]["run_options"] == ["--env RAY_AUTH_MODE=token"]
+    starts = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
+    assert all(
+        command.startswith("RAY_AUTH_MODE=token ") for command in starts if "ray start" in command
+    )
+
+
+def test_compose_publishes_the_api_alone_and_wants_a_token() -> None:
+    service = yaml.safe_load((CLUSTER / "compose.yaml").read_text())["services"]["musicgen"]
+    assert service["ports"] == ["8000:8000"]
+    assert service["environment"]["RAY_AUTH_MODE"] == "token"
+    assert service["environment"]["RAY_AUTH_TOKEN"].startswith("${RAY_AUTH_TOKEN:?")
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:

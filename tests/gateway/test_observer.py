@@ -19,12 +19,16 @@ class Ear:
     def __init__(self) -> None:
         self.endings: list[Ending] = []
         self.retries: list[str] = []
+        self.rejected_keys = 0
 
     def ended(self, ending: Ending) -> None:
         self.endings.append(ending)
 
     def retried(self, model_id: str) -> None:
         self.retries.append(model_id)
+
+    def keys_rejected(self) -> None:
+        self.rejected_keys += 1
 
 
 @pytest.fixture

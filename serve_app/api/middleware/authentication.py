@@ -30,7 +30,7 @@ class Authentication:
             or (path == "/stats" and wants_page(scope))
         )
         is_to_read = scope["method"] in ("GET", "HEAD") and is_page
-        is_open = self._keys.empty or is_to_read
+        is_open = self._keys.is_open or is_to_read
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         caller = self._keys.name_of(key.strip()) if scheme.lower() == "bearer" else None
         if caller is None and not is_open:
