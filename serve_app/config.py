@@ -1,6 +1,7 @@
-"""The configuration: what a Serve YAML's `args` hold, closed and frozen, parsed once.
+"""The configuration: the `args` of a Serve YAML file, frozen and parsed once; an unknown option is an error.
 
-Its field names are those of Ray Serve LLM where it has the same thing.
+Field names follow Ray Serve LLM where it has the same option. The description of each field is printed in
+docs/configuration.md by `python -m tools.configuration_docs`.
 """
 
 from pathlib import PurePath
@@ -10,105 +11,173 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
-MOST_SLOTS = 64  # of an engine that counts them by its GPU's memory
-AUTO = "auto"  # asks for the largest model that is expected to be quick enough
+MOST_SLOTS = 64  # upper bound of the slots that an engine derives from its GPU's memory
+AUTO = "auto"  # model name that asks for the largest model expected to be fast enough
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class _Closed(BaseModel):
-    """Unknown options are errors."""
+    """Base of all sections: immutable, and strict about unknown options."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class EngineConfig(_Closed):
-    """One replica's engine.
+    """One replica's engine."""
 
-    device: `auto` takes a GPU where there is one.
-    precision: of the language model; `auto` is fp16 on a GPU (as AudioCraft) and fp32 on a CPU. On a CPU it is what
-    weights are stored as; int8 is for CPUs alone.
-    max_slots: requests decoded at the same time; None: as many as the GPU's memory holds, or 8 on a CPU.
-    max_duration_s: the longest piece; one that is longer than the model's window (30 s) is made by sliding it.
-    max_prompt_tokens: the longest prompt, in the text encoder's tokens.
-    first_chunk_s, chunk_s: seconds of audio in the first chunk of a stream and in the later ones.
-    prompt_cache_size: prompts whose conditioning is kept.
-    pin_batch_shape: pad matrix products to all slots, so that a seed gives bit-equal codes alone and among neighbours.
-    num_threads: CPU threads of the engine; None: what the replica's num_cpus grants.
-    """
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
-    max_slots: Annotated[int, Field(ge=1, le=1024)] | None = None
-    max_duration_s: PositiveFloat = 120.0
-    max_prompt_tokens: Annotated[int, Field(ge=1, le=4096)] = 256
-    first_chunk_s: PositiveFloat = 0.4
-    chunk_s: PositiveFloat = 1.0
-    prompt_cache_size: Annotated[int, Field(ge=0)] = 64
-    pin_batch_shape: bool = False
-    num_threads: PositiveInt | None = None
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="Device of the model. `auto`: a GPU if the replica has one, else the CPU.",
+    )
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
+        default="auto",
+        description="Precision of the language model. `auto`: `fp16` on a GPU (as AudioCraft), `fp32` on a CPU. "
+        "A CPU stores its weights so and computes in fp32; `int8` needs `device: cpu` and multiplies in int8.",
+    )
+    max_slots: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Requests decoded together; 0.29, 0.88 or 1.18 GB of KV cache each (small, medium, large in fp16). "
+        "Default: as many as the GPU's free memory holds, at most 64; 8 on a CPU.",
+    )
+    max_duration_s: PositiveFloat = Field(
+        default=120.0,
+        description="Longest track, in seconds. Beyond the model's window (30 s) the window slides.",
+    )
+    max_prompt_tokens: int = Field(
+        default=256, ge=1, le=4096, description="Longest prompt, in tokens of the text encoder."
+    )
+    first_chunk_s: PositiveFloat = Field(
+        default=0.4, description="Seconds of audio in the first chunk of a stream."
+    )
+    chunk_s: PositiveFloat = Field(
+        default=1.0, description="Seconds of audio in each later chunk of a stream."
+    )
+    prompt_cache_size: int = Field(
+        default=64, ge=0, description="Number of prompts whose conditioning is cached."
+    )
+    pin_batch_shape: bool = Field(
+        default=False,
+        description="Pad matrix products to all slots: a seed gives bit-equal audio alone and in a batch. "
+        "It costs speed at low load.",
+    )
+    num_threads: PositiveInt | None = Field(
+        default=None, description="CPU threads of the engine. Default: the replica's `num_cpus`."
+    )
 
     @model_validator(mode="after")
     def _int8_is_for_cpus(self) -> Self:
         if self.precision == "int8" and self.device != "cpu":
-            raise ValueError("precision int8 needs `device: cpu`")
+            raise ValueError(
+                f"precision 'int8' runs on CPUs only, but device is '{self.device}': set `device: cpu` or another "
+                "precision"
+            )
         return self
 
 
 class ModelLoadingConfig(_Closed):
-    """Where a model comes from.
+    """Source of a model's weights."""
 
-    model_id: the name callers use.
-    model_source: a hub id, a folder, or `embedded:musicgen-nano`.
-    text_encoder_source, codec_source: stand in for the repositories that an AudioCraft export only names.
-    """
-
-    model_id: Name
-    model_source: Annotated[str, Field(min_length=1)]
-    text_encoder_source: str | None = None
-    codec_source: str | None = None
+    model_id: Name = Field(description="Name that clients use for the model.")
+    model_source: str = Field(
+        min_length=1,
+        description="Hub id, folder, or `embedded:musicgen-nano`. "
+        "A folder holds a Hugging Face MusicGen model or an AudioCraft export.",
+    )
+    text_encoder_source: str | None = Field(
+        default=None,
+        description="Hub id or folder of an AudioCraft export's T5. Default: the one the export names.",
+    )
+    codec_source: str | None = Field(
+        default=None,
+        description="Hub id or folder of an AudioCraft export's codec. Default: the one the export names.",
+    )
 
 
 class DeploymentConfig(_Closed):
-    """A deployment's options, passed on to Ray Serve as they are; None leaves Serve's own default.
+    """Options of a deployment, passed on to Ray Serve; None leaves Serve's own default."""
 
-    max_ongoing_requests: None follows the engine's `max_slots`, so that its batch can fill; 65 where that is None.
-    """
-
-    num_replicas: PositiveInt | None = None
-    autoscaling_config: dict[str, Any] | None = None
-    max_ongoing_requests: PositiveInt | None = None
-    max_queued_requests: Annotated[int, Field(ge=-1)] | None = None
-    ray_actor_options: dict[str, Any] | None = None
-    health_check_period_s: PositiveFloat = 2.0
-    health_check_timeout_s: PositiveFloat = 10.0
-    graceful_shutdown_timeout_s: PositiveFloat = 120.0
+    num_replicas: PositiveInt | None = Field(
+        default=None,
+        description="Fixed number of replicas; excludes `autoscaling_config`. Default: 1.",
+    )
+    autoscaling_config: dict[str, Any] | None = Field(
+        default=None,
+        description="Serve's `AutoscalingConfig`. A model scales on requested seconds of music with `DrainTimePolicy`, "
+        "or on the number of requests with `target_ongoing_requests`. Default: no scaling.",
+    )
+    max_ongoing_requests: PositiveInt | None = Field(
+        default=None,
+        description="Requests in one replica at a time. Default: `max_slots` + 1, so that one waits beside a full "
+        "batch (65 if `max_slots` is not set); 1000 for the ingress.",
+    )
+    max_queued_requests: int | None = Field(
+        default=None,
+        ge=-1,
+        description="Requests that wait in one ingress replica; beyond it `429`. Default: no limit, as -1.",
+    )
+    ray_actor_options: dict[str, Any] | None = Field(
+        default=None,
+        description="Resources of one replica: `num_gpus`, `num_cpus` and Ray's others. Default: Ray's.",
+    )
+    health_check_period_s: PositiveFloat = Field(
+        default=2.0,
+        description="Seconds between health checks. Three failures in a row replace a replica.",
+    )
+    health_check_timeout_s: PositiveFloat = Field(
+        default=10.0,
+        description="Seconds until a health check without an answer counts as a failure.",
+    )
+    graceful_shutdown_timeout_s: PositiveFloat = Field(
+        default=120.0,
+        description="Seconds that a replica may take to finish its tracks before it stops.",
+    )
 
     @model_validator(mode="after")
     def _one_way_to_scale(self) -> Self:
         if self.num_replicas is not None and self.autoscaling_config is not None:
-            raise ValueError("give either num_replicas or autoscaling_config, not both")
+            raise ValueError(
+                f"num_replicas ({self.num_replicas}) and autoscaling_config exclude each other: give one, not both"
+            )
         return self
 
 
 class ModelConfig(_Closed):
-    """One served model: one deployment of replicas.
+    """One served model: one deployment of replicas."""
 
-    aliases: further names it answers to. license: of the weights; None: known for published models, else "unknown".
-    accelerator_type: the kind of GPU its replicas need, such as T4, A10G or L4; None: any. fallbacks: the ids of the
-    models that answer in its stead, in this order, when its queue is full. price_per_hour: of a replica, in US dollars;
-    answers then tell what they cost. max_queued_audio_s: of music that may wait in an ingress replica; None: no bound.
-    """
-
-    model_loading_config: ModelLoadingConfig
-    aliases: tuple[Name, ...] = ()
-    license: str | None = None
-    accelerator_type: str | None = None
-    fallbacks: tuple[Name, ...] = ()
-    price_per_hour: PositiveFloat | None = None
-    max_queued_audio_s: PositiveFloat | None = None
-    engine_kwargs: EngineConfig = EngineConfig()
-    deployment_config: DeploymentConfig = DeploymentConfig()
+    model_loading_config: ModelLoadingConfig = Field(description="Name and source of the model.")
+    aliases: tuple[Name, ...] = Field(
+        default=(), description="Further names that the model answers to."
+    )
+    license: str | None = Field(
+        default=None,
+        description="Licence of the weights, reported to clients. "
+        "Default: known for published models, else `unknown`.",
+    )
+    accelerator_type: str | None = Field(
+        default=None,
+        description="GPU type that a replica needs: `T4`, `A10G`, `L4`, `L40S`, `A100`, `H100`. Default: any.",
+    )
+    fallbacks: tuple[Name, ...] = Field(
+        default=(),
+        description="Ids of the models that answer instead, in this order, when the model's queue is full.",
+    )
+    price_per_hour: PositiveFloat | None = Field(
+        default=None,
+        description="Price of one replica, in US dollars per hour; answers then report their cost. Default: unknown.",
+    )
+    max_queued_audio_s: PositiveFloat | None = Field(
+        default=None,
+        description="Seconds of music that may wait in one ingress replica; beyond it `429`. Default: no limit.",
+    )
+    engine_kwargs: EngineConfig = Field(
+        default=EngineConfig(), description="Engine of each replica."
+    )
+    deployment_config: DeploymentConfig = Field(
+        default=DeploymentConfig(), description="Serve's options of the model's deployment."
+    )
 
     @property
     def model_id(self) -> str:
@@ -116,7 +185,7 @@ class ModelConfig(_Closed):
 
     @property
     def public_source(self) -> str:
-        """The source as callers may see it: of a folder's path, the last part alone."""
+        """The source as clients may see it: only the last part of a folder's path."""
         source = self.model_loading_config.model_source
         is_path = source.startswith(("/", ".", "~")) or source.count("/") > 1
         return PurePath(source).name if is_path else source
@@ -129,65 +198,110 @@ class ModelConfig(_Closed):
 
 
 class AccessConfig(_Closed):
-    """Who may call, and how much. Where there are keys, callers must send one: `Authorization: Bearer KEY`.
+    """API keys and the limits of each key."""
 
-    keys_env: the environment variable that holds `name:key,name:key`. keys_file: a file with a `name:key` a line, read
-    again when it changes; without a key in it the service does not start, and later keeps the last keys. require_keys:
-    refuse to start without any. The limits are one key's, in each ingress replica; None: no limit.
-    """
-
-    keys_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "MUSICGEN_API_KEYS"
-    keys_file: str | None = None
-    require_keys: bool = False
-    max_concurrent_requests: PositiveInt | None = None
-    max_audio_s_per_minute: PositiveFloat | None = None
+    keys_env: str = Field(
+        default="MUSICGEN_API_KEYS",
+        pattern=r"^[A-Z][A-Z0-9_]*$",
+        description="Environment variable of the ingress that holds the keys, as `name:key,name:key`.",
+    )
+    keys_file: str | None = Field(
+        default=None,
+        description="File with one `name:key` per line, read again when it changes. It must hold a key at the start; "
+        "if it holds none later, the last keys stay in force. Default: none.",
+    )
+    require_keys: bool = Field(
+        default=False,
+        description="Refuse to start without keys. Otherwise a service without keys answers anyone.",
+    )
+    max_concurrent_requests: PositiveInt | None = Field(
+        default=None,
+        description="Requests of one key at a time in one ingress replica; beyond it `429`. Default: no limit.",
+    )
+    max_audio_s_per_minute: PositiveFloat | None = Field(
+        default=None,
+        description="Seconds of music per minute of one key in one ingress replica; beyond it `429`. "
+        "Default: no limit.",
+    )
 
 
 class ApiConfig(_Closed):
-    """The HTTP side.
+    """The HTTP API."""
 
-    max_prompt_chars: the longest prompt. max_header_bytes: the largest headers, together. max_body_bytes: the largest
-    request body. max_upload_bytes: the same where a request may bring audio. max_audio_prompt_s: the longest audio that
-    a piece may begin with.
-    cors_origins: origins whose pages may call; `*` is any, without credentials.
-    """
-
-    max_prompt_chars: PositiveInt = 2000
-    max_header_bytes: PositiveInt = 32_768
-    max_body_bytes: PositiveInt = 65_536
-    max_upload_bytes: PositiveInt = 16_777_216
-    max_audio_prompt_s: PositiveFloat = 30.0
-    cors_origins: tuple[str, ...] = ("*",)
-    access: AccessConfig = AccessConfig()
+    max_prompt_chars: PositiveInt = Field(
+        default=2000, description="Longest prompt, in characters; a longer one gets `400`."
+    )
+    max_header_bytes: PositiveInt = Field(
+        default=32_768, description="Largest headers of a request, in bytes; larger ones get `431`."
+    )
+    max_body_bytes: PositiveInt = Field(
+        default=65_536, description="Largest body of a request, in bytes; a larger one gets `413`."
+    )
+    max_upload_bytes: PositiveInt = Field(
+        default=16_777_216,
+        description="The same on the routes that take audio: `/v1/audio/generations`, `/v1/audio/conversions`.",
+    )
+    max_audio_prompt_s: PositiveFloat = Field(
+        default=30.0,
+        description="Longest audio that a track may begin with, in seconds; longer audio gets `400`.",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=("*",),
+        description="Origins whose web pages may call the API. `*`: any origin, without credentials.",
+    )
+    access: AccessConfig = Field(default=AccessConfig(), description="API keys and their limits.")
 
 
 class AppConfig(_Closed):
-    """The whole application: the models behind one ingress, which of them answers by default, and the API."""
+    """The whole application: the models behind one ingress."""
 
-    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)]
-    default_model: str | None = None
-    api: ApiConfig = ApiConfig()
-    ingress_deployment_config: DeploymentConfig = DeploymentConfig(max_ongoing_requests=1000)
+    models: tuple[ModelConfig, ...] = Field(
+        min_length=1, description="The served models, at least one."
+    )
+    default_model: str | None = Field(
+        default=None,
+        description="Model that answers a request without a model. Default: the first of `models`.",
+    )
+    api: ApiConfig = Field(default=ApiConfig(), description="Limits and access of the HTTP API.")
+    ingress_deployment_config: DeploymentConfig = Field(
+        default=DeploymentConfig(max_ongoing_requests=1000),
+        description="Serve's options of the ingress deployment.",
+    )
 
     @model_validator(mode="after")
-    def _names_fit(self) -> Self:
-        names = [name for model in self.models for name in (model.model_id, *model.aliases)]
+    def _names_are_unique(self) -> Self:
+        names = self._names()
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(
-                f"model ids and aliases must be unique, but {repeated} stand more than once"
+                f"model ids and aliases must be unique, but {repeated} are used more than once: rename them"
             )
-        if self.default_model is not None and self.default_model not in names:
-            raise ValueError(f"default_model '{self.default_model}' is not among {sorted(names)}")
         if AUTO in names:
             raise ValueError(
-                f"no model can be called '{AUTO}': it stands for the largest that is quick enough"
+                f"'{AUTO}' is reserved for the choice of a model by the service: give the model another name"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _default_is_served(self) -> Self:
+        names = self._names()
+        if self.default_model is not None and self.default_model not in names:
+            raise ValueError(
+                f"default_model '{self.default_model}' is not served: use one of {sorted(names)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fallbacks_are_served(self) -> Self:
         ids = [model.model_id for model in self.models]
         for model in self.models:
-            if unknown := [
-                name for name in model.fallbacks if name not in ids or name == model.model_id
-            ]:
+            others = [name for name in ids if name != model.model_id]
+            if unknown := [name for name in model.fallbacks if name not in others]:
                 raise ValueError(
-                    f"fallbacks of '{model.model_id}' must be other models' ids, but {unknown} are not"
+                    f"fallbacks of '{model.model_id}' name {unknown}, but must be ids of other models: use some of "
+                    f"{others}"
                 )
         return self
+
+    def _names(self) -> list[str]:
+        """Every id and alias, in the order of the configuration."""
+        return [name for model in self.models for name in (model.model_id, *model.aliases)]

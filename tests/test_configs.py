@@ -88,7 +88,7 @@ def test_accelerator_type_asks_for_a_gpu_of_that_kind() -> None:
     [
         ({"modles": []}, "modles"),
         ({"models": []}, "models"),
-        ({"default_model": "huge"}, "default_model 'huge' is not among"),
+        ({"default_model": "huge"}, "default_model 'huge' is not served"),
         ({"api": {"max_body_bytes": 0}}, "max_body_bytes"),
         ({"api": {"cors": ["*"]}}, "api.cors"),
     ],
@@ -102,7 +102,7 @@ def test_names_are_unique() -> None:
     model = args_of(NANO)["models"][0]
     with pytest.raises(
         ValidationError,
-        match=r"\['large', 'medium', 'melody', 'nano', 'small'\] stand more than once",
+        match=r"\['large', 'medium', 'melody', 'nano', 'small'\] are used more than once",
     ):
         AppConfig.model_validate({"models": [model, model]})
 

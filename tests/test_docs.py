@@ -1,73 +1,114 @@
-"""The README names every option, error code, configuration and header; its commands exist."""
+"""The documentation names every error, format, alert, benchmark, configuration and file; what it names exists."""
 
+import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+import yaml
 
-from serve_app import config, errors
-from serve_app.api.openapi import HEADERS
-from serve_app.api.schemas import GenerationBody
+from serve_app import __version__, errors
+from serve_app.audio.file_format import FileFormat
+from serve_app.deployments.autoscaling import BudgetPolicy, DrainTimePolicy
+from tests.markdown import rows, section
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "cluster" / "README.md"])
 README = (ROOT / "README.md").read_text()
-QUOTED = {
-    part for quoted in re.findall(r"`([^`\n]+)`", README) for part in re.split(r"[.\s:]", quoted)
-}
+API = (DOCS / "api.md").read_text()
+OPERATIONS = (DOCS / "operations.md").read_text()
+ARCHITECTURE = (DOCS / "architecture.md").read_text()
+BENCHMARKS = (DOCS / "benchmarks.md").read_text()
+MOST_WORDS = 1300
 
 
-def options() -> Iterator[str]:
-    for model in vars(config).values():
-        if (
-            isinstance(model, type)
-            and issubclass(model, BaseModel)
-            and model.__module__ == config.__name__
-        ):
-            yield from model.model_fields
+def all_errors() -> list[type[errors.ServeAppError]]:
+    return [
+        one
+        for one in vars(errors).values()
+        if isinstance(one, type) and issubclass(one, errors.ServeAppError)
+    ]
 
 
-def error_codes() -> Iterator[str]:
-    for error in vars(errors).values():
-        if isinstance(error, type) and issubclass(error, errors.ServeAppError):
-            yield error.code
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= MOST_WORDS
+    assert len(README.splitlines()) <= 160
 
 
-@pytest.mark.parametrize("option", sorted(set(options())))
-def test_every_option_is_documented(option: str) -> None:
-    assert option in QUOTED
+def test_the_version_is_the_same_everywhere() -> None:
+    """In the package, its metadata, the lock file and the newest dated entry of the changelog."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    [locked] = [one["version"] for one in lock if one["name"] == project["name"]]
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    released = re.findall(r"^## \[([0-9.]+)\] - (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
+    assert __version__ == project["version"] == locked == released[0][0]
+    assert [date for _, date in released] == sorted((date for _, date in released), reverse=True)
 
 
-@pytest.mark.parametrize("code", sorted(set(error_codes())))
-def test_every_error_code_is_documented(code: str) -> None:
-    assert f"`{code}`" in README
+def test_the_changelog_keeps_its_form() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    kinds = set(re.findall(r"^### (.*)$", changelog, re.MULTILINE))
+    assert re.search(r"^## \[Unreleased\]$", changelog, re.MULTILINE)
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_pre_commit_runs_the_locked_ruff() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    [ruff] = [one["version"] for one in lock if one["name"] == "ruff"]
+    repositories = {one["repo"]: one for one in hooks["repos"]}
+    official = repositories["https://github.com/astral-sh/ruff-pre-commit"]
+    assert official["rev"] == f"v{ruff}"
+    assert {hook["id"] for hook in official["hooks"]} == {"ruff-check", "ruff-format"}
+    for hook in repositories["local"]["hooks"]:
+        module = hook["entry"].split(" -m ")[1].split()[0]
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), hook["entry"]
+        assert hook["name"]
+        assert hook["language"] == "system"
+
+
+def test_every_error_is_documented_with_its_status() -> None:
+    documented = {code: cells[0] for code, cells in rows(section(API, "Errors")).items()}
+    at_startup = {errors.CheckpointError, errors.ConfigError}
+    assert documented == {
+        error.code: "none" if error in at_startup else str(error.status) for error in all_errors()
+    }
 
 
 def test_every_error_has_a_code_of_its_own() -> None:
-    codes = [
-        e.code
-        for e in vars(errors).values()
-        if isinstance(e, type) and issubclass(e, errors.ServeAppError)
-    ]
+    codes = [error.code for error in all_errors()]
     assert len(codes) == len(set(codes))
 
 
-def test_statuses_of_errors_are_as_documented() -> None:
-    table = README.split("Errors of `/v1`")[1]
-    documented = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", table, re.MULTILINE))
-    assert len(documented) > 8
-    by_code = {
-        e.code: e
-        for e in vars(errors).values()
-        if isinstance(e, type) and issubclass(e, errors.ServeAppError)
+def test_every_format_is_documented_with_its_media_type() -> None:
+    documented = {name: cells[0] for name, cells in rows(section(API, "Formats")).items()}
+    assert documented == {format.value: f"`{format.media_type}`" for format in FileFormat}
+
+
+@pytest.mark.parametrize("policy", [DrainTimePolicy, BudgetPolicy])
+def test_every_option_of_a_policy_is_documented(policy: type) -> None:
+    names = set(policy.__init__.__annotations__) - {"return"}  # type: ignore[misc]
+    assert names
+    scaling = section(OPERATIONS, "Scaling")
+    assert {name for name in names if not re.search(rf"\b{name}\b", scaling)} == set()
+
+
+def test_every_alert_is_documented() -> None:
+    groups = yaml.safe_load((ROOT / "cluster/prometheus/alerts.yaml").read_text())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"]}
+    assert set(rows(section(OPERATIONS, "Alerts"))) == alerts
+
+
+def test_every_benchmark_is_documented() -> None:
+    modules = {
+        file.stem for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text()
     }
-    assert {code: str(by_code[code].status) for code in documented} == documented
-
-
-@pytest.mark.parametrize("name", sorted([*HEADERS, *GenerationBody.model_fields]))
-def test_every_header_and_field_is_documented(name: str) -> None:
-    assert name in QUOTED
+    documented = set(re.findall(r"^\| `python -m benchmarks\.(\w+)`", BENCHMARKS, re.MULTILINE))
+    assert documented == modules - {"checkpoints", "hearing", "peers", "report"}
 
 
 @pytest.mark.parametrize(
@@ -77,21 +118,78 @@ def test_every_configuration_is_documented(file: Path) -> None:
     assert f"(configs/{file.name})" in README
 
 
-def test_commands_exist() -> None:
+def test_every_file_for_clusters_is_listed() -> None:
+    folder = ROOT / "cluster"
+    listed = re.findall(r"\]\(([^)#]+)\)", (folder / "README.md").read_text())
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != "README.md"]
+    assert files
+    for file in files:
+        name = file.relative_to(folder)
+        assert str(name) in listed or name.parts[0] in listed, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= targets
-    assert {"demo", "serve", "test", "check", "fmt", "bench"} <= targets
+    code = "\n".join(
+        block or inline
+        for block, inline in re.findall(r"```sh\n(.*?)```|`([^`\n]+)`", page.read_text(), re.DOTALL)
+    )
+    assert set(re.findall(r"^make ([a-z-]+)", code, re.MULTILINE)) <= targets
 
 
-def test_links_to_files_exist() -> None:
-    links = re.findall(r"\]\((?!http|#)([^)]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link.partition("#")[0]).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_exist(page: Path) -> None:
+    """Files by their paths, headings by their anchors."""
+    links = re.findall(r"(?:\]\(|src=\")(?!http|mailto)([^)\"]+)[)\"]", page.read_text())
+    assert [link for link in links if not exists(page, link)] == []
 
 
-def test_the_path_of_a_request_names_what_exists() -> None:
-    section = README.split("## The path of a request")[1].split("##")[0]
-    files = re.findall(r"^\d\. `([a-z_/]+\.py)`", section, re.MULTILINE)
-    assert len(files) >= 4
-    assert [file for file in files if not (ROOT / "serve_app" / file).exists()] == []
+def exists(page: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    file = (page.parent / path).resolve() if path else page
+    return file.exists() and (not anchor or anchor in anchors(file.read_text()))
+
+
+def anchors(text: str) -> set[str]:
+    """GitHub's anchors of the headings."""
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def mentioned() -> Iterator[tuple[str, str]]:
+    """Each file of the architecture page with the name behind it, or without one."""
+    yield from re.findall(r"`([a-z0-9_/]+\.py)`(?: `([A-Za-z_.]+)`)?", ARCHITECTURE)
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(mentioned())))
+def test_the_architecture_page_names_what_exists(file: str, name: str) -> None:
+    path = next(
+        (ROOT / top / file for top in ("serve_app", "") if (ROOT / top / file).exists()), None
+    )
+    assert path is not None, file
+    body: list[ast.stmt] = ast.parse(path.read_text()).body
+    for part in name.split(".") if name else []:
+        found = [
+            node
+            for node in body
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.name == part
+        ]
+        assert found, f"{file} has no {name}"
+        body = found[0].body
+
+
+def test_the_walk_has_every_hop() -> None:
+    walk = section(ARCHITECTURE, "The walk of a request")
+    hops = re.findall(r"^\| (\d+) \| `", walk, re.MULTILINE)
+    assert hops == [str(number + 1) for number in range(len(hops))]
+    assert len(hops) >= 12
+
+
+def test_every_room_is_described() -> None:
+    first_cells = re.findall(r"^\| ([^|]*) \|", section(ARCHITECTURE, "Rooms"), re.MULTILINE)
+    documented = set(re.findall(r"`([a-z_]+/)`", " ".join(first_cells)))
+    package = ROOT / "serve_app"
+    assert documented == {f"{file.parent.name}/" for file in package.glob("*/__init__.py")}

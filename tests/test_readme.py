@@ -1,4 +1,4 @@
-"""The README's examples work as they stand there, but for the port."""
+"""The examples of README.md and docs/api.md work as they stand there, except for the port."""
 
 import os
 import re
@@ -12,10 +12,15 @@ import soundfile
 
 from serve_app.launcher import Service
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "docs" / "api.md"]
 URL = "http://127.0.0.1:8000"
 BIN = Path(sys.executable).parent
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"```(\w+)\n(.*?)```", page.read_text(), re.DOTALL)
+]
 CURL = [text for language, text in BLOCKS if language == "sh" and text.startswith("curl ")]
 [PYTHON] = [text for language, text in BLOCKS if language == "python"]
 [TYPESCRIPT] = [text for language, text in BLOCKS if language == "typescript"]

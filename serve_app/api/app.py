@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
+import serve_app
 from serve_app.api import openapi
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.keys import KeyRing
@@ -48,7 +49,12 @@ def create_api(
     service = GenerationService(
         ObservedGenerator(DeadlineGenerator(generator), router.cards, observer), router, config
     )
-    app = FastAPI(title="musicgen-serve", description=_DESCRIPTION, redoc_url=None)
+    app = FastAPI(
+        title="musicgen-serve",
+        version=serve_app.__version__,
+        description=_DESCRIPTION,
+        redoc_url=None,
+    )
     app.include_router(v1.create_router(service))
     app.include_router(legacy.create_router(service))
     app.include_router(huggingface.create_router(service))

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from benchmarks import hearing
+from tools.nano import analysis
 from tests.service.conftest import GENERATIONS, generate, samples_of, stats, until
 
 
@@ -35,13 +35,13 @@ async def test_the_prompt_decides_what_is_heard(client: httpx.AsyncClient) -> No
         )
     )
     heard = [samples_of(answer.content).astype(np.float32) for answer in answers]
-    brightness = [hearing.brightness(samples) for samples in heard]
+    brightness = [analysis.brightness(samples) for samples in heard]
     assert min(brightness[:4]) > 1.3 * max(brightness[4:]), "bells are brighter than a bass"
-    tempos = [hearing.tempo(samples) for samples in heard]
+    tempos = [analysis.tempo(samples) for samples in heard]
     asked = [bpm for bpm in prompts.values() for _ in range(4)]
-    assert sum(map(hearing.same_tempo, tempos, asked)) >= 7
-    assert sum(map(hearing.same_tempo, tempos, reversed(asked))) <= 1, "the other prompt's"
-    modes = [hearing.mode(samples) for samples in heard]
+    assert sum(map(analysis.same_tempo, tempos, asked)) >= 7
+    assert sum(map(analysis.same_tempo, tempos, reversed(asked))) <= 1, "the other prompt's"
+    modes = [analysis.mode(samples) for samples in heard]
     assert modes[:4].count("major") + modes[4:].count("minor") >= 7
 
 
