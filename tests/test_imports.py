@@ -31,7 +31,9 @@ ALLOWED = {
     "launcher": {"machine", "ray_token"},
     "client": set[str](),
     "doctor": {"machine"},
-    "cli": {"client", "doctor", "launcher", "errors", "checkpoints"},
+    "cli": {
+        "types", "errors", "audio", "checkpoints", "client", "doctor", "launcher",
+    },
 }  # fmt: skip
 RAY_IS_FOR = {"deployments", "app"}
 TORCH_IS_FOR = {"models", "checkpoints", "engine"}
