@@ -5,23 +5,19 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import uvicorn
-from playwright.async_api import Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Page, Route, ViewportSize, async_playwright, expect
 
-from serve_app.api.app import create_api
 from serve_app.api.routes.page import STATIC
-from serve_app.config import ApiConfig
 from serve_app.errors import QueueFull
 from serve_app.launcher import Service
-from serve_app.machine import free_port
-from tests.api.conftest import LARGE, SMALL, FakeGenerator
+from tests.api.conftest import FakeGenerator
+from tests.served_api import served_api
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -59,19 +55,8 @@ def backend() -> FakeGenerator:
 def guarded_url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The API in an HTTP server, without a model, behind a key."""
     monkeypatch.setenv("MUSICGEN_API_KEYS", f"page:{KEY}")
-    port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_api(backend, [SMALL, LARGE], "small", ApiConfig()), port=port, log_level="error"
-        )
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with served_api(backend) as url:
+        yield url
 
 
 async def screenshot(page: Page, name: str) -> None:
@@ -223,3 +208,39 @@ async def test_it_is_used_by_keyboard_in_the_dark(guarded_url: str, page: Page) 
     await expect(page.locator(".track")).to_have_count(1)
     ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(int(part) for part in ground.removeprefix("rgb(").rstrip(")").split(",")) < 64
+
+
+async def test_the_api_is_documented_and_tried_offline(guarded_url: str, page: Page) -> None:
+    """Nothing comes from elsewhere, and the page's policy blocks nothing that it needs."""
+    elsewhere: list[str] = []
+    messages: list[str] = []
+
+    async def refuse(route: Route) -> None:
+        elsewhere.append(route.request.url)
+        await route.abort()
+
+    await page.route(lambda url: not url.startswith((guarded_url, "data:", "blob:")), refuse)
+    page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
+    await page.goto(f"{guarded_url}/docs")
+    models = page.locator("#operations-v1-list_models_v1_models_get")
+    await expect(models).to_be_visible()
+    await expect(page.locator(".opblock")).to_have_count(await operations(page, guarded_url))
+    await page.get_by_role("button", name="Authorize").first.click()
+    await page.locator(".modal-ux input").fill(KEY)
+    await page.locator(".modal-ux").get_by_role("button", name="Apply credentials").click()
+    await page.locator(".modal-ux").get_by_role("button", name="Close").first.click()
+    await models.get_by_role("button").first.click()
+    await models.get_by_role("button", name="Try it out").click()
+    await models.get_by_role("button", name="Execute").click()
+    answer = models.locator(".live-responses-table tbody")
+    await expect(answer.locator(".response-col_status")).to_contain_text("200")
+    await expect(answer).to_contain_text("facebook/musicgen-small")
+    await screenshot(page, "docs-desktop")
+    assert elsewhere == []
+    assert messages == []
+
+
+async def operations(page: Page, url: str) -> int:
+    """Count the operations of the OpenAPI document."""
+    document = await (await page.request.get(f"{url}/openapi.json")).json()
+    return sum(len(methods) for methods in document["paths"].values())

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.staticfiles import StaticFiles
 
 from serve_app.api import openapi
 from serve_app.api.error_handlers import add_error_handlers
@@ -16,6 +15,7 @@ from serve_app.api.middleware.header_limit import HeaderLimit
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
 from serve_app.api.routes import huggingface, legacy, page, v1
+from serve_app.api.security_scheme import add_security_scheme
 from serve_app.config import ApiConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.deadlines import DeadlineGenerator
@@ -48,12 +48,13 @@ def create_api(
     service = GenerationService(
         ObservedGenerator(DeadlineGenerator(generator), router.cards, observer), router, config
     )
-    app = FastAPI(title="musicgen-serve", description=_DESCRIPTION, redoc_url=None)
+    app = FastAPI(title="musicgen-serve", description=_DESCRIPTION, docs_url=None, redoc_url=None)
     app.include_router(v1.create_router(service))
     app.include_router(legacy.create_router(service))
     app.include_router(huggingface.create_router(service))
     app.include_router(page.create_router())
-    app.mount("/static", StaticFiles(directory=page.STATIC))
+    page.mount_static_files(app)
+    add_security_scheme(app)
     add_error_handlers(app)
     app.add_middleware(
         BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
