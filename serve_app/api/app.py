@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from serve_app.api import openapi
+from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.keys import KeyRing
 from serve_app.api.middleware.authentication import Authentication
@@ -15,7 +16,6 @@ from serve_app.api.middleware.header_limit import HeaderLimit
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
 from serve_app.api.routes import huggingface, legacy, page, v1
-from serve_app.api.security_scheme import add_security_scheme
 from serve_app.config import ApiConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.deadlines import DeadlineGenerator
@@ -54,7 +54,7 @@ def create_api(
     app.include_router(huggingface.create_router(service))
     app.include_router(page.create_router())
     page.mount_static_files(app)
-    add_security_scheme(app)
+    complete_document(app)
     add_error_handlers(app)
     app.add_middleware(
         BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes

@@ -1,4 +1,4 @@
-"""The OpenAPI document names the key scheme where a key is needed, and nowhere else."""
+"""The OpenAPI document: its key scheme, on guarded operations alone, and the tables of the page."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
+from serve_app.audio.file_format import FileFormat
 from serve_app.config import ApiConfig
+from serve_app.types import SamplingParams
 from tests.api.conftest import LARGE, SMALL, FakeGenerator
 
 
@@ -20,6 +22,12 @@ def test_the_scheme_is_a_bearer_token(document: dict[str, Any]) -> None:
     [scheme] = document["components"]["securitySchemes"].values()
     assert scheme["type"] == "http"
     assert scheme["scheme"] == "bearer"
+
+
+def test_the_tables_of_the_page_are_those_of_the_service(document: dict[str, Any]) -> None:
+    assert document["x-sampling-parameters"] == list(SamplingParams.model_fields)
+    extensions = {file_format.value: file_format.extension for file_format in FileFormat}
+    assert document["x-file-extensions"] == extensions
 
 
 async def test_it_is_on_the_operations_that_answer_401_without_a_key(
