@@ -34,7 +34,9 @@ ALLOWED = {
     "launcher": {"machine", "ray_token"},
     "client": set[str](),
     "doctor": {"machine"},
-    "cli": {"client", "doctor", "launcher", "errors", "checkpoints"},
+    "cli": {
+        "types", "errors", "audio", "checkpoints", "client", "doctor", "launcher",
+    },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.
 IMPORTED_BY = {
