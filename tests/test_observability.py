@@ -22,7 +22,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 from tests.conftest import COLLECTOR_PORT, CONFIGS
-from tools import soak
 
 GENERATIONS = "/v1/audio/generations"
 CLUSTER = CONFIGS.parent / "cluster"

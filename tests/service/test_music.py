@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from tools.nano import analysis
 from tests.service.conftest import GENERATIONS, generate, samples_of, stats, until
+from tools.nano import analysis
 
 
 async def test_music_comes_out(client: httpx.AsyncClient) -> None:

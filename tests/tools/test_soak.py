@@ -1,9 +1,9 @@
-"""The soak benchmark over the running service, briefly: careless callers leave nothing behind."""
+"""The soak test over the running service, briefly: careless callers leave nothing behind."""
 
 import pytest
 
-from benchmarks import soak
 from serve_app.launcher import Service
+from tools import soak
 
 pytestmark = pytest.mark.long
 
