@@ -1,4 +1,4 @@
-"""The launcher says what to do when it cannot start. Starting and stopping is what test_service.py stands on."""
+"""Errors of the launcher name the remedy. Tests of the whole service cover starts and stops."""
 
 import socket
 import subprocess
@@ -55,15 +55,6 @@ def test_a_file_that_is_no_configuration_is_named(
         config.write_text(content)
     with pytest.raises(LaunchError, match=said):
         start(config, free_port())
-
-
-def test_progress_is_a_line_for_each_change_where_there_is_no_terminal(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    progress = ProgressLine()
-    for elapsed, state in ((0.0, "starting Ray"), (0.5, "starting Ray"), (9.0, "RUNNING")):
-        progress(elapsed, state)
-    assert capsys.readouterr().out == "   0 s  starting Ray\n   9 s  RUNNING\n"
 
 
 def test_a_service_that_ends_by_itself_is_an_error() -> None:
