@@ -200,9 +200,7 @@ def _with_port(config: Path, port: int) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise LaunchError(f"{config} is not a readable YAML file. See configs/.") from error
     if not isinstance(content, dict) or "applications" not in content:
-        raise LaunchError(
-            f"{config} is not a Serve configuration: it has no 'applications'. See configs/."
-        )
+        raise LaunchError(f"{config} has no 'applications'. See the examples in configs/.")
     content["http_options"] = content.get("http_options", {}) | {"host": "127.0.0.1", "port": port}
     return content
 
