@@ -107,9 +107,9 @@ class MusicGenClient:
         self._http = httpx.Client(**_settings(url, key), transport=transport)
 
     def generate(self, prompt: str, **fields: Any) -> Track:
-        """Make a track. fields: of `POST /v1/audio/generations`. Raises ApiError, httpx.HTTPError."""
-        body = {"prompt": prompt, **fields}
-        return _whole_track(self._http.post(GENERATIONS, json=body))
+        """Make a track; `fields` as in the API. Raises ApiError and httpx.HTTPError."""
+        response = self._http.post(GENERATIONS, json={"prompt": prompt, **fields})
+        return _track(response.content, _facts(response))
 
     def stream(self, prompt: str, **fields: Any) -> Iterator[Event]:
         """Yield Progress and Audio while the track is made, then the whole Track.
@@ -148,8 +148,8 @@ class AsyncMusicGenClient:
         self._http = httpx.AsyncClient(**_settings(url, key), transport=transport)
 
     async def generate(self, prompt: str, **fields: Any) -> Track:
-        body = {"prompt": prompt, **fields}
-        return _whole_track(await self._http.post(GENERATIONS, json=body))
+        response = await self._http.post(GENERATIONS, json={"prompt": prompt, **fields})
+        return _track(response.content, _facts(response))
 
     async def stream(self, prompt: str, **fields: Any) -> AsyncIterator[Event]:
         body = _streamed(prompt, fields)
@@ -206,8 +206,7 @@ def _streamed(prompt: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _models(response: httpx.Response) -> list[dict[str, Any]]:
     _check(response)
-    data: list[dict[str, Any]] = response.json()["data"]
-    return data
+    return list(response.json()["data"])
 
 
 def _check(response: httpx.Response) -> None:
@@ -226,13 +225,9 @@ def _check(response: httpx.Response) -> None:
     raise ApiError(response.status_code, problem.get("code", "unknown"), detail, retry_after_s)
 
 
-def _whole_track(response: httpx.Response) -> Track:
-    _check(response)
-    return _track(response.content, _facts(response))
-
-
 def _facts(response: httpx.Response) -> dict[str, str]:
-    """Read the facts of a track from the headers `x-musicgen-...`, by the names of its fields."""
+    """Read the facts of a track from its headers `x-musicgen-...`, by field. Raises ApiError."""
+    _check(response)
     headers = response.headers.items()
     return {name.removeprefix(_FACTS).replace("-", "_"): value for name, value in headers}
 

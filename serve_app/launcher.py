@@ -1,9 +1,9 @@
-"""Starts a Serve configuration on a Ray of its own on this machine, and leaves no process behind.
+"""A Serve configuration on a Ray instance of its own on this machine, without leftover processes.
 
     python -m serve_app.launcher configs/nano.yaml --port 8000
 
-It runs `serve run`, as one would on any cluster, and watches it: until it is RUNNING, and until Ctrl-C. Ray asks for a
-token (`serve_app.ray_token`), and its ports are on the loopback interface.
+Runs `serve run`, as on any cluster, waits until the application is RUNNING, and stops it on Ctrl-C.
+Ray requires a token (`serve_app.ray_token`), and its ports are on the loopback interface.
 """
 
 import argparse
@@ -18,43 +18,49 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 import psutil
 import yaml
 
+from serve_app.launch_progress import ProgressLine, replica_counts
 from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, port_is_free
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
 
-Progress = Callable[[float, str], None]
+__all__ = ["LaunchError", "ProgressLine", "Service"]
+
+Progress = Callable[[float, str], None]  # elapsed seconds, state
 
 _START_TIMEOUT_S = 600.0
 _STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.5
 _DASHBOARD = re.compile(r"View the dashboard at \S*?(http://[\d.]+:\d+)")
 _ENVIRONMENT = {
-    "RAY_ADDRESS": "local",  # never some other cluster that this shell knows of
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a cluster of this machine alone: Ray's ports are on the loopback
+    "RAY_ADDRESS": "local",  # not a cluster that the shell's environment names
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # one machine only: ports on the loopback interface
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment, whoever started it
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this virtual environment
 }
 
 
 class LaunchError(Exception):
-    """The service cannot run. The message says what to do."""
+    """Failure to start or run the service. The message names the remedy."""
 
 
 class Service:
-    """`serve run` of one configuration, as a context: entered once it is RUNNING, left once all its processes are gone.
+    """Process `serve run` of one configuration, as a context manager.
 
-    output: where `serve run` writes; None keeps it in a file that is shown when the start fails.
+    Entering waits until the application is RUNNING; leaving waits until all processes have ended.
+    Raises LaunchError. progress: called with the elapsed seconds and the state;
+    output: stream that `wait` copies the output of `serve run` to, or None.
     """
 
     def __init__(
         self, config: Path, port: int, progress: Progress, output: IO[str] | None = None
     ) -> None:
-        self.config, self.port, self._progress = config, port, progress
+        self.config = config
+        self.port = port
+        self._progress = progress
         self._echo = output
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[str] | None = None
@@ -66,13 +72,13 @@ class Service:
 
     @property
     def log(self) -> str:
-        """All that `serve run` has written so far."""
+        """Output of `serve run` so far."""
         log = self._file("serve.log")
         return log.read_text(errors="replace") if log.exists() else ""
 
     @property
     def dashboard_url(self) -> str | None:
-        """Ray's dashboard, once Ray has said where it is."""
+        """URL of Ray's dashboard, None until Ray has printed it."""
         found = _DASHBOARD.search(self.log)
         return found[1] if found else None
 
@@ -93,34 +99,31 @@ class Service:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def processes(self) -> list[psutil.Process]:
-        """`serve run` and all that it started."""
+        """List `serve run` and its descendants."""
+        if self._process is None:
+            return []
         try:
-            process = psutil.Process(self._process.pid) if self._process is not None else None
+            process = psutil.Process(self._process.pid)
         except psutil.NoSuchProcess:
             return []
-        return [process, *process.children(recursive=True)] if process is not None else []
+        return [process, *process.children(recursive=True)]
 
     def wait(self) -> None:
-        """Show what `serve run` writes until Ctrl-C. Raises LaunchError when it ends by itself."""
+        """Copy the output of `serve run` until Ctrl-C. Raises LaunchError if it ends by itself."""
         with self._file("serve.log").open(errors="replace") as log:
             while self._process is not None and self._process.poll() is None:
                 if self._echo is not None:
                     self._echo.write(log.read())
                     self._echo.flush()
                 time.sleep(_POLL_S)
-        raise LaunchError("`serve run` has ended by itself; its last lines tell why.")
+        raise LaunchError("`serve run` has ended by itself. Its last lines give the cause.")
 
     def stop(self) -> None:
-        """End `serve run` and every process that it started."""
+        """End `serve run` and its descendants."""
         processes = self.processes()
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
@@ -143,7 +146,8 @@ class Service:
     def _start(self, content: dict[str, Any], token: RayToken) -> None:
         config = self._file("config.yaml")
         config.write_text(yaml.safe_dump(content))
-        # A caught signal is reset for the child, an ignored one stays ignored: a background shell ignores SIGINT.
+        # A child inherits an ignored signal, and background shells ignore SIGINT; a handled one
+        # is reset to its default in the child.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with self._file("serve.log").open("w") as log:
             self._process = subprocess.Popen(
@@ -160,7 +164,7 @@ class Service:
         while (elapsed := time.monotonic() - started_at) < _START_TIMEOUT_S:
             application = self.application()
             status = application.get("status", "starting Ray")
-            self._progress(elapsed, f"{status}  {_replicas(application)}")
+            self._progress(elapsed, f"{status}  {replica_counts(application)}")
             if status == "RUNNING":
                 return
             if status == "DEPLOY_FAILED":
@@ -175,7 +179,7 @@ class Service:
         )
 
     def application(self) -> dict[str, Any]:
-        """The application's state as Ray's dashboard tells it; empty while it does not."""
+        """Read the application's state from Ray's dashboard; empty while that is unavailable."""
         if self.dashboard_url is None or self._token is None:
             return {}
         request = urllib.request.Request(
@@ -189,46 +193,14 @@ class Service:
         return next(iter(applications.values()), {})
 
 
-class ProgressLine:
-    """One line that is rewritten in a terminal; elsewhere a line for each change of state."""
-
-    def __init__(self) -> None:
-        self._shown = ""
-
-    def __call__(self, elapsed_s: float, state: str) -> None:
-        if sys.stdout.isatty():
-            print(
-                f"\r\033[K{elapsed_s:4.0f} s  {state}",
-                end="\n" if state.startswith("RUNNING") else "",
-                flush=True,
-            )
-        elif state != self._shown:
-            print(f"{elapsed_s:4.0f} s  {state}", flush=True)
-        self._shown = state
-
-
-def _replicas(application: dict[str, Any]) -> str:
-    """`MusicGen:nano 0/1, Ingress 1/1`: running of wanted replicas."""
-    parts = []
-    for name, deployment in application.get("deployments", {}).items():
-        replicas = deployment.get("replicas", [])
-        running = sum(replica.get("state") == "RUNNING" for replica in replicas)
-        parts.append(f"{name} {running}/{deployment.get('target_num_replicas', len(replicas))}")
-    return ", ".join(parts)
-
-
 def _with_port(config: Path, port: int) -> dict[str, Any]:
-    """The configuration, listening on 127.0.0.1 and `port`."""
+    """Read the configuration and make it listen on 127.0.0.1 and `port`. Raises LaunchError."""
     try:
         content = yaml.safe_load(config.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise LaunchError(
-            f"{config} is not a readable YAML file. See configs/ for examples."
-        ) from error
+        raise LaunchError(f"{config} is not a readable YAML file. See configs/.") from error
     if not isinstance(content, dict) or "applications" not in content:
-        raise LaunchError(
-            f"{config} is not a Serve configuration (it has no 'applications'). See configs/."
-        )
+        raise LaunchError(f"{config} has no 'applications'. See the examples in configs/.")
     content["http_options"] = content.get("http_options", {}) | {"host": "127.0.0.1", "port": port}
     return content
 
@@ -246,24 +218,24 @@ def _check_memory() -> None:
         )
 
 
-def main() -> int:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m serve_app.launcher", description="Serve until Ctrl-C."
+        prog="python -m serve_app.launcher", description="Serve on this machine until Ctrl-C."
     )
-    parser.add_argument(
-        "config", type=Path, help="a Serve configuration, such as configs/nano.yaml"
-    )
-    parser.add_argument("--port", type=int, default=8000, help="the HTTP port (default: 8000)")
-    arguments = parser.parse_args()
+    parser.add_argument("config", type=Path, help="Serve configuration, e.g. configs/nano.yaml")
+    parser.add_argument("--port", type=int, default=8000, help="HTTP port (default: 8000)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(f"Starting {arguments.config} (Ctrl-C stops it)", flush=True)
+    launch = Service(arguments.config, arguments.port, ProgressLine(), output=sys.stdout)
     try:
-        with Service(
-            arguments.config, arguments.port, ProgressLine(), output=sys.stdout
-        ) as service:
-            print(
-                f"{service.url}  API: {service.url}/docs  Ray: {service.dashboard_url}", flush=True
-            )
+        with launch as service:
+            addresses = f"{service.url}  API: {service.url}/docs  Ray: {service.dashboard_url}"
+            print(addresses, flush=True)
             service.wait()
     except LaunchError as error:
         print(f"\n{error}", file=sys.stderr)

@@ -31,7 +31,8 @@ ALLOWED = {
     "app": {"types", "errors", "config", "deployments"},
     "machine": set[str](),
     "ray_token": set[str](),
-    "launcher": {"machine", "ray_token"},
+    "launch_progress": set[str](),
+    "launcher": {"machine", "ray_token", "launch_progress"},
     "client": set[str](),
     "doctor": {"machine"},
     "cli": {

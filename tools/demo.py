@@ -1,6 +1,6 @@
-"""The main job from end to end: starts the service, sends one HTTP request, writes `demo.wav`, stops the service.
+"""Demonstration of the main job: start the service, make `demo.wav` by one request, stop the service.
 
-python -m tools.demo ["PROMPT"] [--duration SECONDS] [--seed SEED]
+python -m tools.demo ["PROMPT"] [--duration SECONDS] [--seed SEED] [--output FILE]
 """
 
 import argparse
@@ -17,54 +17,55 @@ CONFIG = Path(__file__).parent.parent / "configs" / "nano.yaml"
 
 
 def make_music(url: str, prompt: str, duration_s: float, seed: int, file: Path) -> None:
+    """Request a track, write it to `file`, print its facts. Raises ApiError, httpx.HTTPError."""
     with MusicGenClient(url) as client:
         track = client.generate(prompt, duration_s=duration_s, seed=seed)
     track.save(file)
+    first_audio = f"first audio after {track.time_to_first_audio_s:.2f} s"
     print(f"file              {file} ({len(track.content):,} bytes, {track.sample_rate} Hz)")
     print(f"prompt            {prompt}")
     print(f"model             {track.model} (weights: {track.license})")
     print(f"seed              {track.seed}")
     print(f"duration          {track.duration_s:.1f} s")
-    print(
-        f"generation time   {track.generation_s:.1f} s, first audio after {track.time_to_first_audio_s:.2f} s"
-    )
+    print(f"generation time   {track.generation_s:.1f} s, {first_audio}")
     print(f"real-time factor  {track.real_time_factor:.2f} seconds of music per second")
 
 
-def main() -> int:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.demo", description="Music from a service started for it."
+        prog="python -m tools.demo", description="Start a service, make one track, stop it."
     )
-    parser.add_argument(
-        "prompt", nargs="?", default="lofi beat, calm piano, 80 bpm", help="what to make"
-    )
+    prompt = "lofi beat, calm piano, 80 bpm"
+    parser.add_argument("prompt", nargs="?", default=prompt, help="description of the music")
     parser.add_argument("--duration", type=float, default=8.0, help="seconds of music (default: 8)")
-    parser.add_argument(
-        "--seed", type=int, default=7, help="the same seed makes the same music (default: 7)"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("demo.wav"),
-        help="the file to write (default: demo.wav)",
-    )
-    arguments = parser.parse_args()
+    seed_help = "the same seed makes the same track (default: 7)"
+    parser.add_argument("--seed", type=int, default=7, help=seed_help)
+    output_help = "file to write (default: demo.wav)"
+    parser.add_argument("--output", type=Path, default=Path("demo.wav"), help=output_help)
+    return parser.parse_args()
+
+
+def _run(arguments: argparse.Namespace) -> None:
     port = free_port()
     print(f"Starting the service on port {port} ({CONFIG.name}) ...", flush=True)
+    with Service(CONFIG, port, ProgressLine()) as service:
+        print(f"The service is RUNNING at {service.url}. Making a track ...", flush=True)
+        make_music(
+            service.url, arguments.prompt, arguments.duration, arguments.seed, arguments.output
+        )
+        print("Stopping the service ...", flush=True)
+    print("Done. No process is left running.")
+
+
+def main() -> int:
     try:
-        with Service(CONFIG, port, ProgressLine()) as service:
-            print(f"The service is RUNNING at {service.url}. Making music ...", flush=True)
-            make_music(
-                service.url, arguments.prompt, arguments.duration, arguments.seed, arguments.output
-            )
-            print("Stopping the service ...", flush=True)
-    except (LaunchError, ApiError, httpx.HTTPError) as error:
+        _run(_arguments())
+    except (LaunchError, ApiError, httpx.HTTPError, OSError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped.")
         return 130
-    print("Done; nothing is left running.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Additions to the OpenAPI document: the scheme of the API keys, and the tables behind the web page."""
+"""Additions to the OpenAPI document: the scheme of the API keys, the tables of the web page."""
 
 from typing import Any
 

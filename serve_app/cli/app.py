@@ -1,4 +1,4 @@
-"""The command `musicgen`: make tracks, list the served models, serve, fetch weights, check this machine."""
+"""Make tracks, list the served models, serve, fetch weights, check this machine."""
 
 import typer
 

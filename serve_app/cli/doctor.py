@@ -15,7 +15,7 @@ def doctor(
     port: Annotated[int, typer.Option(help="HTTP port that the service will use.")] = 8000,
     as_json: AsJson = False,
 ) -> None:
-    """Check that this machine has everything the service needs, and advise where something is missing."""
+    """Check that this machine has everything the service needs, with advice where it has not."""
     findings = list(examine(port))
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))

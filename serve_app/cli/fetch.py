@@ -17,7 +17,7 @@ def fetch(
         ),
     ],
 ) -> None:
-    """Download models from the hub into this machine's cache (HF_HOME), where replicas find them."""
+    """Download models from the hub into the cache of this machine (HF_HOME)."""
     from serve_app.checkpoints.checkpoint import resolve  # imports torch
     from serve_app.errors import CheckpointError
 

@@ -1,4 +1,4 @@
-/** Every answer of the function, over a music service that these tests write. */
+/** Responses of the function, with a fake music service. */
 
 import assert from "node:assert/strict";
 import { handle } from "../functions/generate-music/handler.ts";
@@ -79,7 +79,7 @@ Deno.test("a track", () =>
     });
   }));
 
-Deno.test("the model that answered is named, whoever it was", () =>
+Deno.test("the metadata names the model that made the track", () =>
   withService(() => Response.json({ ...TRACK, model: "nano" }), async (settings) => {
     const { metadata } = await (await handle(post(FIELDS), () => settings)).json();
     assert.deepEqual([metadata.model, metadata.version, metadata.model_size], [
@@ -144,7 +144,7 @@ for (const [status, expected, retryable] of STATUSES) {
 }
 
 for (const status of [429, 503]) {
-  Deno.test(`a service that stays busy (${status}) is 503, with when to come back`, () =>
+  Deno.test(`a service that stays busy (${status}) is 503 with Retry-After`, () =>
     withService(
       () => Response.json({ detail: "Busy" }, { status, headers: { "retry-after": "9" } }),
       async (settings) => {
@@ -156,7 +156,7 @@ for (const status of [429, 503]) {
     ));
 }
 
-Deno.test("a busy service is asked again within the budget", async () => {
+Deno.test("a busy service is retried within the budget", async () => {
   let calls = 0;
   await withService(
     () => ++calls < 3 ? Response.json({ detail: "Loading" }, { status: 503 }) : Response.json(TRACK),
@@ -167,7 +167,7 @@ Deno.test("a busy service is asked again within the budget", async () => {
   );
 });
 
-Deno.test("what is not 503 is not asked again", async () => {
+Deno.test("other failures are not retried", async () => {
   let calls = 0;
   await withService(() => (calls++, Response.json({ detail: "No" }, { status: 500 })), async (settings) => {
     await refusal(await handle(post(FIELDS), () => settings));
@@ -198,8 +198,9 @@ Deno.test("an answer without audio is 500", () =>
     assert.equal((await handle(post(FIELDS), () => settings)).status, 500);
   }));
 
-Deno.test("a caller that goes away ends the service's work", async () => {
-  const arrived = Promise.withResolvers<void>(), gone = Promise.withResolvers<void>();
+Deno.test("a client that disconnects cancels the request to the service", async () => {
+  const arrived = Promise.withResolvers<void>();
+  const gone = Promise.withResolvers<void>();
   const held = Promise.withResolvers<Response>();
   await withService((request) => {
     arrived.resolve();
@@ -216,7 +217,7 @@ Deno.test("a caller that goes away ends the service's work", async () => {
   });
 });
 
-Deno.test("the secrets, the old name of the URL included", () => {
+Deno.test("settings are read from the secrets, with the old name of the URL", () => {
   const from = (secrets: Record<string, string>) => settingsFrom((name) => secrets[name]);
   assert.equal(from({ MUSICGEN_API_URL: "a", MODAL_API_URL: "b" }).url, "a");
   assert.equal(from({ MODAL_API_URL: "b" }).url, "b");
@@ -225,7 +226,7 @@ Deno.test("the secrets, the old name of the URL included", () => {
   assert.throws(() => from({}), { message: "The music service is not configured", status: 500 });
 });
 
-Deno.test("an unset secret is a clear answer", async () => {
+Deno.test("a missing secret is named", async () => {
   const response = await handle(post(FIELDS), () => settingsFrom(() => undefined));
   assert.equal(response.status, 500);
   assert.equal((await refusal(response)).details, "Set the secret MUSICGEN_API_URL");

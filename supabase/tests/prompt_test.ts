@@ -1,4 +1,4 @@
-/** The words that are written from the fields. */
+/** Prompts written from the fields. */
 
 import assert from "node:assert/strict";
 import { energyLevel, writePrompt } from "../functions/generate-music/prompt.ts";
@@ -74,6 +74,6 @@ Deno.test("energy, as callers send it", () => {
   assert.equal(energyLevel("follow the wind"), "medium");
 });
 
-Deno.test("no field breaks out of its place", () => {
+Deno.test("a field cannot add parts to the prompt", () => {
   assert.match(prompt({ mood: "happy,\n\n  bright" }), /^lofi, happy bright mood, /);
 });

@@ -1,4 +1,4 @@
-/** Every rule of what the front end may send. */
+/** Validation of requests of the front end. */
 
 import assert from "node:assert/strict";
 import { BadRequest, parseRequest } from "../functions/generate-music/request.ts";
@@ -21,7 +21,7 @@ Deno.test("the defaults", () => {
   assert.deepEqual([styleLevel, vocalType], [5, "instrumental"]);
 });
 
-Deno.test("energy is words or a number", () => {
+Deno.test("energy is text or a number", () => {
   for (const energy of ["High", "Medium", "Low", "as the sea in winter", "", 0, 7.5, 10]) {
     assert.equal(parseRequest({ ...FIELDS, energy }).energy, energy);
   }
@@ -30,7 +30,7 @@ Deno.test("energy is words or a number", () => {
   }
 });
 
-Deno.test("what is optional may be empty", () => {
+Deno.test("optional fields may be empty", () => {
   const empty = { description: "", setting: "", time_of_day: "", visualElements: {} };
   assert.deepEqual(parseRequest({ ...FIELDS, ...empty }).visualElements, {});
 });
@@ -74,6 +74,6 @@ for (const [field, change] of BAD) {
   });
 }
 
-Deno.test("what is no object is refused", () => {
+Deno.test("a body that is not an object is refused", () => {
   for (const body of [null, 5, "text", []]) assert.match(refused(body), /^body: /);
 });

@@ -1,4 +1,4 @@
-/** Answers to the front end, each with the CORS headers. */
+/** Responses to the front end, with CORS headers. */
 
 import type { Track } from "./service.ts";
 

@@ -1,4 +1,4 @@
-/** One request of the front end: checked, put into words, made, answered. */
+/** Handling of one request: validate it, write the prompt, request the track, respond. */
 
 import { failure, preflight, success } from "./answer.ts";
 import { writePrompt } from "./prompt.ts";
@@ -53,7 +53,7 @@ function refusal(error: unknown, requestId: string): Response {
   return failure({ status: 500, error: "The music could not be generated", details, retryable: false });
 }
 
-/** One line of JSON, as the platform's log explorer reads it. Neither prompts nor secrets are logged. */
+/** Logs one line of JSON for the platform's log explorer, without prompts or secrets. */
 function log(entry: Record<string, unknown>): void {
   console.log(JSON.stringify({ function: "generate-music", ...entry }));
 }

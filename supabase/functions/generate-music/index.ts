@@ -1,4 +1,4 @@
-/** Supabase Edge Function `generate-music`: the front end's fields -> a track, made by the music service. */
+/** Supabase Edge Function `generate-music`: makes a track from the fields of the front end. */
 
 import { handle } from "./handler.ts";
 import { settingsFrom } from "./service.ts";

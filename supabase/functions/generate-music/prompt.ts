@@ -1,10 +1,10 @@
-/** Fields -> the words that MusicGen is given: 10 to 25 of them. */
+/** Prompt of 10 to 25 words for MusicGen, written from the fields. */
 
 import type { MusicRequest } from "./request.ts";
 
 const MAX_INSTRUMENTS = 3;
 
-/** What a genre is usually played on, where the caller names no instruments. The first match counts. */
+/** Usual instruments of a genre, for requests that name none. The first match counts. */
 const USUAL_INSTRUMENTS: [RegExp, string[]][] = [
   [/lo-?fi|hip[- ]?hop|rap|trap/i, ["mellow piano", "soft drums"]],
   [/ambient|chill|new age/i, ["synth pad", "piano"]],
@@ -35,7 +35,7 @@ export function writePrompt(request: MusicRequest): string {
 
 type Energy = "low" | "medium" | "high";
 
-/** Callers send numbers from 0 to 10, `High`, `Medium` and `Low`, and free text. */
+/** Classifies the energy: callers send a number from 0 to 10, `High`, `Medium`, `Low`, or free text. */
 export function energyLevel(energy: MusicRequest["energy"]): Energy {
   if (typeof energy === "number") return energy < 3.5 ? "low" : energy > 6.5 ? "high" : "medium";
   const words = energy ?? "";
@@ -56,7 +56,7 @@ const VOCALS: Record<MusicRequest["vocalType"], string> = {
   "vocal-focused": "expressive vocals",
 };
 
-/** The genres, with an era at the ends of the style level. */
+/** Names up to two genres, with an era for a style level near its bounds. */
 function genre(request: MusicRequest): string {
   const genres = (request.genres ?? []).map(clean).filter(Boolean).slice(0, 2).join(" ");
   if (request.styleLevel <= 2) return `vintage ${genres}`;
@@ -83,7 +83,7 @@ function production(styleLevel: number): string {
   return styleLevel >= 7 ? "polished production" : "clean mix";
 }
 
-/** One line, without what separates the parts. */
+/** Joins the words to one line without commas, which separate the parts of the prompt. */
 function clean(words: string): string {
   return words.replace(/[\s,]+/g, " ").trim();
 }

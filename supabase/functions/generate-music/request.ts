@@ -1,4 +1,4 @@
-/** What the front end sends, checked. */
+/** Schema of requests of the front end. */
 
 import { z } from "zod";
 
@@ -45,7 +45,7 @@ const requestSchema = z
 
 export type MusicRequest = z.infer<typeof requestSchema>;
 
-/** Why a request is refused: `details` names each field. */
+/** Invalid request. `details` names each field with its error. */
 export class BadRequest extends Error {
   constructor(readonly details: string) {
     super("Invalid request");

@@ -1,17 +1,17 @@
-/** Calls the music service, again where that helps, within the time there is. */
+/** Client of the music service, with retries within a time budget. */
 
 import type { MusicRequest } from "./request.ts";
 
 export interface Settings {
   url: string;
   key: string | undefined;
-  /** Milliseconds from the call of the function until it gives up; the platform itself cuts it off at 150 s. */
+  /** Milliseconds until the function gives up; the platform ends a request after 150 s. */
   budgetMs: number;
-  /** Milliseconds before the first retry; each later one waits twice as long. */
+  /** Milliseconds before the first retry, doubled for each further one. */
   backOffMs: number;
 }
 
-/** What `POST /` answers. */
+/** Response of `POST /`. */
 export interface Track {
   audio_base64: string;
   model: string;
@@ -22,7 +22,7 @@ export interface Track {
   format: string;
 }
 
-/** The service refused or failed, with its status; or there was no time left: 504. */
+/** Refusal or failure of the service, with the status for the front end; 504 when the time budget is spent. */
 export class ServiceError extends Error {
   constructor(
     message: string,
@@ -38,7 +38,7 @@ export class ServiceError extends Error {
   }
 }
 
-/** `MODAL_API_URL` is the secret of projects that called the serverless function. */
+/** Reads the secrets. `MODAL_API_URL` is the URL's name in projects that called the serverless function. */
 export function settingsFrom(env: (name: string) => string | undefined): Settings {
   const url = env("MUSICGEN_API_URL") || env("MODAL_API_URL");
   if (!url) {
@@ -100,7 +100,7 @@ async function callOnce(
   );
 }
 
-/** The status that the front end gets for the service's. */
+/** Maps a status of the service to the status for the front end. */
 function upstream(status: number): number {
   if (status === 429 || status === 502) return 503;
   return [400, 503, 504].includes(status) ? status : 500;
