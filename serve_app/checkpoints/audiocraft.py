@@ -12,8 +12,9 @@ import yaml
 
 from serve_app.checkpoints.tensor_store import Source, TensorStore, Third
 from serve_app.errors import CheckpointError
+from serve_app.models.encodec.config import EncodecConfig
+from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
 from serve_app.models.encodec.model import Encodec
-from serve_app.models.encodec.seanet import Conv1d, ConvTranspose1d, EncodecConfig
 from serve_app.models.musicgen.model import MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
 

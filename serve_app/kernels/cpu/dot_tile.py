@@ -52,9 +52,7 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
             start = builder.add(at, _int64(part))
             x = [_load(builder, builder.gep(row, [start]), lanes, bits) for row in rows]
             for output, by_row in enumerate(totals):
-                offset = builder.add(
-                    builder.mul(at, _int64(TILE)), _int64(STRIDE * output + part)
-                )
+                offset = builder.add(builder.mul(at, _int64(TILE)), _int64(STRIDE * output + part))
                 w = _load(builder, builder.gep(weights, [offset]), lanes, 8)
                 for row, total in zip(x, by_row, strict=True):
                     builder.store(add_products(builder, builder.load(total), w, row), total)

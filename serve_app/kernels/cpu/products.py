@@ -25,7 +25,9 @@ from serve_app.kernels.cpu.packing import MAX_INT8, OFFSET, STRIDE, TILE
 QuantizedWeight = tuple[NDArray[np.uint8], Floats]  # qweight, scales [N]
 Weight = NDArray[Any] | QuantizedWeight
 
-TINY = np.float32(1e-20)  # least magnitude that is quantized as such: a row of zeros has a scale, too
+TINY = np.float32(
+    1e-20
+)  # least magnitude that is quantized as such: a row of zeros has a scale, too
 _INFINITY_BITS = np.int32(0x7F800000)  # those of a NaN are larger
 _SIGN_MASK = np.int32(0x7FFFFFFF)
 

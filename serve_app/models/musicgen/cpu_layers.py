@@ -66,7 +66,9 @@ def _stored(weight: Tensor, precision: str) -> Weight:
     """As the kernels take it."""
     if precision == "int8":
         scales = (weight.abs().amax(dim=1) / MAX_INT8).clamp(min=torch.finfo(torch.float32).tiny)
-        return pack_int8(torch.round(weight / scales[:, None]).to(torch.int8).numpy()), scales.numpy()
+        return pack_int8(
+            torch.round(weight / scales[:, None]).to(torch.int8).numpy()
+        ), scales.numpy()
     stored = weight.to(_STORED_AS[precision]).contiguous()
     if precision == "fp32":
         return stored.numpy()
