@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.checkpoints import codec_config
 from benchmarks.report import print_result
-from serve_app.checkpoints.checkpoint import load_codec
+from serve_app.checkpoints.codec import load_codec
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.encodec.streaming import DecoderState
 

@@ -26,7 +26,8 @@ from tqdm import tqdm
 from benchmarks import hearing
 from benchmarks.hearing import SAMPLE_RATE, Samples
 from benchmarks.report import print_result
-from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint, resolve
+from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from serve_app.checkpoints.hub import resolve
 from serve_app.config import AppConfig, EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.types import GenerationRequest, SamplingParams

@@ -143,7 +143,7 @@ def fetch(
     ],
 ) -> None:
     """Fetch models from the hub into this machine's cache (HF_HOME), where replicas find them."""
-    from serve_app.checkpoints.checkpoint import resolve  # it imports torch
+    from serve_app.checkpoints.hub import resolve  # it imports torch
     from serve_app.errors import CheckpointError
 
     for source in sources:

@@ -49,7 +49,7 @@ class Encodec(nn.Module):
         Decodes chunk by chunk: the intermediate results of one chunk stay in a CPU's cache.
         """
         state = DecoderState()
-        chunks = codes.split(_CHUNK_FRAMES, dim=-1)
+        chunks = torch.split(codes, _CHUNK_FRAMES, dim=-1)
         audio = [self.decode_chunk(chunk, state, False) for chunk in chunks[:-1]]
         return torch.cat([*audio, self.decode_chunk(chunks[-1], state, True)], dim=-1)
 

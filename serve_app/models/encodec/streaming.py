@@ -27,6 +27,11 @@ class StageBuffer:
     start: int = 0
     done: int = 0
 
+    @property
+    def end(self) -> int:
+        """The first frame not yet received."""
+        return self.start + (0 if self.frames is None else self.frames.shape[-1])
+
     def append(self, new: Tensor | None) -> None:
         held = [part for part in (self.frames, new) if part is not None]
         if held:
@@ -88,14 +93,12 @@ class Stage:
 
     def _ready(self, buffer: StageBuffer, final: bool) -> int:
         """End of the frames whose receptive field is in the buffer, or beyond the track's end."""
-        assert buffer.frames is not None
-        end = buffer.start + buffer.frames.shape[-1]
         if final:
-            return end
+            return buffer.end
         # Reflection at the track's start mirrors as many frames ahead as the stage looks back.
         at_start = buffer.done == 0
         context = max(self.left_context, self.right_context) if at_start else self.right_context
-        return max(buffer.done, end - context)
+        return max(buffer.done, buffer.end - context)
 
 
 def decoder_stages(decoder: nn.ModuleList) -> list[Stage]:
