@@ -24,7 +24,7 @@ def test_values_are_found_by_path_and_references_are_followed() -> None:
 
 
 def test_a_circle_of_references_is_an_error() -> None:
-    with pytest.raises(CheckpointError, match="state_dict.bin: 'xp.cfg' has a circle"):
+    with pytest.raises(CheckpointError, match=r"state_dict\.bin: 'xp\.cfg' has a circle"):
         ExperimentConfig(FILE, TEXT).get("circle")
 
 
