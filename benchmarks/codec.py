@@ -20,8 +20,9 @@ from torch import Tensor
 
 from benchmarks.checkpoints import codec_config
 from benchmarks.report import print_result, summary
-from serve_app.checkpoints.checkpoint import load_codec
-from serve_app.models.encodec.model import DecoderState, Encodec
+from serve_app.checkpoints.codec import load_codec
+from serve_app.models.encodec.model import Encodec
+from serve_app.models.encodec.streaming import DecoderState
 
 Decoder = Callable[[], Tensor]
 

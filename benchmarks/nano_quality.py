@@ -25,7 +25,8 @@ from tqdm import tqdm
 from benchmarks.eval_prompts import EvalPrompt, eval_prompts
 from benchmarks.nano_figures import features_of, figures, tempo_control
 from benchmarks.report import print_result, summary
-from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint, resolve
+from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from serve_app.checkpoints.hub import resolve
 from serve_app.config import AppConfig, EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.types import GenerationRequest, SamplingParams

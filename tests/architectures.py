@@ -1,4 +1,4 @@
-"""Small models of several architectures, with random weights, written in each of the two checkpoint formats."""
+"""Small random models of several architectures, written in each of the two checkpoint formats."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tools.nano.tokenizer import make_tokenizer
 
 @dataclass(frozen=True)
 class Architecture:
-    """A MusicGen to build. `biases` can be written by AudioCraft alone."""
+    """Architecture of a MusicGen to build. Only AudioCraft's format can hold `biases`."""
 
     name: str
     hidden_size: int = 32
@@ -59,7 +59,7 @@ AUDIOCRAFT = [MONO, STEREO, BIASES, ODD]
 
 
 def randomize(module: nn.Module) -> None:
-    """Every parameter and codebook away from its defaults, so that none can be left out unnoticed."""
+    """Move every parameter and codebook away from its default, so that none can be left out unnoticed."""
     for name, parameter in [*module.named_parameters(), *module.named_buffers()]:
         if name.endswith(("embed", "embed_avg")):
             nn.init.normal_(parameter.data)
@@ -93,7 +93,7 @@ def make_t5(architecture: Architecture) -> Any:
 
 
 def write_t5(architecture: Architecture, folder: Path) -> Path:
-    """A T5 repository: `config.json`, `model.safetensors`, tokenizer."""
+    """Write a T5 repository: `config.json`, `model.safetensors`, tokenizer."""
     make_t5(architecture).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
@@ -103,9 +103,8 @@ def make_encodec(architecture: Architecture) -> Any:
     from transformers import EncodecConfig, EncodecModel
 
     frame_rate = math.ceil(architecture.sample_rate / math.prod(architecture.upsampling_ratios))
-    bandwidth = (
-        4.01 * math.log2(1024) * frame_rate / 1000
-    )  # transformers derives the number of codebooks, rounding down
+    # transformers derives the number of codebooks from the bandwidth, rounding down.
+    bandwidth = 4.01 * math.log2(1024) * frame_rate / 1000
     config = EncodecConfig(
         sampling_rate=architecture.sample_rate,
         upsampling_ratios=list(architecture.upsampling_ratios),
@@ -123,7 +122,7 @@ def make_encodec(architecture: Architecture) -> Any:
 
 
 def write_huggingface(architecture: Architecture, folder: Path, **save: Any) -> Path:
-    """A MusicGen folder as `transformers` writes it."""
+    """Write a MusicGen folder by `transformers`; save: options of its `save_pretrained`."""
     from transformers import MusicgenConfig, MusicgenDecoderConfig, MusicgenForConditionalGeneration
 
     torch.manual_seed(1)
@@ -147,19 +146,18 @@ def write_huggingface(architecture: Architecture, folder: Path, **save: Any) -> 
     model = MusicgenForConditionalGeneration(config)
     randomize(model)
     generation = model.generation_config
-    generation.decoder_start_token_id = generation.pad_token_id = architecture.codebook_size
-    generation.bos_token_id, generation.guidance_scale, generation.do_sample = (
-        architecture.codebook_size,
-        3.0,
-        False,
-    )
+    generation.decoder_start_token_id = architecture.codebook_size
+    generation.pad_token_id = architecture.codebook_size
+    generation.bos_token_id = architecture.codebook_size
+    generation.guidance_scale = 3.0
+    generation.do_sample = False
     model.save_pretrained(folder, **save)
     make_tokenizer().save_pretrained(folder)
     return folder
 
 
 def experiment_config(architecture: Architecture) -> dict[str, Any]:
-    """AudioCraft's `xp.cfg` for the language model."""
+    """Build AudioCraft's `xp.cfg` of the language model."""
     lm = {
         "n_q": architecture.num_codebooks, "card": architecture.codebook_size, "dim": architecture.hidden_size,
         "num_heads": architecture.num_heads, "num_layers": architecture.num_layers,
@@ -184,7 +182,7 @@ def experiment_config(architecture: Architecture) -> dict[str, Any]:
 
 
 def codec_experiment_config(architecture: Architecture) -> dict[str, Any]:
-    """AudioCraft's `xp.cfg` for the codec. Some values are references, as in real exports."""
+    """Build AudioCraft's `xp.cfg` of the codec. Some values are references, as in real exports."""
     return {
         "sample_rate": architecture.sample_rate, "channels": 1, "device": "cpu", "compression_model": "encodec",
         "encodec": {"autoencoder": "seanet", "quantizer": "rvq", "sample_rate": "${sample_rate}",
@@ -201,7 +199,7 @@ def codec_experiment_config(architecture: Architecture) -> dict[str, Any]:
 
 
 def write_audiocraft(architecture: Architecture, folder: Path, hub_cache: Path) -> Path:
-    """An AudioCraft export, whose T5 is put into the hub's cache under the name that the export gives it."""
+    """Write an AudioCraft export, and its T5 into the hub's cache under the name in the export."""
     from audiocraft.models import builders
     from omegaconf import OmegaConf
 
@@ -231,14 +229,14 @@ def write_audiocraft(architecture: Architecture, folder: Path, hub_cache: Path) 
 
 
 def t5_width(architecture: Architecture) -> Any:
-    """AudioCraft knows the widths of the published T5s by heart; ours are smaller."""
+    """Patch AudioCraft's table of the widths of the published T5s: the tests' T5 is smaller."""
     from audiocraft.modules.conditioners import T5Conditioner
 
     return mock.patch.dict(T5Conditioner.MODELS_DIMS, {"t5-small": architecture.text_size})
 
 
 def put_in_cache(hub_cache: Path, repository: str, write: Any) -> None:
-    """Lay a repository into the hub's cache as if it had been fetched."""
+    """Put a repository into the hub's cache as a download would; write: fills its folder."""
     base = hub_cache / f"models--{repository.replace('/', '--')}"
     snapshot = base / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The same checkpoints in AudioCraft and in `transformers`: what this package's results are compared with."""
+"""Oracles: AudioCraft and `transformers` on the same checkpoints as this package."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ PROMPT = "a calm piano melody, 70 bpm"
 
 
 class AudioCraftOracle:
-    """A model loaded by AudioCraft's own loaders."""
+    """AudioCraft's model, loaded by its own loaders."""
 
     def __init__(self, architecture: Architecture, folder: Path) -> None:
         from audiocraft.models.builders import get_wrapped_compression_model
@@ -38,7 +38,7 @@ class AudioCraftOracle:
     def continue_audio(
         self, prompt: str | None, audio_prompt: Audio | None, duration_s: float
     ) -> Tensor:
-        """Greedy codes [K, frames] of a piece, which begins with the audio prompt."""
+        """Greedy codes [K, frames] of a track that begins with the audio prompt."""
         from audiocraft.models import MusicGen
 
         codec = self.codec.model if self.stereo else self.codec  # MusicGen wraps it again
@@ -71,7 +71,7 @@ class AudioCraftOracle:
 
 
 class TransformersOracle:
-    """A model loaded by `transformers`."""
+    """The model of `transformers`, loaded by its own loaders."""
 
     def __init__(self, architecture: Architecture, folder: Path) -> None:
         from transformers import AutoTokenizer, MusicgenForConditionalGeneration
@@ -80,7 +80,8 @@ class TransformersOracle:
             folder, dtype=torch.float32
         ).eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self.stereo, self.delays = architecture.stereo, architecture.delays
+        self.stereo = architecture.stereo
+        self.delays = architecture.delays
 
     def generate(self, prompt: str, num_frames: int, cfg_coef: float = 3.0) -> Tensor:
         """Greedy codes [K, num_frames]."""
@@ -103,7 +104,8 @@ class TransformersOracle:
 
     def logits(self, prompt: str, codes: Tensor) -> Tensor:
         """Logits [2, K, steps, V] (conditional, unconditional) along the delayed sequence of codes [K, T]."""
-        special, (num_codebooks, frames) = self.model.config.decoder.pad_token_id, codes.shape
+        special = self.model.config.decoder.pad_token_id
+        num_codebooks, frames = codes.shape
         sequence = torch.full((num_codebooks, frames + max(self.delays) + 1), special)
         for k, delay in enumerate(self.delays):
             sequence[k, delay + 1 : delay + 1 + frames] = codes[k]
@@ -135,7 +137,7 @@ Oracle = AudioCraftOracle | TransformersOracle
 def load_pair(
     kind: str, architecture: Architecture, folder: Path, hub_cache: Path
 ) -> tuple[Checkpoint, Oracle]:
-    """Random weights written in the oracle's format, read by this package's loader and by the oracle's."""
+    """Write random weights in the oracle's format; load them by this package and by the oracle."""
     if kind == "audiocraft":
         write_audiocraft(architecture, folder, hub_cache)
         return load_checkpoint(str(folder)), AudioCraftOracle(architecture, folder)

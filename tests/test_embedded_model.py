@@ -6,7 +6,8 @@ from unittest import mock
 import pytest
 import torch
 
-from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint, resolve
+from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from serve_app.checkpoints.hub import resolve
 from tests.architectures import MONO
 from tests.conftest import EMBEDDED
 from tests.engine.test_engine import audio, request, running

@@ -1,0 +1,1 @@
+"""Checkpoint files to modules: foreign formats and names end here."""

@@ -1,25 +1,23 @@
-"""AudioCraft's export format: its configuration and its tensors' names, in this package's terms.
+"""AudioCraft's export format: its configuration and its tensor names, translated to this package's.
 
 An export is `state_dict.bin` (the language model) and `compression_state_dict.bin` (the codec, or only the name of a
-repository that has it). Each holds `best_state`, a state dict, and `xp.cfg`, the training's configuration as YAML text.
+repository that has it). Each holds `best_state`, a state dict, and `xp.cfg`, the training configuration as YAML text.
 """
 
-import re
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from serve_app.checkpoints.experiment_config import ExperimentConfig
 from serve_app.checkpoints.tensor_store import Source, TensorStore, Third
 from serve_app.errors import CheckpointError
+from serve_app.models.encodec.config import EncodecConfig
+from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
 from serve_app.models.encodec.model import Encodec
-from serve_app.models.encodec.seanet import Conv1d, ConvTranspose1d, EncodecConfig
 from serve_app.models.musicgen.model import MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
 
 IGNORED_BY_CODEC = r"quantizer\.vq\.layers\.\d+\._codebook\.(inited|cluster_size|embed_avg)"
 
-# AudioCraft's defaults where a configuration does not say, and the only values that this package computes.
+# For each option: AudioCraft's default, and the only value that this package supports.
 _SUPPORTED_TRANSFORMER = {
     "norm_first": (False, True),
     "norm": ("layer_norm", "layer_norm"),
@@ -35,57 +33,34 @@ _SUPPORTED_TRANSFORMER = {
 }
 
 
-class ExperimentConfig:
-    """An `xp.cfg`: nested values by dotted path, with `${…}` references resolved."""
-
-    def __init__(self, file: Path, text: object) -> None:
-        self.file = file
-        try:
-            self._root = yaml.safe_load(str(text))
-        except yaml.YAMLError as error:
-            raise CheckpointError(f"{file}: its 'xp.cfg' is not YAML") from error
-        if not isinstance(self._root, dict):
-            raise CheckpointError(f"{file}: has no configuration ('xp.cfg')")
-
-    def get(self, path: str, default: Any = None) -> Any:
-        node: Any = self._root
-        for key in path.split("."):
-            if not isinstance(node, dict) or key not in node:
-                return default
-            node = node[key]
-        return self._resolve(node)
-
-    def need(self, path: str) -> Any:
-        value = self.get(path)
-        if value is None:
-            raise CheckpointError(f"{self.file}: 'xp.cfg' has no '{path}'")
-        return value
-
-    def require(self, path: str, supported: object, default: object = None) -> None:
-        if (value := self.get(path, default)) != supported:
-            raise CheckpointError(
-                f"{self.file}: {path} is {value!r}, which is not supported (only {supported!r}): "
-                "this is not a text-to-music MusicGen of the published kind"
-            )
-
-    def _resolve(self, node: Any, depth: int = 0) -> Any:
-        reference = re.fullmatch(r"\$\{([\w.]+)\}", node) if isinstance(node, str) else None
-        if reference and depth < 10:
-            return self._resolve(self.get(reference[1]), depth + 1)
-        if isinstance(node, dict):
-            return {key: self._resolve(value) for key, value in node.items()}
-        return node
-
-
 def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenConfig:
-    """Raises CheckpointError for a language model of a kind that is not supported."""
+    """Translate the language model's `xp.cfg`; text_hidden_size: width of the text encoder's output.
+
+    Raises CheckpointError naming the first option that is not supported.
+    """
+    _check_language_model(cfg)
+    lm = cfg.need("transformer_lm")
+    stereo = bool(cfg.get("interleave_stereo_codebooks.use", False))
+    return MusicGenConfig(
+        transformer=_transformer_config(lm),
+        num_codebooks=lm["n_q"],
+        codebook_size=lm["card"],
+        delays=_delays(cfg, lm["n_q"]),
+        audio_channels=2 if stereo else cfg.get("channels", 1),
+        text_hidden_size=text_hidden_size,
+        bias_heads=lm.get("bias_proj", True),
+        max_duration_s=float(cfg.get("dataset.segment_duration", 30.0)),
+    )
+
+
+def _check_language_model(cfg: ExperimentConfig) -> None:
     cfg.require("lm_model", "transformer_lm")
     for name, (default, supported) in _SUPPORTED_TRANSFORMER.items():
         cfg.require(f"transformer_lm.{name}", supported, default)
     conditioners = sorted(set(cfg.get("conditioners", {})) - {"args"})
     if conditioners != ["description"]:
         raise CheckpointError(
-            f"{cfg.file}: conditioners {conditioners} are not supported (only a text description)"
+            f"{cfg.file}: conditioners {conditioners} are not supported (only 'description')"
         )
     cfg.require("conditioners.description.model", "t5")
     cfg.require("conditioners.description.t5.finetune", False, False)
@@ -95,25 +70,16 @@ def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenCon
         cfg.require(f"fuser.{other}", [], [])
     cfg.require("fuser.cross_attention_pos_emb", False, False)
     cfg.require("interleave_stereo_codebooks.per_timestep", False, False)
-    lm = cfg.need("transformer_lm")
-    stereo = bool(cfg.get("interleave_stereo_codebooks.use", False))
-    transformer = TransformerConfig(
+
+
+def _transformer_config(lm: dict[str, Any]) -> TransformerConfig:
+    return TransformerConfig(
         hidden_size=lm["dim"],
         num_layers=lm["num_layers"],
         num_heads=lm["num_heads"],
         ffn_dim=int(lm.get("hidden_scale", 4) * lm["dim"]),
         bias_attention=lm.get("bias_attn", True),
         bias_ffn=lm.get("bias_ff", True),
-    )
-    return MusicGenConfig(
-        transformer=transformer,
-        num_codebooks=lm["n_q"],
-        codebook_size=lm["card"],
-        delays=_delays(cfg, lm["n_q"]),
-        audio_channels=2 if stereo else cfg.get("channels", 1),
-        text_hidden_size=text_hidden_size,
-        bias_heads=lm.get("bias_proj", True),
-        max_duration_s=float(cfg.get("dataset.segment_duration", 30.0)),
     )
 
 
@@ -130,17 +96,9 @@ def _delays(cfg: ExperimentConfig, num_codebooks: int) -> tuple[int, ...]:
 
 
 def encodec_config(cfg: ExperimentConfig) -> EncodecConfig:
-    """Raises CheckpointError for a codec of a kind that is not supported."""
-    cfg.require("compression_model", "encodec")
-    cfg.require("encodec.autoencoder", "seanet")
-    cfg.require("encodec.quantizer", "rvq")
-    cfg.require("encodec.renormalize", False, False)
-    cfg.require("seanet.activation", "ELU", "ELU")
-    cfg.require("seanet.activation_params", {"alpha": 1.0}, {"alpha": 1.0})
-    cfg.require("seanet.decoder.final_activation", None)
+    """Translate the codec's `xp.cfg`. Raises CheckpointError naming the first option that is not supported."""
+    _check_codec(cfg)
     net = cfg.need("seanet")
-    if net.get("norm", "none") not in ("none", "weight_norm"):
-        raise CheckpointError(f"{cfg.file}: seanet.norm is {net['norm']!r}, which is not supported")
     return EncodecConfig(
         sample_rate=cfg.need("encodec.sample_rate"),
         channels=cfg.need("encodec.channels"),
@@ -163,37 +121,57 @@ def encodec_config(cfg: ExperimentConfig) -> EncodecConfig:
     )
 
 
+def _check_codec(cfg: ExperimentConfig) -> None:
+    cfg.require("compression_model", "encodec")
+    cfg.require("encodec.autoencoder", "seanet")
+    cfg.require("encodec.quantizer", "rvq")
+    cfg.require("encodec.renormalize", False, False)
+    cfg.require("seanet.activation", "ELU", "ELU")
+    cfg.require("seanet.activation_params", {"alpha": 1.0}, {"alpha": 1.0})
+    cfg.require("seanet.decoder.final_activation", None)
+    net = cfg.need("seanet")
+    if net.get("norm", "none") not in ("none", "weight_norm"):
+        raise CheckpointError(f"{cfg.file}: seanet.norm is {net['norm']!r}, which is not supported")
+
+
 def musicgen_sources(config: MusicGenConfig, store: TensorStore) -> dict[str, tuple[Source, ...]]:
-    """For each parameter of `MusicGen`, the tensors of the file that it is made of."""
-    mha = (
-        "mha." if store.names("transformer.layers.0.self_attn.mha.") else ""
-    )  # attention by nn.MultiheadAttention
+    """Map each parameter of `MusicGen` to the tensors of the file that make it up."""
+    # An export whose attention is nn.MultiheadAttention has one more level in its names.
+    mha = "mha." if store.names("transformer.layers.0.self_attn.mha.") else ""
     text_proj = "condition_provider.conditioners.description.output_proj"
+    codebooks = range(config.num_codebooks)
     sources: dict[str, tuple[Source, ...]] = {}
     for leaf in ("weight", "bias"):
-        codebooks = range(config.num_codebooks)
         sources[f"embedding.{leaf}"] = tuple(f"emb.{k}.{leaf}" for k in codebooks)
         sources[f"heads.{leaf}"] = tuple(f"linears.{k}.{leaf}" for k in codebooks)
         sources[f"text_proj.{leaf}"] = (f"{text_proj}.{leaf}",)
         sources[f"out_norm.{leaf}"] = (f"out_norm.{leaf}",)
         for i in range(config.transformer.num_layers):
-            here, there = f"layers.{i}", f"transformer.layers.{i}"
-            own, cross = f"{there}.self_attn.{mha}", f"{there}.cross_attention.{mha}"
-            sources[f"{here}.self_attn.qkv_proj.{leaf}"] = (f"{own}in_proj_{leaf}",)
-            sources[f"{here}.self_attn.out_proj.{leaf}"] = (f"{own}out_proj.{leaf}",)
-            sources[f"{here}.cross_attn.q_proj.{leaf}"] = (Third(f"{cross}in_proj_{leaf}", 0, 1),)
-            sources[f"{here}.cross_attn.kv_proj.{leaf}"] = (Third(f"{cross}in_proj_{leaf}", 1, 3),)
-            sources[f"{here}.cross_attn.out_proj.{leaf}"] = (f"{cross}out_proj.{leaf}",)
-            sources[f"{here}.self_attn_norm.{leaf}"] = (f"{there}.norm1.{leaf}",)
-            sources[f"{here}.cross_attn_norm.{leaf}"] = (f"{there}.norm_cross.{leaf}",)
-            sources[f"{here}.ffn_norm.{leaf}"] = (f"{there}.norm2.{leaf}",)
-            sources[f"{here}.fc1.{leaf}"] = (f"{there}.linear1.{leaf}",)
-            sources[f"{here}.fc2.{leaf}"] = (f"{there}.linear2.{leaf}",)
+            layer = _layer_sources(f"transformer.layers.{i}", mha, leaf)
+            sources |= {f"layers.{i}.{name}.{leaf}": (source,) for name, source in layer.items()}
     return sources
 
 
+def _layer_sources(layer: str, mha: str, leaf: str) -> dict[str, Source]:
+    """Map the modules of a `DecoderLayer` to the tensors of `layer`; leaf: "weight" or "bias"."""
+    attention = f"{layer}.self_attn.{mha}"
+    cross = f"{layer}.cross_attention.{mha}"
+    return {
+        "self_attn.qkv_proj": f"{attention}in_proj_{leaf}",
+        "self_attn.out_proj": f"{attention}out_proj.{leaf}",
+        "cross_attn.q_proj": Third(f"{cross}in_proj_{leaf}", 0, 1),
+        "cross_attn.kv_proj": Third(f"{cross}in_proj_{leaf}", 1, 3),
+        "cross_attn.out_proj": f"{cross}out_proj.{leaf}",
+        "self_attn_norm": f"{layer}.norm1.{leaf}",
+        "cross_attn_norm": f"{layer}.norm_cross.{leaf}",
+        "ffn_norm": f"{layer}.norm2.{leaf}",
+        "fc1": f"{layer}.linear1.{leaf}",
+        "fc2": f"{layer}.linear2.{leaf}",
+    }
+
+
 def encodec_sources(codec: Encodec) -> dict[str, tuple[Source, ...]]:
-    """For each parameter of `Encodec`, the tensors of the file that it is made of."""
+    """Map each parameter of `Encodec` to the tensors of the file that make it up."""
     quantizers = range(codec.config.num_quantizers)
     sources: dict[str, tuple[Source, ...]] = {
         "codebooks": tuple(f"quantizer.vq.layers.{k}._codebook.embed" for k in quantizers)

@@ -1,4 +1,4 @@
-"""The Hugging Face MusicGen format: its configuration and its tensors' names, in this package's terms."""
+"""The Hugging Face MusicGen format: its configuration and its tensor names, translated to this package's."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,13 @@ from typing import Any
 
 from serve_app.checkpoints.tensor_store import Source, TensorStore
 from serve_app.errors import CheckpointError
+from serve_app.models.encodec.config import EncodecConfig
+from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
 from serve_app.models.encodec.model import Encodec
-from serve_app.models.encodec.seanet import Conv1d, ConvTranspose1d, EncodecConfig
 from serve_app.models.musicgen.model import MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
 
-# Positions that are computed here, a tied copy, and training's statistics of the codebooks.
+# Positions (computed here), copies of T5's tied embedding, and statistics of the codebooks' training
 IGNORED = (
     r"decoder\.model\.decoder\.embed_positions\.weights?|text_encoder\.(encoder\.embed_tokens|shared)\.weight|"
     r"(audio_encoder\.)?quantizer\.layers\.\d+\.codebook\.(inited|cluster_size|embed_avg)"
@@ -19,7 +20,7 @@ IGNORED = (
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json; its `model_type` tells what it describes."""
+    """Read config.json. Raises CheckpointError if it is unreadable or has no `model_type`."""
     file = folder / "config.json"
     try:
         config = json.loads(file.read_text())
@@ -30,48 +31,64 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def musicgen_config(folder: Path) -> tuple[MusicGenConfig, Any, Any]:
-    """The language model's configuration, and transformers' own for T5 and EnCodec with all defaults filled in.
+def check_model_type(folder: Path, expected: str, role: str) -> None:
+    """Raise CheckpointError unless config.json has this `model_type`; role: its name in the message."""
+    kind = read_config(folder)["model_type"]
+    if kind != expected:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: model_type '{kind}' is not supported, only '{expected}' ({role})"
+        )
 
-    Raises CheckpointError for a model that is not a MusicGen, or is one of a kind that is not supported.
+
+def musicgen_config(folder: Path) -> tuple[MusicGenConfig, Any, Any]:
+    """Read config.json -> the language model's configuration, and transformers' own of T5 and of EnCodec.
+
+    Raises CheckpointError naming the first option that is not supported.
     """
     from transformers import MusicgenConfig
 
-    kind = read_config(folder)["model_type"]
-    if kind != "musicgen":
-        raise CheckpointError(
-            f"{folder / 'config.json'}: model_type '{kind}' is not supported, only 'musicgen'"
-        )
+    check_model_type(folder, "musicgen", "a MusicGen")
     config: Any = MusicgenConfig.from_pretrained(folder)
-    decoder, t5, codec = config.decoder, config.text_encoder, config.audio_encoder
-    _require(folder, "text_encoder.model_type", t5.model_type, "t5")
-    _require(folder, "audio_encoder.model_type", codec.model_type, "encodec")
+    _check_supported(folder, config)
+    decoder = config.decoder
+    step = 2 if decoder.audio_channels == 2 else 1
+    musicgen = MusicGenConfig(
+        transformer=_transformer_config(decoder),
+        num_codebooks=decoder.num_codebooks,
+        codebook_size=decoder.vocab_size,
+        delays=tuple(k // step for k in range(decoder.num_codebooks)),
+        audio_channels=decoder.audio_channels,
+        text_hidden_size=config.text_encoder.d_model,
+        project_text=config.text_encoder.d_model != decoder.hidden_size,
+    )
+    return musicgen, config.text_encoder, config.audio_encoder
+
+
+def _check_supported(folder: Path, config: Any) -> None:
+    decoder = config.decoder
+    _require(folder, "text_encoder.model_type", config.text_encoder.model_type, "t5")
+    _require(folder, "audio_encoder.model_type", config.audio_encoder.model_type, "encodec")
     _require(folder, "decoder.activation_function", decoder.activation_function, "gelu")
     _require(folder, "decoder.scale_embedding", decoder.scale_embedding, False)
     _require(
         folder, "decoder.cross_attention_hidden_size", decoder.cross_attention_hidden_size, None
     )
-    step = 2 if decoder.audio_channels == 2 else 1
-    transformer = TransformerConfig(
+
+
+def _transformer_config(decoder: Any) -> TransformerConfig:
+    return TransformerConfig(
         hidden_size=decoder.hidden_size,
         num_layers=decoder.num_hidden_layers,
         num_heads=decoder.num_attention_heads,
         ffn_dim=decoder.ffn_dim,
     )
-    musicgen = MusicGenConfig(
-        transformer=transformer,
-        num_codebooks=decoder.num_codebooks,
-        codebook_size=decoder.vocab_size,
-        delays=tuple(k // step for k in range(decoder.num_codebooks)),
-        audio_channels=decoder.audio_channels,
-        text_hidden_size=t5.d_model,
-        project_text=t5.d_model != decoder.hidden_size,
-    )
-    return musicgen, t5, codec
 
 
 def encodec_config(folder: Path, config: Any, store: TensorStore, prefix: str) -> EncodecConfig:
-    """This package's configuration of the codec from transformers' own."""
+    """Translate transformers' configuration of the codec; store, prefix: its tensors, for the number of codebooks.
+
+    Raises CheckpointError naming the first option that is not supported.
+    """
     _require(folder, "audio_encoder.normalize", config.normalize, False)
     _require(folder, "audio_encoder.chunk_length_s", config.chunk_length_s, None)
     _require(folder, "audio_encoder.norm_type", config.norm_type, "weight_norm")
@@ -98,7 +115,7 @@ def encodec_config(folder: Path, config: Any, store: TensorStore, prefix: str) -
 
 
 def musicgen_sources(config: MusicGenConfig) -> dict[str, tuple[Source, ...]]:
-    """For each parameter of `MusicGen`, the tensors of the file that it is made of."""
+    """Map each parameter of `MusicGen` to the tensors of the file that make it up."""
     codebooks = range(config.num_codebooks)
     base = "decoder.model.decoder"
     sources: dict[str, tuple[Source, ...]] = {
@@ -106,31 +123,37 @@ def musicgen_sources(config: MusicGenConfig) -> dict[str, tuple[Source, ...]]:
         "heads.weight": tuple(f"decoder.lm_heads.{k}.weight" for k in codebooks),
         "text_proj.weight": ("enc_to_dec_proj.weight",),
         "text_proj.bias": ("enc_to_dec_proj.bias",),
+        "out_norm.weight": (f"{base}.layer_norm.weight",),
+        "out_norm.bias": (f"{base}.layer_norm.bias",),
     }
-    norms = {"out_norm": f"{base}.layer_norm"}
     for i in range(config.transformer.num_layers):
-        here, there = f"layers.{i}", f"{base}.layers.{i}"
-        sources[f"{here}.self_attn.qkv_proj.weight"] = tuple(
-            f"{there}.self_attn.{p}_proj.weight" for p in "qkv"
-        )
-        sources[f"{here}.self_attn.out_proj.weight"] = (f"{there}.self_attn.out_proj.weight",)
-        sources[f"{here}.cross_attn.q_proj.weight"] = (f"{there}.encoder_attn.q_proj.weight",)
-        sources[f"{here}.cross_attn.kv_proj.weight"] = tuple(
-            f"{there}.encoder_attn.{p}_proj.weight" for p in "kv"
-        )
-        sources[f"{here}.cross_attn.out_proj.weight"] = (f"{there}.encoder_attn.out_proj.weight",)
-        sources[f"{here}.fc1.weight"] = (f"{there}.fc1.weight",)
-        sources[f"{here}.fc2.weight"] = (f"{there}.fc2.weight",)
-        norms[f"{here}.self_attn_norm"] = f"{there}.self_attn_layer_norm"
-        norms[f"{here}.cross_attn_norm"] = f"{there}.encoder_attn_layer_norm"
-        norms[f"{here}.ffn_norm"] = f"{there}.final_layer_norm"
-    for ours, theirs in norms.items():
-        sources |= {f"{ours}.{leaf}": (f"{theirs}.{leaf}",) for leaf in ("weight", "bias")}
+        layer = _layer_sources(f"{base}.layers.{i}")
+        sources |= {f"layers.{i}.{name}": parts for name, parts in layer.items()}
+    return sources
+
+
+def _layer_sources(layer: str) -> dict[str, tuple[Source, ...]]:
+    """Map the parameters of a `DecoderLayer` to the tensors of `layer`."""
+    attention = f"{layer}.self_attn"
+    cross = f"{layer}.encoder_attn"
+    sources: dict[str, tuple[Source, ...]] = {
+        "self_attn.qkv_proj.weight": tuple(f"{attention}.{p}_proj.weight" for p in "qkv"),
+        "self_attn.out_proj.weight": (f"{attention}.out_proj.weight",),
+        "cross_attn.q_proj.weight": (f"{cross}.q_proj.weight",),
+        "cross_attn.kv_proj.weight": tuple(f"{cross}.{p}_proj.weight" for p in "kv"),
+        "cross_attn.out_proj.weight": (f"{cross}.out_proj.weight",),
+        "fc1.weight": (f"{layer}.fc1.weight",),
+        "fc2.weight": (f"{layer}.fc2.weight",),
+    }
+    for leaf in ("weight", "bias"):
+        sources[f"self_attn_norm.{leaf}"] = (f"{layer}.self_attn_layer_norm.{leaf}",)
+        sources[f"cross_attn_norm.{leaf}"] = (f"{layer}.encoder_attn_layer_norm.{leaf}",)
+        sources[f"ffn_norm.{leaf}"] = (f"{layer}.final_layer_norm.{leaf}",)
     return sources
 
 
 def encodec_sources(codec: Encodec, prefix: str) -> dict[str, tuple[Source, ...]]:
-    """For each parameter of `Encodec`, the tensors of the file that it is made of."""
+    """Map each parameter of `Encodec` to the tensors of the file that make it up."""
     quantizers = range(codec.config.num_quantizers)
     sources: dict[str, tuple[Source, ...]] = {
         "codebooks": tuple(f"{prefix}quantizer.layers.{k}.codebook.embed" for k in quantizers)
@@ -138,9 +161,8 @@ def encodec_sources(codec: Encodec, prefix: str) -> dict[str, tuple[Source, ...]
     for name in codec.state_dict().keys() - {"codebooks"}:
         owner, _, leaf = name.rpartition(".")
         side, _, path = owner.partition(".")
-        wrapped = (
-            ".conv" if isinstance(codec.get_submodule(owner), (Conv1d, ConvTranspose1d)) else ""
-        )
+        is_convolution = isinstance(codec.get_submodule(owner), (Conv1d, ConvTranspose1d))
+        wrapped = ".conv" if is_convolution else ""
         sources[name] = (f"{prefix}{side}.layers.{path}{wrapped}.{leaf}",)
     return sources
 

@@ -18,7 +18,7 @@ def fetch(
     ],
 ) -> None:
     """Download models from the hub into the cache of this machine (HF_HOME)."""
-    from serve_app.checkpoints.checkpoint import resolve  # imports torch
+    from serve_app.checkpoints.hub import resolve  # imports torch
     from serve_app.errors import CheckpointError
 
     for source in sources:

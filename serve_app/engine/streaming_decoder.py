@@ -5,7 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from serve_app.models.encodec.model import DecoderState, Encodec
+from serve_app.models.encodec.model import Encodec
+from serve_app.models.encodec.streaming import DecoderState
 
 
 class StreamingDecoder:

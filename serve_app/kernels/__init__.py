@@ -1,0 +1,1 @@
+"""Arithmetic kernels: arrays in, arrays out. They know neither models nor files."""

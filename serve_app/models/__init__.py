@@ -1,1 +1,1 @@
-"""The neural networks: pure modules that know nothing of requests, slots, HTTP or Ray."""
+"""Neural networks: pure modules that know nothing of requests, slots, HTTP, Ray or files."""

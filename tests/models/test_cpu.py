@@ -11,10 +11,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks.precision import PROMPTS, compare, distributions, fitted
+from serve_app.checkpoints.checkpoint import Checkpoint
+from serve_app.kernels.cpu.dot_tile import ROW_TYPE, dot_tile
 from serve_app.kernels.cpu.functions import erf, exp
-from serve_app.kernels.cpu.intrinsics import OFFSET, ROW_TYPE, STRIDE, TILE, dot_tile
-from serve_app.kernels.cpu.layer import pack, unpack
-from serve_app.models.encodec.seanet import ConvTranspose1d, EncodecConfig, SkipLSTM
+from serve_app.kernels.cpu.packing import OFFSET, STRIDE, TILE, pack_int8, unpack_int8
+from serve_app.models.encodec.config import EncodecConfig
+from serve_app.models.encodec.conv import ConvTranspose1d
+from serve_app.models.encodec.lstm import SkipLSTM
+from serve_app.models.musicgen import cpu
+from serve_app.models.musicgen.cpu import is_fitted, precision_of
 from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
 from serve_app.models.musicgen.cpu_layers import MANY_ROWS, CpuDecoderLayer, CpuLinear
 from serve_app.models.musicgen.kv_cache import ROWS, FloatKVCache, KVCache
@@ -70,8 +76,8 @@ def test_any_processor_computes_the_same_sums(row_type: type[np.integer[Any]]) -
     """Exactly: they are of whole numbers. 100 inputs fill no whole stride."""
     rng = np.random.default_rng(0)
     x, weight = (rng.integers(-127, 128, size=(n, 100)) for n in (2, TILE))
-    codes = pack(weight.astype(np.int8))
-    assert np.array_equal(unpack(codes, 100), weight)
+    codes = pack_int8(weight.astype(np.int8))
+    assert np.array_equal(unpack_int8(codes, 100), weight)
     rows = np.zeros((2, codes.shape[1] * STRIDE), row_type)
     rows[:, :100] = x
     assert dots(rows, codes) == tuple(
@@ -145,7 +151,7 @@ def test_a_large_lstm_computes_the_same(batch: int, monkeypatch: pytest.MonkeyPa
     lstm = SkipLSTM(64, 2).requires_grad_(False)
     x = torch.randn(batch, 64, 30)
     expected, (hidden, cell) = lstm(x)
-    monkeypatch.setattr("serve_app.models.encodec.seanet._LARGE", 0)
+    monkeypatch.setattr("serve_app.models.encodec.lstm._MANY_WEIGHTS", 0)
     first, state = lstm(x[..., :11])
     second, ours = lstm(x[..., 11:], state)
     torch.testing.assert_close(torch.cat([first, second], dim=-1), expected, atol=1e-5, rtol=0)
@@ -164,6 +170,34 @@ def test_a_large_upsampling_computes_the_same(
         ..., layer.trim_left :
     ][..., : 13 * ratio]
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
-    monkeypatch.setattr("serve_app.models.encodec.seanet._MANY", 0)
+    monkeypatch.setattr("serve_app.models.encodec.conv._MANY_WEIGHTS", 0)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: with_onednn)
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "most", "least"),
+    [("fp16", 1e-5, 0.995), ("bf16", 1e-3, 0.98), ("int8", 0.005, 0.97)],
+)
+def test_the_trained_model_stays_what_it_is(
+    nano: Checkpoint, precision: str, most: float, least: float
+) -> None:
+    """KL divergence of the next codes' distributions, and agreement of the likeliest codes."""
+    assert precision_of(fitted(nano, precision).musicgen) == precision
+    assert not is_fitted(nano.musicgen)
+    divergence, agreement = compare(nano, precision)
+    assert divergence < most
+    assert agreement > least
+
+
+def test_a_large_model_in_fp32_stays_exact(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_fitted(fitted(nano, "fp32").musicgen), "a small one is left as it is"
+    exact, codes = distributions(nano, PROMPTS[0])
+    monkeypatch.setattr(cpu, "LARGE", 0)
+    large = fitted(nano, "fp32")
+    assert is_fitted(large.musicgen)
+    ours, our_codes = distributions(large, PROMPTS[0])
+    torch.testing.assert_close(ours.exp(), exact.exp(), atol=1e-4, rtol=0)
+    assert torch.equal(our_codes, codes)

@@ -10,7 +10,7 @@ from torch import Tensor
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner
-from serve_app.models.encodec.model import DecoderState
+from serve_app.models.encodec.streaming import DecoderState
 from serve_app.types import SamplingParams
 from tests.architectures import AUDIOCRAFT, HUGGINGFACE
 from tests.oracles import PROMPT, AudioCraftOracle, Oracle, load_pair
@@ -92,7 +92,7 @@ def test_chunked_audio_equals_whole(pair: tuple[Checkpoint, Oracle], sizes: list
     for i, part in enumerate(torch.split(codes, sizes, dim=-1)):
         chunks.append(codec.decode_chunk(part, state, final=i == len(sizes) - 1))
     torch.testing.assert_close(torch.cat(chunks, dim=-1), codec.decode(codes), rtol=0, atol=1e-5)
-    assert state.windows[0].done == FRAMES
+    assert state.buffers[0].done == FRAMES
 
 
 def test_encoding_equals_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None:

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from serve_app.kernels.cpu.functions import Floats
-from serve_app.kernels.cpu.layer import attend
+from serve_app.kernels.cpu.attention import attend
+from serve_app.kernels.cpu.compilation import Floats
 from serve_app.models.musicgen.kv_cache import ROWS
 from serve_app.models.musicgen.transformer import At, LayerCache, TransformerConfig
 

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from serve_app.kernels.cpu.intrinsics import TILE
-from serve_app.kernels.cpu.layer import MAX_CODE, Packed, Weights, layer_step, pack, product, unpack
+from serve_app.kernels.cpu.layer import layer_step
+from serve_app.kernels.cpu.packing import MAX_INT8, TILE, pack_int8, unpack_int8
+from serve_app.kernels.cpu.products import QuantizedWeight, Weight, product
 from serve_app.models.musicgen.cpu_kv_cache import CpuLayerCache
 from serve_app.models.musicgen.transformer import At, DecoderLayer, LayerCache
 
@@ -51,9 +52,9 @@ class CpuLinear(nn.Module):
     def _weight(self) -> Tensor:
         """[out_features, in_features], in fp32"""
         if self.precision == "int8":
-            codes, scales = cast(Packed, self.stored)
+            codes, scales = cast(QuantizedWeight, self.stored)
             return (
-                torch.from_numpy(unpack(codes, self.in_features))
+                torch.from_numpy(unpack_int8(codes, self.in_features))
                 * torch.from_numpy(scales)[:, None]
             )
         stored = cast(np.ndarray[Any, Any], self.stored)
@@ -61,11 +62,13 @@ class CpuLinear(nn.Module):
         return torch.from_numpy(bits).view(_STORED_AS[self.precision]).float()
 
 
-def _stored(weight: Tensor, precision: str) -> Weights:
+def _stored(weight: Tensor, precision: str) -> Weight:
     """As the kernels take it."""
     if precision == "int8":
-        scales = (weight.abs().amax(dim=1) / MAX_CODE).clamp(min=torch.finfo(torch.float32).tiny)
-        return pack(torch.round(weight / scales[:, None]).to(torch.int8).numpy()), scales.numpy()
+        scales = (weight.abs().amax(dim=1) / MAX_INT8).clamp(min=torch.finfo(torch.float32).tiny)
+        return pack_int8(
+            torch.round(weight / scales[:, None]).to(torch.int8).numpy()
+        ), scales.numpy()
     stored = weight.to(_STORED_AS[precision]).contiguous()
     if precision == "fp32":
         return stored.numpy()

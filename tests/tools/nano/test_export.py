@@ -8,7 +8,8 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from serve_app.checkpoints.checkpoint import load_checkpoint, resolve
+from serve_app.checkpoints.checkpoint import load_checkpoint
+from serve_app.checkpoints.hub import resolve
 from tests.conftest import EMBEDDED
 from tools.nano import export
 

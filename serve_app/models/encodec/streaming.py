@@ -1,0 +1,120 @@
+"""Streaming through SEANet's decoder: buffers that make chunked decoding equal decoding the whole.
+
+Convolutions look back and ahead, so the decoder is run stage by stage, each at one frame rate, and each stage buffers
+the input that later outputs need. The LSTM runs forward in time: its state is carried from chunk to chunk.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
+from serve_app.models.encodec.lstm import LSTMState, SkipLSTM
+from serve_app.models.encodec.seanet import Elu, ResidualBlock
+
+
+@dataclass
+class StageBuffer:
+    """Input frames that one stage still needs, [B, C, n] at the stage's own rate.
+
+    `start` is the first frame held, `done` the first frame without output; both count from the start of the track.
+    """
+
+    frames: Tensor | None = None
+    start: int = 0
+    done: int = 0
+
+    @property
+    def end(self) -> int:
+        """The first frame not yet received."""
+        return self.start + (0 if self.frames is None else self.frames.shape[-1])
+
+    def append(self, new: Tensor | None) -> None:
+        held = [part for part in (self.frames, new) if part is not None]
+        if held:
+            self.frames = torch.cat(held, dim=-1)
+
+    def drop_until(self, start: int) -> None:
+        """Forget the frames before `start`."""
+        if self.frames is not None and start > self.start:
+            self.frames = self.frames[..., start - self.start :]
+            self.start = start
+
+
+@dataclass
+class DecoderState:
+    """State of chunked decoding, carried from one chunk of a track to the next."""
+
+    buffers: dict[int, StageBuffer] = field(default_factory=dict)  # by number of the stage
+    lstm: LSTMState | None = None
+
+
+class Stage:
+    """Decoder layers at one rate. An upsampling, if any, comes first: `scale` frames out for each frame in.
+
+    left_context, right_context: the receptive field of a frame's outputs, in input frames before and after it.
+    """
+
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
+        self._layers = list(layers)
+        upsamplings = [layer for layer in self._layers if isinstance(layer, ConvTranspose1d)]
+        self.scale = upsamplings[0].stride[0] if upsamplings else 1
+        first = 0
+        last = self.scale - 1
+        for layer in reversed(self._layers):
+            if isinstance(layer, (Conv1d, ConvTranspose1d, ResidualBlock)):
+                first, last = layer.inputs_of(first, last)
+        self.left_context = -first
+        self.right_context = last
+
+    def advance(self, buffer: StageBuffer, new: Tensor | None, final: bool) -> Tensor | None:
+        """Append new frames; return the outputs that are complete and not returned before, None if there are none.
+
+        The buffer begins at the start of the track or `left_context` frames before the first output due. Padding at its
+        borders is therefore that of the whole track, or affects only outputs that are cut off.
+        """
+        buffer.append(new)
+        if buffer.frames is None:
+            return None
+        ready = self._ready(buffer, final)
+        if ready == buffer.done:
+            return None
+        y = buffer.frames
+        for layer in self._layers:
+            y = layer(y)
+        first = (buffer.done - buffer.start) * self.scale
+        y = y[..., first : (ready - buffer.start) * self.scale]
+        buffer.drop_until(ready - self.left_context)
+        buffer.done = ready
+        return y
+
+    def _ready(self, buffer: StageBuffer, final: bool) -> int:
+        """End of the frames whose receptive field is in the buffer, or beyond the track's end."""
+        if final:
+            return buffer.end
+        # Reflection at the track's start mirrors as many frames ahead as the stage looks back.
+        at_start = buffer.done == 0
+        context = max(self.left_context, self.right_context) if at_start else self.right_context
+        return max(buffer.done, buffer.end - context)
+
+
+def decoder_stages(decoder: nn.ModuleList) -> list[Stage]:
+    """The first convolution; after the LSTM, the layers up to each next upsampling; the last convolution."""
+    groups: list[list[nn.Module]] = [[decoder[0]]]
+    for layer in decoder[1:]:
+        if isinstance(layer, Elu):
+            groups.append([])
+        if not isinstance(layer, SkipLSTM):
+            groups[-1].append(layer)
+    return [Stage(group) for group in groups]
+
+
+def lookahead(stages: Sequence[Stage]) -> int:
+    """Frames that must follow a frame before its audio is complete."""
+    ahead = 0
+    for stage in reversed(stages):
+        ahead = math.ceil(ahead / stage.scale) + stage.right_context
+    return ahead

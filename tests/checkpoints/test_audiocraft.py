@@ -1,0 +1,100 @@
+"""AudioCraft's format: a clear error for everything that can be wrong in an export."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from serve_app.checkpoints.checkpoint import load_checkpoint
+from serve_app.errors import CheckpointError
+
+
+def edit_export(
+    name: str, change: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> Callable[[Path], None]:
+    """Change an export's state dict and configuration."""
+
+    def edit(folder: Path) -> None:
+        package = torch.load(folder / name, weights_only=True)
+        cfg = yaml.safe_load(package.get("xp.cfg", "{}"))
+        change(package, cfg)
+        torch.save(package | {"xp.cfg": yaml.safe_dump(cfg)}, folder / name)
+
+    return edit
+
+
+LM, CODEC = "state_dict.bin", "compression_state_dict.bin"
+EXPORT_FAULTS: list[tuple[Callable[[Path], object], str]] = [
+    (
+        edit_export(LM, lambda p, _: p["best_state"].pop("emb.1.weight")),
+        "state_dict.bin: tensor 'emb.1.weight' is missing",
+    ),
+    (
+        edit_export(LM, lambda p, _: p["best_state"].update(x=torch.ones(1))),
+        "unexpected tensors 'x'",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["transformer_lm"].update(dim=16)),
+        r"has shape .* but .* needs",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["transformer_lm"].update(norm_first=False)),
+        "transformer_lm.norm_first is False",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["transformer_lm"].update(positional_embedding="rope")),
+        "positional_embedding is 'rope'",
+    ),
+    (
+        edit_export(LM, lambda _, c: c.update(lm_model="transformer_lm_magnet")),
+        "lm_model is 'transformer_lm_magnet'",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["conditioners"].update(self_wav={})),
+        r"\['description', 'self_wav'\] are not supported",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["codebooks_pattern"].update(modeling="unroll")),
+        "modeling is 'unroll'",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["codebooks_pattern"]["delay"].update(delays=[0, 1])),
+        "2 delays for 4 codebooks",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["conditioners"]["description"]["t5"].update(finetune=True)),
+        "finetune is True",
+    ),
+    (edit_export(LM, lambda p, _: p.pop("best_state")), "has no 'best_state'"),
+    (edit_export(CODEC, lambda _, c: c["encodec"].update(renormalize=True)), "renormalize is True"),
+    (
+        edit_export(CODEC, lambda _, c: c.update(compression_model="dac")),
+        "compression_model is 'dac'",
+    ),
+    (edit_export(CODEC, lambda p, _: p.update(pretrained="dac_44khz")), "points to 'dac_44khz'"),
+    (
+        edit_export(CODEC, lambda p, _: p.update(pretrained="/etc/passwd")),
+        "points to '/etc/passwd'",
+    ),
+    (lambda f: (f / CODEC).unlink(), "compression_state_dict.bin: the file is missing"),
+    (
+        lambda f: (f / CODEC).write_bytes(b"nothing"),
+        "compression_state_dict.bin: (not a readable|refused)",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"), EXPORT_FAULTS, ids=[said[:40] for _, said in EXPORT_FAULTS]
+)
+def test_faults_of_an_audiocraft_export_are_named(
+    export: Path, break_it: Callable[[Path], object], said: str
+) -> None:
+    break_it(export)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(str(export))
+    assert re.search(said, caught.value.message), caught.value.message

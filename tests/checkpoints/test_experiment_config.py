@@ -1,0 +1,50 @@
+"""AudioCraft's `xp.cfg`: dotted paths, references, and errors that name the file."""
+
+from pathlib import Path
+
+import pytest
+
+from serve_app.checkpoints.experiment_config import ExperimentConfig
+from serve_app.errors import CheckpointError
+
+FILE = Path("state_dict.bin")
+TEXT = """
+sample_rate: 32000
+encodec: {sample_rate: "${sample_rate}", channels: null}
+circle: "${circle}"
+"""
+
+
+def test_values_are_found_by_path_and_references_are_followed() -> None:
+    cfg = ExperimentConfig(FILE, TEXT)
+    assert cfg.get("encodec.sample_rate") == 32_000
+    assert cfg.get("encodec") == {"sample_rate": 32_000, "channels": None}
+    assert cfg.get("encodec.sample_rate.none", 7) == 7
+    assert cfg.need("sample_rate") == 32_000
+
+
+def test_a_circle_of_references_is_an_error() -> None:
+    with pytest.raises(CheckpointError, match=r"state_dict\.bin: 'xp\.cfg' has a circle"):
+        ExperimentConfig(FILE, TEXT).get("circle")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "has no configuration"), ("a: [", "is not YAML"), ("- 1", "has no configuration")],
+)
+def test_text_that_is_no_configuration_is_refused(text: str, said: str) -> None:
+    with pytest.raises(CheckpointError, match=f"state_dict.bin: .*{said}"):
+        ExperimentConfig(FILE, text)
+
+
+def test_needed_and_required_values_name_their_path() -> None:
+    cfg = ExperimentConfig(FILE, TEXT)
+    with pytest.raises(
+        CheckpointError, match=r"state_dict.bin: 'xp.cfg' has no 'encodec.channels'"
+    ):
+        cfg.need("encodec.channels")
+    with pytest.raises(
+        CheckpointError, match=r"state_dict.bin: sample_rate is 32000, .*only 16000"
+    ):
+        cfg.require("sample_rate", 16_000)
+    cfg.require("absent", "default", "default")

@@ -1,0 +1,52 @@
+"""Convolutions on a CPU go other ways than PyTorch's own, with the same results."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from serve_app.models.encodec import conv
+from serve_app.models.encodec.config import EncodecConfig
+from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
+
+
+def config(pad_mode: str = "reflect", causal: bool = False) -> EncodecConfig:
+    return EncodecConfig(32_000, 1, 4, 16, 8, 4, 1, (5, 4), causal=causal, pad_mode=pad_mode)
+
+
+@pytest.mark.parametrize("outputs", [1, 12])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("pad_mode", ["reflect", "constant"])
+@pytest.mark.parametrize("length", [3, 40])
+def test_a_convolution_pads_as_the_plain_one(
+    length: int, pad_mode: str, causal: bool, outputs: int
+) -> None:
+    layer = Conv1d(config(pad_mode, causal), 6, outputs, 7).requires_grad_(False)
+    x = torch.randn(2, 6, length)
+    left, right = (6, 0) if causal else (3, 3)
+    missing = max(0, left - length + 1) if pad_mode == "reflect" else 0
+    padded = F.pad(F.pad(x, (0, missing)), (left, right), pad_mode)
+    padded = padded[..., : padded.shape[-1] - missing]
+    expected = F.conv1d(padded, layer.weight, layer.bias)
+    assert expected.shape[-1] == length
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("length", [20, 21, 24])
+def test_a_stride_rounds_up(length: int) -> None:
+    layer = Conv1d(config(), 6, 8, 10, stride=5).requires_grad_(False)
+    assert layer(torch.randn(1, 6, length)).shape == (1, 8, -(-length // 5))
+
+
+@pytest.mark.parametrize("with_onednn", [True, False])
+@pytest.mark.parametrize(("channels", "ratio"), [(32, 5), (4, 8)])
+def test_a_large_upsampling_equals_the_plain_one(
+    channels: int, ratio: int, with_onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = ConvTranspose1d(config(), channels, channels // 2, ratio).requires_grad_(False)
+    x = torch.randn(2, channels, 13)
+    y = F.conv_transpose1d(x, layer.weight, layer.bias, stride=ratio)
+    expected = y[..., layer.trim_left :][..., : 13 * ratio]
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
+    monkeypatch.setattr(conv, "_MANY_WEIGHTS", 0)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: with_onednn)
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
