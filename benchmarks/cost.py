@@ -16,10 +16,11 @@ import yaml
 
 from benchmarks.peers import SCALES, Scale
 from benchmarks.report import print_result
-from serve_app.models.musicgen.kv_cache import ROWS
+from serve_app.models.musicgen.conditioning import ConditioningSpec
 
 CARDS = Path(__file__).with_name("cards.yaml")
 TRACK_S, STEPS = 30, 1503
+ROWS = ConditioningSpec().branches
 BYTES = 2  # of a number in fp16
 HEADS = 4 * 2048
 

@@ -215,7 +215,7 @@ class SkipLSTM(nn.Module):
     def _on_cpu(self, steps: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
         """Layer by layer, so that one layer's weights stay in the CPU's cache."""
         from serve_app.kernels.cpu.lstm import lstm_layer
-        from serve_app.models.musicgen.cpu_layers import (
+        from serve_app.models.cpu_threads import (
             use_threads,  # they import numba, which small models do not need
         )
 
