@@ -17,10 +17,11 @@ import yaml
 
 from benchmarks.peers import SCALES, Scale
 from benchmarks.report import print_result, summary
-from serve_app.models.musicgen.kv_cache import ROWS
+from serve_app.models.musicgen.conditioning import ConditioningSpec
 
 CARDS = Path(__file__).with_name("cards.yaml")
 SIZES = ("small", "medium", "large")
+ROWS = ConditioningSpec().branches
 TRACK_S = 30
 STEPS = 1503
 BYTES = 2  # per number, in fp16

@@ -31,7 +31,7 @@ from serve_app.checkpoints.tensor_store import TensorStore
 from serve_app.engine.device import loading_dtype
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.step_graphs import CudaStepper
-from serve_app.models.musicgen.cpu import optimize_for_cpu, precision_of
+from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
 from serve_app.types import SamplingParams
@@ -42,8 +42,8 @@ BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 
 def our_model(
     scale: Scale, state: dict[str, Tensor] | None, precision: str, device: torch.device
-) -> MusicGen:
-    """Build this project's model with AudioCraft's weights, or with random ones."""
+) -> tuple[MusicGen, ExecutionBackend]:
+    """Return this project's model, with AudioCraft's weights or random ones, and its backend."""
     hidden_size = scale.hidden_size
     dtype = loading_dtype(precision, device)
     transformer = TransformerConfig(hidden_size, scale.num_layers, scale.num_heads, 4 * hidden_size)
@@ -56,14 +56,12 @@ def our_model(
         store = TensorStore("AudioCraft's model", state)
         store.fill(model, musicgen_sources(config, store), dtype, device)
     model.eval().requires_grad_(False)
-    if device.type == "cpu":
-        optimize_for_cpu(model, precision)
-    return model
+    return model, prepare_model(model, precision)
 
 
-def weight_bytes(model: MusicGen) -> int:
-    """Bytes of weights read per step: all except embeddings and text projections."""
-    size = BYTES[precision_of(model)]
+def weight_bytes(model: MusicGen, precision: str) -> int:
+    """Return the bytes that a step reads: all weights except embeddings and the text's projections, which run once."""
+    size = BYTES[precision]
     d = model.config.transformer.hidden_size
     layers = model.config.transformer.num_layers
     per_layer = 4 * d * d + 2 * d * d + 2 * d * model.config.transformer.ffn_dim
@@ -81,9 +79,11 @@ def gigabytes_per_second(device: torch.device) -> float:
     return best
 
 
-def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
-    """Prepare a run of `steps` steps of `batch` sequences, which returns each step's seconds."""
-    runner = ModelRunner(model, batch, steps, TEXT_TOKENS)
+def our_run(
+    model: MusicGen, backend: ExecutionBackend, text: Tensor, steps: int, batch: int
+) -> Run:
+    """Return a run of `steps` steps of `batch` sequences."""
+    runner = ModelRunner(model, backend, batch, steps, TEXT_TOKENS)
     stepper = (
         CudaStepper(runner.step, batch, runner.max_length)
         if runner.device.type == "cuda"
@@ -91,11 +91,11 @@ def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
     )
     nothing = torch.zeros(model.config.num_codebooks, 0, dtype=torch.int64)
     with torch.inference_mode():
-        memory = model.project_text(text[0].to(model.embedding.weight))
+        conditions = model.conditions(text[0].to(model.embedding.weight))
 
     def run() -> list[float]:
         for slot in range(batch):
-            runner.start(slot, memory, seed=slot, sampling=SamplingParams())
+            runner.start(slot, conditions, SamplingParams(seed=slot))
             runner.open_window(slot, nothing, steps)
         times = []
         for step in range(steps):
@@ -139,9 +139,9 @@ def main() -> None:
         runs["transformers"] = transformers_run(scale, device, arguments.steps, arguments.batch)
     sizes: dict[str, int] = {}
     for precision in arguments.precision:
-        ours = our_model(scale, state, precision, device)
-        runs[precision] = our_run(ours, text, arguments.steps, arguments.batch)
-        sizes[precision] = weight_bytes(ours)
+        ours, backend = our_model(scale, state, precision, device)
+        runs[precision] = our_run(ours, backend, text, arguments.steps, arguments.batch)
+        sizes[precision] = weight_bytes(ours, precision)
 
     bandwidth = 0.0
     times: dict[str, list[float]] = {name: [] for name in runs}

@@ -18,7 +18,7 @@ from benchmarks.report import print_result
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner
-from serve_app.models.musicgen.cpu import optimize_for_cpu
+from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model, torch_backend
 from serve_app.types import SamplingParams
 
 FRAMES = 150
@@ -30,13 +30,13 @@ PROMPTS = (
 
 
 def distributions(
-    checkpoint: Checkpoint, prompt: str, codes: Tensor | None = None
+    checkpoint: Checkpoint, backend: ExecutionBackend, prompt: str, codes: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Decode greedily, or along `codes`; return log-probabilities [steps, K, V] and the codes."""
+    """Return log-probabilities [steps, K, V] of the next codes along greedy codes, or along `codes`; and the codes."""
     musicgen = checkpoint.musicgen
-    seen = []
+    seen: list[Tensor] = []
     conditioner = Conditioner(checkpoint.text_encoder, musicgen, max_tokens=64, cache_size=4)
-    runner = ModelRunner(musicgen, max_slots=1, max_frames=FRAMES, max_text_tokens=64)
+    runner = ModelRunner(musicgen, backend, max_slots=1, max_frames=FRAMES, max_text_tokens=64)
     logits = musicgen.logits
 
     def record(hidden: Tensor) -> Tensor:
@@ -44,10 +44,10 @@ def distributions(
         return seen[-1]
 
     musicgen.logits = record  # type: ignore[assignment, method-assign]
-    text = conditioner.project(conditioner.encode_here(conditioner.tokenize(prompt)))
-    runner.start(0, text, 0, SamplingParams(temperature=0.0))
-    known = torch.zeros(musicgen.config.num_codebooks, 0, dtype=torch.int64)
-    runner.open_window(0, known, FRAMES)
+    text = conditioner.encode_here(conditioner.tokenize(prompt))
+    runner.start(0, conditioner.condition(text), SamplingParams(temperature=0.0))
+    nothing = torch.zeros(musicgen.config.num_codebooks, 0, dtype=torch.int64)
+    runner.open_window(0, nothing, FRAMES)
     for step in range(runner.max_steps):
         if codes is not None and step:
             runner._state.tokens[0] = codes[:, step - 1]
@@ -56,21 +56,21 @@ def distributions(
     return F.log_softmax(torch.stack(seen)[:, 0], dim=-1), runner._state.history[0]
 
 
-def fitted(checkpoint: Checkpoint, precision: str) -> Checkpoint:
-    """Copy the checkpoint with weights of this precision."""
+def narrowed(checkpoint: Checkpoint, precision: str) -> tuple[Checkpoint, ExecutionBackend]:
+    """Return a copy with weights of this precision, and its backend."""
     other = copy.deepcopy(checkpoint)
-    optimize_for_cpu(other.musicgen, precision)
-    return other
+    return other, prepare_model(other.musicgen, precision)
 
 
 def compare(checkpoint: Checkpoint, precision: str) -> tuple[float, float]:
-    """KL divergence and agreement of a precision with fp32."""
-    other = fitted(checkpoint, precision)
+    """Return a precision's KL divergence from the exact model, and its agreement with it."""
+    other, backend = narrowed(checkpoint, precision)
+    exact_backend = torch_backend(checkpoint.musicgen)
     divergences = []
     agreements = []
     for prompt in PROMPTS:
-        exact, codes = distributions(checkpoint, prompt)
-        narrow, _ = distributions(other, prompt, codes)
+        exact, codes = distributions(checkpoint, exact_backend, prompt)
+        narrow, _ = distributions(other, backend, prompt, codes)
         divergences.append(
             F.kl_div(narrow, exact, log_target=True, reduction="sum") / exact[..., 0].numel()
         )

@@ -28,7 +28,7 @@ from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.config import EngineConfig
 from serve_app.engine.device import loading_dtype
 from serve_app.engine.engine import Engine
-from serve_app.models.musicgen.cpu import optimize_for_cpu
+from serve_app.models.musicgen.execution import prepare_model
 from serve_app.types import GenerationRequest
 
 FRAME_RATE = 50
@@ -74,12 +74,10 @@ def build_engine(precision: str, device: torch.device, requests: int) -> Engine:
             dtype=loading_dtype(precision, device),
             device=device,
         )
-        if device.type == "cpu":
-            optimize_for_cpu(checkpoint.musicgen, precision)
+        backend = prepare_model(checkpoint.musicgen, precision)
     threads = psutil.cpu_count(logical=False)
-    engine = Engine(
-        checkpoint, EngineConfig(max_slots=requests, max_duration_s=30, num_threads=threads)
-    )
+    config = EngineConfig(max_slots=requests, max_duration_s=30, num_threads=threads)
+    engine = Engine(checkpoint, config, backend)
     engine.warm_up()
     return engine
 

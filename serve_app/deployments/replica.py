@@ -22,11 +22,12 @@ from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
 from serve_app.deployments.tracing import trace_timings
 from serve_app.errors import ConfigError, ReplicaFailed
-from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus
+from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus, StreamItem
 
 if TYPE_CHECKING:
     from serve_app.checkpoints.checkpoint import Checkpoint
     from serve_app.engine.engine import Engine
+    from serve_app.models.musicgen.execution import ExecutionBackend
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +43,14 @@ class MusicGenReplica:
         logger.info("Model '%s' is ready, in seconds: %s", config.model_id, self.cold_start)
         self._metrics = ReplicaMetrics(config.model_id, self.cold_start)
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
-        """The request's audio, chunk by chunk. A caller that goes away frees its slot."""
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        """Yield the request's audio, chunk by chunk. A caller that goes away frees its slot."""
         try:
-            async with contextlib.aclosing(self._engine.generate(request)) as chunks:
-                async for chunk in chunks:
-                    if chunk.timings is not None:
-                        trace_timings(request, chunk.timings)
-                    yield chunk
+            async with contextlib.aclosing(self._engine.generate(request)) as items:
+                async for item in items:
+                    if isinstance(item, AudioChunk) and item.timings is not None:
+                        trace_timings(request, item.timings)
+                    yield item
         except (
             ReplicaFailed
         ):  # a dead process is replaced at once, one that fails its health checks after a while
@@ -90,9 +91,9 @@ def _warm_engine(config: ModelConfig, process_s: float) -> "tuple[Engine, ColdSt
     transformers_logging.set_verbosity_error()  # it warns of MusicGen's special token in every configuration
     torch.set_num_threads(1)  # the engine's thread has the only pool: see engine.py
     try:
-        checkpoint = _load(config)
+        checkpoint, backend = _load(config)
         loaded_at = perf_counter()
-        engine = Engine(checkpoint, config.engine_kwargs)
+        engine = Engine(checkpoint, config.engine_kwargs, backend)
         engine.warm_up()
     except torch.OutOfMemoryError as error:
         raise ConfigError(
@@ -108,11 +109,11 @@ def _warm_engine(config: ModelConfig, process_s: float) -> "tuple[Engine, ColdSt
     )
 
 
-def _load(config: ModelConfig) -> "Checkpoint":
-    """The model's weights, in the precision and on the device that were asked for."""
+def _load(config: ModelConfig) -> "tuple[Checkpoint, ExecutionBackend]":
+    """Load the model in the configured precision on the configured device, and prepare it for its backend."""
     from serve_app.checkpoints.checkpoint import load_checkpoint
     from serve_app.engine.device import loading_dtype, resolve_device, resolve_precision
-    from serve_app.models.musicgen.cpu import optimize_for_cpu
+    from serve_app.models.musicgen.execution import prepare_model
 
     device = resolve_device(config.engine_kwargs)
     precision = resolve_precision(config.engine_kwargs, device)
@@ -124,9 +125,7 @@ def _load(config: ModelConfig) -> "Checkpoint":
         text_encoder_source=loading.text_encoder_source,
         codec_source=loading.codec_source,
     )
-    if device.type == "cpu":
-        optimize_for_cpu(checkpoint.musicgen, precision)
-    return checkpoint
+    return checkpoint, prepare_model(checkpoint.musicgen, precision)
 
 
 @contextlib.contextmanager

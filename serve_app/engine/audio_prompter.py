@@ -1,4 +1,4 @@
-"""An audio prompt -> the codes that a piece begins with."""
+"""Audio prompt -> the codes that the track begins with."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,11 @@ from serve_app.types import Audio
 
 @torch.inference_mode()
 def encode_audio_prompt(checkpoint: Checkpoint, prompt: Audio) -> Tensor:
-    """The codes [K, frames] of the prompt, resampled and mixed to what the model hears."""
-    import torchaudio  # costs a second, and few requests bring audio
+    """Return the codes [K, frames] of the prompt, resampled and mixed to the model's rate and channels."""
+    import torchaudio  # imported here: it takes a second, and few requests bring audio
 
-    num_codebooks, channels = checkpoint.musicgen.config.num_codebooks, checkpoint.audio_channels
+    num_codebooks = checkpoint.musicgen.config.num_codebooks
+    channels = checkpoint.audio_channels
     audio = torch.from_numpy(prompt.samples).to(checkpoint.codec.codebooks)
     audio = torchaudio.functional.resample(audio, prompt.sample_rate, checkpoint.sample_rate)
     audio = audio.mean(dim=0, keepdim=True) if channels == 1 else audio.expand(channels, -1)

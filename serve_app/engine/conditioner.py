@@ -1,7 +1,7 @@
-"""Prompt -> the keys and values of cross-attention, in two parts.
+"""Prompt -> conditions, in two parts.
 
-The text encoder runs in a thread of its own, while a request waits and others' steps go on. The projections to keys and
-values, which are large, are made when the request has a slot.
+The text encoder runs in its own thread while the request waits, so that running sequences go on. The projection to the
+model's conditions, which are large, is computed once the request has a slot.
 """
 
 import asyncio
@@ -13,28 +13,31 @@ import torch
 
 from serve_app.engine.cuda_streams import Handover, use_own_stream
 from serve_app.errors import PromptTooLong
+from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.model import MusicGen
-from serve_app.models.musicgen.transformer import CrossAttentionKV
 from serve_app.models.t5 import TextEncoder
 
 
 class Conditioner:
-    """Encodes prompts for one model, and keeps the latest for callers that come back."""
+    """Encodes prompts for one model and caches the latest ones.
+
+    max_tokens: of a prompt; cache_size: cached prompts.
+    """
 
     def __init__(
         self, text_encoder: TextEncoder, musicgen: MusicGen, max_tokens: int, cache_size: int
     ) -> None:
-        self.max_tokens, self._cache_size = max_tokens, cache_size
-        self._text_encoder, self._musicgen = text_encoder, musicgen
-        self._dtype = musicgen.embedding.weight.dtype
-        self._cache: OrderedDict[tuple[int, ...], Handover] = OrderedDict()
-        self._thread = ThreadPoolExecutor(
-            1, "musicgen-text", self._prepare_thread, (musicgen.embedding.weight.device,)
-        )
+        self.max_tokens = max_tokens
         self.text_encoder_s = 0.0
+        self._cache_size = cache_size
+        self._text_encoder = text_encoder
+        self._musicgen = musicgen
+        self._cache: OrderedDict[tuple[int, ...], Handover] = OrderedDict()
+        device = musicgen.embedding.weight.device
+        self._thread = ThreadPoolExecutor(1, "musicgen-text", _prepare_thread, (device,))
 
     def tokenize(self, prompt: str) -> list[int]:
-        """Raises PromptTooLong beyond `max_tokens`: no part of a prompt is ever dropped."""
+        """Return the prompt's tokens. Raises PromptTooLong beyond `max_tokens`: no prompt is truncated."""
         tokens = self._text_encoder.tokenize(prompt) if prompt else []
         if len(tokens) > self.max_tokens:
             raise PromptTooLong(
@@ -43,14 +46,13 @@ class Conditioner:
         return tokens
 
     async def encode(self, tokens: list[int]) -> Handover:
-        """tokens -> what `project` takes: the text encoder's hidden states."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self.encode_here, tokens
-        )
+        """Encode in the conditioner's thread: tokens -> hidden states [tokens, text_hidden_size]."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.encode_here, tokens)
 
     @torch.inference_mode()
     def encode_here(self, tokens: list[int]) -> Handover:
-        """As `encode`, in the caller's thread. Not while another encodes."""
+        """Encode in the calling thread, while no other thread encodes."""
         key = tuple(tokens)
         if (text := self._cache.pop(key, None)) is None:
             started_at = perf_counter()
@@ -62,17 +64,15 @@ class Conditioner:
         return text
 
     @torch.inference_mode()
-    def project(self, text: Handover) -> CrossAttentionKV:
-        """Keys and values [num_layers, num_heads, tokens, head_dim]. No tokens are no text at all."""
+    def condition(self, text: Handover) -> Conditions:
+        """Project hidden states to the model's conditions. No hidden states are the empty prompt."""
         hidden_states = text.take()
-        if not len(hidden_states):
-            return self._musicgen.project_no_text()
-        return self._musicgen.project_text(hidden_states.to(self._dtype))
+        return self._musicgen.conditions(hidden_states if len(hidden_states) else None)
 
     def shutdown(self) -> None:
         self._thread.shutdown()
 
-    @staticmethod
-    def _prepare_thread(device: torch.device) -> None:
-        torch.set_num_threads(1)
-        use_own_stream(device)
+
+def _prepare_thread(device: torch.device) -> None:
+    torch.set_num_threads(1)
+    use_own_stream(device)

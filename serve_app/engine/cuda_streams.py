@@ -1,18 +1,18 @@
-"""Streams of a GPU: what one thread does there goes beside what the others do. On a CPU there is nothing to do."""
+"""One CUDA stream per thread, so that their kernels overlap. No effect on a CPU."""
 
 import torch
 from torch import Tensor
 
 
 def use_own_stream(device: torch.device) -> None:
-    """From here on this thread has a stream of its own. What was begun elsewhere before is done first."""
+    """Give the calling thread its own stream. Waits for work begun on other streams."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.set_stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
 
 class Handover:
-    """A tensor on its way from this thread's stream to that of the thread which takes it."""
+    """A tensor handed from the calling thread's stream to that of the thread that calls `take`."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
@@ -21,7 +21,7 @@ class Handover:
         )
 
     def take(self) -> Tensor:
-        """The tensor, to be used once it is there."""
+        """Return the tensor, and let the calling thread's stream wait for it."""
         if self._ready is not None:
             stream = torch.cuda.current_stream(self._tensor.device)
             stream.wait_event(self._ready)

@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def num_steps(num_frames: int, delays: Sequence[int]) -> int:
-    """Steps that decode `num_frames` frames in full."""
+    """Return the steps that decode `num_frames` frames in full."""
     return num_frames + max(delays)
 
 
 def frames_complete(steps: int, num_frames: int, delays: Sequence[int]) -> int:
-    """Frames that have a code in every codebook after `steps` steps."""
+    """Return the frames that have a code in every codebook after `steps` steps."""
     return min(num_frames, max(0, steps - max(delays)))
 
 
 def delay(codes: Tensor, delays: Sequence[int], special_token: int) -> Tensor:
-    """codes [K, n] -> tokens by step [K, n + max(delays)], the special token where a codebook has no code."""
+    """Apply the pattern: codes [K, n] -> tokens by step [K, n + max(delays)], the special token where no code is."""
     tokens = codes.new_full((len(codes), num_steps(codes.shape[1], delays)), special_token)
     for k, steps in enumerate(delays):
         tokens[k, steps : steps + codes.shape[1]] = codes[k]
@@ -25,6 +25,6 @@ def delay(codes: Tensor, delays: Sequence[int], special_token: int) -> Tensor:
 
 
 def undelay(tokens: Tensor, delays: Sequence[int], first: int, last: int) -> Tensor:
-    """The codes [K, last - first] of the frames from `first` to before `last`, from tokens by step [K, steps]."""
+    """Return codes [K, last - first] of the frames from `first` to before `last`, from tokens by step [K, steps]."""
     rows = [tokens[k, first + delay : last + delay] for k, delay in enumerate(delays)]
     return torch.stack(rows)

@@ -1,4 +1,4 @@
-"""Where an engine computes, and in which numbers."""
+"""Device, precision and CPU threads of an engine."""
 
 import os
 
@@ -11,22 +11,24 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def resolve_device(config: EngineConfig) -> torch.device:
-    """`auto` is a GPU where there is one."""
+    """Return the device to use; `auto` is a GPU if one is available."""
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(config.device)
 
 
 def resolve_precision(config: EngineConfig, device: torch.device) -> str:
-    """`auto` is fp16 on a GPU, as AudioCraft runs the published models, and fp32 on a CPU. Raises ConfigError where the
-    GPU lacks what is asked for."""
+    """Return the precision of the weights; `auto` is fp16 on a GPU, as in AudioCraft, and fp32 on a CPU.
+
+    Raises ConfigError if the GPU does not support the precision.
+    """
     if (
         config.precision == "bf16"
         and device.type == "cuda"
         and not torch.cuda.is_bf16_supported(False)
     ):
         raise ConfigError(
-            f"{torch.cuda.get_device_name(device)} has no bf16: set precision to fp16, or to auto"
+            f"{torch.cuda.get_device_name(device)} does not support bf16: set precision to fp16 or auto"
         )
     if config.precision == "auto":
         return "fp16" if device.type == "cuda" else "fp32"
@@ -34,10 +36,10 @@ def resolve_precision(config: EngineConfig, device: torch.device) -> str:
 
 
 def loading_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What a GPU computes with; on a CPU fp32, from which `optimize_for_cpu` makes what the weights are stored as."""
+    """Return the dtype to load weights in. CPU weights are loaded in fp32 and narrowed by `prepare_model`."""
     return _DTYPES[precision] if device.type == "cuda" else torch.float32
 
 
 def available_threads() -> int:
-    """What OMP_NUM_THREADS grants (Ray sets it to a replica's num_cpus), or else the cores this process may use."""
+    """Return OMP_NUM_THREADS, which Ray sets to a replica's num_cpus, or else the cores of this process."""
     return int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))

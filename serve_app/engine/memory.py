@@ -1,19 +1,17 @@
-"""How many requests are decoded together, where the configuration does not say."""
+"""The number of slots, where the configuration leaves it open."""
 
 import torch
 
 from serve_app.config import MOST_SLOTS
-from serve_app.engine.delay import num_steps
-from serve_app.engine.model_runner import bucket
-from serve_app.models.musicgen.kv_cache import ROWS
+from serve_app.engine.model_runner import bucket, max_positions
 from serve_app.models.musicgen.model import MusicGen
 
-CPU_SLOTS = 8  # more of them would only be slower
-RESERVED = 2 * 2**30  # bytes: for the codec, the text encoder and what a step computes
+CPU_SLOTS = 8  # a CPU is compute-bound beyond
+RESERVED = 2 * 2**30  # bytes for the codec, the text encoder and a step's activations
 
 
 def default_slots(model: MusicGen, max_frames: int, max_text_tokens: int) -> int:
-    """As many as the GPU's free memory holds of the longest windows and prompts, or CPU_SLOTS."""
+    """Return the slots that fit in the GPU's free memory, or CPU_SLOTS on a CPU."""
     weight = model.embedding.weight
     if weight.device.type != "cuda":
         return CPU_SLOTS
@@ -22,13 +20,19 @@ def default_slots(model: MusicGen, max_frames: int, max_text_tokens: int) -> int
 
 
 def slot_bytes(model: MusicGen, max_frames: int, max_text_tokens: int) -> int:
-    """What one slot keeps: keys and values of two rows' positions, and of the text's tokens."""
-    transformer, dtype = model.config.transformer, model.embedding.weight.dtype
-    of_a_position = 2 * transformer.num_layers * transformer.hidden_size * dtype.itemsize
-    positions = bucket(num_steps(max_frames, model.config.delays))
-    return of_a_position * (ROWS * positions + bucket(max_text_tokens))
+    """Return one slot's bytes of keys and values: of all branches' positions, and of the cross-attended text."""
+    transformer = model.config.transformer
+    conditioning = model.config.conditioning
+    itemsize = model.embedding.weight.dtype.itemsize
+    position_bytes = 2 * transformer.num_layers * transformer.hidden_size * itemsize
+    positions = max_positions(model, max_frames, max_text_tokens)
+    text_tokens = bucket(conditioning.max_cross_tokens(max_text_tokens))
+    return position_bytes * (conditioning.branches * positions + text_tokens)
 
 
 def fitting_slots(free: int, bytes_of_a_slot: int) -> int:
-    """Of so much free memory; at least one, which may turn out to be too much, and at most MOST_SLOTS."""
+    """Return the slots that fit in `free` bytes, clamped to [1, MOST_SLOTS].
+
+    One slot may still run out of memory.
+    """
     return max(1, min((free - RESERVED) // bytes_of_a_slot, MOST_SLOTS))

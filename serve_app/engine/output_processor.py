@@ -1,8 +1,9 @@
-"""From codes to audio to the callers' sinks, in a thread of its own: the next steps do not wait for the codec."""
+"""Codes -> audio -> the callers' sinks, in a thread of its own, so that steps do not wait for the codec."""
 
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from time import perf_counter
 
 import torch
@@ -19,74 +20,93 @@ from serve_app.types import AudioChunk, FinishReason, num_frames
 logger = logging.getLogger(__name__)
 
 
-class OutputProcessor:
-    """The running sequences' decoders. Its methods are called from one thread.
+@dataclass(eq=False)
+class _Output:
+    """One sequence's output. The codec's thread owns `codec_s` and `first_audio_at`."""
 
-    on_failure: told of an error of the codec, in the codec's thread.
+    decoder: StreamingDecoder
+    codec_s: float = 0.0
+    first_audio_at: float | None = None
+
+
+class OutputProcessor:
+    """Decoders of the running sequences. Its methods are called from one thread, and it writes to no sequence.
+
+    on_failure: called in the codec's thread with an error of the codec.
     """
 
     def __init__(
         self, checkpoint: Checkpoint, config: EngineConfig, on_failure: Callable[[Exception], None]
     ) -> None:
-        self._checkpoint, self._on_failure = checkpoint, on_failure
+        self.codec_s = 0.0
+        self._checkpoint = checkpoint
+        self._on_failure = on_failure
         self._first_chunk_frames = num_frames(config.first_chunk_s, checkpoint.frame_rate)
         self._chunk_frames = num_frames(config.chunk_s, checkpoint.frame_rate)
-        self._decoders: dict[int, StreamingDecoder] = {}
-        self.codec_s = 0.0
+        self._outputs: dict[int, _Output] = {}
         self._thread = ThreadPoolExecutor(1, "musicgen-codec", self._prepare_thread)
 
     def open(self, sequence: Sequence) -> None:
-        """A sequence begins."""
-        self._decoders[sequence.sequence_id] = StreamingDecoder(
+        """Prepare the output of a new sequence."""
+        decoder = StreamingDecoder(
             self._checkpoint.codec,
             self._checkpoint.stereo_codebooks,
             self._first_chunk_frames,
             self._chunk_frames,
         )
+        self._outputs[sequence.sequence_id] = _Output(decoder)
 
     def close(self, sequence: Sequence) -> None:
-        """A sequence has ended. What was given to `send` is still sent."""
-        self._decoders.pop(sequence.sequence_id, None)
+        """Forget an ended sequence. Codes given to `send` are still decoded and sent."""
+        self._outputs.pop(sequence.sequence_id, None)
 
     def due(self, sequence: Sequence) -> range | None:
-        """The frames of the piece that are to be sent now, if enough are there for a chunk."""
-        decoder, ready = self._decoders[sequence.sequence_id], sequence.frames_complete
+        """Return the frames of the track to send now; None while they are too few for a chunk."""
+        decoder = self._outputs[sequence.sequence_id].decoder
+        ready = sequence.frames_complete
         if sequence.window_finished or decoder.is_due(ready):
             return range(decoder.frames_in, ready)
         return None
 
     def send(self, sequence: Sequence, codes: Tensor) -> None:
-        """The codes [K, n] of the frames that were due, on their way to the sequence's sink as audio."""
-        decoder = self._decoders[sequence.sequence_id]
-        decoder.advance(codes.shape[1])
-        self._thread.submit(self._decode, sequence, decoder, Handover(codes), sequence.finished)
+        """Decode the codes [K, n] of the frames that are due, and send the audio to the sequence's sink.
+
+        The last chunk has the timings, so that all of the sequence's steps must be recorded before.
+        """
+        output = self._outputs[sequence.sequence_id]
+        output.decoder.advance(codes.shape[1])
+        self._thread.submit(self._send, sequence, output, Handover(codes), sequence.finished)
 
     def shutdown(self) -> None:
-        """Blocks until all is sent."""
+        """Send all that is decoded, then end the thread. Blocks."""
         self._thread.shutdown()
 
     def _prepare_thread(self) -> None:
         torch.set_num_threads(1)
         use_own_stream(self._checkpoint.codec.codebooks.device)
 
-    def _decode(
-        self, sequence: Sequence, decoder: StreamingDecoder, codes: Handover, final: bool
-    ) -> None:
-        started_at = perf_counter()
+    def _send(self, sequence: Sequence, output: _Output, codes: Handover, final: bool) -> None:
         try:
-            samples = decoder.decode(codes.take(), final)
+            chunk = self._decode(sequence, output, codes, final)
         except Exception as error:
-            logger.exception("The codec failed")
+            logger.exception("The codec failed; the engine ends")
             sequence.sink(ReplicaFailed("The codec failed. The same request may be sent again."))
             self._on_failure(error)
             return
-        codec_s = perf_counter() - started_at
-        self.codec_s += codec_s
-        sequence.codec_s += codec_s
-        sequence.first_audio_at = sequence.first_audio_at or perf_counter()
-        finish_reason, timings = (
-            (FinishReason.LENGTH, sequence.timings()) if final else (None, None)
-        )
-        sequence.sink(
-            AudioChunk(samples, self._checkpoint.sample_rate, sequence.seed, finish_reason, timings)
-        )
+        if final or chunk.samples.shape[1]:  # at first the codec may hold all back as look-ahead
+            sequence.sink(chunk)
+
+    def _decode(
+        self, sequence: Sequence, output: _Output, codes: Handover, final: bool
+    ) -> AudioChunk:
+        started_at = perf_counter()
+        samples = output.decoder.decode(codes.take(), final)
+        ended_at = perf_counter()
+        output.codec_s += ended_at - started_at
+        self.codec_s += ended_at - started_at
+        if output.first_audio_at is None and samples.shape[1]:
+            output.first_audio_at = ended_at
+        if not final:
+            return AudioChunk(samples, self._checkpoint.sample_rate)
+        timings = sequence.timings(output.codec_s, output.first_audio_at or ended_at, ended_at)
+        return AudioChunk(samples, self._checkpoint.sample_rate, FinishReason.LENGTH, timings)

@@ -1,50 +1,40 @@
-"""Tells the requests that asked for it how far they are."""
+"""Progress reports to the requests that ask for them."""
 
 from collections.abc import Iterator
 from time import perf_counter
 
-import numpy as np
-
-from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.throughput import Throughput
-from serve_app.types import AudioChunk, Progress
+from serve_app.types import Progress
 
 INTERVAL_S = 0.25
 
 
 class ProgressReporter:
-    """Reports every INTERVAL_S, and when a sequence is new."""
+    """Sends Progress to the sinks of waiting and running sequences, at most every INTERVAL_S."""
 
-    def __init__(
-        self, scheduler: Scheduler, throughput: Throughput, checkpoint: Checkpoint
-    ) -> None:
-        self._scheduler, self._throughput, self._frame_rate = (
-            scheduler,
-            throughput,
-            checkpoint.frame_rate,
-        )
-        self._sample_rate, self._nothing = (
-            checkpoint.sample_rate,
-            np.zeros((checkpoint.audio_channels, 0), np.float32),
-        )
+    def __init__(self, scheduler: Scheduler, throughput: Throughput, frame_rate: float) -> None:
+        self._scheduler = scheduler
+        self._throughput = throughput
+        self._frame_rate = frame_rate
         self._reported_at = 0.0
 
     def report(self) -> None:
-        """Call after every step."""
+        """Report if the last report is INTERVAL_S ago. Call after every step."""
         now = perf_counter()
         if now - self._reported_at < INTERVAL_S:
             return
         self._reported_at = now
         for sequence, progress in self._all():
             if sequence.request.progress:
-                sequence.sink(
-                    AudioChunk(self._nothing, self._sample_rate, sequence.seed, progress=progress)
-                )
+                sequence.sink(progress)
 
     def _all(self) -> Iterator[tuple[Sequence, Progress]]:
-        """Running sequences advance together, a frame each a step; those that wait come after all before them."""
+        """Yield every sequence's progress.
+
+        Running sequences advance together, by a frame each in a step; waiting ones come after all before them.
+        """
         steps_per_s, _ = self._throughput.rates()
         ahead = 0
         for sequence in self._scheduler.running.values():

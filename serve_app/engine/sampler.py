@@ -1,4 +1,6 @@
-"""Drawing the next codes: guidance, temperature, top-k, top-p. Pure functions; randomness is an input."""
+"""Sampling of the next codes: guidance, temperature, top-k, top-p. Pure functions; randomness is an input."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -8,29 +10,42 @@ _STEP_SALT, _TOKEN_SALT = 0x9E3779B9, 0x85EBCA6B
 
 
 def apply_cfg(logits: Tensor, cfg_coef: Tensor) -> Tensor:
-    """Classifier-free guidance (arXiv:2207.12598): logits [B, R, K, V], cfg_coef [B] -> [B, K, V].
+    """Apply classifier-free guidance (arXiv:2207.12598): logits [B, R, K, V], cfg_coef [B] -> [B, K, V].
 
-    Row 0 is conditional, row 1 is not. At 1, and where there is no row 1, the conditional logits are taken as they are.
+    Row 0 is conditional, row 1 unconditional. At cfg_coef 1, or without row 1, the conditional logits are returned as
+    they are.
     """
     conditional = logits[:, 0].float()
     if logits.shape[1] == 1:
         return conditional
-    unconditional, cfg_coef = logits[:, 1].float(), cfg_coef[:, None, None]
-    return torch.where(
-        cfg_coef == 1, conditional, unconditional + (conditional - unconditional) * cfg_coef
-    )
+    unconditional = logits[:, 1].float()
+    cfg_coef = cfg_coef[:, None, None]
+    guided = unconditional + (conditional - unconditional) * cfg_coef
+    return torch.where(cfg_coef == 1, conditional, guided)
+
+
+def draw(
+    logits: Tensor, sampling: Mapping[str, Tensor], noise_steps: Tensor, token_keys: Tensor
+) -> Tensor:
+    """Draw codes [B, K] from guided logits [B, K, V].
+
+    sampling: tensors [B], named as in SamplingParams; noise_steps [B]; token_keys [K, V].
+    """
+    noise = exponential_noise(sampling["seed"], noise_steps, token_keys)
+    return sample(logits, noise, sampling["temperature"], sampling["top_k"], sampling["top_p"])
 
 
 def sample(
     logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor
 ) -> Tensor:
-    """logits and noise ~ Exp(1) [B, K, V], the parameters [B] -> codes [B, K]
+    """Draw codes [B, K] from logits [B, K, V], given noise ~ Exp(1) [B, K, V] and the parameters [B].
 
-    As in AudioCraft, temperature 0 takes the likeliest code, top_p replaces top_k when above 0, and top_k 0 means all.
-    The code drawn is argmax(p / noise), which has distribution p.
+    As in AudioCraft, temperature 0 is greedy, top_p replaces top_k when above 0, and top_k 0 means all codes.
+    The drawn code is argmax(p / noise), which has the distribution p.
     """
     temperature, top_k, top_p = (x[:, None, None] for x in (temperature, top_k, top_p))
-    scaled, vocabulary = logits / temperature.clamp(min=1e-6), logits.shape[-1]
+    vocabulary = logits.shape[-1]
+    scaled = logits / temperature.clamp(min=1e-6)
     ordered = scaled.sort(dim=-1, descending=True).values
     probabilities = ordered.softmax(dim=-1)
     in_top_p = (
@@ -45,9 +60,9 @@ def sample(
 
 
 def exponential_noise(seeds: Tensor, steps: Tensor, token_keys: Tensor) -> Tensor:
-    """Exp(1) noise [B, K, V] for seeds and steps [B] (int64): a pure function of (seed, step, codebook, token).
+    """Return Exp(1) noise [B, K, V] for seeds and steps [B] (int64), a pure function of (seed, step, codebook, token).
 
-    Integer operations hash the four into 24 bits, so a CPU and a GPU draw the same uniform numbers.
+    Integer operations hash the four into 24 bits, so that a CPU and a GPU draw the same uniform numbers.
     """
     key = _mix(_mix(seeds & _MASK) ^ (seeds >> 32 & _MASK) ^ _STEP_SALT)
     key = _mix(key ^ (steps & _MASK))
@@ -57,16 +72,13 @@ def exponential_noise(seeds: Tensor, steps: Tensor, token_keys: Tensor) -> Tenso
 
 
 def token_keys(num_codebooks: int, vocabulary: int, device: torch.device | None = None) -> Tensor:
-    """[K, V] int64: what a codebook and a token put into the hash."""
-    counter = torch.arange(num_codebooks * vocabulary, device=device).view(
-        num_codebooks, vocabulary
-    )
-    return _mix(counter ^ _TOKEN_SALT)
+    """Return the hash keys [K, V] (int64) of each codebook and token."""
+    counter = torch.arange(num_codebooks * vocabulary, device=device)
+    return _mix(counter.view(num_codebooks, vocabulary) ^ _TOKEN_SALT)
 
 
 def _mix(x: Tensor) -> Tensor:
-    """The "lowbias32" hash: a bijection of 32-bit integers (held in int64) whose every output bit depends on every
-    input bit."""
+    """Hash by "lowbias32": a bijection of 32-bit integers, held in int64, with full avalanche."""
     x = (x ^ x >> 16) * 0x7FEB352D & _MASK
     x = (x ^ x >> 15) * 0x846CA68B & _MASK
     return x ^ x >> 16

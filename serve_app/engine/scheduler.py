@@ -1,4 +1,4 @@
-"""Who waits, who runs, and in which slot: bookkeeping without tensors."""
+"""Scheduling of sequences to slots: bookkeeping without tensors."""
 
 import heapq
 from time import perf_counter
@@ -7,7 +7,7 @@ from serve_app.engine.sequence import Sequence
 
 
 class Scheduler:
-    """First come, first served, into the lowest free slot. A finished or aborted sequence leaves at once."""
+    """Assigns the lowest free slot, first come, first served. A finished or aborted sequence leaves at once."""
 
     def __init__(self, max_slots: int) -> None:
         self.max_slots = max_slots
@@ -21,30 +21,20 @@ class Scheduler:
 
     @property
     def slots_in_reach(self) -> int:
-        """Slots from the first up to the highest that is used: the batch that covers all running sequences."""
+        """Slots from the first to the highest used one: the batch that covers all running sequences."""
         return 1 + max((s.slot for s in self.running.values() if s.slot is not None), default=-1)
-
-    @property
-    def longest(self) -> int:
-        """The most steps that a running sequence has behind it in its window."""
-        return max((sequence.steps for sequence in self.running.values()), default=0)
-
-    @property
-    def guided(self) -> bool:
-        """Whether any running sequence asks for guidance."""
-        return any(sequence.request.sampling.cfg_coef != 1 for sequence in self.running.values())
 
     def add_request(self, sequence: Sequence) -> None:
         self.waiting[sequence.sequence_id] = sequence
 
     def abort_request(self, sequence_id: int) -> Sequence | None:
-        """Forget a sequence wherever it is. None when it is not here (any more)."""
+        """Remove a sequence, waiting or running, and return it; None if it has ended already."""
         if (sequence := self.waiting.pop(sequence_id, None)) is not None:
             return sequence
         return self.finish(sequence_id)
 
     def schedule(self) -> list[Sequence]:
-        """Give free slots to the sequences that have waited longest; returns those that start."""
+        """Assign free slots to the sequences that have waited longest, and return these sequences."""
         started = []
         while self._free_slots and self.waiting:
             sequence = self.waiting.pop(next(iter(self.waiting)))
@@ -55,21 +45,21 @@ class Scheduler:
         return started
 
     def update(self) -> list[Sequence]:
-        """Count one step of every running sequence; returns them."""
+        """Count one step of every running sequence, and return them."""
         sequences = list(self.running.values())
         for sequence in sequences:
             sequence.steps += 1
         return sequences
 
     def finish(self, sequence_id: int) -> Sequence | None:
-        """Free a running sequence's slot. None when it does not run."""
+        """Remove a running sequence, free its slot, and return it; None if it does not run."""
         sequence = self.running.pop(sequence_id, None)
         if sequence is not None and sequence.slot is not None:
             heapq.heappush(self._free_slots, sequence.slot)
         return sequence
 
     def clear(self) -> list[Sequence]:
-        """Forget all sequences; returns them."""
+        """Remove all sequences, and return them."""
         sequences = [*self.running.values(), *self.waiting.values()]
         for sequence in sequences:
             self.abort_request(sequence.sequence_id)

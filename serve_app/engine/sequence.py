@@ -10,42 +10,47 @@ from serve_app.engine.cuda_streams import Handover
 from serve_app.engine.delay import frames_complete, num_steps
 from serve_app.engine.window import Window
 from serve_app.errors import ServeAppError
-from serve_app.types import AudioChunk, GenerationRequest, Timings
+from serve_app.types import GenerationRequest, StreamItem, Timings
 
-Sink = Callable[[AudioChunk | ServeAppError], None]
+Sink = Callable[[StreamItem | ServeAppError], None]
 
 
 @dataclass(eq=False)
 class Sequence:
-    """A request on its way: waiting, then in a slot, then done. `sink` takes its audio, or the error that ends it.
+    """A request that waits, then holds a slot, then has ended. Written by the engine's thread only.
 
-    text: the prompt's, encoded; known [K, n]: the codes that the piece begins with; steps: done in the present window;
-    other seconds: as in Timings.
+    prefix_codes [K, n]: codes that the track begins with; windows: the present one and those to come;
+    sink: takes the audio, or the error that ends the sequence; text: the encoded prompt;
+    prefix_positions: cache positions before the codes; steps: done in the present window;
+    arrived_at, started_at: of `perf_counter`; other seconds: as in Timings.
     """
 
     sequence_id: int
     request: GenerationRequest
     prompt_tokens: list[int]
-    known: Tensor
+    prefix_codes: Tensor
     windows: list[Window]
     delays: tuple[int, ...]
-    seed: int
     sink: Sink
     text: Handover | None = None
     slot: int | None = None
+    prefix_positions: int = 0
     steps: int = 0
     compute_s: float = 0.0
     text_encoder_s: float = 0.0
     first_step_s: float = 0.0
-    codec_s: float = 0.0
     arrived_at: float = field(default_factory=perf_counter)
     started_at: float | None = None
-    first_audio_at: float | None = None
 
     @property
     def window(self) -> Window:
-        """The present one; `windows` holds it and those to come."""
+        """The present window."""
         return self.windows[0]
+
+    @property
+    def positions(self) -> int:
+        """Positions of the cache that are filled."""
+        return self.prefix_positions + self.steps
 
     @property
     def window_finished(self) -> bool:
@@ -57,7 +62,7 @@ class Sequence:
 
     @property
     def frames_complete(self) -> int:
-        """Frames of the piece that have a code in every codebook."""
+        """Frames of the track that have a code in every codebook."""
         return self.window.start + frames_complete(self.steps, self.window.num_frames, self.delays)
 
     @property
@@ -66,18 +71,24 @@ class Sequence:
 
     @property
     def frames_left(self) -> int:
-        return self.num_frames - max(self.frames_complete, self.window.start + self.window.known)
+        return self.num_frames - max(
+            self.frames_complete, self.window.start + self.window.prefix_frames
+        )
 
-    def timings(self) -> Timings:
-        now = perf_counter()
-        started_at = now if self.started_at is None else self.started_at
-        first_audio_at = now if self.first_audio_at is None else self.first_audio_at
+    def record_step(self, step_s: float, share_s: float) -> None:
+        """Record a step of the batch, of which this sequence's share is `share_s` seconds."""
+        self.compute_s += share_s
+        self.first_step_s = self.first_step_s or step_s
+
+    def timings(self, codec_s: float, first_audio_at: float, ended_at: float) -> Timings:
+        """Return the timings of a sequence that has had its last step."""
+        started_at = ended_at if self.started_at is None else self.started_at
         return Timings(
             queue_s=started_at - self.arrived_at,
             time_to_first_audio_s=first_audio_at - self.arrived_at,
-            generation_s=now - started_at,
+            generation_s=ended_at - started_at,
             compute_s=self.compute_s,
             text_encoder_s=self.text_encoder_s,
             first_step_s=self.first_step_s,
-            codec_s=self.codec_s,
+            codec_s=codec_s,
         )

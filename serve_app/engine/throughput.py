@@ -1,28 +1,30 @@
-"""How fast an engine is: steps and frames over the last few seconds."""
+"""Throughput of an engine: steps and frames over the last few seconds."""
 
 from collections import deque
 from time import perf_counter
 
 WINDOW_S = 5.0
-_SMOOTHING = 0.05  # a step's part in the typical one, and a piece's
+_SMOOTHING = 0.05  # EMA weight of the newest sample
 
 
 class Throughput:
-    """Counts steps, and the frames that they made. Rates are over the last WINDOW_S seconds.
+    """Counts steps and the frames that they made. Rates are over the last WINDOW_S seconds.
 
-    step_s: what a step takes, idle times left out; mean_audio_s: how long pieces are. Both of lately; 0 at first.
+    step_s: seconds of a step, idle time excluded; mean_audio_s: seconds of a requested track. Both are exponential
+    moving averages, 0 before the first sample.
     """
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int, int]] = deque([(perf_counter(), 0, 0)])
-        self.step_s = self.mean_audio_s = 0.0
+        self.step_s = 0.0
+        self.mean_audio_s = 0.0
 
     @property
     def steps_total(self) -> int:
         return self._marks[-1][1]
 
     def record_step(self, sequences: int, step_s: float) -> None:
-        """One step, of so many sequences, that took `step_s` seconds."""
+        """Record a step of so many sequences, which took `step_s` seconds."""
         self.step_s = _smooth(self.step_s, step_s)
         now = perf_counter()
         _, steps, frames = self._marks[-1]
@@ -31,20 +33,18 @@ class Throughput:
             self._marks.popleft()
 
     def record_request(self, audio_s: float) -> None:
-        """A piece of `audio_s` seconds was asked for."""
+        """Record a request for a track of `audio_s` seconds."""
         self.mean_audio_s = _smooth(self.mean_audio_s, audio_s)
 
     def seconds_for(self, frames: int) -> float | None:
-        """How long so many frames take at the present rate; None while nothing runs."""
+        """Return the seconds that so many frames take at the present rate; None while nothing runs."""
         _, rate = self.rates()
         return frames / rate if rate > 0 else None
 
     def rates(self) -> tuple[float, float]:
-        """Steps and frames a second."""
-        (started_at, first_steps, first_frames), (_, steps, frames) = (
-            self._marks[0],
-            self._marks[-1],
-        )
+        """Return the steps and the frames per second."""
+        started_at, first_steps, first_frames = self._marks[0]
+        _, steps, frames = self._marks[-1]
         elapsed = max(perf_counter() - started_at, 1e-6)
         return (steps - first_steps) / elapsed, (frames - first_frames) / elapsed
 

@@ -1,28 +1,27 @@
-"""Pieces longer than the model's window: it slides, as AudioCraft's does."""
+"""The model's window, which slides over tracks longer than itself, as AudioCraft's does."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Window:
-    """The frames of a piece, from `start` to before `end`, that are in the model's sight at once. The first `known` of
-    them are there already."""
+    """The frames of a track from `start` to before `end`, of which the first `prefix_frames` have codes already."""
 
     start: int
     end: int
-    known: int
+    prefix_frames: int
 
     @property
     def num_frames(self) -> int:
         return self.end - self.start
 
 
-def windows(num_frames: int, longest: int, stride: int, known: int) -> list[Window]:
-    """The windows of a piece of `num_frames` frames that begins with `known` ones.
+def windows(num_frames: int, longest: int, stride: int, prefix_frames: int) -> list[Window]:
+    """Return the windows of a track of `num_frames` frames, the first `prefix_frames` of which have codes.
 
-    Each is at most `longest` frames and begins `stride` frames after the one before it, whose end it sees.
+    Each window is at most `longest` frames long and begins `stride` frames after the one before it, whose end it sees.
     """
-    found = [Window(0, min(num_frames, longest), known)]
+    found = [Window(0, min(num_frames, longest), prefix_frames)]
     while (last := found[-1]).end < num_frames:
         start = last.start + stride
         found.append(Window(start, min(num_frames, start + longest), last.end - start))

@@ -30,7 +30,7 @@ def test_the_last_line_has_consistent_figures(
 def test_the_compared_models_have_equal_weights() -> None:
     text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE)
     theirs = audiocraft_model(SCALES["tiny"], text)
-    ours = decode.our_model(SCALES["tiny"], theirs.state_dict(), "fp32", torch.device("cpu"))
+    ours, _ = decode.our_model(SCALES["tiny"], theirs.state_dict(), "fp32", torch.device("cpu"))
     projected = theirs.condition_provider.conditioners["description"].output_proj(text[0])
     torch.testing.assert_close(ours.text_proj(text[0]), projected)
     in_proj = theirs.transformer.layers[1].self_attn.in_proj_weight

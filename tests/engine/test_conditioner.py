@@ -17,10 +17,19 @@ def test_shape_follows_the_prompt(nano: Checkpoint, conditioner: Conditioner) ->
     tokens = conditioner.tokenize("calm piano")
     transformer = nano.musicgen.config.transformer
     shape = (transformer.num_layers, transformer.num_heads, len(tokens), transformer.head_dim)
-    assert [tuple(part.shape) for part in conditioner.project(conditioner.encode_here(tokens))] == [
-        shape,
-        shape,
-    ]
+    conditions = conditioner.condition(conditioner.encode_here(tokens))
+    assert conditions.prefix is None
+    assert conditions.cross_attention is not None
+    assert [tuple(part.shape) for part in conditions.cross_attention] == [shape, shape]
+
+
+def test_no_prompt_has_the_keys_and_values_of_zeros(conditioner: Conditioner) -> None:
+    conditions = conditioner.condition(conditioner.encode_here([]))
+    assert conditions.cross_attention is not None
+    keys, values = conditions.cross_attention
+    assert keys.shape[2] == values.shape[2] == 1
+    assert not keys.any()
+    assert not values.any()
 
 
 def test_a_prompt_is_encoded_once_while_it_is_cached(

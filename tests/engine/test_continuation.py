@@ -83,7 +83,7 @@ def greedy(prompt: str, duration_s: float, audio_prompt: Audio | None) -> Genera
 
 
 async def collect(engine: Engine, request: GenerationRequest) -> list[AudioChunk]:
-    return [chunk async for chunk in engine.generate(request)]
+    return [item async for item in engine.generate(request) if isinstance(item, AudioChunk)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,16 @@ from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import BatchShape
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.errors import DurationTooLong, GenerationFailed, PromptTooLong, ReplicaFailed
+from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.kv_cache import FloatKVCache
-from serve_app.models.musicgen.transformer import CrossAttentionKV
-from serve_app.types import AudioChunk, FinishReason, GenerationRequest, SamplingParams
+from serve_app.types import (
+    AudioChunk,
+    FinishReason,
+    GenerationRequest,
+    Progress,
+    SamplingParams,
+    StreamItem,
+)
 from tests.architectures import BIASES, MONO, STEREO, Architecture
 from tests.oracles import PROMPT, load_pair
 
@@ -54,7 +61,15 @@ def engine(nano: Checkpoint) -> Iterator[Engine]:
 
 
 async def audio(engine: Engine, request: GenerationRequest) -> NDArray[np.float32]:
-    return np.concatenate([chunk.samples async for chunk in engine.generate(request)], axis=1)
+    return joined(await collect(engine.generate(request)))
+
+
+def joined(items: Iterable[StreamItem]) -> NDArray[np.float32]:
+    return np.concatenate([item.samples for item in items if isinstance(item, AudioChunk)], axis=1)
+
+
+async def collect(stream: AsyncIterator[StreamItem]) -> list[StreamItem]:
+    return [item async for item in stream]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -64,8 +79,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_audio_has_the_asked_length_and_comes_in_chunks(engine: Engine) -> None:
-    chunks = [chunk async for chunk in engine.generate(request(duration_s=3.0, seed=1))]
-    assert len(chunks) == 4, "0.4 s, two times 1 s, the rest"
+    items = await collect(engine.generate(request(duration_s=3.0, seed=1)))
+    chunks = [item for item in items if isinstance(item, AudioChunk)]
+    assert len(chunks) == len(items) == 4, "0.4 s, two times 1 s, the rest"
     assert sum(chunk.samples.shape[1] for chunk in chunks) == 3 * 32_000
     assert [chunk.finish_reason for chunk in chunks] == [None, None, None, FinishReason.LENGTH]
     assert chunks[-1].timings is not None
@@ -73,7 +89,28 @@ async def test_audio_has_the_asked_length_and_comes_in_chunks(engine: Engine) ->
     assert timings.time_to_first_audio_s < timings.generation_s
     assert 0 < timings.text_encoder_s + timings.first_step_s < timings.generation_s
     assert 0 < timings.codec_s < timings.generation_s
-    assert {chunk.seed for chunk in chunks} == {1}
+    assert all(chunk.samples.shape[1] > 0 for chunk in chunks)
+
+
+async def test_the_last_chunks_timings_have_all_steps(engine: Engine) -> None:
+    seconds: list[float] = []
+    throughput = engine.loop._throughput
+    record_step = throughput.record_step
+
+    def record(sequences: int, step_s: float) -> None:
+        seconds.append(step_s)
+        record_step(sequences, step_s)
+
+    throughput.record_step = record  # type: ignore[method-assign]
+    try:
+        last = (await collect(engine.generate(request(duration_s=0.5))))[-1]
+    finally:
+        throughput.record_step = record_step  # type: ignore[method-assign]
+    assert isinstance(last, AudioChunk)
+    assert last.timings is not None
+    assert len(seconds) == 28
+    assert last.timings.first_step_s == seconds[0]
+    assert sum(seconds) < last.timings.compute_s < sum(seconds) + 1.0, "steps, and the start"
 
 
 async def test_first_audio_comes_while_codes_are_still_being_made(engine: Engine) -> None:
@@ -140,10 +177,9 @@ async def test_progress_is_told_to_those_who_ask(engine: Engine) -> None:
     ]
     await until(lambda: engine.stats().queued_requests == 1)
     asking = request(duration_s=3.0, seed=7).model_copy(update={"progress": True})
-    chunks = [chunk async for chunk in engine.generate(asking)]
+    items = await collect(engine.generate(asking))
     await asyncio.gather(*others)
-    reports = [chunk.progress for chunk in chunks if chunk.progress is not None]
-    assert all(chunk.samples.shape[1] == 0 for chunk in chunks if chunk.progress is not None)
+    reports = [item for item in items if isinstance(item, Progress)]
     positions = [report.queue_position for report in reports]
     assert positions[0] == 2
     assert positions == sorted(positions, reverse=True)
@@ -152,16 +188,15 @@ async def test_progress_is_told_to_those_who_ask(engine: Engine) -> None:
     assert 0 < made[-1] <= 3.1
     assert all(report.remaining_s is None or report.remaining_s > 0 for report in reports)
     quiet = await audio(engine, request(duration_s=3.0, seed=7))
-    assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks], axis=1), quiet)
+    assert np.array_equal(joined(items), quiet)
 
 
-async def test_seed_decides_and_is_named(engine: Engine) -> None:
-    first = [chunk async for chunk in engine.generate(request(duration_s=0.5))]
-    again = await audio(engine, request(duration_s=0.5, seed=first[-1].seed))
-    assert np.array_equal(np.concatenate([chunk.samples for chunk in first], axis=1), again)
-    assert not np.array_equal(
-        await audio(engine, request(duration_s=0.5, seed=first[-1].seed + 1)), again
-    )
+async def test_the_seed_decides(engine: Engine) -> None:
+    unseeded = request(duration_s=0.5)
+    seed = unseeded.sampling.seed
+    first = await audio(engine, unseeded)
+    assert np.array_equal(await audio(engine, request(duration_s=0.5, seed=seed)), first)
+    assert not np.array_equal(await audio(engine, request(duration_s=0.5, seed=seed + 1)), first)
 
 
 async def test_abort_frees_the_slot_within_a_step(engine: Engine) -> None:
@@ -203,20 +238,20 @@ async def test_prompt_changes_the_audio(engine: Engine) -> None:
     assert not np.array_equal(one, other)
 
 
-async def collect(stream: AsyncIterator[AudioChunk]) -> list[AudioChunk]:
-    return [chunk async for chunk in stream]
-
-
 async def test_output_that_is_not_finite_ends_that_sequence_alone(nano: Checkpoint) -> None:
     with running(nano) as engine:
-        project = engine.conditioner._musicgen.project_text
+        musicgen = engine.checkpoint.musicgen
+        conditions = musicgen.conditions
         poison = engine.conditioner.tokenize("poison")
 
-        def spoil(hidden: torch.Tensor) -> CrossAttentionKV:
-            text = project(hidden)
-            return text._replace(keys=text.keys * torch.nan) if len(hidden) == len(poison) else text
+        def spoil(text: torch.Tensor | None) -> Conditions:
+            cross_attention = conditions(text).cross_attention
+            assert cross_attention is not None
+            if text is not None and len(text) == len(poison):
+                cross_attention = cross_attention._replace(keys=cross_attention.keys * torch.nan)
+            return Conditions(cross_attention)
 
-        engine.conditioner._musicgen.project_text = spoil  # type: ignore[assignment, method-assign]
+        musicgen.conditions = spoil  # type: ignore[method-assign]
         try:
             good, bad = await asyncio.gather(
                 audio(engine, request("calm piano", 0.5)),
@@ -224,7 +259,7 @@ async def test_output_that_is_not_finite_ends_that_sequence_alone(nano: Checkpoi
                 return_exceptions=True,
             )
         finally:
-            engine.conditioner._musicgen.project_text = project  # type: ignore[method-assign]
+            musicgen.conditions = conditions  # type: ignore[method-assign]
         assert isinstance(bad, GenerationFailed)
         assert "not finite" in bad.message
         assert isinstance(good, np.ndarray)
@@ -236,10 +271,10 @@ async def test_what_was_not_finite_is_gone_from_the_slot(nano: Checkpoint) -> No
     """A later sequence sees none of it, though attention reads whole buckets of positions."""
     with running(nano) as engine:
         fresh = await audio(engine, request(duration_s=0.3, seed=1))
-        cache = engine.model_runner._cache
+        cache = engine.loop.batch.runner._cache
         assert isinstance(cache, FloatKVCache)
         cache._memory[:, :, 0] = torch.nan
-        engine.model_runner._state.finite[0] = False
+        engine.loop.batch.runner._state.finite[0] = False
         assert np.array_equal(await audio(engine, request(duration_s=0.3, seed=1)), fresh)
 
 
@@ -247,13 +282,13 @@ async def test_without_guidance_one_row_a_slot_is_enough(tmp_path: Path, hub_cac
     checkpoint, oracle = load_pair("transformers", MONO, tmp_path, hub_cache)
     guided: list[bool] = []
     with running(checkpoint) as engine:
-        step = engine.model_runner.step
+        step = engine.loop.batch.runner.step
 
         def record(shape: BatchShape) -> None:
             guided.append(shape.guided)
             step(shape)
 
-        engine.model_runner.step = record  # type: ignore[method-assign]
+        engine.loop.batch.runner.step = record  # type: ignore[method-assign]
         duration_s = FRAMES / checkpoint.frame_rate
         plain = request(PROMPT, duration_s, temperature=0.0, cfg_coef=1.0)
         alone = await audio(engine, plain)
@@ -287,7 +322,7 @@ async def test_a_failing_step_ends_what_runs_and_the_replica(nano: Checkpoint) -
         def fail(_: object) -> None:
             raise RuntimeError("the device is gone")
 
-        engine.model_runner.step = fail  # type: ignore[assignment, method-assign]
+        engine.loop.batch.runner.step = fail  # type: ignore[assignment, method-assign]
         with pytest.raises(ReplicaFailed, match="may be sent again"):
             await collect(stream)
         with pytest.raises(ReplicaFailed):
@@ -310,7 +345,7 @@ async def test_a_failing_codec_ends_the_replica(
         monkeypatch.setattr(StreamingDecoder, "decode", fail)
         with pytest.raises(ReplicaFailed, match="may be sent again"):
             await collect(stream)
-        await until(lambda: not engine._thread.is_alive())
+        await until(lambda: not engine.loop._thread.is_alive())
         with pytest.raises(ReplicaFailed):
             engine.check_health()
 

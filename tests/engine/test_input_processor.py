@@ -39,7 +39,7 @@ def request(
 
 async def test_an_audio_prompt_is_resampled_mixed_and_encoded(processor: InputProcessor) -> None:
     sequence = await processor.process(request(10.0, prompt="", audio_s=2.0), lambda _: None)
-    assert sequence.known.shape == (4, 100)
+    assert sequence.prefix_codes.shape == (4, 100)
     assert sequence.windows == [Window(0, 500, 100)]
     assert sequence.frames_left == 400
     assert sequence.prompt_tokens == []
@@ -66,7 +66,7 @@ async def test_the_window_slides_as_asked(processor: InputProcessor) -> None:
             InvalidRequest,
             "less than this model's window of 30 seconds",
         ),
-        (request(5.0, audio_s=5.0), InvalidRequest, r"lasts 5 seconds.*the whole piece \(5\)"),
+        (request(5.0, audio_s=5.0), InvalidRequest, r"lasts 5 seconds.*the whole track \(5\)"),
         (request(60.0, audio_s=31.0), InvalidRequest, r"lasts 31 seconds.*window \(30\)"),
     ],
 )

@@ -7,6 +7,7 @@ from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config import MOST_SLOTS
 from serve_app.engine.memory import CPU_SLOTS, RESERVED, default_slots, fitting_slots, slot_bytes
 from serve_app.engine.model_runner import ModelRunner
+from serve_app.models.musicgen.execution import torch_backend
 
 
 @pytest.mark.parametrize(
@@ -18,8 +19,10 @@ def test_slots_fill_what_is_free(free: int, slots: int) -> None:
 
 
 def test_a_slot_takes_what_the_runner_allocates(nano: Checkpoint) -> None:
-    runner = ModelRunner(nano.musicgen, max_slots=3, max_frames=300, max_text_tokens=100)
-    allocated = runner.kv_cache_bytes + sum(part.nbytes for part in runner._text)
+    backend = torch_backend(nano.musicgen)
+    runner = ModelRunner(nano.musicgen, backend, 3, max_frames=300, max_text_tokens=100)
+    assert runner._texts is not None
+    allocated = runner.kv_cache_bytes + runner._texts.nbytes
     assert slot_bytes(nano.musicgen, 300, 100) == allocated / 3
 
 

@@ -11,6 +11,7 @@ from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.step_graphs import LENGTH, CudaStepper, StepGraphs
+from serve_app.models.musicgen.execution import torch_backend
 from serve_app.models.musicgen.model import MusicGen
 from serve_app.types import SamplingParams
 
@@ -34,9 +35,13 @@ class Recorder:
         return replay
 
 
+def new_runner(model: MusicGen, max_slots: int = 6) -> ModelRunner:
+    return ModelRunner(model, torch_backend(model), max_slots, STEPS, max_text_tokens=64)
+
+
 @pytest.fixture
 def runner(nano: Checkpoint) -> ModelRunner:
-    return ModelRunner(nano.musicgen, max_slots=6, max_frames=STEPS, max_text_tokens=64)
+    return new_runner(nano.musicgen)
 
 
 def decode(
@@ -48,8 +53,8 @@ def decode(
         if first:
             for done in range(first):
                 step(BatchShape(1, bucket(done + 1), 64))
-        text = conditioner.project(conditioner.encode_here(conditioner.tokenize("lofi beat")))
-        runner.start(slot, text, seed=slot, sampling=SamplingParams())
+        text = conditioner.encode_here(conditioner.tokenize("lofi beat"))
+        runner.start(slot, conditioner.condition(text), SamplingParams(seed=slot))
         runner.open_window(slot, NOTHING, STEPS)
     for done in range(STEPS // 2, STEPS):
         step(BatchShape(2, bucket(done + 1), 64))
@@ -61,7 +66,7 @@ def test_a_step_on_a_gpu_needs_nothing_from_it(nano: Checkpoint) -> None:
     with FakeTensorMode(), torch.inference_mode():
         with torch.device("cuda"):
             model = MusicGen(nano.musicgen.config)
-        runner = ModelRunner(model, max_slots=4, max_frames=STEPS, max_text_tokens=64)
+        runner = new_runner(model, max_slots=4)
         runner.step(BatchShape(slots=3, length=64, text_tokens=64))
         runner.step(BatchShape(slots=4, length=runner.max_length, text_tokens=64, guided=False))
         assert runner.codes(0, 0, 8).device.type == "cuda"
@@ -77,7 +82,7 @@ def test_replayed_steps_draw_what_eager_ones_draw(nano: Checkpoint, runner: Mode
         "1 slot up to 256 positions; 2 slots up to 256, and up to the end"
     )
     assert recorder.replayed == STEPS - 3
-    again = ModelRunner(nano.musicgen, 6, STEPS, 64)
+    again = new_runner(nano.musicgen)
     assert decode(nano, again, again.step) == replayed
 
 
@@ -85,7 +90,7 @@ def test_few_shapes_serve_all_batches() -> None:
     stepped: list[BatchShape] = []
     recorder = Recorder()
     graphs = StepGraphs(stepped.append, max_slots=12, max_length=1536, record=recorder)
-    graphs.record_usual(padded_slots=0)
+    graphs.record_usual(64, padded_slots=0)
     assert {shape.slots for shape in stepped} == {1, 2, 4, 8, 12}
     assert {shape.length for shape in stepped} == set(range(LENGTH, 1537, LENGTH))
     assert (stepped[0].slots, stepped[0].length) == (12, 1536), "the widest is first"
@@ -106,16 +111,16 @@ def test_a_shape_never_exceeds_the_runner() -> None:
     graphs = StepGraphs(stepped.append, max_slots=5, max_length=320, record=Recorder())
     graphs.step(BatchShape(5, 320, 64))
     assert stepped[0][:2] == (5, 320)
-    assert {shape.padded_slots for shape in graphs.usual_shapes(5)} == {5}
+    assert {shape.padded_slots for shape in graphs.usual_shapes(64, 5)} == {5}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_cuda_graphs_draw_what_eager_steps_draw(nano: Checkpoint) -> None:
     musicgen = nano.musicgen.to("cuda", torch.float16)
     try:
-        runner, eager = (ModelRunner(musicgen, 6, STEPS, 64) for _ in range(2))
+        runner, eager = (new_runner(musicgen) for _ in range(2))
         stepper = CudaStepper(runner.step, runner.max_slots, runner.max_length)
-        stepper.record_usual(padded_slots=0)
+        stepper.record_usual(64, padded_slots=0)
         assert decode(nano, runner, stepper.step) == decode(nano, eager, eager.step)
     finally:
         nano.musicgen.to("cpu", torch.float32)

@@ -1,56 +1,59 @@
-"""Self-attention's keys and values on a CPU, in fp32 or in 8 bits: a quarter of the memory to read."""
+"""Self-attention's KV cache on a CPU: fp32, or 8-bit codes with scales, a quarter of the bytes to read."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from serve_app.kernels.cpu.attention import attend
-from serve_app.kernels.cpu.compilation import Floats
-from serve_app.models.musicgen.kv_cache import ROWS
+from serve_app.kernels.cpu.compilation import Floats, limit_threads
 from serve_app.models.musicgen.transformer import At, LayerCache, TransformerConfig
 
 
 class CpuKVCache:
-    """narrow: in 8 bits; each key and each value of a head has a scale of its own then."""
+    """A cache for the CPU kernels. narrow: store 8-bit codes, with one scale for each key and value of a head."""
 
     def __init__(
-        self, config: TransformerConfig, slots: int, max_length: int, narrow: bool
+        self, config: TransformerConfig, slots: int, rows: int, max_length: int, narrow: bool
     ) -> None:
-        shape = (config.num_layers, 2, slots, ROWS * config.num_heads, max_length, config.head_dim)
+        layers = config.num_layers
+        shape = (layers, 2, slots, rows * config.num_heads, max_length, config.head_dim)
+        scales_shape = shape[:-1] if narrow else (layers, 0, 0, 0, 0)
         self._codes = np.zeros(shape, np.int8 if narrow else np.float32)
-        self._scales = np.zeros(
-            shape[:-1] if narrow else (config.num_layers, 0, 0, 0, 0), np.float32
-        )
+        self._scales = np.zeros(scales_shape, np.float32)
 
     @property
     def nbytes(self) -> int:
         return self._codes.nbytes + self._scales.nbytes
 
     def narrow(self, slots: slice, rows: int, length: int) -> Sequence[LayerCache]:
-        """A position attends up to itself alone: how far the memory reaches makes no difference."""
+        """Return each layer's cache. `length` is unused: a position reads up to itself only."""
         del length
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+        limit_threads(torch.get_num_threads())
         layers = zip(self._codes, self._scales, strict=True)
         return [CpuLayerCache(codes, scales, rows, slots.start) for codes, scales in layers]
 
     def clear(self, slot: int) -> None:
-        """Nothing beyond a sequence's own positions is ever read."""
+        """Do nothing: no position beyond a sequence's own is ever read."""
 
 
 class CpuLayerCache:
-    """codes [2, S, 2 * H, L, Dh], and scales [2, S, 2 * H, L] of 8-bit ones: keys and values of all slots; the step's
-    begin at `first_slot`."""
+    """One layer's keys and values of all slots; a step's slots begin at `first_slot`.
+
+    codes [2, S, R * H, L, Dh]; scales [2, S, R * H, L], or empty for fp32.
+    """
 
     def __init__(self, codes: NDArray[Any], scales: Floats, rows: int, first_slot: int) -> None:
-        self.rows, self.codes, self.scales, self.first_slot = rows, codes, scales, first_slot
+        self.rows = rows
+        self.codes = codes
+        self.scales = scales
+        self.first_slot = first_slot
 
     def attend(self, qkv: Tensor, at: At, mask: Tensor) -> Tensor:
-        """A position attends up to itself, which is all that the mask says."""
+        """Attend as LayerCache does. The mask is unused: a position reads up to itself only."""
         del mask
         new, rows, _, heads, head_dim = qkv.shape
         out = torch.empty(new, rows, heads, head_dim)

@@ -1,15 +1,18 @@
 """MusicGen's language model over the codec's codebooks: new positions for every slot of a batch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from serve_app.models.musicgen.conditioning import ConditioningSpec, Conditions, CrossAttentionKV
 from serve_app.models.musicgen.transformer import (
     At,
-    CrossAttentionKV,
+    CrossAttention,
+    CrossAttentionInputs,
     DecoderLayer,
     LayerCache,
     Linear,
@@ -20,8 +23,11 @@ from serve_app.models.musicgen.transformer import (
 
 @dataclass(frozen=True)
 class MusicGenConfig:
-    """The shape of a MusicGen. `delays` says how many steps each codebook lags behind the first; `audio_channels` is 2
-    where the codebooks of a mono codec alternate between left and right."""
+    """Architecture of a MusicGen.
+
+    delays: steps by which each codebook lags behind the first; audio_channels: 2 if the codebooks of a mono codec
+    alternate between left and right.
+    """
 
     transformer: TransformerConfig
     num_codebooks: int
@@ -32,77 +38,105 @@ class MusicGenConfig:
     project_text: bool = True
     bias_heads: bool = False
     max_duration_s: float = 30.0
+    conditioning: ConditioningSpec = field(default_factory=ConditioningSpec)
 
     @property
     def special_token(self) -> int:
-        """Stands where a codebook has no code: before its delay, and after its last frame."""
+        """The token of a codebook without a code: before its delay, and after its last frame."""
         return self.codebook_size
 
 
 class MusicGen(nn.Module):
-    """Codebook embeddings, decoder layers, one head per codebook."""
+    """Codebook embeddings, decoder layers, one head for each codebook."""
 
     def __init__(self, config: MusicGenConfig) -> None:
         super().__init__()
         self.config = config
-        hidden_size, vocabulary = config.transformer.hidden_size, config.codebook_size + 1
-        self.embedding = nn.Embedding(config.num_codebooks * vocabulary, hidden_size)
-        self.layers = nn.ModuleList(
-            DecoderLayer(config.transformer) for _ in range(config.transformer.num_layers)
+        transformer = config.transformer
+        hidden_size = transformer.hidden_size
+        cross_attention = config.conditioning.cross_attention
+        self.embedding = nn.Embedding(
+            config.num_codebooks * (config.codebook_size + 1), hidden_size
         )
-        self.out_norm = nn.LayerNorm(hidden_size, eps=config.transformer.norm_eps)
+        self.layers = nn.ModuleList(
+            DecoderLayer(transformer, cross_attention) for _ in range(transformer.num_layers)
+        )
+        self.out_norm = nn.LayerNorm(hidden_size, eps=transformer.norm_eps)
         self.heads = Linear(
             hidden_size, config.num_codebooks * config.codebook_size, bias=config.bias_heads
         )
-        self.text_proj: nn.Module = (
-            nn.Linear(config.text_hidden_size, hidden_size)
-            if config.project_text
-            else nn.Identity()
-        )
+        self.text_proj: nn.Module = nn.Identity()
+        if config.project_text:
+            self.text_proj = nn.Linear(config.text_hidden_size, hidden_size)
         self.num_parameters = sum(parameter.numel() for parameter in self.parameters())
 
-    def project_text(self, hidden_states: Tensor) -> CrossAttentionKV:
-        """The text encoder's output [tokens, text_hidden_size] -> each layer's keys and values for cross-attention."""
-        return self._memory(self.text_proj(hidden_states))
+    def conditions(self, text: Tensor | None) -> Conditions:
+        """Return a request's conditions from the text encoder's output [tokens, text_hidden_size].
+
+        The text None is the empty prompt: one all-zero token after `text_proj`.
+        """
+        if text is None:
+            projected = self.embedding.weight.new_zeros(1, self.config.transformer.hidden_size)
+        else:
+            projected = self.text_proj(text.to(self.embedding.weight.dtype))
+        return Conditions(cross_attention=self._cross_attention_kv(projected))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Sum the codebooks' embeddings: tokens [n, K] with `embedding_offsets` added -> [n, 1, D], for all rows."""
+        return cast(Tensor, self.embedding(tokens)).sum(dim=1, keepdim=True)
 
     def forward(
-        self, tokens: Tensor, position_embedding: Tensor, at: At, cache: Sequence[LayerCache], mask: Tensor,
-        text: CrossAttentionKV, text_mask: Tensor, padded_slots: int = 0,
-    ) -> Tensor:  # fmt: skip
-        """T new positions of each of B slots: tokens [B * T, K] with `embedding_offsets` added, position_embedding
-        [B * T, D] -> hidden states [N * R, D], which `logits` takes, of N >= B * T.
+        self,
+        x: Tensor,
+        position_embedding: Tensor,
+        at: At,
+        cache: Sequence[LayerCache],
+        mask: Tensor,
+        cross: CrossAttentionInputs | None,
+        padded_slots: int = 0,
+    ) -> Tensor:
+        """Run the layers over T new positions of each of B slots.
 
-        The cache has each layer's keys and values, of R rows: of row 0, which is conditional on the text, and of row 1,
-        which is not. mask [B, 1, T, L] and text_mask [B, 1, 1, tokens] are added to the attentions' scores. With
-        padded_slots, matrix products have at least so many positions, for their rounding depends on how many.
+        x [B * T, R or 1, D]: embeddings of codes or of a prefix; position_embedding [B * T, D];
+        mask [B, 1, T, L]: added to self-attention's scores; cross: CrossAttentionInputs stacked over the layers,
+        with one mask. Returns hidden states [N * R, D], N >= B * T, for `logits`.
+
+        R is the number of the cache's rows. With padded_slots, matrix products have at least so many positions, because
+        their rounding depends on the number of rows.
         """
         rows = cache[0].rows
-        x = self.embedding(tokens).sum(dim=1) + position_embedding.to(self.embedding.weight.dtype)
-        x = pad_rows(x.repeat_interleave(rows, dim=0), rows * max(padded_slots, tokens.shape[0]))
-        for layer, memory, *texts in zip(
-            self.layers, cache, text.keys.unbind(), text.values.unbind(), strict=True
-        ):
-            x = layer(x, memory, at, mask, texts, text_mask)
-        return cast(Tensor, x)
+        positions = x.shape[0]
+        x = x + position_embedding.to(x.dtype)[:, None]
+        x = x.expand(-1, rows, -1).contiguous().view(positions * rows, -1)
+        x = pad_rows(x, rows * max(padded_slots, positions))
+        crosses = _by_layer(cross, len(self.layers))
+        for layer, memory, layer_cross in zip(self.layers, cache, crosses, strict=True):
+            x = layer(x, memory, at, mask, layer_cross)
+        return x
 
     def embedding_offsets(self) -> Tensor:
-        """[K]: where each codebook's embeddings begin."""
+        """Return the first row [K] of each codebook in the embedding table."""
         config = self.config
-        return torch.arange(config.num_codebooks, device=self.embedding.weight.device) * (
-            config.codebook_size + 1
-        )
+        codebooks = torch.arange(config.num_codebooks, device=self.embedding.weight.device)
+        return codebooks * (config.codebook_size + 1)
 
     def logits(self, hidden_states: Tensor) -> Tensor:
-        """hidden_states [n, D] -> [n, K, codebook_size]"""
+        """Apply the heads: hidden_states [n, D] -> [n, K, codebook_size]."""
         logits: Tensor = self.heads(self.out_norm(hidden_states))
         return logits.view(-1, self.config.num_codebooks, self.config.codebook_size)
 
-    def project_no_text(self) -> CrossAttentionKV:
-        """What stands for a text that is not there: one token that is zero behind `text_proj`."""
-        return self._memory(self.embedding.weight.new_zeros(1, self.config.transformer.hidden_size))
+    def _cross_attention_kv(self, text: Tensor) -> CrossAttentionKV:
+        """Project a text [tokens, D] to every layer's keys and values."""
+        pairs = [cast(CrossAttention, layer.cross_attn).project_text(text) for layer in self.layers]
+        keys = torch.stack([keys for keys, _ in pairs])
+        values = torch.stack([values for _, values in pairs])
+        return CrossAttentionKV(keys, values)
 
-    def _memory(self, text: Tensor) -> CrossAttentionKV:
-        pairs = [cast(DecoderLayer, layer).cross_attn.project_text(text) for layer in self.layers]
-        return CrossAttentionKV(
-            torch.stack([keys for keys, _ in pairs]), torch.stack([values for _, values in pairs])
-        )
+
+def _by_layer(
+    cross: CrossAttentionInputs | None, layers: int
+) -> Iterable[CrossAttentionInputs | None]:
+    if cross is None:
+        return itertools.repeat(None, layers)
+    pairs = zip(cross.keys.unbind(), cross.values.unbind(), strict=True)
+    return (CrossAttentionInputs(keys, values, cross.mask) for keys, values in pairs)

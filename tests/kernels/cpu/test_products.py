@@ -1,6 +1,5 @@
 """Products with weights of every stored form: near the exact ones, and each row by itself."""
 
-
 import numpy as np
 import pytest
 import torch

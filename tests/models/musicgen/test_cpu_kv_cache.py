@@ -4,22 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from serve_app.models.musicgen import cpu
-from serve_app.models.musicgen.cpu import optimize_for_cpu
 from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
-from serve_app.models.musicgen.kv_cache import ROWS, FloatKVCache, KVCache, allocate_cache
-from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
+from serve_app.models.musicgen.kv_cache import FloatKVCache, KVCache
 from serve_app.models.musicgen.transformer import TransformerConfig, causal_masks
 
 CONFIG = TransformerConfig(hidden_size=64, num_layers=2, num_heads=4, ffn_dim=128)
-SLOTS, LENGTH = 3, 20
+SLOTS, ROWS, LENGTH = 3, 2, 20
 CPU = torch.device("cpu")
 
 
 def caches() -> list[KVCache]:
     return [
-        FloatKVCache(CONFIG, SLOTS, LENGTH, torch.float32, CPU),
-        CpuKVCache(CONFIG, SLOTS, LENGTH, narrow=True),
+        FloatKVCache(CONFIG, SLOTS, ROWS, LENGTH, torch.float32, CPU),
+        CpuKVCache(CONFIG, SLOTS, ROWS, LENGTH, narrow=True),
     ]
 
 
@@ -64,8 +61,8 @@ def test_both_attend_alike(rows: int) -> None:
 def test_a_lone_slot_gets_the_same_bits() -> None:
     known, new, other = new_positions(5), new_positions(2), new_positions(9)
     alone, among = (
-        CpuKVCache(CONFIG, 1, LENGTH, narrow=True),
-        CpuKVCache(CONFIG, SLOTS, LENGTH, narrow=True),
+        CpuKVCache(CONFIG, 1, ROWS, LENGTH, narrow=True),
+        CpuKVCache(CONFIG, SLOTS, ROWS, LENGTH, narrow=True),
     )
     prefill(among, 1, other)
     for cache in (alone, among):
@@ -76,19 +73,3 @@ def test_a_lone_slot_gets_the_same_bits() -> None:
 def test_it_takes_a_little_over_a_quarter() -> None:
     exact, narrow = caches()
     assert narrow.nbytes == exact.nbytes * (1 + 4 / CONFIG.head_dim) / 4
-
-
-@pytest.mark.parametrize(
-    ("precision", "of_fp32"), [("fp32", 1), ("fp16", 1), ("int8", 1 / 4 + 1 / CONFIG.head_dim)]
-)
-def test_it_comes_with_weights_that_are_fitted(
-    precision: str, of_fp32: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = MusicGen(MusicGenConfig(CONFIG, 4, 16, (0, 1, 2, 3), 1, 8)).requires_grad_(False)
-    exact = allocate_cache(model, SLOTS, LENGTH)
-    assert isinstance(exact, FloatKVCache)
-    monkeypatch.setattr(cpu, "LARGE", 0)
-    optimize_for_cpu(model, precision)
-    fitted = allocate_cache(model, SLOTS, LENGTH)
-    assert isinstance(fitted, CpuKVCache)
-    assert fitted.nbytes == exact.nbytes * of_fp32

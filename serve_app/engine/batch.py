@@ -1,0 +1,103 @@
+"""The batch: the running sequences' slots on the device, from the prompt to the codes."""
+
+from collections.abc import Iterable
+from time import perf_counter
+
+from torch import Tensor
+
+from serve_app.config import EngineConfig
+from serve_app.engine.conditioner import Conditioner
+from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.sequence import Sequence
+from serve_app.engine.step_graphs import CudaStepper
+from serve_app.models.musicgen.execution import ExecutionBackend
+from serve_app.models.musicgen.model import MusicGen
+
+
+class Batch:
+    """Slots for `slots` sequences with windows of up to `window_frames` frames. Used by one thread."""
+
+    def __init__(
+        self,
+        model: MusicGen,
+        backend: ExecutionBackend,
+        config: EngineConfig,
+        conditioner: Conditioner,
+        slots: int,
+        window_frames: int,
+    ) -> None:
+        self.runner = ModelRunner(model, backend, slots, window_frames, conditioner.max_tokens)
+        self._conditioner = conditioner
+        self._always_guided = config.pin_batch_shape
+        padded = config.pin_batch_shape and not backend.batch_invariant
+        self._padded_slots = slots if padded else 0
+        self._stepper: ModelRunner | CudaStepper = self.runner
+        if self.runner.device.type == "cuda":
+            self._stepper = CudaStepper(self.runner.step, slots, self.runner.max_length)
+
+    def record_graphs(self) -> None:
+        """Capture the CUDA graphs of the usual batches. Has no effect on a CPU."""
+        if isinstance(self._stepper, CudaStepper):
+            text_tokens = min(bucket(1), self.runner.max_text_tokens)
+            self._stepper.record_usual(text_tokens, self._padded_slots)
+
+    def start(self, sequence: Sequence) -> None:
+        """Condition the sequence's slot and open its first window."""
+        if sequence.text is None:
+            raise RuntimeError(f"sequence {sequence.sequence_id} has no encoded prompt")
+        started_at = perf_counter()
+        slot = slot_of(sequence)
+        conditions = self._conditioner.condition(sequence.text)
+        self.runner.start(slot, conditions, sequence.request.sampling)
+        sequence.prefix_positions = conditions.prefix_positions
+        sequence.steps = self.runner.open_window(
+            slot, sequence.prefix_codes, sequence.window.num_frames
+        )
+        sequence.compute_s += perf_counter() - started_at
+
+    def step(self, slots: int, sequences: Iterable[Sequence]) -> None:
+        """Advance the running sequences, all within the first `slots` slots, by one step."""
+        self._stepper.step(self._shape(slots, list(sequences)))
+
+    def codes(self, sequence: Sequence, frames: range) -> Tensor | None:
+        """Return the codes [K, n] of the track's frames; None after NaN or Inf. Waits for the device."""
+        slot = slot_of(sequence)
+        if not self.runner.is_finite(slot):
+            return None
+        start = sequence.window.start
+        return self.runner.codes(slot, frames.start - start, frames.stop - start)
+
+    def slide(self, sequence: Sequence) -> None:
+        """Open the sequence's next window, which begins with the end of the present one."""
+        started_at = perf_counter()
+        slot = slot_of(sequence)
+        last = sequence.windows.pop(0)
+        window = sequence.window
+        prefix_codes = self.runner.codes(slot, window.start - last.start, last.num_frames)
+        sequence.steps = self.runner.open_window(
+            slot, prefix_codes, window.num_frames, window.start
+        )
+        sequence.compute_s += perf_counter() - started_at
+
+    def stop(self, sequence: Sequence) -> None:
+        """Deactivate the sequence's slot."""
+        self.runner.stop(slot_of(sequence))
+
+    def _shape(self, slots: int, sequences: list[Sequence]) -> BatchShape:
+        positions = max(sequence.positions for sequence in sequences)
+        tokens = max(1, *(len(sequence.prompt_tokens) for sequence in sequences))
+        guided = any(sequence.request.sampling.cfg_coef != 1 for sequence in sequences)
+        return BatchShape(
+            slots=slots,
+            length=bucket(positions + 1),
+            text_tokens=min(bucket(tokens), self.runner.max_text_tokens),
+            guided=self._always_guided or guided,
+            padded_slots=self._padded_slots,
+        )
+
+
+def slot_of(sequence: Sequence) -> int:
+    """Return the sequence's slot. Raises RuntimeError if it has none."""
+    if sequence.slot is None:
+        raise RuntimeError(f"sequence {sequence.sequence_id} has no slot")
+    return sequence.slot

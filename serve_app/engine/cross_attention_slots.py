@@ -1,0 +1,46 @@
+"""Cross-attention keys and values of every slot: computed once for a request, read in every step."""
+
+import torch
+
+from serve_app.models.musicgen.conditioning import CrossAttentionKV
+from serve_app.models.musicgen.transformer import (
+    CrossAttentionInputs,
+    TransformerConfig,
+    causal_masks,
+)
+
+
+class CrossAttentionSlots:
+    """Cross-attention keys and values of every slot's text."""
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        slots: int,
+        max_tokens: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        shape = (config.num_layers, slots, config.num_heads, max_tokens, config.head_dim)
+        self._keys = torch.zeros(shape, dtype=dtype, device=device)
+        self._values = torch.zeros(shape, dtype=dtype, device=device)
+        self._last_token = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._masks = causal_masks(max_tokens, dtype, device)
+
+    @property
+    def nbytes(self) -> int:
+        return self._keys.nbytes + self._values.nbytes
+
+    def put(self, slot: int, text: CrossAttentionKV) -> None:
+        """Store the text of the slot's sequence."""
+        tokens = text.keys.shape[2]
+        self._keys[:, slot, :, :tokens] = text.keys
+        self._values[:, slot, :, :tokens] = text.values
+        self._last_token[slot] = tokens - 1
+
+    def narrow(self, slots: slice, tokens: int) -> CrossAttentionInputs:
+        """Return all layers' keys and values [num_layers, B, H, tokens, Dh], and the mask of the texts' ends."""
+        mask = self._masks[:, :tokens][self._last_token[slots]][:, None, None]
+        keys = self._keys[:, slots, :, :tokens]
+        values = self._values[:, slots, :, :tokens]
+        return CrossAttentionInputs(keys, values, mask)

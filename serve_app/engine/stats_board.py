@@ -1,0 +1,58 @@
+"""Snapshots of an engine's state, for other threads to read."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from time import perf_counter
+
+from serve_app.engine.scheduler import Scheduler
+from serve_app.engine.sequence import Sequence
+from serve_app.engine.throughput import WINDOW_S, Throughput
+from serve_app.types import EngineStats
+
+
+class StatsBoard:
+    """Publishes the scheduler's and the throughput's state. One thread publishes; any thread reads."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        throughput: Throughput,
+        frame_rate: float,
+        kv_cache_bytes: int,
+    ) -> None:
+        self._scheduler = scheduler
+        self._throughput = throughput
+        self._frame_rate = frame_rate
+        self._kv_cache_bytes = kv_cache_bytes
+        self._stats = EngineStats(scheduler.max_slots)
+        self._published_at = perf_counter()
+
+    def latest(self) -> EngineStats:
+        """Return the last snapshot. Its rates are 0 once it is older than the rates' window."""
+        if perf_counter() - self._published_at > WINDOW_S:
+            return replace(self._stats, steps_per_s=0.0, real_time_factor=0.0)
+        return self._stats
+
+    def publish(self, codec_s: float, text_encoder_s: float) -> None:
+        """Take a snapshot. codec_s, text_encoder_s: busy seconds so far."""
+        scheduler = self._scheduler
+        steps_per_s, frames_per_s = self._throughput.rates()
+        self._stats = EngineStats(
+            slots=scheduler.max_slots,
+            slots_used=len(scheduler.running),
+            queued_requests=len(scheduler.waiting),
+            queued_audio_s=self._audio_s(scheduler.waiting.values()),
+            running_audio_s=self._audio_s(scheduler.running.values()),
+            steps_total=self._throughput.steps_total,
+            steps_per_s=steps_per_s,
+            real_time_factor=frames_per_s / self._frame_rate,
+            step_s=self._throughput.step_s,
+            mean_audio_s=self._throughput.mean_audio_s,
+            codec_s=codec_s,
+            text_encoder_s=text_encoder_s,
+            kv_cache_bytes=self._kv_cache_bytes,
+        )
+        self._published_at = perf_counter()
+
+    def _audio_s(self, sequences: Iterable[Sequence]) -> float:
+        return sum(sequence.frames_left for sequence in sequences) / self._frame_rate

@@ -1,0 +1,59 @@
+"""Conditioning of a MusicGen: by cross-attention to the text, or by a prefix of embeddings.
+
+The published text models cross-attend to the text. The melody models have no cross-attention: their conditions are
+embeddings in front of the codes, in the same causal sequence ("Simple and Controllable Music Generation",
+arXiv:2306.05284, section 2.3).
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+CONDITIONAL = 0  # the first row of a slot; the unconditional row follows
+
+
+@dataclass(frozen=True)
+class ConditioningSpec:
+    """The conditioning that a model expects.
+
+    text: where the encoded text goes; prefix_positions: positions of the prefix beside the text's;
+    branches: rows of a slot. Two rows serve classifier-free guidance, one row is a model without guidance.
+    """
+
+    text: Literal["cross_attention", "prefix"] = "cross_attention"
+    prefix_positions: int = 0
+    branches: int = 2
+
+    @property
+    def cross_attention(self) -> bool:
+        return self.text == "cross_attention"
+
+    def max_cross_tokens(self, max_text_tokens: int) -> int:
+        """Return the most text tokens that cross-attention reads."""
+        return max_text_tokens if self.cross_attention else 0
+
+    def max_prefix(self, max_text_tokens: int) -> int:
+        """Return the most positions that precede the codes."""
+        return self.prefix_positions + (0 if self.cross_attention else max_text_tokens)
+
+
+class CrossAttentionKV(NamedTuple):
+    """Cross-attention keys and values of a text, each [num_layers, num_heads, tokens, head_dim]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Conditions(NamedTuple):
+    """Conditions of one request.
+
+    prefix [branches, positions, D]: embeddings without position embeddings, equally long in every branch.
+    """
+
+    cross_attention: CrossAttentionKV | None = None
+    prefix: Tensor | None = None
+
+    @property
+    def prefix_positions(self) -> int:
+        return 0 if self.prefix is None else self.prefix.shape[1]

@@ -1,0 +1,50 @@
+"""The CPU backend: narrow weights and fused layers.
+
+Decoding is memory-bound: a step reads all weights, so narrower weights make it faster.
+"""
+
+from typing import cast
+
+from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
+from serve_app.models.musicgen.cpu_layers import CpuDecoderLayer, CpuLinear
+from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
+from serve_app.models.musicgen.transformer import DecoderLayer, Linear
+
+
+class CpuBackend:
+    """Numba kernels over weights of one precision, and a KV cache that is 8 bits wide where the weights are.
+
+    precision: fp32, fp16, bf16 or int8.
+    """
+
+    batch_invariant = True
+
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
+
+    def prepare(self, model: MusicGen) -> None:
+        """Quantize the decoder layers' and the heads' weights and fuse the layers. The model must be in fp32.
+
+        Embeddings, norms and the text projection stay in fp32. All arithmetic is fp32, except int8's products.
+        """
+        optimize_for_cpu(model, self.precision)
+
+    def allocate_cache(self, config: MusicGenConfig, slots: int, max_length: int) -> CpuKVCache:
+        rows = config.conditioning.branches
+        narrow = self.precision == "int8"
+        return CpuKVCache(config.transformer, slots, rows, max_length, narrow)
+
+
+def optimize_for_cpu(model: MusicGen, precision: str) -> None:
+    """Replace each Linear by a CpuLinear, and each decoder layer with cross-attention by a fused one.
+
+    A layer without cross-attention keeps PyTorch's structure around its CpuLinear products.
+    """
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Linear):
+                setattr(module, name, CpuLinear(child, precision))
+    for number, layer in enumerate(model.layers):
+        decoder_layer = cast(DecoderLayer, layer)
+        if decoder_layer.cross_attn is not None:
+            model.layers[number] = CpuDecoderLayer(decoder_layer, decoder_layer.cross_attn)

@@ -1,0 +1,109 @@
+"""A backend is chosen where a model is loaded; all backends compute the same, up to their precision's rounding."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from benchmarks.precision import PROMPTS, compare, distributions, narrowed
+from serve_app.checkpoints.checkpoint import Checkpoint
+from serve_app.models.musicgen import execution
+from serve_app.models.musicgen.conditioning import ConditioningSpec
+from serve_app.models.musicgen.cpu_backend import CpuBackend
+from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
+from serve_app.models.musicgen.cpu_layers import CpuDecoderLayer, CpuLinear
+from serve_app.models.musicgen.execution import TorchBackend, prepare_model, torch_backend
+from serve_app.models.musicgen.kv_cache import FloatKVCache
+from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
+from serve_app.models.musicgen.transformer import DecoderLayer, TransformerConfig
+from tests.conftest import EMBEDDED
+
+TRANSFORMER = TransformerConfig(hidden_size=64, num_layers=2, num_heads=4, ffn_dim=128)
+SLOTS, LENGTH = 3, 20
+
+
+def model(conditioning: ConditioningSpec) -> MusicGen:
+    config = MusicGenConfig(TRANSFORMER, 4, 16, (0, 1, 2, 3), 1, 8, conditioning=conditioning)
+    return MusicGen(config).requires_grad_(False)
+
+
+def test_a_small_exact_model_stays_with_torch() -> None:
+    small = model(ConditioningSpec())
+    backend = prepare_model(small, "fp32")
+    assert isinstance(backend, TorchBackend)
+    assert (backend.precision, backend.batch_invariant) == ("fp32", False)
+    assert all(isinstance(layer, DecoderLayer) for layer in small.layers)
+    assert isinstance(backend.allocate_cache(small.config, SLOTS, LENGTH), FloatKVCache)
+
+
+@pytest.mark.parametrize(
+    ("precision", "of_fp32"),
+    [("fp32", 1), ("fp16", 1), ("bf16", 1), ("int8", 1 / 4 + 1 / TRANSFORMER.head_dim)],
+)
+def test_a_cpu_has_its_own_layers_and_cache(
+    precision: str, of_fp32: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = model(ConditioningSpec())
+    exact = torch_backend(large).allocate_cache(large.config, SLOTS, LENGTH)
+    monkeypatch.setattr(execution, "CACHED_WEIGHTS", 0)
+    backend = prepare_model(large, precision)
+    assert isinstance(backend, CpuBackend)
+    assert (backend.precision, backend.batch_invariant) == (precision, True)
+    assert all(isinstance(layer, CpuDecoderLayer) for layer in large.layers)
+    cache = backend.allocate_cache(large.config, SLOTS, LENGTH)
+    assert isinstance(cache, CpuKVCache)
+    assert cache.nbytes == exact.nbytes * of_fp32
+
+
+def test_a_layer_without_cross_attention_has_narrow_products() -> None:
+    prefixed = model(ConditioningSpec(text="prefix"))
+    prepare_model(prefixed, "int8")
+    for layer in prefixed.layers:
+        assert isinstance(layer, DecoderLayer)
+        assert isinstance(layer.fc1, CpuLinear)
+
+
+@pytest.mark.parametrize("branches", [1, 2])
+def test_a_cache_has_a_row_for_each_branch(branches: int) -> None:
+    one = model(ConditioningSpec(branches=branches))
+    cache = torch_backend(one).allocate_cache(one.config, SLOTS, LENGTH)
+    keys_and_values = 2 * TRANSFORMER.num_layers * TRANSFORMER.hidden_size * LENGTH
+    assert cache.nbytes == 4 * SLOTS * branches * keys_and_values
+
+
+def test_a_small_exact_model_imports_no_numba() -> None:
+    code = (
+        "import sys; from serve_app.checkpoints.checkpoint import load_checkpoint;"
+        "from serve_app.models.musicgen.execution import prepare_model;"
+        f"prepare_model(load_checkpoint('{EMBEDDED}').musicgen, 'fp32');"
+        "print('numba' in sys.modules)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("precision", "most", "least"),
+    [("fp16", 1e-5, 0.995), ("bf16", 1e-3, 0.98), ("int8", 0.005, 0.97)],
+)
+def test_narrow_weights_stay_near_the_trained_model(
+    nano: Checkpoint, precision: str, most: float, least: float
+) -> None:
+    """KL divergence of the next codes' distributions, and agreement of the likeliest codes."""
+    divergence, agreement = compare(nano, precision)
+    assert divergence < most
+    assert agreement > least
+
+
+def test_a_large_model_in_fp32_stays_exact(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, codes = distributions(nano, torch_backend(nano.musicgen), PROMPTS[0])
+    monkeypatch.setattr(execution, "CACHED_WEIGHTS", 0)
+    large, backend = narrowed(nano, "fp32")
+    assert isinstance(backend, CpuBackend)
+    ours, our_codes = distributions(large, backend, PROMPTS[0])
+    torch.testing.assert_close(ours.exp(), exact.exp(), atol=1e-4, rtol=0)
+    assert torch.equal(our_codes, codes)
