@@ -1,21 +1,18 @@
-"""The documentation names every option, field, header, error, metric, command and configuration, and they exist."""
+"""The documentation names every error, format, alert, benchmark, configuration and file; what it names exists."""
 
 import ast
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from serve_app import __version__, errors
-from serve_app.api.app import create_api
 from serve_app.audio.file_format import FileFormat
-from serve_app.config import ApiConfig
 from serve_app.deployments.autoscaling import BudgetPolicy, DrainTimePolicy
-from tests.api.conftest import SMALL, FakeGenerator
+from tests.markdown import rows, section
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -25,23 +22,7 @@ API = (DOCS / "api.md").read_text()
 OPERATIONS = (DOCS / "operations.md").read_text()
 ARCHITECTURE = (DOCS / "architecture.md").read_text()
 BENCHMARKS = (DOCS / "benchmarks.md").read_text()
-OPENAPI = create_api(FakeGenerator(), [SMALL], None, ApiConfig()).openapi()
-GENERATION: dict[str, Any] = OPENAPI["paths"]["/v1/audio/generations"]["post"]
-FIELDS: dict[str, Any] = GENERATION["requestBody"]["content"]["application/json"]["schema"][
-    "properties"
-]
 MOST_WORDS = 1300
-
-
-def section(page: str, title: str) -> str:
-    """The text below a heading of the second level."""
-    return page.split(f"\n## {title}\n")[1].split("\n## ")[0]
-
-
-def rows(text: str) -> dict[str, list[str]]:
-    """Cells of the tables in a text by the code in their first cell."""
-    found = re.findall(r"^\| `([^`]+)` \| (.*) \|$", text, re.MULTILINE)
-    return {name: [cell.strip() for cell in rest.split(" | ")] for name, rest in found}
 
 
 def all_errors() -> list[type[errors.ServeAppError]]:
@@ -58,14 +39,13 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_version_is_the_same_everywhere() -> None:
-    """In the package, its metadata, the lock file, the API's document and the newest dated entry of the changelog."""
+    """In the package, its metadata, the lock file and the newest dated entry of the changelog."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     [locked] = [one["version"] for one in lock if one["name"] == project["name"]]
     changelog = (ROOT / "CHANGELOG.md").read_text()
     released = re.findall(r"^## \[([0-9.]+)\] - (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
     assert __version__ == project["version"] == locked == released[0][0]
-    assert OPENAPI["info"]["version"] == __version__
     assert [date for _, date in released] == sorted((date for _, date in released), reverse=True)
 
 
@@ -104,42 +84,9 @@ def test_every_error_has_a_code_of_its_own() -> None:
     assert len(codes) == len(set(codes))
 
 
-def test_every_field_is_documented() -> None:
-    assert len(FIELDS) > 15
-    assert set(rows(section(API, "Fields"))) == set(FIELDS)
-
-
-def test_defaults_of_fields_are_as_documented() -> None:
-    """A default that is a plain value stands in the table as it is."""
-    table = rows(section(API, "Fields"))
-    defaults = {
-        name: schema["default"]
-        for name, schema in FIELDS.items()
-        if isinstance(schema.get("default"), bool | int | float | str) and schema["default"] != ""
-    }
-    assert len(defaults) > 10
-    assert {name: as_value(table[name][0]) for name in defaults} == defaults
-
-
-def as_value(cell: str) -> object:
-    """`false` -> False, 3.0 -> 3.0, `wav` -> "wav"."""
-    return yaml.safe_load(cell.strip("`"))
-
-
-def test_every_header_is_documented() -> None:
-    documented = set(rows(section(API, "Response headers")))
-    assert documented == {*GENERATION["responses"]["200"]["headers"], "x-request-id"}
-
-
 def test_every_format_is_documented_with_its_media_type() -> None:
     documented = {name: cells[0] for name, cells in rows(section(API, "Formats")).items()}
     assert documented == {format.value: f"`{format.media_type}`" for format in FileFormat}
-
-
-def test_every_route_is_documented() -> None:
-    for path, operations in OPENAPI["paths"].items():
-        for method in operations:
-            assert f"`{method.upper()} {path}`" in API, (method, path)
 
 
 @pytest.mark.parametrize("policy", [DrainTimePolicy, BudgetPolicy])
