@@ -1,4 +1,4 @@
-# The index of commands. Everything is set up on the way: `make demo` works on a fresh machine with Python and make.
+# The index of commands. Each installs what it needs: `make demo` works on a fresh machine with Python and make.
 PORT ?= 8000
 CONFIG ?= configs/nano.yaml
 MINUTES ?= 10
@@ -6,50 +6,53 @@ BENCH ?= decode codec throughput precision cold_start service cost
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality soak screenshots clean
+.PHONY: help demo serve test test-long check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality soak screenshots clean
 
-help:  ## Show this list
+help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: .venv/base  ## Start the service, make demo.wav by one HTTP request, stop the service
+demo: .venv/base  ## Start the service, generate demo.wav by one HTTP request, stop the service
 	$(PYTHON) -m tools.demo
 
 serve: .venv/base  ## Serve CONFIG (configs/nano.yaml) on PORT (8000) until Ctrl-C
 	@$(PYTHON) -m serve_app.launcher $(CONFIG) --port $(PORT)
 
-test: .venv/all  ## Run all tests
-	$(PYTHON) -m pytest
+test: .venv/all  ## Run all tests but the long ones; fail below the required branch coverage
+	$(PYTHON) -m pytest -m "not long" --cov --cov-report=term
 
-check: .venv/all  ## Lint, types, import directions
+test-long: .venv/all  ## Run the long tests: faults and scaling on several nodes, soak
+	$(PYTHON) -m pytest -m long
+
+check: .venv/all  ## Check lint, formatting, types, import directions and style limits
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest tests/test_imports.py
+	$(PYTHON) -m pytest tests/test_imports.py tests/test_style.py
 
 fmt: .venv/all  ## Format the code
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: .venv/all  ## Run BENCH (decode codec throughput precision cold_start service cost), beside AudioCraft and others
+bench: .venv/all  ## Run the benchmarks named in BENCH (default: all), against AudioCraft and transformers where possible
 	@for name in $(BENCH); do \
 	  case $$name in \
 	    decode) against="--against audiocraft transformers" ;; throughput) against="--against audiocraft" ;; *) against= ;; esac; \
 	  echo "# $$name"; $(PYTHON) -W ignore -m benchmarks.$$name $$against || exit 1; echo; \
 	done
 
-soak: .venv/all  ## Let careless callers at the service for MINUTES (10); tell what it has left of them
+soak: .venv/all  ## Send careless callers to the service for MINUTES (10); report leaks of threads, files and tasks
 	$(PYTHON) -m benchmarks.soak --minutes $(MINUTES)
 
-nano: nano-codec nano-data nano-text nano-lm nano-export  ## Train the embedded model again, in build/nano: all stages
+nano: nano-codec nano-data nano-text nano-lm nano-export  ## Train the embedded model from scratch in build/nano: all stages below
 
-# glibc hands large blocks back to the system and asks for them again: most of a training's time on a CPU.
+# Keep glibc from returning large blocks to the system and requesting them again: most of the training time on a CPU.
 nano-codec nano-data nano-lm: export MALLOC_MMAP_THRESHOLD_ = 4294967296
 nano-codec nano-data nano-lm: export MALLOC_TRIM_THRESHOLD_ = 8589934592
 
-nano-codec: .venv/all  ## Train its codec; each stage goes on where it stopped
+nano-codec: .venv/all  ## Train its codec; every stage resumes where it stopped
 	$(PYTHON) -W ignore -m tools.nano.codec build/nano
 
-nano-data: .venv/all  ## Make the music that its language model learns from, as that codec's codes
+nano-data: .venv/all  ## Synthesize its training music and encode it with that codec
 	$(PYTHON) -W ignore -m tools.nano.codes build/nano
 
 nano-text: .venv/all  ## Train its text encoder
@@ -58,16 +61,16 @@ nano-text: .venv/all  ## Train its text encoder
 nano-lm: .venv/all  ## Train its language model
 	$(PYTHON) -W ignore -m tools.nano.language_model build/nano
 
-nano-export: .venv/all  ## Put it into the package
+nano-export: .venv/all  ## Export it into the package
 	$(PYTHON) -W ignore -m tools.nano.export build/nano
 
-nano-quality: .venv/all  ## Measure whether it does what its prompts say
+nano-quality: .venv/all  ## Measure how well it follows its prompts
 	$(PYTHON) -W ignore -m benchmarks.nano_quality
 
-screenshots: .venv/all  ## Take the README's pictures of the web page
+screenshots: .venv/all  ## Take the screenshots of the web page for the README
 	MUSICGEN_SCREENSHOTS=docs $(PYTHON) -m pytest tests/test_page.py -k made_heard
 
-clean:  ## Remove the environments
+clean:  ## Remove the virtual environments
 	rm -rf .venv .uv
 
 .venv/base: pyproject.toml uv.lock | $(UV)

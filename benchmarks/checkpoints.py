@@ -1,4 +1,4 @@
-"""A MusicGen of the small model's true shape with random weights, where the real one cannot be had or need not be."""
+"""Checkpoint in the small model's true shape with random weights, for benchmarks."""
 
 import shutil
 from pathlib import Path
@@ -10,18 +10,19 @@ NANO = Path("serve_app/assets/musicgen-nano")
 
 
 def codec_config() -> Any:
-    """Of all published mono models' codec: EnCodec at 32 kHz."""
+    """Configuration of the codec of all published mono models: EnCodec at 32 kHz."""
     from transformers import EncodecConfig
 
     return EncodecConfig(
-        target_bandwidths=[2.2], sampling_rate=32_000, audio_channels=1, codebook_size=2048, codebook_dim=128,
-        hidden_size=128, num_filters=64, num_lstm_layers=2, upsampling_ratios=[8, 5, 4, 4], norm_type="weight_norm",
-        use_causal_conv=False, use_conv_shortcut=False, chunk_length_s=None, normalize=False, pad_mode="reflect",
+        target_bandwidths=[2.2], sampling_rate=32_000, audio_channels=1, codebook_size=2048,
+        codebook_dim=128, hidden_size=128, num_filters=64, num_lstm_layers=2,
+        upsampling_ratios=[8, 5, 4, 4], norm_type="weight_norm", use_causal_conv=False,
+        use_conv_shortcut=False, chunk_length_s=None, normalize=False, pad_mode="reflect",
     )  # fmt: skip
 
 
 def write_small(folder: Path) -> Path:
-    """A Hugging Face checkpoint in fp16 (1.2 GB): T5-base, EnCodec at 32 kHz, 24 layers 1024 wide."""
+    """Write a Hugging Face checkpoint in fp16, 1.2 GB: T5-base, EnCodec, 24 layers 1024 wide."""
     from transformers import MusicgenConfig, MusicgenForConditionalGeneration, T5Config
     from transformers.models.musicgen import MusicgenDecoderConfig
 

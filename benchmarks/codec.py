@@ -1,16 +1,16 @@
-"""Seconds that decoding a piece's codes to audio takes, beside transformers' EncodecModel on the same weights.
+"""Measure seconds of decoding codes to audio, beside transformers' EncodecModel.
 
 python -m benchmarks.codec [--seconds 30] [--rounds 3]
 
-The codec of the published mono models in its true size, with random weights. `streamed` decodes in chunks of a second,
-as the engine does. The last line is JSON.
+Both have the same random weights, in the true size of the published mono models' codec. `streamed`
+decodes in chunks of one second, as the engine does. The last line is JSON.
 """
 
 import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 
@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.checkpoints import codec_config
-from benchmarks.report import print_result
+from benchmarks.report import print_result, summary
 from serve_app.checkpoints.checkpoint import load_codec
 from serve_app.models.encodec.model import DecoderState, Encodec
 
+Decoder = Callable[[], Tensor]
+
 
 def models() -> tuple[Callable[[Tensor], Tensor], Encodec]:
-    """transformers' decoding, and this project's codec, of the same weights."""
+    """Build transformers' decoding and this project's codec, with equal weights."""
     from transformers import EncodecModel
 
     torch.manual_seed(0)
@@ -37,66 +39,75 @@ def models() -> tuple[Callable[[Tensor], Tensor], Encodec]:
 
 
 def streamed(codec: Encodec, codes: Tensor) -> Tensor:
-    """Decoded a second at a time."""
-    state, chunk = DecoderState(), round(codec.config.frame_rate)
-    starts = range(0, codes.shape[-1], chunk)
-    return torch.cat(
-        [
-            codec.decode_chunk(codes[..., s : s + chunk], state, s + chunk >= codes.shape[-1])
-            for s in starts
-        ],
-        dim=-1,
-    )
+    """Decode in chunks of one second: codes [1, K, T] -> audio [1, 1, n]"""
+    state = DecoderState()
+    length = round(codec.config.frame_rate)
+    frames = codes.shape[-1]
+    chunks = [
+        codec.decode_chunk(codes[..., start : start + length], state, start + length >= frames)
+        for start in range(0, frames, length)
+    ]
+    return torch.cat(chunks, dim=-1)
+
+
+def decoders(seconds: float) -> dict[str, Decoder]:
+    """Build each way to decode random codes of `seconds` of audio."""
+    theirs, codec = models()
+    frames = round(seconds * codec.config.frame_rate)
+    codes = torch.randint(codec.config.codebook_size, (1, 4, frames))
+    return {
+        "transformers": lambda: theirs(codes),
+        "whole": lambda: codec.decode(codes),
+        "streamed": lambda: streamed(codec, codes),
+    }
+
+
+def measure(ways: Mapping[str, Decoder], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Run each way in turn; return median seconds, and errors relative to transformers' peak.
+
+    A first round, which compiles kernels, is not counted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    audio: dict[str, Tensor] = {}
+    for number in range(rounds + 1):
+        for name, decode in ways.items():
+            print(f"round {number} of {rounds}: {name} ...", file=sys.stderr, flush=True)
+            started_at = perf_counter()
+            audio[name] = decode()
+            if number > 0:
+                times[name].append(perf_counter() - started_at)
+    exact = audio["transformers"]
+    error = {name: float((audio[name] - exact).abs().max() / exact.abs().max()) for name in ways}
+    return {name: statistics.median(values) for name, values in times.items()}, error
+
+
+def show(seconds: Mapping[str, float], error: Mapping[str, float]) -> None:
+    print("| | seconds | times as fast | largest error |", "|---|---|---|---|", sep="\n")
+    for name, value in seconds.items():
+        speedup = seconds["transformers"] / value
+        print(f"| {name} | {value:.2f} | {speedup:.2f} | {error[name]:.1e} |")
 
 
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.codec", description=(__doc__ or "").split("\n")[0]
+        prog="python -m benchmarks.codec", description=summary(__doc__)
     )
-    parser.add_argument("--seconds", type=float, default=30.0, help="of audio")
-    parser.add_argument("--rounds", type=int, default=3, help="of each, in turns")
-    parser.add_argument(
-        "--threads", type=int, default=psutil.cpu_count(logical=False), help="of a CPU"
-    )
+    cores = psutil.cpu_count(logical=False)
+    parser.add_argument("--seconds", type=float, default=30.0, help="seconds of audio")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each")
+    parser.add_argument("--threads", type=int, default=cores, help="CPU threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    theirs, codec = models()
-    codes = torch.randint(
-        codec.config.codebook_size, (1, 4, round(arguments.seconds * codec.config.frame_rate))
-    )
-    ways: dict[str, Callable[[], Tensor]] = {
-        "transformers": lambda: theirs(codes),
-        "whole": lambda: codec.decode(codes),
-        "streamed": lambda: streamed(codec, codes),
-    }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    audio: dict[str, Tensor] = {}
-    for number in range(arguments.rounds + 1):
-        for name, decode in ways.items():
-            print(f"round {number} of {arguments.rounds}: {name} ...", file=sys.stderr, flush=True)
-            started_at = perf_counter()
-            audio[name] = decode()
-            times[name] += (
-                [perf_counter() - started_at] if number else []
-            )  # the first readies kernels
-    seconds = {name: statistics.median(values) for name, values in times.items()}
-    exact = audio["transformers"]
-    error = {name: float((audio[name] - exact).abs().max() / exact.abs().max()) for name in ways}
-    print("| | seconds | times as fast | largest error |", "|---|---|---|---|", sep="\n")
-    for name, value in seconds.items():
-        print(
-            f"| {name} | {value:.2f} | {seconds['transformers'] / value:.2f} | {error[name]:.1e} |"
-        )
+    seconds, error = measure(decoders(arguments.seconds), arguments.rounds)
+    show(seconds, error)
+    ours = ("whole", "streamed")
     print_result(
         "codec",
         threads=arguments.threads,
         audio_s=arguments.seconds,
         seconds={name: round(value, 3) for name, value in seconds.items()},
-        speedup={
-            name: round(seconds["transformers"] / seconds[name], 3)
-            for name in ("whole", "streamed")
-        },
+        speedup={name: round(seconds["transformers"] / seconds[name], 3) for name in ours},
         error=error,
     )
 

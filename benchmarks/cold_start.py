@@ -1,10 +1,10 @@
-"""How long a replica takes from its process's start until it is warm, by stage, beside bare imports.
+"""Measure a replica's cold start by stage, from process start until warm, beside bare imports.
 
 python -m benchmarks.cold_start [--models nano small] [--rounds 3]
 
-Each start is a process of its own, in turn with one that only imports torch, transformers and ray.serve; the first of
-each is left out. `small` is the small model's true shape with random weights, read from the disk's cache. The last line
-is JSON.
+Each start is a new process, in turn with one that only imports torch, transformers and ray.serve.
+The first of each is not counted. `small` is the small model's true shape with random weights, read
+from the page cache. The last line is JSON.
 """
 
 import argparse
@@ -31,13 +31,14 @@ from serve_app.config import ModelConfig
 from serve_app.deployments.replica import MusicGenReplica
 engine = {"device": "cpu", "max_slots": 4, "num_threads": int(sys.argv[2]), "max_duration_s": 30}
 loading = {"model_id": "model", "model_source": sys.argv[1]}
-replica = MusicGenReplica(ModelConfig.model_validate({"model_loading_config": loading, "engine_kwargs": engine}))
+options = {"model_loading_config": loading, "engine_kwargs": engine}
+replica = MusicGenReplica(ModelConfig.model_validate(options))
 print(json.dumps(asdict(replica.cold_start)))
 """
 
 
 def run(*arguments: str) -> tuple[float, str]:
-    """Seconds that a Python process took, and its last line."""
+    """Run Python; return its seconds and its last line. Raises SystemExit with its errors."""
     started_at = perf_counter()
     process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", *arguments], capture_output=True, text=True
@@ -48,18 +49,17 @@ def run(*arguments: str) -> tuple[float, str]:
 
 
 def measure(source: str, rounds: int, threads: int) -> dict[str, Any]:
-    """Medians, in seconds: of the stages, until the replica was ready, and of the bare imports."""
-    bare, ready = [], []
+    """Median seconds of each stage, of the whole start, and of the bare imports."""
+    bare = []
+    ready = []
     for _ in range(rounds + 1):
         bare.append(run(IMPORTS)[0])
         ready.append(json.loads(run(REPLICA, source, str(threads))[1]))
     stages = {
         stage: round(statistics.median(one[stage] for one in ready[1:]), 2) for stage in ready[0]
     }
-    total_s, bare_s = (
-        statistics.median(sum(one.values()) for one in ready[1:]),
-        statistics.median(bare[1:]),
-    )
+    total_s = statistics.median(sum(one.values()) for one in ready[1:])
+    bare_s = statistics.median(bare[1:])
     return {
         "seconds": round(total_s, 2),
         **stages,
@@ -73,11 +73,10 @@ def main() -> None:
         prog="python -m benchmarks.cold_start", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--models", nargs="+", choices=["nano", "small"], default=["nano", "small"])
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="starts of each model that are counted"
-    )
+    parser.add_argument("--rounds", type=int, default=3, help="counted starts of each model")
     arguments = parser.parse_args()
-    threads, found = psutil.cpu_count(logical=False) or 1, {}
+    threads = psutil.cpu_count(logical=False) or 1
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
         for model in arguments.models:
             source = EMBEDDED if model == "nano" else str(write_small(Path(folder) / "small"))

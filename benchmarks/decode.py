@@ -1,8 +1,9 @@
-"""Milliseconds per decode step, beside AudioCraft's on the same random weights, and transformers', in the same process.
+"""Measure milliseconds per decode step, beside AudioCraft and transformers in the same process.
 
-python -m benchmarks.decode [--scale small] [--device cpu] [--steps 1500] [--against audiocraft transformers]
+python -m benchmarks.decode [--scale small] [--device cpu] [--against audiocraft transformers]
 
-The floor is what reading the weights once takes, at the speed that this machine reads memory in the same run.
+All weights are random, and AudioCraft's are this project's. The floor is the time to read the
+weights once, at the memory bandwidth measured in the same run. The last line is JSON.
 """
 
 import argparse
@@ -42,8 +43,9 @@ BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 def our_model(
     scale: Scale, state: dict[str, Tensor] | None, precision: str, device: torch.device
 ) -> MusicGen:
-    """This project's model with AudioCraft's weights, or with random ones."""
-    hidden_size, dtype = scale.hidden_size, loading_dtype(precision, device)
+    """Build this project's model with AudioCraft's weights, or with random ones."""
+    hidden_size = scale.hidden_size
+    dtype = loading_dtype(precision, device)
     transformer = TransformerConfig(hidden_size, scale.num_layers, scale.num_heads, 4 * hidden_size)
     config = MusicGenConfig(transformer, 4, 2048, (0, 1, 2, 3), 1, TEXT_SIZE)
     if state is None:
@@ -60,15 +62,16 @@ def our_model(
 
 
 def weight_bytes(model: MusicGen) -> int:
-    """What a step reads: all weights but the embeddings, and those of the text's projections, which run once."""
+    """Bytes of weights read per step: all except embeddings and text projections."""
     size = BYTES[precision_of(model)]
-    d, layers = model.config.transformer.hidden_size, model.config.transformer.num_layers
+    d = model.config.transformer.hidden_size
+    layers = model.config.transformer.num_layers
     per_layer = 4 * d * d + 2 * d * d + 2 * d * model.config.transformer.ffn_dim
     return size * (layers * per_layer + d * model.config.num_codebooks * model.config.codebook_size)
 
 
 def gigabytes_per_second(device: torch.device) -> float:
-    """How fast all threads together read memory that is in no cache: the best of a few sums over 1 GiB."""
+    """Memory bandwidth of all threads together: the best of five sums over 1 GiB."""
     memory = torch.ones(2**28, device=device)
     best = 0.0
     for _ in range(5):
@@ -79,7 +82,7 @@ def gigabytes_per_second(device: torch.device) -> float:
 
 
 def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
-    """Decodes `steps` steps of `batch` sequences; returns each step's seconds."""
+    """Prepare a run of `steps` steps of `batch` sequences, which returns each step's seconds."""
     runner = ModelRunner(model, batch, steps, TEXT_TOKENS)
     stepper = (
         CudaStepper(runner.step, batch, runner.max_length)
@@ -106,24 +109,25 @@ def our_run(model: MusicGen, text: Tensor, steps: int, batch: int) -> Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.decode", description="Time per decode step."
+        prog="python -m benchmarks.decode", description="Measure milliseconds per decode step."
     )
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
         "--precision", choices=BYTES, nargs="+", default=["fp32", "fp16", "int8"],
-        help="this project's; AudioCraft's is fp32 on a CPU",
+        help="precisions of this project's weights; AudioCraft's are fp32 on a CPU",
     )  # fmt: skip
     parser.add_argument(
-        "--steps", type=int, default=100, help="steps of a run (50 are a second of music)"
+        "--steps", type=int, default=100, help="steps per run (50 per second of music)"
     )
     parser.add_argument("--batch", type=int, default=1, help="sequences decoded together")
-    parser.add_argument("--rounds", type=int, default=2, help="of each, in turns")
+    parser.add_argument("--rounds", type=int, default=2, help="interleaved runs of each")
     parser.add_argument("--against", choices=PEERS, nargs="*", default=[])
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
-    scale, device = SCALES[arguments.scale], torch.device(arguments.device)
+    scale = SCALES[arguments.scale]
+    device = torch.device(arguments.device)
     text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE)
     runs: dict[str, Run] = {}
     state = None
@@ -171,9 +175,8 @@ def report(
         if arguments.device == "cuda"
         else f"{platform.machine()}, {threads} threads"
     )
-    print(
-        f"{arguments.scale}, batch {arguments.batch}, {device}, {bandwidth:.1f} GB/s, torch {torch.__version__}\n"
-    )
+    setting = f"{arguments.scale}, batch {arguments.batch}, {device}, {bandwidth:.1f} GB/s"
+    print(f"{setting}, torch {torch.__version__}\n")
     peers = [name for name in PEERS if name in ms_per_step]
     columns = [
         "",

@@ -1,4 +1,4 @@
-"""Other implementations of MusicGen, with random weights, and how long their steps take."""
+"""Decode steps of other MusicGen implementations, with random weights."""
 
 import itertools
 from collections.abc import Callable
@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TEXT_TOKENS, TEXT_SIZE = 16, 768
-Run = Callable[[], list[float]]  # a run's steps, in seconds
+TEXT_TOKENS = 16
+TEXT_SIZE = 768
+Run = Callable[[], list[float]]  # -> seconds of each step
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ SCALES = {
 
 
 def audiocraft_model(scale: Scale, text: Tensor) -> Any:
-    """AudioCraft's language model of this scale, with random weights. `text` [1, tokens, TEXT_SIZE] stands for T5's
-    output, so that no T5 is needed."""
+    """Build AudioCraft's language model. text: the output of T5, [1, tokens, TEXT_SIZE]"""
     from audiocraft.models.lm import LMModel
     from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
     from audiocraft.modules.conditioners import (
@@ -59,15 +59,16 @@ def audiocraft_model(scale: Scale, text: Tensor) -> Any:
         {"cross": ["description"], "prepend": [], "sum": [], "input_interpolate": []}
     )
     return LMModel(
-        DelayedPatternProvider(4), ConditioningProvider({"description": EncodedText()}), fuser, n_q=4, card=2048,
-        dim=scale.hidden_size, num_heads=scale.num_heads, num_layers=scale.num_layers, hidden_scale=4, norm_first=True,
-        bias_proj=False, bias_ff=False, bias_attn=False, causal=True, cross_attention=True, memory_efficient=True,
+        DelayedPatternProvider(4), ConditioningProvider({"description": EncodedText()}), fuser,
+        n_q=4, card=2048, dim=scale.hidden_size, num_heads=scale.num_heads,
+        num_layers=scale.num_layers, hidden_scale=4, norm_first=True, bias_proj=False,
+        bias_ff=False, bias_attn=False, causal=True, cross_attention=True, memory_efficient=True,
         activation="gelu", dropout=0.0, weight_init="gaussian", depthwise_init="current",
     ).eval()  # fmt: skip
 
 
 def audiocraft_run(model: Any, steps: int, batch: int) -> Run:
-    """Steps of AudioCraft's generation, with guidance."""
+    """Prepare AudioCraft's generation with guidance."""
     from audiocraft.modules.conditioners import ConditioningAttributes
 
     conditions = [ConditioningAttributes(text={"description": "music"}) for _ in range(batch)]
@@ -85,7 +86,7 @@ def audiocraft_run(model: Any, steps: int, batch: int) -> Run:
 
 
 def transformers_run(scale: Scale, device: torch.device, steps: int, batch: int) -> Run:
-    """Steps of transformers' generation, with guidance. Text encoder and codec, which are not counted, are tiny."""
+    """Prepare transformers' generation with guidance. Text encoder and codec are not counted."""
     from transformers import (
         EncodecConfig,
         MusicgenConfig,
@@ -96,12 +97,13 @@ def transformers_run(scale: Scale, device: torch.device, steps: int, batch: int)
 
     text = T5Config(vocab_size=8, d_model=TEXT_SIZE, d_ff=8, num_layers=1, num_heads=1)
     codec = EncodecConfig(
-        target_bandwidths=[2.2], sampling_rate=32_000, codebook_size=2048, codebook_dim=8, hidden_size=8, num_filters=4,
-        num_lstm_layers=1, upsampling_ratios=[8, 5, 4, 4], use_causal_conv=False, normalize=False,
+        target_bandwidths=[2.2], sampling_rate=32_000, codebook_size=2048, codebook_dim=8,
+        hidden_size=8, num_filters=4, num_lstm_layers=1, upsampling_ratios=[8, 5, 4, 4],
+        use_causal_conv=False, normalize=False,
     )  # fmt: skip
     decoder = MusicgenDecoderConfig(
-        hidden_size=scale.hidden_size, num_hidden_layers=scale.num_layers, num_attention_heads=scale.num_heads,
-        ffn_dim=4 * scale.hidden_size,
+        hidden_size=scale.hidden_size, num_hidden_layers=scale.num_layers,
+        num_attention_heads=scale.num_heads, ffn_dim=4 * scale.hidden_size,
     )  # fmt: skip
     config = MusicgenConfig(
         text_encoder=text.to_dict() | {"model_type": "t5"},
@@ -120,8 +122,9 @@ def transformers_run(scale: Scale, device: torch.device, steps: int, batch: int)
             return logits
 
         model.generate(
-            tokens, do_sample=True, top_k=250, guidance_scale=3.0, max_new_tokens=steps + 1, logits_processor=[mark],
-            pad_token_id=decoder.pad_token_id, decoder_start_token_id=decoder.pad_token_id,
+            tokens, do_sample=True, top_k=250, guidance_scale=3.0, max_new_tokens=steps + 1,
+            logits_processor=[mark], pad_token_id=decoder.pad_token_id,
+            decoder_start_token_id=decoder.pad_token_id,
         )  # fmt: skip
         return [after - before for before, after in itertools.pairwise(marks)]
 

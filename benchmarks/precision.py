@@ -1,9 +1,10 @@
-"""How near the narrower weights of a CPU come to fp32, on the trained embedded model.
+"""Measure the divergence of narrow CPU weights from fp32, on the embedded model.
 
 python -m benchmarks.precision
 
-Along the codes that the exact model likes best: the KL divergence of the next codes' distributions, in nats, mean over
-prompts, steps and codebooks, and how often both like the same code best. The last line is JSON.
+The measure is the KL divergence of the next codes' distributions along the fp32 model's greedy
+codes, in nats, and the agreement of the likeliest codes. Both are means over prompts, steps and
+codebooks. The last line is JSON.
 """
 
 import copy
@@ -25,14 +26,15 @@ PROMPTS = (
     "lofi beat",
     "calm ambient piano, 70 bpm",
     "happy bells, driving drums, 140 bpm",
-)  # less said, less sure
+)  # shorter prompts leave more entropy
 
 
 def distributions(
     checkpoint: Checkpoint, prompt: str, codes: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities [steps, K, V] of each next code along greedy codes, or along `codes`; and the greedy codes."""
-    musicgen, seen = checkpoint.musicgen, []
+    """Decode greedily, or along `codes`; return log-probabilities [steps, K, V] and the codes."""
+    musicgen = checkpoint.musicgen
+    seen = []
     conditioner = Conditioner(checkpoint.text_encoder, musicgen, max_tokens=64, cache_size=4)
     runner = ModelRunner(musicgen, max_slots=1, max_frames=FRAMES, max_text_tokens=64)
     logits = musicgen.logits
@@ -55,16 +57,17 @@ def distributions(
 
 
 def fitted(checkpoint: Checkpoint, precision: str) -> Checkpoint:
-    """A copy of it with weights of this precision."""
+    """Copy the checkpoint with weights of this precision."""
     other = copy.deepcopy(checkpoint)
     optimize_for_cpu(other.musicgen, precision)
     return other
 
 
 def compare(checkpoint: Checkpoint, precision: str) -> tuple[float, float]:
-    """KL divergence and agreement of a precision with the exact model."""
+    """KL divergence and agreement of a precision with fp32."""
     other = fitted(checkpoint, precision)
-    divergences, agreements = [], []
+    divergences = []
+    agreements = []
     for prompt in PROMPTS:
         exact, codes = distributions(checkpoint, prompt)
         narrow, _ = distributions(other, prompt, codes)

@@ -1,10 +1,11 @@
-"""The last line of every benchmark: its figures, and what they were found with."""
+"""Output shared by all benchmarks: tables, and the last line with figures and environment."""
 
 import json
 import platform
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,24 @@ import psutil
 import torch
 
 PACKAGES = ("musicgen-serve", "torch", "transformers", "ray")
+VECTOR_EXTENSIONS = ("avx512_vnni", "avx512f", "avx2")  # widest first
+
+
+def summary(docstring: str | None) -> str:
+    """First line of a module's docstring, the description in its --help."""
+    return (docstring or "").split("\n")[0]
+
+
+def print_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print rows of equal columns as a Markdown table."""
+    columns = list(next(iter(rows.values())))
+    print(f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", sep="\n")
+    for name, row in rows.items():
+        print(f"| {name} | {' | '.join(f'{value:g}' for value in row.values())} |")
 
 
 def print_result(benchmark: str, **figures: Any) -> None:
-    """One line of JSON."""
+    """Print the figures as one line of JSON, with command, hardware and versions."""
     command = shlex.join(["python", "-m", f"benchmarks.{benchmark}", *sys.argv[1:]])
     versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     result = {
@@ -29,7 +44,7 @@ def print_result(benchmark: str, **figures: Any) -> None:
 
 
 def hardware() -> dict[str, Any]:
-    """This machine's processor, its cores and its GPU, if there is one."""
+    """Name this machine's processor, its number of cores, and its GPU if there is one."""
     found: dict[str, Any] = {"cpu": _processor(), "cores": psutil.cpu_count()}
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
@@ -37,11 +52,10 @@ def hardware() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its name and its widest vectors, which matter most."""
+    """Name of the processor and of its widest vector extension."""
     file = Path("/proc/cpuinfo")
     info = file.read_text() if file.exists() else ""
-    name = re.search(r"^model name\s*: (.*)$", info, re.MULTILINE)
-    vectors = next(
-        (f" ({kind})" for kind in ("avx512_vnni", "avx512f", "avx2") if f" {kind} " in info), ""
-    )
-    return (name.group(1) if name else platform.processor() or platform.machine()) + vectors
+    match = re.search(r"^model name\s*: (.*)$", info, re.MULTILINE)
+    name = match.group(1) if match else platform.processor() or platform.machine()
+    extension = next((kind for kind in VECTOR_EXTENSIONS if f" {kind} " in info), None)
+    return name if extension is None else f"{name} ({extension})"

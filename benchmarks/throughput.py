@@ -1,10 +1,10 @@
-"""Seconds of music per second that the engine makes of requests of mixed lengths: together, and one after another.
+"""Measure throughput on requests of mixed lengths: batched continuously, and one after another.
 
 python -m benchmarks.throughput [--requests 4] [--precision int8] [--against audiocraft]
 
-The small model's true shape with random weights, from text to audio. AudioCraft decodes a batch of one length, that of
-the longest request, and what a shorter one has too much is thrown away; its codec and text encoder are not counted. The
-last line is JSON.
+The model is the small one's true shape with random weights, from text to audio. AudioCraft decodes
+a fixed batch as long as the longest request, and discards the excess of shorter ones. Its codec and
+text encoder are not counted. The last line is JSON.
 """
 
 import argparse
@@ -35,7 +35,7 @@ FRAME_RATE = 50
 
 
 async def track(engine: Engine, number: int, duration_s: float) -> None:
-    """One request, to its end."""
+    """Generate one track."""
     prompt = f"music number {number}"
     request = GenerationRequest(
         request_id=str(number), model="small", prompt=prompt, duration_s=duration_s
@@ -56,7 +56,7 @@ async def one_after_another(engine: Engine, durations_s: list[float]) -> None:
 
 
 def timed(work: Callable[[], Awaitable[None]]) -> float:
-    """Seconds."""
+    """Seconds that `work` takes."""
 
     async def run() -> None:
         await work()
@@ -67,7 +67,7 @@ def timed(work: Callable[[], Awaitable[None]]) -> float:
 
 
 def build_engine(precision: str, device: torch.device, requests: int) -> Engine:
-    """Of the small model with random weights, warm."""
+    """Build an engine of the small model with random weights, warmed up."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = load_checkpoint(
             str(write_small(Path(folder) / "small")),
@@ -91,11 +91,11 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=4)
     parser.add_argument("--shortest", type=float, default=3.0, help="seconds of music")
     parser.add_argument(
-        "--longest", type=float, default=6.0, help="seconds of music; the others are in between"
+        "--longest", type=float, default=6.0, help="seconds of music; others are evenly spaced"
     )
     parser.add_argument("--precision", choices=BYTES, default="int8")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--rounds", type=int, default=2, help="of each, in turns")
+    parser.add_argument("--rounds", type=int, default=2, help="interleaved runs of each")
     parser.add_argument("--against", choices=["audiocraft", "nothing"], default="nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Builds the Ray Serve application: `import_path: serve_app.app:build_app` in a Serve configuration."""
+"""Builder of the Ray Serve application: `import_path: serve_app.app:build_app` in a Serve configuration."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ INGRESS_NAME = "Ingress"
 
 
 def build_app(args: dict[str, Any]) -> Application:
-    """One deployment `MusicGen:<model_id>` per model, and the ingress in front of them.
+    """Bind one deployment `MusicGen:<model_id>` per model and the ingress in front of them.
 
-    args: an AppConfig as plain values. Raises ConfigError naming every option that is wrong.
+    args: an AppConfig as plain values. Raises ConfigError that names every invalid option.
     """
     try:
         config = AppConfig.model_validate(args)
@@ -32,11 +32,9 @@ def build_app(args: dict[str, Any]) -> Application:
 
 
 def _replicas(model: ModelConfig) -> Application:
-    """A slot more than the engine has: the request that waits in it starts the moment a slot is free."""
-    options: dict[str, Any] = {
-        "max_ongoing_requests": (model.engine_kwargs.max_slots or MOST_SLOTS) + 1
-    }
-    options |= _options(model.deployment_config)
+    """Bind a model's deployment. A replica holds one request more than its slots, which starts when a slot is freed."""
+    slots = model.engine_kwargs.max_slots or MOST_SLOTS
+    options = {"max_ongoing_requests": slots + 1} | _options(model.deployment_config)
     if model.accelerator_type is not None:
         actor = {"num_gpus": 1, "accelerator_type": model.accelerator_type}
         options["ray_actor_options"] = actor | options.get("ray_actor_options", {})

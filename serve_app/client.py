@@ -1,4 +1,4 @@
-"""A client of the service, sync and async: whole tracks, tracks while they are being made, the served models.
+"""Clients of the service, sync and async: whole tracks, streamed tracks, the served models.
 
 client = MusicGenClient("http://127.0.0.1:8000")
 client.generate("lofi beat", duration_s=8, response_format="mp3").save("track.mp3")
@@ -10,34 +10,43 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-GENERATIONS, MODELS = "/v1/audio/generations", "/v1/models"
+GENERATIONS = "/v1/audio/generations"
+MODELS = "/v1/models"
+_FACTS = "x-musicgen-"
+_SECONDS = ("duration_s", "queue_s", "time_to_first_audio_s", "generation_s", "compute_s")
 _TIMEOUT = httpx.Timeout(10.0, read=600.0)
 
 
+@dataclass(eq=False)
 class ApiError(Exception):
-    """The service refused or failed. `code` is stable; retry_after_s: when the same request may be sent again."""
+    """Refusal or failure of the service.
 
-    def __init__(
-        self, status: int, code: str, detail: str, retry_after_s: float | None = None
-    ) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail, self.retry_after_s = (
-            status,
-            code,
-            detail,
-            retry_after_s,
-        )
+    status: HTTP status; code: kind of error, stable; detail: explanation for people;
+    retry_after_s: seconds after which the same request may be sent again, None where not given.
+    """
+
+    status: int
+    code: str
+    detail: str
+    retry_after_s: float | None = None
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 @dataclass(frozen=True)
 class Track:
-    """A finished piece. content: the file's bytes; cost_usd: None where the service does not know it."""
+    """A finished track. Fields that end in `_s` are seconds.
+
+    content: bytes of the file; duration_s: length of the music; queue_s: wait for a slot;
+    time_to_first_audio_s: from arrival to the first audio; generation_s: from the slot to the last
+    sample; compute_s: share of the replica's time; cost_usd: None where the price is not known.
+    """
 
     content: bytes
     model: str
@@ -53,15 +62,21 @@ class Track:
 
     @property
     def real_time_factor(self) -> float:
+        """Seconds of music per second of generation."""
         return self.duration_s / max(self.generation_s, 1e-9)
 
     def save(self, file: str | Path) -> None:
+        """Write the file. Raises OSError."""
         Path(file).write_bytes(self.content)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a piece is. queue_position: 0 once it runs; remaining_s: an estimate, None while there is none."""
+    """Progress of a track.
+
+    fraction: part made, 0 to 1; queue_position: 1 is next, 0 is running; audio_s: seconds of music
+    made; remaining_s: estimated seconds until the end, None while there is no estimate.
+    """
 
     fraction: float
     queue_position: int
@@ -71,7 +86,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Audio:
-    """The next bytes of the file."""
+    """Next part of a file. content: its bytes."""
 
     content: bytes
 
@@ -80,24 +95,28 @@ Event = Progress | Audio | Track
 
 
 class MusicGenClient:
-    """url: the service's; key: an API key, by default that in the environment variable MUSICGEN_API_KEY."""
+    """Client with blocking calls; a context manager.
+
+    url: URL of the service; key: API key, by default the environment variable MUSICGEN_API_KEY;
+    transport: replacement of the HTTP transport, for tests.
+    """
 
     def __init__(
         self, url: str, key: str | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self._http = httpx.Client(
-            base_url=url, headers=_headers(key), timeout=_TIMEOUT, transport=transport
-        )
+        self._http = httpx.Client(**_settings(url, key), transport=transport)
 
     def generate(self, prompt: str, **fields: Any) -> Track:
-        """A whole piece. fields: those of `POST /v1/audio/generations`. Raises ApiError and httpx.HTTPError."""
-        response = self._http.post(GENERATIONS, json={"prompt": prompt, **fields})
-        _check(response)
-        return _track(response.content, _told(response))
+        """Make a track. fields: of `POST /v1/audio/generations`. Raises ApiError, httpx.HTTPError."""
+        body = {"prompt": prompt, **fields}
+        return _whole_track(self._http.post(GENERATIONS, json=body))
 
     def stream(self, prompt: str, **fields: Any) -> Iterator[Event]:
-        """Progress and audio while it is being made; the Track, whole, at the end. Leaving early cancels it."""
-        body = {"prompt": prompt, **fields, "stream": True, "stream_format": "sse"}
+        """Yield Progress and Audio while the track is made, then the whole Track.
+
+        Closing the iterator early cancels the request. Raises ApiError and httpx.HTTPError.
+        """
+        body = _streamed(prompt, fields)
         with self._http.stream("POST", GENERATIONS, json=body) as response:
             if response.is_error:
                 response.read()
@@ -107,11 +126,8 @@ class MusicGenClient:
                 yield reader.read(event)
 
     def models(self) -> list[dict[str, Any]]:
-        """The served models, the default first."""
-        response = self._http.get(MODELS)
-        _check(response)
-        data: list[dict[str, Any]] = response.json()["data"]
-        return data
+        """List the served models, the default first. Raises ApiError and httpx.HTTPError."""
+        return _models(self._http.get(MODELS))
 
     def close(self) -> None:
         self._http.close()
@@ -119,32 +135,24 @@ class MusicGenClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class AsyncMusicGenClient:
-    """As MusicGenClient, for asyncio."""
+    """Client for asyncio, with the methods and errors of MusicGenClient."""
 
     def __init__(
         self, url: str, key: str | None = None, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=url, headers=_headers(key), timeout=_TIMEOUT, transport=transport
-        )
+        self._http = httpx.AsyncClient(**_settings(url, key), transport=transport)
 
     async def generate(self, prompt: str, **fields: Any) -> Track:
-        response = await self._http.post(GENERATIONS, json={"prompt": prompt, **fields})
-        _check(response)
-        return _track(response.content, _told(response))
+        body = {"prompt": prompt, **fields}
+        return _whole_track(await self._http.post(GENERATIONS, json=body))
 
     async def stream(self, prompt: str, **fields: Any) -> AsyncIterator[Event]:
-        body = {"prompt": prompt, **fields, "stream": True, "stream_format": "sse"}
+        body = _streamed(prompt, fields)
         async with self._http.stream("POST", GENERATIONS, json=body) as response:
             if response.is_error:
                 await response.aread()
@@ -154,10 +162,7 @@ class AsyncMusicGenClient:
                 yield reader.read(event)
 
     async def models(self) -> list[dict[str, Any]]:
-        response = await self._http.get(MODELS)
-        _check(response)
-        data: list[dict[str, Any]] = response.json()["data"]
-        return data
+        return _models(await self._http.get(MODELS))
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -165,17 +170,12 @@ class AsyncMusicGenClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
 class _Reader:
-    """Server-sent events -> ours; the audio is kept for the Track."""
+    """Parser of server-sent events. Keeps the audio for the Track."""
 
     def __init__(self) -> None:
         self._content = bytearray()
@@ -185,59 +185,70 @@ class _Reader:
         if event.event == "progress":
             return Progress(**{name: data[name] for name in Progress.__dataclass_fields__})
         if event.event == "audio":
-            content = base64.b64decode(data["audio"])
-            self._content += content
-            return Audio(content)
+            part = Audio(base64.b64decode(data["audio"]))
+            self._content += part.content
+            return part
         if event.event == "done":
             return _track(bytes(self._content), data)
         raise ApiError(data["status"], data["code"], data["detail"])
 
 
-def _headers(key: str | None) -> dict[str, str]:
+def _settings(url: str, key: str | None) -> dict[str, Any]:
+    """Settings of both HTTP clients."""
     key = key or os.environ.get("MUSICGEN_API_KEY")
-    return {"authorization": f"Bearer {key}"} if key else {}
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return {"base_url": url, "headers": headers, "timeout": _TIMEOUT}
+
+
+def _streamed(prompt: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {"prompt": prompt, **fields, "stream": True, "stream_format": "sse"}
+
+
+def _models(response: httpx.Response) -> list[dict[str, Any]]:
+    _check(response)
+    data: list[dict[str, Any]] = response.json()["data"]
+    return data
 
 
 def _check(response: httpx.Response) -> None:
+    """Raise the ApiError of a failed request; the body may be a proxy's, of any form."""
     if not response.is_error:
         return
     try:
-        body: Mapping[str, Any] = response.json()
+        body = response.json()
     except ValueError:
-        body = {}
-    detail = (
-        body.get("detail") or f"The server answered {response.status_code} {response.reason_phrase}"
-    )
+        body = None
+    problem: Mapping[str, Any] = body if isinstance(body, dict) else {}
+    status = f"{response.status_code} {response.reason_phrase}"
+    detail = str(problem.get("detail") or f"The server answered {status}")
     after = response.headers.get("retry-after", "")
-    raise ApiError(
-        response.status_code,
-        body.get("code", "unknown"),
-        str(detail),
-        float(after) if after.isdecimal() else None,
-    )
+    retry_after_s = float(after) if after.isdecimal() else None
+    raise ApiError(response.status_code, problem.get("code", "unknown"), detail, retry_after_s)
 
 
-def _told(response: httpx.Response) -> dict[str, str]:
-    """The headers that tell of the track, by its fields' names."""
-    return {
-        name.removeprefix("x-musicgen-").replace("-", "_"): value
-        for name, value in response.headers.items()
-    }
+def _whole_track(response: httpx.Response) -> Track:
+    _check(response)
+    return _track(response.content, _facts(response))
 
 
-def _track(content: bytes, told: Mapping[str, Any]) -> Track:
-    """What the service tells besides is left out."""
-    cost_usd = told.get("cost_usd")
+def _facts(response: httpx.Response) -> dict[str, str]:
+    """Read the facts of a track from the headers `x-musicgen-...`, by the names of its fields."""
+    headers = response.headers.items()
+    return {name.removeprefix(_FACTS).replace("-", "_"): value for name, value in headers}
+
+
+def _track(content: bytes, facts: Mapping[str, Any]) -> Track:
+    """Build a track from the facts of headers (text) or of the event `done` (JSON).
+
+    The only place that parses them. Facts without a field are ignored.
+    """
+    cost_usd = facts.get("cost_usd")
     return Track(
         content=content,
-        model=told["model"],
-        seed=int(told["seed"]),
-        license=told["license"],
-        sample_rate=int(told["sample_rate"]),
-        duration_s=float(told["duration_s"]),
-        queue_s=float(told["queue_s"]),
-        time_to_first_audio_s=float(told["time_to_first_audio_s"]),
-        generation_s=float(told["generation_s"]),
-        compute_s=float(told["compute_s"]),
+        model=facts["model"],
+        seed=int(facts["seed"]),
+        license=facts["license"],
+        sample_rate=int(facts["sample_rate"]),
         cost_usd=None if cost_usd is None else float(cost_usd),
+        **{name: float(facts[name]) for name in _SECONDS},
     )

@@ -1,20 +1,21 @@
-"""This machine's memory and ports."""
+"""Memory and ports of this machine."""
 
 import socket
 
 import psutil
 
 GIB = 2**30
-NEEDED_MEMORY_GIB = 2.0  # by Ray with one small replica
+NEEDED_MEMORY_GIB = 2.0  # Ray with one small replica
 _LOOPBACK = "127.0.0.1"
 
 
 def free_memory_gib() -> float:
+    """Return the memory that programs can still take, in GiB."""
     return float(psutil.virtual_memory().available / GIB)
 
 
 def port_is_free(port: int) -> bool:
-    """Whether nothing listens on it, on the loopback."""
+    """Test that nothing listens on `port` of the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -25,7 +26,7 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nothing listens on at the moment."""
+    """Choose a port of the loopback interface that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((_LOOPBACK, 0))
         return int(probe.getsockname()[1])

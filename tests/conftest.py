@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite. Nothing here reaches a network: the hub's cache is a temporary folder."""
+"""Fixtures of the whole suite. No test reaches a network: the hub's cache is a temporary folder."""
 
 import os
 import secrets
@@ -33,6 +33,17 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 EMBEDDED = "embedded:musicgen-nano"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests of the service after all others, so that no other Ray runs beside it; those that change it, last."""
+    last = ("service", "changed_service")
+
+    def order(item: pytest.Item) -> list[bool]:
+        assert isinstance(item, pytest.Function)
+        return [fixture in item.fixturenames for fixture in reversed(last)]
+
+    items.sort(key=order)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def hub_cache() -> Iterator[Path]:
     """The hub's cache, empty at first."""
@@ -52,16 +63,15 @@ def nano() -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The whole application, started as `make serve` starts it: one Ray for all tests. Nothing of it may be left.
+    """The whole application, started as `make serve` starts it, on one Ray for all tests. No process may outlive it.
 
-    It tells what a piece costs, logs JSON, and traces those requests whose callers do.
+    It prices tracks, logs JSON, and traces requests whose callers trace them.
     """
     config = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
     config["logging_config"]["encoding"] = "JSON"
-    exporter = "serve_app.deployments.tracing:otlp"
     config["tracing_config"] = {
         "enabled": True,
-        "exporter_import_path": exporter,
+        "exporter_import_path": "serve_app.deployments.tracing:otlp",
         "sampling_ratio": 0.0,
     }
     config["applications"][0]["args"]["models"][0]["price_per_hour"] = 0.36

@@ -1,4 +1,4 @@
-"""AudioCraft imports and runs with the versions locked here, though its own pins say otherwise."""
+"""Test that AudioCraft runs with the locked versions, against its own pins."""
 
 import torch
 
@@ -13,8 +13,8 @@ def test_audiocraft_runs() -> None:
     assert audiocraft.__version__ == "1.3.0"
     fuser = ConditionFuser({"cross": [], "prepend": [], "sum": [], "input_interpolate": []})
     lm = LMModel(
-        DelayedPatternProvider(4), ConditioningProvider({}), fuser, n_q=4, card=400, dim=16, num_heads=2, num_layers=1,
-        causal=True, memory_efficient=True,
+        DelayedPatternProvider(4), ConditioningProvider({}), fuser, n_q=4, card=400, dim=16,
+        num_heads=2, num_layers=1, causal=True, memory_efficient=True,
     ).eval()  # fmt: skip
     codes = lm.generate(num_samples=2, max_gen_len=12)
     assert codes.shape == (2, 4, 12)

@@ -1,4 +1,4 @@
-"""The Supabase Edge Function in the real Deno: its own tests, and the whole way to the real service."""
+"""The Supabase Edge Function in Deno: its own tests, and calls through it to the running service."""
 
 import base64
 import io
@@ -41,7 +41,7 @@ def test_its_own_tests() -> None:
 
 @pytest.fixture(scope="module")
 def function(service: Service) -> Iterator[str]:
-    """The function's URL, as it is served by Supabase's runtime: one process, secrets in the environment."""
+    """URL of the function, served as Supabase's runtime does: one process, secrets in the environment."""
     url = f"http://127.0.0.1:{free_port()}"
     secrets = {
         "MODAL_API_URL": f"{service.url}/",
@@ -86,7 +86,7 @@ async def test_a_track_from_fields(function: str) -> None:
     assert answer["metadata"]["size"] == 32_000 * 2 + 44
 
 
-async def test_what_the_service_refuses_is_400(function: str) -> None:
+async def test_a_request_that_the_service_refuses_is_400(function: str) -> None:
     body = FIELDS | {"decoder": "multiband_diffusion"}
     async with httpx.AsyncClient(timeout=120) as client:
         response = await client.post(function, json=body)

@@ -1,4 +1,4 @@
-"""The embedded model is a MusicGen like any other: AudioCraft and `transformers` compute what this package does."""
+"""Tests of the embedded model against AudioCraft and transformers."""
 
 from pathlib import Path
 from unittest import mock
@@ -17,7 +17,7 @@ FRAMES = 60
 
 
 def by_audiocraft(nano: Checkpoint, folder: Path) -> Oracle:
-    """The model exported to AudioCraft's format, in which our own loader finds the same weights."""
+    """Export the model to AudioCraft's format, from which this package loads equal weights."""
     from audiocraft.modules.conditioners import T5Conditioner
 
     name = str(write(EMBEDDED, folder))
@@ -37,7 +37,7 @@ def by_transformers(_: Checkpoint, __: Path) -> Oracle:
 
 
 @pytest.mark.parametrize("read", [by_audiocraft, by_transformers])
-async def test_greedy_audio_is_the_same(read: object, nano: Checkpoint, tmp_path: Path) -> None:
+async def test_greedy_audio_is_equal(read: object, nano: Checkpoint, tmp_path: Path) -> None:
     oracle = read(nano, tmp_path)  # type: ignore[operator]
     expected = oracle.decode(oracle.generate(PROMPT, FRAMES))
     with running(nano) as engine:

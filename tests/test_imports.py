@@ -1,16 +1,17 @@
-"""Imports go one way, and what is heavy is imported late."""
+"""Imports form no circle and go in the directions of the architecture; heavy packages are imported late."""
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "serve_app"
+from tests.sources import PACKAGE, ROOT, imported_modules, module_of, name_of, parsed, python_files
 
-# What each part may import of this package.
+# The rooms of this package that each room may import besides itself.
 ALLOWED = {
     "types": set[str](),
     "errors": set[str](),
@@ -21,9 +22,11 @@ ALLOWED = {
     "audio": {"types", "errors"},
     "engine": {"types", "errors", "config", "models", "checkpoints"},
     "gateway": {"types", "errors", "config", "audio"},
-    "api": {"types", "errors", "config", "audio", "gateway"},
+    "jobs": {"types", "errors", "config", "audio", "gateway"},
+    "api": {"types", "errors", "config", "audio", "gateway", "jobs"},
     "deployments": {
-        "types", "errors", "config", "models", "checkpoints", "audio", "engine", "gateway", "api",
+        "types", "errors", "config", "models", "checkpoints", "audio", "engine", "gateway", "jobs",
+        "api",
     },
     "app": {"types", "errors", "config", "deployments"},
     "machine": set[str](),
@@ -31,48 +34,84 @@ ALLOWED = {
     "launcher": {"machine", "ray_token"},
     "client": set[str](),
     "doctor": {"machine"},
-    "cli": {"client", "doctor", "launcher", "errors", "checkpoints"},
+    "cli": {
+        "types", "errors", "audio", "checkpoints", "client", "doctor", "launcher",
+    },
 }  # fmt: skip
-RAY_IS_FOR = {"deployments", "app"}
-TORCH_IS_FOR = {"models", "checkpoints", "engine"}
+# The rooms that may import a package from outside, at any depth.
+IMPORTED_BY = {
+    "ray": {"deployments", "app"},
+    "fastapi": {"api", "deployments"},
+    "starlette": {"api", "deployments"},
+    "torch": {"kernels", "models", "checkpoints", "engine", "deployments"},
+    "torchaudio": {"kernels", "models", "checkpoints", "engine"},
+    "transformers": {"models", "checkpoints", "engine", "deployments"},
+    "audiocraft": set[str](),
+}
+# The rooms that may import torch as soon as they are imported themselves.
+TORCH_AT_ONCE = {"kernels", "models", "checkpoints", "engine"}
+
+SOURCES = [file for file in python_files("serve_app") if file != PACKAGE / "__init__.py"]
+each_source = pytest.mark.parametrize("file", SOURCES, ids=name_of)
 
 
-def part_of(file: Path) -> str:
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def room_of(module: str) -> str:
+    """`engine` of `serve_app.engine.engine`; empty for the package itself."""
+    return module.removeprefix("serve_app").lstrip(".").partition(".")[0]
 
 
-def imported_modules(file: Path, top_level_only: bool = False) -> Iterator[str]:
-    tree = ast.parse(file.read_text())
-    for node in tree.body if top_level_only else ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: imports are absolute"
-            assert node.module is not None
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def import_graph() -> dict[str, set[str]]:
+    """The modules of this package that each module imports at run time, now or later."""
+    modules = {module_of(file): file for file in python_files("serve_app")}
+    return {
+        module: ({*imported_modules(parsed(file), True)} & modules.keys()) - {module}
+        for module, file in modules.items()
+    }
 
 
-SOURCES = sorted(file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Nodes along one circle of the graph; empty if it has none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_files_import_each_other_without_a_circle() -> None:
+    graph = import_graph()
+    assert sum(map(len, graph.values())) > len(graph), "the imports have been read"
+    assert circle(graph) == []
+
+
+def test_a_circle_is_found_with_late_imports_and_without_those_of_types() -> None:
+    late = ast.parse("def f():\n    from serve_app import b")
+    typing = ast.parse("if TYPE_CHECKING:\n    from serve_app import a\nimport torch")
+    assert "serve_app.b" in set(imported_modules(late))
+    assert set(imported_modules(typing, at_run_time_only=True)) == {"torch"}
+    assert set(imported_modules(typing)) == {"serve_app", "serve_app.a", "torch"}
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) in (["b", "c", "b"], ["c", "b", "c"])
+
+
+@each_source
 def test_imports_go_one_way(file: Path) -> None:
-    part = part_of(file)
-    for module in imported_modules(file):
-        top, _, rest = module.partition(".")
-        if top == "serve_app" and rest:
-            target = rest.split(".")[0]
-            assert target == part or target in ALLOWED[part], f"{part} must not import {target}"
-        assert top != "ray" or part in RAY_IS_FOR, f"{part} must not import ray"
-        assert top != "audiocraft", "the package never imports AudioCraft"
+    room = room_of(module_of(file))
+    for module in imported_modules(parsed(file)):
+        package = module.partition(".")[0]
+        target = room_of(module) if package == "serve_app" else ""
+        assert target in {"", room} | ALLOWED[room], f"{room} must not import {target}"
+        allowed = IMPORTED_BY.get(package)
+        assert allowed is None or room in allowed, f"{room} must not import {package}"
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_torch_is_imported_where_tensors_are(file: Path) -> None:
-    tops = {module.split(".")[0] for module in imported_modules(file, top_level_only=True)}
-    if part_of(file) not in TORCH_IS_FOR:
-        assert not tops & {"torch", "torchaudio", "transformers"}
+@each_source
+def test_torch_is_imported_at_once_only_where_tensors_are(file: Path) -> None:
+    tree = parsed(file)
+    at_once = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = imported_modules(ast.Module(list(at_once), []))
+    packages = {module.partition(".")[0] for module in modules}
+    if room_of(module_of(file)) not in TORCH_AT_ONCE:
+        assert not packages & {"torch", "torchaudio", "transformers"}
 
 
 def test_building_the_application_imports_no_torch() -> None:
@@ -82,22 +121,19 @@ def test_building_the_application_imports_no_torch() -> None:
         "print(sorted({'torch', 'transformers', 'audiocraft'} & set(sys.modules)))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert run.stdout.strip().splitlines()[-1] == "[]"
 
 
-def test_no_module_is_a_drawer() -> None:
-    names = {file.stem for file in PACKAGE.rglob("*.py")} | {
-        folder.name for folder in PACKAGE.rglob("*/")
-    }
-    assert not names & {"utils", "common", "core", "base", "helpers", "manager"}
-
-
-def test_files_stay_small() -> None:
-    long = {
-        str(file.relative_to(PACKAGE)): lines
-        for file in SOURCES
-        if (lines := len(file.read_text().splitlines())) > 350
-    }
-    assert not long
+def test_tests_stand_on_no_benchmark() -> None:
+    """Benchmarks measure what the tests have shown to be right. Their own logic is tested in tests/benchmarks."""
+    files = [file for file in python_files("tests") if "benchmarks" not in file.parts]
+    importing = [
+        name_of(file)
+        for file in files
+        if any(
+            module.partition(".")[0] == "benchmarks" for module in imported_modules(parsed(file))
+        )
+    ]
+    assert importing == []

@@ -1,4 +1,4 @@
-"""The launcher says what to do when it cannot start. Starting and stopping is what test_service.py stands on."""
+"""Errors of the launcher say how to fix them. The `service` fixture covers starting and stopping."""
 
 import socket
 import subprocess

@@ -1,27 +1,25 @@
-"""The web page in real Chromium, over the real service; and over the API alone where something has to go wrong."""
+"""The web pages in real Chromium: over the real service, and over the API alone for errors."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import uvicorn
-from playwright.async_api import Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Page, Route, ViewportSize, async_playwright, expect
 
-from serve_app.api.app import create_api
 from serve_app.api.routes.page import STATIC
-from serve_app.config import ApiConfig
+from serve_app.audio.file_format import FileFormat
 from serve_app.errors import QueueFull
 from serve_app.launcher import Service
-from serve_app.machine import free_port
-from tests.api.conftest import LARGE, SMALL, FakeGenerator
+from serve_app.types import SamplingParams
+from tests.api.conftest import FakeGenerator
+from tests.served_api import served_api
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -38,7 +36,7 @@ if CHROMIUM is None:
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    """An empty tab. What the page itself logs as an error fails the test."""
+    """An empty tab. An uncaught error of the page fails the test."""
     errors: list[str] = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -59,19 +57,8 @@ def backend() -> FakeGenerator:
 def guarded_url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The API in an HTTP server, without a model, behind a key."""
     monkeypatch.setenv("MUSICGEN_API_KEYS", f"page:{KEY}")
-    port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_api(backend, [SMALL, LARGE], "small", ApiConfig()), port=port, log_level="error"
-        )
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with served_api(backend) as url:
+        yield url
 
 
 async def screenshot(page: Page, name: str) -> None:
@@ -119,7 +106,7 @@ async def test_music_is_made_heard_and_downloaded(
     await screenshot(page, "page-desktop")
     await page.set_viewport_size(PHONE)
     width = await page.evaluate("document.documentElement.scrollWidth")
-    assert width <= PHONE["width"], "nothing sticks out on a phone"
+    assert width <= PHONE["width"], "the page is as wide as the phone"
     await screenshot(page, "page-phone")
 
 
@@ -177,7 +164,54 @@ async def test_a_key_is_asked_for(guarded_url: str, page: Page) -> None:
     await generate(page, "bells", 2)
     await expect(page.locator(".track")).to_have_count(1)
     await expect(page.locator(".track")).to_contain_text("$0.00050")
-    await expect(page.get_by_label("Model")).to_contain_text("the largest that is quick enough")
+    await expect(page.get_by_label("Model")).to_contain_text(
+        "auto: the largest that takes at most 60 s"
+    )
+
+
+async def test_sampling_inputs_derive_from_the_table(guarded_url: str, page: Page) -> None:
+    await page.goto(guarded_url)
+    await page.get_by_text("Advanced").click()
+    schema = SamplingParams.model_json_schema()["properties"]
+    for name in schema.keys() - {"seed"}:
+        entry = page.locator(f"#sampling input[name={name}]")
+        await expect(entry).to_be_visible()
+        assert float(await entry.get_attribute("min") or "nan") == schema[name]["minimum"]
+        assert float(await entry.get_attribute("max") or "nan") == schema[name]["maximum"]
+        assert float(await entry.input_value()) == schema[name]["default"]
+    await expect(page.locator("#sampling input")).to_have_count(len(schema) - 1)
+    assert await page.get_by_label("Seed").get_attribute("min") == "0"
+
+
+async def test_sampling_inputs_are_sent(
+    guarded_url: str, backend: FakeGenerator, page: Page
+) -> None:
+    await page.goto(guarded_url)
+    await page.get_by_label("API key").fill(KEY)
+    await page.get_by_text("Advanced").click()
+    values = {"Temperature": "0.5", "Top k": "10", "Top p": "0.25", "Guidance": "4.5", "Seed": "3"}
+    for label, value in values.items():
+        await page.get_by_label(label, exact=True).fill(value)
+    await generate(page, "bells", 2)
+    await expect(page.locator(".track")).to_have_count(1)
+    assert backend.requests[-1].sampling == SamplingParams(
+        temperature=0.5, top_k=10, top_p=0.25, cfg_coef=4.5, seed=3
+    )
+
+
+async def test_downloads_offer_the_formats_of_the_table(guarded_url: str, page: Page) -> None:
+    await page.goto(guarded_url)
+    await page.get_by_label("API key").fill(KEY)
+    await page.get_by_label("Seed").fill("5")
+    await generate(page, "bells", 2)
+    choice = page.get_by_label("Download as")
+    values = await choice.locator("option").evaluate_all("all => all.map((one) => one.value)")
+    assert values == ["", *(file_format.value for file_format in FileFormat)]
+    for file_format in FileFormat:
+        async with page.expect_download() as waiting:
+            await choice.select_option(file_format.value)
+        name = (await waiting.value).suggested_filename
+        assert name == f"musicgen-5.{file_format.extension}"
 
 
 async def test_errors_are_sentences(guarded_url: str, backend: FakeGenerator, page: Page) -> None:
@@ -206,7 +240,7 @@ async def test_stats_can_be_read(guarded_url: str, page: Page) -> None:
     cells = page.get_by_role("table").first.get_by_role("cell")
     await expect(cells.first).to_have_text(re.compile(r"^\d+ of \d+$"))
     width = await page.evaluate("document.documentElement.scrollWidth")
-    assert width <= PHONE["width"], "nothing sticks out on a phone"
+    assert width <= PHONE["width"], "the page is as wide as the phone"
 
 
 async def test_it_is_used_by_keyboard_in_the_dark(guarded_url: str, page: Page) -> None:
@@ -223,3 +257,39 @@ async def test_it_is_used_by_keyboard_in_the_dark(guarded_url: str, page: Page) 
     await expect(page.locator(".track")).to_have_count(1)
     ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(int(part) for part in ground.removeprefix("rgb(").rstrip(")").split(",")) < 64
+
+
+async def test_the_api_is_documented_and_tried_offline(guarded_url: str, page: Page) -> None:
+    """Nothing comes from elsewhere, and the page's policy blocks nothing that it needs."""
+    elsewhere: list[str] = []
+    messages: list[str] = []
+
+    async def refuse(route: Route) -> None:
+        elsewhere.append(route.request.url)
+        await route.abort()
+
+    await page.route(lambda url: not url.startswith((guarded_url, "data:", "blob:")), refuse)
+    page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
+    await page.goto(f"{guarded_url}/docs")
+    models = page.locator("#operations-v1-list_models_v1_models_get")
+    await expect(models).to_be_visible()
+    await expect(page.locator(".opblock")).to_have_count(await operations(page, guarded_url))
+    await page.get_by_role("button", name="Authorize").first.click()
+    await page.locator(".modal-ux input").fill(KEY)
+    await page.locator(".modal-ux").get_by_role("button", name="Apply credentials").click()
+    await page.locator(".modal-ux").get_by_role("button", name="Close").first.click()
+    await models.get_by_role("button").first.click()
+    await models.get_by_role("button", name="Try it out").click()
+    await models.get_by_role("button", name="Execute").click()
+    answer = models.locator(".live-responses-table tbody")
+    await expect(answer.locator(".response-col_status")).to_contain_text("200")
+    await expect(answer).to_contain_text("facebook/musicgen-small")
+    await screenshot(page, "docs-desktop")
+    assert elsewhere == []
+    assert messages == []
+
+
+async def operations(page: Page, url: str) -> int:
+    """Count the operations of the OpenAPI document."""
+    document = await (await page.request.get(f"{url}/openapi.json")).json()
+    return sum(len(methods) for methods in document["paths"].values())

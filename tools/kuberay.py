@@ -1,4 +1,4 @@
-"""Writes a Serve configuration into KubeRay's manifest, so that one file is the source of both.
+"""Write a Serve configuration into the KubeRay manifest, so that both have one source.
 
 python -m tools.kuberay configs/all.yaml cluster/kuberay/rayservice.yaml
 """
@@ -6,12 +6,13 @@ python -m tools.kuberay configs/all.yaml cluster/kuberay/rayservice.yaml
 import argparse
 from pathlib import Path
 
-START, END = "  serveConfigV2: |\n", "  rayClusterConfig:\n"
+START = "  serveConfigV2: |\n"
+END = "  rayClusterConfig:\n"
 INDENT = "    "
 
 
 def with_config(manifest: str, config: str) -> str:
-    """The manifest with this configuration in it. Raises ValueError where it has no place for one."""
+    """Return `manifest` with `config` between START and END. Raises ValueError without them."""
     before, start, rest = manifest.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
@@ -25,17 +26,17 @@ def with_config(manifest: str, config: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.kuberay",
-        description="Write a Serve configuration into KubeRay's manifest.",
+        description="Write a Serve configuration into the KubeRay manifest.",
     )
-    parser.add_argument("config", type=Path)
-    parser.add_argument("manifest", type=Path)
+    parser.add_argument("config", type=Path, help="the Serve configuration to read")
+    parser.add_argument("manifest", type=Path, help="the RayService manifest to rewrite")
     arguments = parser.parse_args()
     try:
         content = with_config(arguments.manifest.read_text(), arguments.config.read_text())
     except (OSError, ValueError) as error:
         raise SystemExit(f"{arguments.manifest}: {error}") from error
     arguments.manifest.write_text(content)
-    print(f"{arguments.manifest} has {arguments.config}")
+    print(f"Wrote {arguments.config} into {arguments.manifest}")
 
 
 if __name__ == "__main__":

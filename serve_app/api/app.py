@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.staticfiles import StaticFiles
 
 import serve_app
 from serve_app.api import openapi
+from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.keys import KeyRing
 from serve_app.api.middleware.authentication import Authentication
@@ -53,13 +53,15 @@ def create_api(
         title="musicgen-serve",
         version=serve_app.__version__,
         description=_DESCRIPTION,
+        docs_url=None,
         redoc_url=None,
     )
     app.include_router(v1.create_router(service))
     app.include_router(legacy.create_router(service))
     app.include_router(huggingface.create_router(service))
     app.include_router(page.create_router())
-    app.mount("/static", StaticFiles(directory=page.STATIC))
+    page.mount_static_files(app)
+    complete_document(app)
     add_error_handlers(app)
     app.add_middleware(
         BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes

@@ -1,0 +1,1 @@
+"""The command `musicgen`: one file per subcommand."""

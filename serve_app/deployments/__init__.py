@@ -1,1 +1,1 @@
-"""Ray Serve deployments: the only package that imports ray."""
+"""Ray Serve deployments: the only room, besides app.py, that imports ray."""

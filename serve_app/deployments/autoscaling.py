@@ -1,6 +1,6 @@
-"""How many replicas a model needs, by the seconds of music that are waited for.
+"""Autoscaling policies: replicas by the seconds of music that clients wait for.
 
-Ray Serve pickles this module by value and calls it on the head node: it imports the standard library alone.
+Ray Serve pickles this module by value and calls it on the head node. It imports the standard library alone.
 """
 
 import logging
@@ -13,15 +13,18 @@ from typing import Any, Protocol
 
 logger = logging.getLogger("ray.serve")
 
-# What a replica reports of itself (MusicGenReplica.record_autoscaling_stats).
-AUDIO_S, WAITING_AUDIO_S, MEAN_AUDIO_S = "audio_s", "waiting_audio_s", "mean_audio_s"
-AUDIO_S_PER_S, MADE_AUDIO_S_PER_S = "audio_s_per_s", "made_audio_s_per_s"
-WINDOW_S = 10.0
-MODEL_PREFIX = "MusicGen:"  # of the deployments' names; the model's id follows
+# Metrics that MusicGenReplica.record_autoscaling_stats reports.
+AUDIO_S = "audio_s"
+WAITING_AUDIO_S = "waiting_audio_s"
+MEAN_AUDIO_S = "mean_audio_s"
+AUDIO_S_PER_S = "audio_s_per_s"
+MADE_AUDIO_S_PER_S = "made_audio_s_per_s"
+ARRIVALS_S = 10.0  # seconds over which the arrival rate is measured
+MODEL_PREFIX = "MusicGen:"  # a model's deployment is named by this prefix and the model's id
 
 
 class Context(Protocol):
-    """What Serve tells a policy of one deployment. aggregated_metrics: by name, then by replica."""
+    """Serve's view of one deployment. aggregated_metrics: by metric, then by replica."""
 
     deployment_name: str
     target_num_replicas: int
@@ -35,13 +38,17 @@ class Context(Protocol):
 
 
 class DrainTimePolicy:
-    """As many replicas as keep up with the music that callers come for, and make what waits within `drain_s` seconds.
+    """Enough replicas to keep up with arriving requests and to drain the queue within `drain_s` seconds.
 
-    The music that comes is what is made plus what the work in hand grows by, over the last WINDOW_S; replicas are to be
-    busy with it for `utilization` of their time. Never fewer than would make all work in hand within `drain_s`. What
-    replicas hold is known in seconds; what waits before them is counted, and taken to be as long as what they had
-    lately. Until a replica has reported, it is taken for one like the others, or for one that makes `audio_s_per_s`
-    seconds of music a second, of pieces of `audio_s` seconds.
+        replicas = ceil(max(arrivals / utilization + queued / drain_s, total / drain_s) / speed)
+
+    arrivals: seconds of music requested per second, over the last ARRIVALS_S: the rate of generation plus the growth
+        of `total`.
+    utilization: fraction of its time that a replica is to be busy.
+    queued: seconds of music that wait for a slot. Requests that wait outside the replicas are only counted; each is
+        taken to be as long as the mean of the replicas' recent requests, or `audio_s` without any.
+    total: seconds of music queued and running.
+    speed: seconds of music per second of one replica: the mean of those that have measured it, or `audio_s_per_s`.
     """
 
     def __init__(
@@ -51,12 +58,14 @@ class DrainTimePolicy:
         audio_s_per_s: float = 8.0,
         audio_s: float = 30.0,
     ) -> None:
-        self._drain_s, self._utilization = drain_s, utilization
-        self._audio_s_per_s, self._audio_s = audio_s_per_s, audio_s
-        self._history: deque[tuple[float, float]] = deque()  # (when, seconds of music in hand)
+        self._drain_s = drain_s
+        self._utilization = utilization
+        self._audio_s_per_s = audio_s_per_s
+        self._audio_s = audio_s
+        self._history: deque[tuple[float, float]] = deque()  # (time, total seconds of music then)
 
     def __call__(self, context: Context) -> tuple[float, dict[str, Any]]:
-        """The wanted number of replicas, which Serve keeps within its bounds and delays."""
+        """The number of replicas to have; Serve applies its bounds and delays to it. Never raises."""
         try:
             return self.wanted(context), {}
         except Exception:  # a policy that raises leaves the application stuck in DEPLOYING
@@ -64,48 +73,48 @@ class DrainTimePolicy:
             return context.target_num_replicas, {}
 
     def wanted(self, context: Context) -> int:
-        """Replicas, before any bounds."""
-        metrics = context.aggregated_metrics or {}
-        speed = _mean(metrics.get(AUDIO_S_PER_S)) or self._audio_s_per_s
-        waiting_s = sum(_finite(metrics.get(WAITING_AUDIO_S))) + self._before_replicas_s(context)
-        work_s = self.audio_s(context)
-        made_per_s = sum(_finite(metrics.get(MADE_AUDIO_S_PER_S)))
-        coming_per_s = max(0.0, made_per_s + self._growth(context.current_time, work_s))
-        keep_up = coming_per_s / self._utilization + waiting_s / self._drain_s
-        return math.ceil(max(keep_up, work_s / self._drain_s) / speed)
+        """The class's formula, before any bounds."""
+        queued_s = _sum(context, WAITING_AUDIO_S) + self._outside_s(context)
+        total_s = self._total_s(context)
+        growth = self._growth(context.current_time, total_s)
+        arrivals = max(0.0, _sum(context, MADE_AUDIO_S_PER_S) + growth)
+        keep_up = arrivals / self._utilization + queued_s / self._drain_s
+        return math.ceil(max(keep_up, total_s / self._drain_s) / self._speed(context))
 
     def work_s(self, context: Context) -> float:
-        """Seconds that one replica would work for the music that is wanted now."""
-        speed = _mean((context.aggregated_metrics or {}).get(AUDIO_S_PER_S)) or self._audio_s_per_s
-        return self.audio_s(context) / speed
+        """Seconds that one replica needs for all music queued and running."""
+        return self._total_s(context) / self._speed(context)
 
-    def audio_s(self, context: Context) -> float:
-        """Seconds of music that are wanted now, running and waiting."""
-        held_s = sum(_finite((context.aggregated_metrics or {}).get(AUDIO_S)))
-        return held_s + self._before_replicas_s(context)
+    def _speed(self, context: Context) -> float:
+        return _mean(context, AUDIO_S_PER_S) or self._audio_s_per_s
 
-    def _before_replicas_s(self, context: Context) -> float:
-        length = _mean((context.aggregated_metrics or {}).get(MEAN_AUDIO_S)) or self._audio_s
-        return (context.total_queued_requests or 0.0) * length
+    def _total_s(self, context: Context) -> float:
+        return _sum(context, AUDIO_S) + self._outside_s(context)
 
-    def _growth(self, now: float | None, work_s: float) -> float:
-        """Of the music in hand, in seconds a second."""
+    def _outside_s(self, context: Context) -> float:
+        """Seconds of music of the requests that wait outside the replicas."""
+        length_s = _mean(context, MEAN_AUDIO_S) or self._audio_s
+        return (context.total_queued_requests or 0.0) * length_s
+
+    def _growth(self, now: float | None, total_s: float) -> float:
+        """Growth of `total` per second, over the last ARRIVALS_S."""
         now = monotonic() if now is None else now
-        self._history.append((now, work_s))
-        while now - self._history[0][0] > WINDOW_S:
+        self._history.append((now, total_s))
+        while now - self._history[0][0] > ARRIVALS_S:
             self._history.popleft()
         then, before_s = self._history[0]
-        return (work_s - before_s) / (now - then) if now > then else 0.0
+        return (total_s - before_s) / (now - then) if now > then else 0.0
 
 
 class BudgetPolicy:
-    """The same for all models of an application together, within a number of GPUs: its `autoscaling_policy`.
+    """The `autoscaling_policy` of an application: all its models share a number of GPUs.
 
-    Beyond their `min_replicas`, GPUs go to the models one replica at a time: first to those with work and no replica,
-    then to the one with the most seconds of work to each of its GPUs. One that is to grow waits until another has given
-    its GPUs back, so that no more than `gpus` are taken (though Serve itself starts a first replica, whoever has none).
+    Each model first gets its `min_replicas`, then as many replicas as its DrainTimePolicy wants while GPUs are free.
+    They are given one replica at a time: first to models with work and no replica, then to the model with most seconds
+    of work per GPU. A model waits to grow until another has returned its GPUs, so no more than `gpus` are in use.
+    Exception: Serve itself starts the first replica of a model with none.
 
-    gpus_per_replica: by model id; 1 where it is not named. models: a model's own DrainTimePolicy options, by its id.
+    gpus_per_replica: by model id, default 1. models: options of a model's own DrainTimePolicy, by model id.
     """
 
     def __init__(
@@ -115,61 +124,70 @@ class BudgetPolicy:
         gpus_per_replica: Mapping[str, float] | None = None,
         models: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
-        self._gpus, self._drain_s = gpus, drain_s
-        self._gpus_per_replica, self._options = dict(gpus_per_replica or {}), dict(models or {})
+        self._gpus = gpus
+        self._drain_s = drain_s
+        self._gpus_per_replica = dict(gpus_per_replica or {})
+        self._options = dict(models or {})
         self._policies: dict[str, DrainTimePolicy] = {}
 
     def __call__(
         self, contexts: Mapping[Any, Context]
     ) -> tuple[dict[Any, float], dict[Any, dict[str, Any]]]:
-        """The wanted numbers of replicas, which Serve keeps within each model's bounds and delays."""
+        """The numbers of replicas to have; Serve applies each model's bounds and delays. Never raises."""
         try:
             return self._wanted(contexts), {}
-        except Exception:
+        except Exception:  # see DrainTimePolicy
             logger.exception("The autoscaling policy failed; the numbers of replicas stay")
             return {key: context.target_num_replicas for key, context in contexts.items()}, {}
 
     def _wanted(self, contexts: Mapping[Any, Context]) -> dict[Any, float]:
-        models = {
-            key: self._claim(c)
-            for key, c in contexts.items()
-            if c.deployment_name.startswith(MODEL_PREFIX)
+        """The lesser of two shares: of a division from scratch, and of the GPUs that are free now."""
+        claims = {
+            key: self._claim(context)
+            for key, context in contexts.items()
+            if context.deployment_name.startswith(MODEL_PREFIX)
         }
-        fair = self._share(models, {key: claim.least for key, claim in models.items()})
-        models = {key: replace(claim, most=fair[key]) for key, claim in models.items()}
-        now = self._share(models, {key: contexts[key].target_num_replicas for key in models})
-        return {key: min(now[key], fair[key]) for key in models}
+        fair = self._share(claims, {key: claim.least for key, claim in claims.items()})
+        claims = {key: replace(claim, most=fair[key]) for key, claim in claims.items()}
+        now = self._share(claims, {key: contexts[key].target_num_replicas for key in claims})
+        return {key: min(now[key], fair[key]) for key in claims}
 
     def _claim(self, context: Context) -> "_Claim":
         model_id = context.deployment_name.removeprefix(MODEL_PREFIX)
-        if (policy := self._policies.get(model_id)) is None:
-            policy = DrainTimePolicy(
-                **{"drain_s": self._drain_s, **self._options.get(model_id, {})}
-            )
-            self._policies[model_id] = policy
-        least, most = context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas
-        wish = max(least, min(policy.wanted(context), most))
+        policy = self._policy(model_id)
+        least = context.capacity_adjusted_min_replicas
+        most = context.capacity_adjusted_max_replicas
         return _Claim(
-            self._gpus_per_replica.get(model_id, 1.0), policy.work_s(context), least, wish
+            gpus=self._gpus_per_replica.get(model_id, 1.0),
+            work_s=policy.work_s(context),
+            least=least,
+            most=max(least, min(policy.wanted(context), most)),
         )
 
-    def _share(self, models: Mapping[Any, "_Claim"], replicas: dict[Any, int]) -> dict[Any, int]:
-        """What is free of the GPUs besides those of `replicas`, given out."""
-        free = self._gpus - sum(claim.gpus * replicas[key] for key, claim in models.items())
+    def _policy(self, model_id: str) -> DrainTimePolicy:
+        """The model's own policy, made at its first use."""
+        if model_id not in self._policies:
+            options = {"drain_s": self._drain_s, **self._options.get(model_id, {})}
+            self._policies[model_id] = DrainTimePolicy(**options)
+        return self._policies[model_id]
+
+    def _share(self, claims: Mapping[Any, "_Claim"], replicas: dict[Any, int]) -> dict[Any, int]:
+        """Add replicas to `replicas`, the neediest model's first, until no more GPUs are free."""
+        free = self._gpus - sum(claim.gpus * replicas[key] for key, claim in claims.items())
         while fitting := [
             key
-            for key, claim in models.items()
+            for key, claim in claims.items()
             if replicas[key] < claim.most and claim.gpus <= free
         ]:
-            neediest = max(fitting, key=lambda key: models[key].need(replicas[key]))
+            neediest = max(fitting, key=lambda key: claims[key].need(replicas[key]))
             replicas[neediest] += 1
-            free -= models[neediest].gpus
+            free -= claims[neediest].gpus
         return replicas
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """What one model needs: GPUs of one replica, seconds of work, and bounds of its replicas."""
+    """A model's GPUs per replica, seconds of work, and bounds of its number of replicas."""
 
     gpus: float
     work_s: float
@@ -177,15 +195,21 @@ class _Claim:
     most: int
 
     def need(self, replicas: int) -> tuple[float, float]:
-        """Seconds of work to each GPU; without any, the work alone says who comes first."""
-        return self.work_s / (self.gpus * replicas) if replicas else math.inf, self.work_s
+        """Sort key: seconds of work per GPU, infinite without a replica; then seconds of work."""
+        per_gpu = self.work_s / (self.gpus * replicas) if replicas else math.inf
+        return per_gpu, self.work_s
 
 
-def _mean(by_replica: Mapping[Any, float] | None) -> float | None:
-    """Of the replicas that know, which report more than 0."""
-    known = [value for value in _finite(by_replica) if value > 0]
+def _sum(context: Context, metric: str) -> float:
+    return sum(_finite(context, metric))
+
+
+def _mean(context: Context, metric: str) -> float | None:
+    """Mean over the replicas that have measured the metric: a value of 0 is not yet one."""
+    known = [value for value in _finite(context, metric) if value > 0]
     return sum(known) / len(known) if known else None
 
 
-def _finite(by_replica: Mapping[Any, float] | None) -> list[float]:
-    return [value for value in (by_replica or {}).values() if math.isfinite(value)]
+def _finite(context: Context, metric: str) -> list[float]:
+    by_replica = (context.aggregated_metrics or {}).get(metric) or {}
+    return [value for value in by_replica.values() if math.isfinite(value)]

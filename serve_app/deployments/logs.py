@@ -1,13 +1,12 @@
-"""This package's logs go where Serve's own go: in JSON where its configuration says so, with each request's id."""
+"""Logging of this package through Serve's handlers: JSON where configured, with each request's id."""
 
 import logging
 
 
 def log_with_serve() -> None:
-    """To be called in a deployment's process, once Serve has set up its own logs."""
-    serve, package = logging.getLogger("ray.serve"), logging.getLogger("serve_app")
-    package.handlers, package.propagate = (
-        serve.handlers,
-        False,
-    )  # the same list: what Serve changes holds for both
+    """Send this package's logs to Serve's handlers. Call it in a deployment, after Serve has set up its logs."""
+    serve = logging.getLogger("ray.serve")
+    package = logging.getLogger("serve_app")
+    package.handlers = serve.handlers  # the same list, so that later changes by Serve apply to both
+    package.propagate = False
     package.setLevel(serve.level)

@@ -67,8 +67,11 @@ class RayObserver(LogObserver):
 
 @dataclass(frozen=True, slots=True)
 class ColdStart:
-    """Seconds that each stage of a replica's start took: from the process's start to its first lines here, importing,
-    loading the weights, recording a GPU's graphs, and the first piece."""
+    """Seconds of each stage of a replica's start.
+
+    process: from the start of the process to the replica's constructor; graphs: capture of CUDA graphs; warm_up: the
+    first track.
+    """
 
     process: float
     imports: float
@@ -78,12 +81,15 @@ class ColdStart:
 
 
 class ReplicaMetrics:
-    """What a replica knows of itself."""
+    """Metrics of one replica and its engine."""
 
     def __init__(self, model_id: str, cold_start: ColdStart) -> None:
-        self._tags, self._stages = {"model": model_id}, asdict(cold_start)
+        self._tags = {"model": model_id}
+        self._stages = asdict(cold_start)
         self._cold_start = Gauge(
-            "musicgen_cold_start_seconds", "How long a stage of the start took.", ("model", "stage")
+            "musicgen_cold_start_seconds",
+            "Duration of a stage of the replica's start.",
+            ("model", "stage"),
         )
         self._gauges = {
             name: Gauge(f"musicgen_{name}", text, ("model",)) for name, text in _GAUGES.items()
@@ -94,7 +100,7 @@ class ReplicaMetrics:
         self._counted = dict.fromkeys(_COUNTERS, 0.0)
 
     def report(self, stats: EngineStats) -> None:
-        """All gauges, each time: Ray forgets those that are not set again."""
+        """Set all gauges, because Ray drops a gauge that is not set again, and add to the counters."""
         for stage, seconds in self._stages.items():
             self._cold_start.set(seconds, {**self._tags, "stage": stage})
         values = {
@@ -122,20 +128,20 @@ class ReplicaMetrics:
 
 
 _GAUGES = {
-    "slots": "Pieces that the replica can make at a time.",
-    "slots_used": "Pieces that it is making.",
-    "queued_requests": "Requests that wait in the replica for a slot.",
-    "queued_audio_seconds": "Seconds of music that those wait for.",
-    "running_audio_seconds": "Seconds of music still to be made of the pieces that are being made.",
-    "steps_per_second": "Decoding steps a second, over the last few seconds.",
-    "real_time_factor": "Seconds of music a second, of all pieces together, over the last few seconds.",
-    "step_seconds": "What a decoding step takes; a step makes one frame of every running piece.",
-    "kv_cache_bytes": "Memory of the keys and values.",
+    "slots": "Tracks that the replica can generate at a time.",
+    "slots_used": "Tracks that the replica is generating.",
+    "queued_requests": "Requests in the replica that wait for a slot.",
+    "queued_audio_seconds": "Seconds of music of the requests that wait for a slot.",
+    "running_audio_seconds": "Seconds of music left to generate of the running tracks.",
+    "steps_per_second": "Decoding steps per second, over the last few seconds.",
+    "real_time_factor": "Seconds of music generated per second by all slots together, over the last few seconds.",
+    "step_seconds": "Duration of a decoding step, which generates one frame of every running track.",
+    "kv_cache_bytes": "Memory of the KV cache.",
 }
 _COUNTERS = {
     "steps_total": "Decoding steps.",
-    "codec_seconds_total": "Seconds that the codec worked.",
-    "text_encoder_seconds_total": "Seconds that the text encoder worked.",
+    "codec_seconds_total": "Seconds of codec decoding.",
+    "text_encoder_seconds_total": "Seconds of text encoding.",
 }
 
 

@@ -1,11 +1,11 @@
-"""OpenTelemetry traces: what Serve traces of a request, and in it what the request's time went to.
+"""OpenTelemetry traces: spans of a request's stages inside Serve's own spans.
 
-Serve makes them where its configuration has a `tracing_config`, with this module's exporter:
+Serve traces requests if its configuration has a `tracing_config`, with this module's exporter:
 
     tracing_config: {enabled: true, exporter_import_path: "serve_app.deployments.tracing:otlp", sampling_ratio: 0.01}
 
-https://docs.ray.io/en/latest/serve/monitoring.html tells of Serve's own spans, https://opentelemetry.io/docs/specs/otel/
-of the variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, that say where they go.
+Serve's own spans: https://docs.ray.io/en/latest/serve/monitoring.html. The environment variables that name the
+collector, such as OTEL_EXPORTER_OTLP_ENDPOINT: https://opentelemetry.io/docs/specs/otel/.
 """
 
 from time import time_ns
@@ -21,27 +21,27 @@ _tracer = trace.get_tracer("musicgen-serve")
 
 
 def otlp() -> list[SpanProcessor]:
-    """Spans go to a collector over HTTP. Raises ConfigError where what sends them is not installed."""
+    """Span processors that send OTLP to a collector over HTTP. Raises ConfigError if the exporter is not installed."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError as error:
         raise ConfigError(
-            "Traces need a package more: pip install 'musicgen-serve[tracing]'"
+            "The OTLP exporter is not installed. Install the tracing extra: "
+            "pip install 'musicgen-serve[tracing]'"
         ) from error
     return [BatchSpanProcessor(OTLPSpanExporter())]
 
 
 def trace_timings(request: GenerationRequest, timings: Timings) -> None:
-    """Spans of a piece that has just been finished, inside the present one.
+    """Emit the spans of a track that has just been finished, inside the current span.
 
-    The codec works beside the steps, in parts: its span ends at the end and is as long as they are together.
+    The codec decodes in parts, concurrently with the steps. Its span ends with the track and is as long as the sum
+    of the parts.
     """
     end = time_ns()
     start = end - _ns(timings.queue_s + timings.generation_s)
-    queued, encoded = (
-        start + _ns(timings.queue_s),
-        start + _ns(timings.queue_s + timings.text_encoder_s),
-    )
+    queued = start + _ns(timings.queue_s)
+    encoded = queued + _ns(timings.text_encoder_s)
     spans = {
         "queue": (start, queued),
         "text encoding": (queued, encoded),

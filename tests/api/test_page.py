@@ -1,4 +1,4 @@
-"""The page's answers: whole without anything from elsewhere, readable without a key."""
+"""The pages and their files: complete without other origins, readable without a key."""
 
 import re
 
@@ -10,8 +10,9 @@ from serve_app.api.routes.page import STATIC
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
-async def test_the_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
-    response = await client.get("/")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_a_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.get(path)
     assert response.headers["content-type"].startswith("text/html")
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -23,14 +24,16 @@ async def test_the_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) 
 
 
 async def test_every_file_they_name_is_there(client: httpx.AsyncClient) -> None:
-    pages = (await client.get("/")).text + (await client.get("/stats", headers=BROWSER)).text
-    named = re.findall(r'"(static/[\w.]+)"', pages)
+    paths = ("/", "/docs", "/stats")
+    pages = [(await client.get(path, headers=BROWSER)).text for path in paths]
+    named = [file for page in pages for file in re.findall(r'"(static/[\w./-]+)"', page)]
     scripts = [
         name
         for file in STATIC.glob("*.js")
         for name in re.findall(r'from "\./([\w.]+)"', file.read_text())
     ]
-    assert len(named) >= 3
+    assert "static/swagger/swagger-ui-bundle.js" in named
+    assert len(named) >= 8
     for path in (*named, *(f"static/{name}" for name in scripts)):
         assert (await client.get(f"/{path}")).status_code == 200, path
 

@@ -1,4 +1,4 @@
-"""The benchmark runs, and ends with a line of JSON."""
+"""Tests of the decode benchmark: its last line, and the equality of the compared models."""
 
 import json
 import sys
@@ -11,21 +11,12 @@ from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model
 from serve_app.models.musicgen.cpu_layers import CpuDecoderLayer
 
 
-def test_all_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [
-        "decode",
-        "--scale",
-        "tiny",
-        "--steps",
-        "8",
-        "--against",
-        "audiocraft",
-        "transformers",
-        "--batch",
-        "2",
-    ]
-    command += ["--precision", "fp32", "int8"]
-    monkeypatch.setattr(sys, "argv", command)
+def test_the_last_line_has_consistent_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "decode --scale tiny --steps 8 --batch 2 --precision fp32 int8"
+    command += " --against audiocraft transformers"
+    monkeypatch.setattr(sys, "argv", command.split())
     decode.main()
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     ms = result["ms_per_step"]
@@ -36,7 +27,7 @@ def test_all_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert {"scale": "tiny", "batch": 2, "steps": 8}.items() <= result.items()
 
 
-def test_the_compared_models_compute_the_same() -> None:
+def test_the_compared_models_have_equal_weights() -> None:
     text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE)
     theirs = audiocraft_model(SCALES["tiny"], text)
     ours = decode.our_model(SCALES["tiny"], theirs.state_dict(), "fp32", torch.device("cpu"))

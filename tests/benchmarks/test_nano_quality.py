@@ -1,4 +1,4 @@
-"""The quality benchmark counts what it says that it counts."""
+"""Tests of the quality benchmark: its prompts, its figures, and its output."""
 
 import dataclasses
 import json
@@ -9,37 +9,48 @@ import pytest
 import torch
 
 from benchmarks import nano_quality
-from benchmarks.nano_quality import BARS, Heard, Wish, figures, wishes
+from benchmarks.eval_prompts import EvalPrompt, eval_prompts
+from benchmarks.nano_figures import Features, figures, tempo_control
+from benchmarks.nano_quality import BARS
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config import EngineConfig
 from tests.conftest import EMBEDDED
 
-WANTED = wishes()
-RANGE = (0.0, 0.1)
+PROMPTS = eval_prompts()
+FLATNESS = (0.0, 0.1)
 
 
-def perfect(wish: Wish) -> Heard:
-    """What would be heard of an output that is all that was asked for."""
-    bright = wish.score.lead in ("bells", "flute")
-    return Heard(
-        tempo=wish.score.bpm, mode=wish.score.mode, brightness=2000 if bright else 1000,
-        loudness=(wish.score.energy + 1) / 10, onsets=8, flatness=0.01, peak=0.8,
-    )  # fmt: skip
+def perfect(prompt: EvalPrompt) -> Features:
+    """Features of an output that follows its prompt."""
+    return Features(
+        tempo=prompt.score.bpm,
+        mode=prompt.score.mode,
+        brightness=2000 if prompt.score.lead in ("bells", "flute") else 1000,
+        loudness=(prompt.score.energy + 1) / 10,
+        onsets=8,
+        flatness=0.01,
+        peak=0.8,
+    )
 
 
-def test_prompts_are_sixty_and_ask_for_what_is_measured() -> None:
-    assert len(WANTED) == len({wish.prompt for wish in WANTED}) == 60
-    assert sum(wish.asks_tempo for wish in WANTED) >= 50
-    assert sum(wish.asks_mode for wish in WANTED) >= 50
+def test_sixty_prompts_name_the_measured_properties() -> None:
+    assert len(PROMPTS) == len({prompt.prompt for prompt in PROMPTS}) == 60
+    assert sum(prompt.names_tempo for prompt in PROMPTS) >= 50
+    assert sum(prompt.names_mode for prompt in PROMPTS) >= 50
+
+
+def test_prompts_of_a_group_differ_in_lead_and_energy_alone() -> None:
     for start in range(0, 40, 4):
-        four = WANTED[start : start + 4]
-        assert len({(wish.score.bpm, wish.score.mode, wish.group) for wish in four}) == 1
-        assert [wish.score.energy for wish in four] == [0, 2, 0, 2]
+        four = PROMPTS[start : start + 4]
+        shared = {(prompt.score.bpm, prompt.score.mode, prompt.group) for prompt in four}
+        assert len(shared) == 1
+        assert [prompt.score.energy for prompt in four] == [0, 2, 0, 2]
         assert {four[0].score.lead, four[2].score.lead} <= {"bells", "flute", "bass", "pad"}
 
 
-def test_all_as_asked() -> None:
-    assert figures(WANTED, [perfect(wish) for wish in WANTED], RANGE) == dict.fromkeys(BARS, 1.0)
+def test_perfect_outputs_reach_every_figure() -> None:
+    outputs = [perfect(prompt) for prompt in PROMPTS]
+    assert figures(PROMPTS, outputs, FLATNESS) == dict.fromkeys(BARS, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +66,16 @@ def test_all_as_asked() -> None:
         ("alive", {"loudness": 0.0}),
     ],
 )
-def test_nothing_as_asked(figure: str, wrong: dict[str, float | str]) -> None:
-    heard = [dataclasses.replace(perfect(wish), **wrong) for wish in WANTED]  # type: ignore[arg-type]
-    assert figures(WANTED, heard, RANGE)[figure] == 0.0
+def test_a_wrong_feature_misses_its_figure(figure: str, wrong: dict[str, float | str]) -> None:
+    outputs = [
+        dataclasses.replace(perfect(prompt), **wrong)  # type: ignore[arg-type]
+        for prompt in PROMPTS
+    ]
+    assert figures(PROMPTS, outputs, FLATNESS)[figure] == 0.0
 
 
 def test_the_control_is_chance() -> None:
-    control = nano_quality.tempo_control(WANTED, [perfect(wish) for wish in WANTED])
+    control = tempo_control(PROMPTS, [perfect(prompt) for prompt in PROMPTS])
     assert 0.1 < control < 0.6
 
 

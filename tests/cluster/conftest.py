@@ -18,11 +18,12 @@ from tests.conftest import EMBEDDED
 
 PATIENCE_S = 120.0
 APP = "musicgen"
-INGRESS_NODE, MODEL_NODE = {"ingress_node": 0.001}, {"model_node": 1}
+INGRESS_NODE = {"ingress_node": 0.001}
+MODEL_NODE = {"model_node": 1}
 
 
 class Fleet:
-    """A head node, which has the ingress, and nodes that each have room for one replica."""
+    """A head node with the ingress, and nodes with room for one replica each."""
 
     def __init__(self) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -42,14 +43,14 @@ class Fleet:
         self.nodes[node.node_id] = node
 
     def remove_node(self, node_id: str) -> None:
-        """At once, as a spot instance that is taken away."""
+        """Remove the node at once, as a cloud reclaims a spot instance."""
         self.cluster.remove_node(self.nodes.pop(node_id), allow_graceful=False)
 
     def deploy(self, app: Application) -> None:
         serve.run(app, name=APP, route_prefix="/")
 
     def replicas(self, deployment: str) -> list[Any]:
-        """The running ones, each with its node_id and pid, without those that are dead, as nobody has noticed yet."""
+        """Running replicas, each with its node_id and pid; without dead ones that Serve still lists as running."""
         details = ray.get(_controller().get_serve_instance_details.remote())
         application = details["applications"].get(APP, {"deployments": {}})
         replicas = application["deployments"].get(deployment, {"replicas": []})["replicas"]
@@ -60,13 +61,14 @@ class Fleet:
         ]
 
     def kill(self, name: str) -> None:
-        """The process whose title begins so."""
+        """Kill the one process whose title begins with `name`."""
         [process] = [
             p for p in psutil.Process().children(recursive=True) if p.cmdline()[0].startswith(name)
         ]
         process.kill()
 
     async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for the condition. Raises TimeoutError after PATIENCE_S."""
         async with asyncio.timeout(PATIENCE_S):
             while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - other processes are asked
                 await asyncio.sleep(0.1)
@@ -89,7 +91,7 @@ def _controller() -> Any:
 
 
 def settings(*models: dict[str, Any], ingresses: int = 1) -> dict[str, Any]:
-    """The application's args."""
+    """Args of the application."""
     ingress = {
         "num_replicas": ingresses,
         "ray_actor_options": {"num_cpus": 0, "resources": INGRESS_NODE},
@@ -103,7 +105,7 @@ def settings(*models: dict[str, Any], ingresses: int = 1) -> dict[str, Any]:
 def model(
     model_id: str = "nano", engine: dict[str, Any] | None = None, **deployment: Any
 ) -> dict[str, Any]:
-    """A model whose seeds hold bit for bit: whichever replica makes a piece, it is the same."""
+    """A model with a pinned batch shape: every replica makes the same bits of a seed."""
     return {
         "model_loading_config": {"model_id": model_id, "model_source": EMBEDDED},
         "engine_kwargs": {
@@ -127,7 +129,7 @@ def application(*models: dict[str, Any], **rest: Any) -> Application:
 
 @pytest.fixture(scope="package")
 def fleet() -> Iterator[Fleet]:
-    """One for the tests of this folder: the Ray of the other tests comes after it."""
+    """One Ray for the tests of this folder; it stops before that of the `service` fixture starts."""
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     fleet = Fleet()
     try:

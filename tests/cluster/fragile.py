@@ -1,4 +1,4 @@
-"""A replica that one prompt is deadly to."""
+"""A replica with a poison pill: one prompt kills its process."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ POISON = "poison"
 
 
 class Fragile(MusicGenReplica):
-    """The real one, but for the poison."""
+    """A MusicGenReplica that the prompt POISON kills."""
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
         if request.prompt == POISON:

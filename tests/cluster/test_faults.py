@@ -1,4 +1,4 @@
-"""What was accepted is answered, whatever dies: replicas, nodes, and what an update replaces."""
+"""Accepted requests are answered although replicas, nodes or the controller die or an update replaces replicas."""
 
 import asyncio
 import os
@@ -14,17 +14,20 @@ from serve_app import app
 from serve_app.deployments.ingress import RayGenerator
 from serve_app.errors import ReplicaUnreachable
 from serve_app.types import AudioChunk, GenerationRequest
-from tests.cluster.conftest import APP, Fleet, application, model
+from tests.cluster.conftest import APP, PATIENCE_S, Fleet, application, model
 from tests.cluster.fragile import POISON, Fragile
 
-PATH, DEPLOYMENT = "/v1/audio/generations", "MusicGen:nano"
-ROOM_S = 40.0  # of music that may wait
+PATH = "/v1/audio/generations"
+DEPLOYMENT = "MusicGen:nano"
+QUEUE_AUDIO_S = 40.0
 PROMPTS = ("lofi beat", "calm bells, 70 bpm", "energetic bass, 140 bpm", "sad strings")
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
 def two(fleet: Fleet) -> Fleet:
-    """Two replicas, on a node each, for the whole file."""
+    """Two replicas on a node each, for all tests of this file."""
     while len(fleet.nodes) < 2:
         fleet.add_node()
     deploy(fleet)
@@ -35,12 +38,14 @@ def deploy(fleet: Fleet, **engine: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "MusicGenReplica", Fragile)
         fleet.deploy(
-            application(model(num_replicas=2, engine=engine) | {"max_queued_audio_s": ROOM_S})
+            application(
+                model(num_replicas=2, engine=engine) | {"max_queued_audio_s": QUEUE_AUDIO_S}
+            )
         )
 
 
 def body(number: int) -> dict[str, Any]:
-    """Every other one is a stream."""
+    """A request; every other one streams."""
     return {
         "prompt": PROMPTS[number % 4], "duration_s": 1 + number % 3 / 2, "seed": number, "response_format": "pcm",
         "stream": number % 2 == 0,
@@ -52,7 +57,7 @@ def is_whole(answer: bytes, number: int) -> bool:
 
 
 class Caller:
-    """A request under way: what has come so far."""
+    """A request under way, with the bytes received so far."""
 
     def __init__(self, client: httpx.AsyncClient, number: int) -> None:
         self.received = bytearray()
@@ -67,7 +72,7 @@ class Caller:
 
 
 async def callers_with_music(fleet: Fleet, client: httpx.AsyncClient, count: int) -> list[Caller]:
-    """That many under way, at least one of which has begun to receive."""
+    """Start `count` requests and wait until one has received audio."""
     callers = [Caller(client, number) for number in range(count)]
     await fleet.until(lambda: any(caller.received for caller in callers))
     return callers
@@ -97,19 +102,19 @@ async def test_a_request_that_kills_replicas_is_refused(
 
 
 async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
-    """Of the latter a request may be guilty; the test before this one shows what becomes of it."""
+    """A lost node raises ReplicaUnreachable, for which no request is suspected of being a poison pill."""
     await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
     backend = RayGenerator({"nano": serve.get_deployment_handle(DEPLOYMENT, APP)})
-    pieces = [asyncio.create_task(whole(backend, number)) for number in range(12)]
-    async with asyncio.timeout(60):
+    tracks = [asyncio.create_task(whole(backend, number)) for number in range(12)]
+    async with asyncio.timeout(PATIENCE_S):
         while sum(replica.stats.slots_used > 0 for replica in await backend.replicas("nano")) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     two.remove_node(two.replicas(DEPLOYMENT)[0]["node_id"])
     two.add_node()
-    done, others = await asyncio.wait(pieces, return_when=asyncio.FIRST_EXCEPTION)
-    assert {type(piece.exception()) for piece in done} == {ReplicaUnreachable}
-    for piece in others:
-        piece.cancel()
+    done, others = await asyncio.wait(tracks, return_when=asyncio.FIRST_EXCEPTION)
+    assert {type(track.exception()) for track in done} == {ReplicaUnreachable}
+    for track in others:
+        track.cancel()
 
 
 async def whole(backend: RayGenerator, number: int) -> list[AudioChunk]:
@@ -119,29 +124,29 @@ async def whole(backend: RayGenerator, number: int) -> list[AudioChunk]:
     return [chunk async for chunk in backend.generate(request)]
 
 
-async def test_of_too_many_callers_some_are_served_and_the_others_told(
+async def test_of_too_many_callers_some_are_served_and_the_others_refused(
     two: Fleet, client: httpx.AsyncClient
 ) -> None:
-    """There is room for twenty of these."""
+    """The queue has room for twenty of these requests."""
     [ingress] = two.replicas("Ingress")
     process = psutil.Process(ingress["pid"])
     memory = process.memory_info().rss
-    piece: dict[str, Any] = {
+    request: dict[str, Any] = {
         "prompt": "lofi beat",
-        "duration_s": ROOM_S / 20,
+        "duration_s": QUEUE_AUDIO_S / 20,
         "response_format": "pcm",
     }
-    answers = await asyncio.gather(*(client.post(PATH, json=piece) for _ in range(200)))
+    answers = await asyncio.gather(*(client.post(PATH, json=request) for _ in range(200)))
     served = [answer for answer in answers if answer.status_code == 200]
     assert len(served) >= 20
-    assert {len(answer.content) for answer in served} == {int(piece["duration_s"] * 32_000) * 2}
+    assert {len(answer.content) for answer in served} == {int(request["duration_s"] * 32_000) * 2}
     refused = [answer for answer in answers if answer.status_code != 200]
     assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {
         (429, "queue_full")
     }
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
-    assert "requests for" in refused[0].json()["detail"], "it tells how long the line is"
-    assert is_whole(await Caller(client, 0).task, 0), "and then all is as before"
+    assert "requests for" in refused[0].json()["detail"], "the message gives the queue's length"
+    assert is_whole(await Caller(client, 0).task, 0), "the service has recovered"
     assert process.memory_info().rss - memory < 100 * 2**20
 
 
@@ -153,19 +158,19 @@ async def test_the_controller_may_die(two: Fleet, client: httpx.AsyncClient) -> 
     await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
 
 
-@pytest.mark.parametrize("who", ["ray::ServeReplica:musicgen:Ingress", "ray::ProxyActor"])
-async def test_an_ingress_or_a_proxy_takes_its_callers_along(
-    two: Fleet, client: httpx.AsyncClient, who: str
+@pytest.mark.parametrize("process", ["ray::ServeReplica:musicgen:Ingress", "ray::ProxyActor"])
+async def test_the_death_of_an_ingress_or_a_proxy_breaks_its_connections(
+    two: Fleet, client: httpx.AsyncClient, process: str
 ) -> None:
-    """They see a 500 or an answer that ends too early, and never a short one that looks whole. Soon all is well."""
+    """Callers get a 500 or a broken connection, never a short answer that looks whole. The service recovers."""
     callers = await callers_with_music(two, client, 24)
-    two.kill(who)
+    two.kill(process)
     ends = await asyncio.gather(*(caller.task for caller in callers), return_exceptions=True)
     broken = [isinstance(end, httpx.HTTPError) for end in ends]
     assert any(broken)
     assert all(is_whole(end, number) for number, end in enumerate(ends) if isinstance(end, bytes))
     assert all(isinstance(end, bytes | httpx.HTTPError) for end in ends), ends
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE_S):
         while not await answers_again(client):  # noqa: ASYNC110 - another process is asked
             await asyncio.sleep(0.1)
 
@@ -178,7 +183,7 @@ async def answers_again(client: httpx.AsyncClient) -> bool:
 
 
 async def test_an_update_under_load_fails_no_request(two: Fleet, client: httpx.AsyncClient) -> None:
-    """Last in this file: the replicas are others from here on."""
+    """Last in this file, because it replaces the replicas."""
     undisturbed = await asyncio.gather(*(Caller(client, number).task for number in range(2)))
     before = {replica["pid"] for replica in two.replicas(DEPLOYMENT)}
     updated = asyncio.Event()

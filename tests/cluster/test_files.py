@@ -1,4 +1,4 @@
-"""The files in cluster/ are valid by the schemas of those who read them, and agree with the configurations."""
+"""The files in cluster/ are valid by the schemas of their programs and agree with the configurations."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def test_rays_ports_are_for_its_pods_and_the_operator() -> None:
 
 
 def test_every_kind_of_card_has_its_nodes() -> None:
-    """Those that configs/all.yaml asks for, on Kubernetes and on AWS."""
+    """Kubernetes and AWS have nodes for each `accelerator_type` of configs/all.yaml."""
     models = yaml.safe_load((CONFIGS / "all.yaml").read_text())["applications"][0]["args"]["models"]
     cards = {f"accelerator_type:{model['accelerator_type']}" for model in models}
     groups = yaml.safe_load(MANIFEST.read_text())["spec"]["rayClusterConfig"]["workerGroupSpecs"]

@@ -1,4 +1,4 @@
-"""Each model has as many replicas as the music that is wanted of it asks for, by the policy of the configurations."""
+"""Models scale with the seconds of music requested of them, by the autoscaling policy of the configurations."""
 
 import asyncio
 from typing import Any
@@ -11,16 +11,17 @@ from tests.cluster.conftest import MODEL_NODE, Fleet, application, model
 from tests.conftest import CONFIGS
 
 PATH = "/v1/audio/generations"
-BUSY, RARE = "MusicGen:busy", "MusicGen:rare"
+BUSY = "MusicGen:busy"
+RARE = "MusicGen:rare"
+
+pytestmark = pytest.mark.long
 
 
 def scaled(model_id: str, least: int, most: int) -> dict[str, Any]:
-    """A model that scales as configs/all.yaml says, but sooner: tests do not wait for minutes."""
+    """A model with the policy of configs/all.yaml and shorter delays."""
     [application] = yaml.safe_load((CONFIGS / "all.yaml").read_text())["applications"]
     policy = application["args"]["models"][0]["deployment_config"]["autoscaling_config"]["policy"]
-    policy["policy_kwargs"]["drain_s"] = (
-        5  # little music is much, so that the machine has time for the new replicas
-    )
+    policy["policy_kwargs"]["drain_s"] = 5  # so that a few requests already need more replicas
     scaling = {
         "min_replicas": least, "max_replicas": most, "metrics_interval_s": 1, "look_back_period_s": 2,
         "upscale_delay_s": 1, "downscale_delay_s": 3, "policy": policy,
@@ -34,11 +35,10 @@ def scaled(model_id: str, least: int, most: int) -> dict[str, Any]:
     )
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*metrics_interval_s.*"
-)  # on its way out, for a variable of the whole machine
+# Serve deprecates the option in favour of a variable that holds for a whole machine.
+@pytest.mark.filterwarnings("ignore:.*metrics_interval_s.*")
 async def test_models_scale_on_their_own(fleet: Fleet, client: httpx.AsyncClient) -> None:
-    """One goes from 1 to 3 replicas and back to 1, the other from none to one to none."""
+    """One model goes from 1 replica to 3 and back, the other from 0 to 1 and back."""
     if not fleet.nodes:
         fleet.add_node()
     await asyncio.to_thread(fleet.deploy, application(scaled("busy", 1, 3), scaled("rare", 0, 1)))

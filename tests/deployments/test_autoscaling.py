@@ -1,4 +1,4 @@
-"""The policy: seconds of music wanted over what the replicas make, and nothing breaks it."""
+"""The autoscaling policies: their formula, their budget, and that no input makes them raise."""
 
 import ast
 import math
@@ -17,7 +17,7 @@ from serve_app.deployments.autoscaling import BudgetPolicy, DrainTimePolicy
 
 @dataclass
 class Load:
-    """What Serve would say: of each replica, the music it holds, its speed, and how long its pieces are."""
+    """Serve's view of a deployment. replicas: (audio_s, audio_s_per_s, mean_audio_s) of each."""
 
     replicas: list[tuple[float, float, float]] = field(default_factory=list)
     total_queued_requests: float | None = 0.0
@@ -63,16 +63,16 @@ def wanted(load: Any, **options: float) -> float:
     ],
     ids=str,
 )
-def test_replicas_follow_the_music_that_is_wanted(load: Load, replicas: int) -> None:
+def test_replicas_follow_the_requested_music(load: Load, replicas: int) -> None:
     assert wanted(load) == replicas
 
 
-def test_a_slow_card_counts_for_what_it_makes() -> None:
+def test_a_slow_card_needs_more_replicas() -> None:
     assert wanted(Load([(600.0, 2.0, 30.0)])) == 5 * wanted(Load([(600.0, 10.0, 30.0)]))
 
 
-def test_replicas_keep_up_with_what_comes() -> None:
-    """Ten seconds of music a second come, and a replica makes ten; it is not to do so all of the time."""
+def test_replicas_keep_up_with_arrivals() -> None:
+    """Arrivals of 10 s of music per second at a speed of 10 need two replicas, at a utilization of 0.8."""
     policy = DrainTimePolicy(drain_s=30.0, utilization=0.8)
     steady = [
         policy(Load([(100.0, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in range(5)
@@ -80,21 +80,21 @@ def test_replicas_keep_up_with_what_comes() -> None:
     assert steady == [2] * 5
 
 
-def test_what_comes_is_seen_before_it_is_made() -> None:
+def test_arrivals_count_before_they_are_generated() -> None:
     policy = DrainTimePolicy(drain_s=30.0, utilization=1.0)
     burst = [
         policy(Load([(100.0 + 40 * now, 10.0, 30.0)], current_time=now, made=10.0))[0]
         for now in range(3)
     ]
-    assert burst == [1, 5, 5], "10 are made, and 40 more come each second"
+    assert burst == [1, 5, 5], "10 are generated and 40 more arrive each second"
     later = [
         policy(Load([(180.0, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in range(3, 20)
     ]
-    assert later[-1] == 1, "what is long past does not count"
+    assert later[-1] == 1, "arrivals older than 10 s do not count"
 
 
 def test_replicas_stay_while_there_is_work() -> None:
-    """Nothing comes any more: what is in hand grows less as fast as music is made."""
+    """Without arrivals, the work shrinks as fast as music is generated."""
     policy = DrainTimePolicy(drain_s=30.0)
     ending = [
         policy(Load([(100.0 - 10 * now, 10.0, 30.0)], current_time=now, made=10.0))[0]
@@ -104,7 +104,7 @@ def test_replicas_stay_while_there_is_work() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_numbers_that_are_none_are_left_out(value: float) -> None:
+def test_numbers_that_are_not_finite_are_left_out(value: float) -> None:
     assert wanted(Load([(300.0, 10.0, 30.0), (value, value, value)])) == 1
 
 
@@ -127,7 +127,7 @@ def test_it_imports_the_standard_library_alone_and_is_pickled() -> None:
 
 
 def model(model_id: str, work_s: float, now: int = 0, least: int = 0) -> Load:
-    """A model with so many seconds of work to one replica."""
+    """A model with `work_s` seconds of work for one replica."""
     return Load(
         [(work_s, 1.0, 30.0)],
         0.0,
@@ -144,17 +144,17 @@ def shared(gpus: float, *models: Load, **options: Any) -> list[float]:
     return [replicas[load.deployment_name] for load in models]
 
 
-def test_a_budget_with_room_gives_all_that_is_wanted() -> None:
+def test_a_large_budget_gives_every_replica_wanted() -> None:
     assert shared(10, model("small", 35), model("large", 20)) == [4, 2]
 
 
-def test_a_short_budget_goes_where_most_work_waits_for_each_gpu() -> None:
+def test_a_short_budget_goes_to_most_work_per_gpu() -> None:
     assert shared(6, model("small", 400), model("large", 200)) == [4, 2]
     assert shared(1, model("small", 400), model("large", 500)) == [0, 1]
     assert shared(3, model("small", 400), model("large", 0)) == [3, 0]
 
 
-def test_a_replica_takes_the_gpus_that_it_takes() -> None:
+def test_a_replica_may_take_several_gpus() -> None:
     assert shared(8, model("small", 400), model("large", 410), gpus_per_replica={"large": 2.0}) == [
         4,
         2,
@@ -165,7 +165,7 @@ def test_a_replica_takes_the_gpus_that_it_takes() -> None:
     ]
 
 
-def test_gpus_change_hands_by_way_of_being_free() -> None:
+def test_a_gpu_is_free_before_another_model_gets_it() -> None:
     assert shared(4, model("small", 10, now=4), model("large", 400, now=0)) == [1, 0], (
         "none is free yet"
     )
@@ -189,7 +189,7 @@ def test_other_deployments_are_left_alone() -> None:
 
 
 def test_a_budget_never_raises() -> None:
-    broken: Any = object.__new__(Load)  # it has nothing but defaults
+    broken: Any = object.__new__(Load)  # without the attributes that have no class default
     broken.target_num_replicas = 3
     assert BudgetPolicy(4)({"a": broken}) == ({"a": 3}, {})
 
@@ -197,7 +197,8 @@ def test_a_budget_never_raises() -> None:
 def test_a_budget_is_never_overdrawn() -> None:
     for seed in range(50):
         rng = random.Random(seed)
-        now, gpus = dict.fromkeys("abc", 0), rng.randint(1, 20)
+        now = dict.fromkeys("abc", 0)
+        gpus = rng.randint(1, 20)
         policy = BudgetPolicy(gpus, drain_s=10.0)
         for _ in range(30):
             loads = {
@@ -205,8 +206,7 @@ def test_a_budget_is_never_overdrawn() -> None:
                 for name, count in now.items()
             }
             wanted = policy(loads)[0]
-            slow = {
-                name for name in now if wanted[name] < now[name] and rng.random() < 0.5
-            }  # Serve takes its time
+            # Serve may delay the removal of replicas.
+            slow = {name for name in now if wanted[name] < now[name] and rng.random() < 0.5}
             now = {name: now[name] if name in slow else round(wanted[name]) for name in now}
             assert sum(now.values()) <= gpus

@@ -1,4 +1,4 @@
-"""A replica in this process: its device, its engine, its health. In Ray it is tested by test_service.py."""
+"""A replica in this process: device, engine, health. tests/service tests it in Ray."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ async def test_a_replica_is_warm_and_makes_music(precision: str) -> None:
     status = await replica.status()
     assert status.model.precision == ("fp32" if precision == "auto" else precision)
     assert status.model.device == "cpu"
-    assert status.stats.steps_total > 0, "it has warmed up"
+    assert status.stats.steps_total > 0, "the engine has warmed up"
     request = GenerationRequest(request_id="1", model="nano", prompt="piano", duration_s=0.3)
     chunks = [chunk async for chunk in replica.generate(request)]
     assert sum(chunk.samples.shape[1] for chunk in chunks) == 9600

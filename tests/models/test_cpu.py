@@ -11,14 +11,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.precision import PROMPTS, compare, distributions, fitted
-from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.kernels.cpu.functions import erf, exp
 from serve_app.kernels.cpu.intrinsics import OFFSET, ROW_TYPE, STRIDE, TILE, dot_tile
 from serve_app.kernels.cpu.layer import pack, unpack
 from serve_app.models.encodec.seanet import ConvTranspose1d, EncodecConfig, SkipLSTM
-from serve_app.models.musicgen import cpu
-from serve_app.models.musicgen.cpu import is_fitted, precision_of
 from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
 from serve_app.models.musicgen.cpu_layers import MANY_ROWS, CpuDecoderLayer, CpuLinear
 from serve_app.models.musicgen.kv_cache import ROWS, FloatKVCache, KVCache
@@ -171,31 +167,3 @@ def test_a_large_upsampling_computes_the_same(
     monkeypatch.setattr("serve_app.models.encodec.seanet._MANY", 0)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: with_onednn)
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("precision", "most", "least"),
-    [("fp16", 1e-5, 0.995), ("bf16", 1e-3, 0.98), ("int8", 0.005, 0.97)],
-)
-def test_the_trained_model_stays_what_it_is(
-    nano: Checkpoint, precision: str, most: float, least: float
-) -> None:
-    """KL divergence of the next codes' distributions, and agreement of the likeliest codes."""
-    assert precision_of(fitted(nano, precision).musicgen) == precision
-    assert not is_fitted(nano.musicgen)
-    divergence, agreement = compare(nano, precision)
-    assert divergence < most
-    assert agreement > least
-
-
-def test_a_large_model_in_fp32_stays_exact(
-    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not is_fitted(fitted(nano, "fp32").musicgen), "a small one is left as it is"
-    exact, codes = distributions(nano, PROMPTS[0])
-    monkeypatch.setattr(cpu, "LARGE", 0)
-    large = fitted(nano, "fp32")
-    assert is_fitted(large.musicgen)
-    ours, our_codes = distributions(large, PROMPTS[0])
-    torch.testing.assert_close(ours.exp(), exact.exp(), atol=1e-4, rtol=0)
-    assert torch.equal(our_codes, codes)

@@ -1,17 +1,19 @@
-"""Turns music with prompts into what the language model is trained on: codes.
+"""Encode music with prompts as codes, the training data of the language model.
 
-    python -m tools.nano.codes FOLDER [--pieces N]           pieces made here, by the codec in FOLDER/encodec
-    python -m tools.nano.codes FOLDER --audio MUSIC --checkpoint CHECKPOINT     your own, by a checkpoint's codec
+    python -m tools.nano.codes FOLDER [--pieces N]
+    python -m tools.nano.codes FOLDER --audio MUSIC --checkpoint CHECKPOINT
 
-MUSIC holds audio files (wav, flac, ogg, mp3), each with its prompt in a text file of the same name: `a.wav`, `a.txt`.
-Writes FOLDER/codes: NAME.npy, int16 [pieces, K, frames], and NAME.json, of each piece the prompts and what it sounds
-like. What is there is kept.
+The first form encodes synthetic tracks by the codec in FOLDER/encodec, the second your own music by
+the codec of CHECKPOINT. MUSIC holds audio files (wav, flac, ogg, mp3), each with its prompt in a
+text file of the same name: `a.wav`, `a.txt`.
+The output is FOLDER/codes: NAME.npy, int16 [examples, K, frames], and NAME.json, with the prompts
+and the sound of each example. Existing files are kept.
 """
 
 import argparse
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,24 +24,24 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tools.nano.composer import Score, render
-from tools.nano.prompts import other_prompts, random_piece
+from tools.nano.prompts import other_prompts, random_example
 from tools.nano.synthesizer import Samples
+from tools.nano.training import training_device
 
-PIECE_S = (
-    30.0,
-    *[10.0] * 3,
-    *[2.0] * 16,
-)  # of one block after the other: what prompts say is learnt from beginnings
-BLOCK = 200  # pieces
-PIECES, PROMPTS = 16_000, 4  # prompts of each piece
-WINDOW_S, SHORTEST_S = 30.0, 6.0  # what audio files are cut into
-RECORDED = "recorded"  # what plays in audio files is not known
+# Durations of successive blocks. Most are short: the prompt matters most for a track's beginning.
+DURATIONS_S = (30.0, *[10.0] * 3, *[2.0] * 16)
+BLOCK = 200  # examples
+EXAMPLES = 16_000
+PROMPTS = 4  # per example
+WINDOW_S = 30.0  # of audio files
+SHORTEST_S = 6.0  # shortest window kept
+RECORDED = "recorded"  # sound of audio files, whose instruments are unknown
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 Codes = NDArray[np.int16]
 
 
-class Piece(NamedTuple):
-    """What is learnt from: codes [K, frames], what a caller may have asked for, and what plays."""
+class Example(NamedTuple):
+    """One training example. codes: [K, frames]; sound: examples of equal sound may be mixed."""
 
     codes: Codes
     prompts: list[str]
@@ -47,10 +49,10 @@ class Piece(NamedTuple):
 
 
 class Encoder:
-    """A codec that turns samples into codes, on a GPU where there is one."""
+    """Codec that turns samples into codes, on the GPU if there is one."""
 
     def __init__(self, encodec: Any) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = training_device()
         self.encodec = encodec.float().eval().to(self.device)
         self.sample_rate: int = encodec.config.sampling_rate
 
@@ -61,8 +63,8 @@ class Encoder:
             return np.asarray(self.encodec.encode(x).audio_codes[0, 0].cpu(), np.int16)
 
 
-def synthesized(folder: Path, pieces: int) -> None:
-    """Codes of the pieces of seeds 0 to `pieces`, in blocks. Many seeds are the same music, asked for otherwise."""
+def synthesized(folder: Path, examples: int) -> None:
+    """Encode the tracks of seeds 0 to `examples` in blocks. Equal music is encoded once."""
     from transformers import EncodecModel
 
     encode = Encoder(EncodecModel.from_pretrained(folder / "encodec"))
@@ -71,26 +73,26 @@ def synthesized(folder: Path, pieces: int) -> None:
     def codes_of(score: Score, duration_s: float) -> Codes:
         return encode(render(score, duration_s))
 
-    for block in tqdm(range(math.ceil(pieces / BLOCK)), desc="codes", unit="block"):
-        if _exists(folder, f"{block:04d}"):
-            continue
-        duration_s = PIECE_S[block % len(PIECE_S)]
-        made = []
-        for seed in range(block * BLOCK, min(pieces, (block + 1) * BLOCK)):
-            score = random_piece(seed)[0]
-            made.append(
-                Piece(codes_of(score.in_frames(), duration_s), prompts_of(seed), score.lead)
-            )
-        _write(folder, f"{block:04d}", made)
+    for block in tqdm(range(math.ceil(examples / BLOCK)), desc="codes", unit="block"):
+        if not _exists(folder, f"{block:04d}"):
+            seeds = range(block * BLOCK, min(examples, (block + 1) * BLOCK))
+            duration_s = DURATIONS_S[block % len(DURATIONS_S)]
+            made = [_synthesize(seed, duration_s, codes_of) for seed in seeds]
+            _write(folder, f"{block:04d}", made)
+
+
+def _synthesize(seed: int, duration_s: float, codes_of: Callable[[Score, float], Codes]) -> Example:
+    score = random_example(seed)[0]
+    return Example(codes_of(score.in_frames(), duration_s), prompts_of(seed), score.lead)
 
 
 def prompts_of(seed: int) -> list[str]:
-    """What the piece of this seed is called in training."""
-    return [random_piece(seed)[1], *other_prompts(seed, PROMPTS - 1)]
+    """All training prompts of the example of this seed."""
+    return [random_example(seed)[1], *other_prompts(seed, PROMPTS - 1)]
 
 
 def recorded(folder: Path, music: Path, checkpoint: Path) -> None:
-    """Codes of audio files, in windows of WINDOW_S. Raises SystemExit naming the file that cannot be used."""
+    """Encode audio files in windows of WINDOW_S. Raises SystemExit naming an unusable file."""
     from transformers import MusicgenForConditionalGeneration
 
     encode = Encoder(MusicgenForConditionalGeneration.from_pretrained(checkpoint).audio_encoder)
@@ -99,24 +101,25 @@ def recorded(folder: Path, music: Path, checkpoint: Path) -> None:
         raise SystemExit(f"{music} has no audio files ({', '.join(AUDIO)})")
     for file in tqdm(files, desc="codes", unit="file"):
         if not _exists(folder, file.name):
-            prompt = _prompt(file)
+            prompts = [_prompt(file)]
             windows = _windows(file, encode.sample_rate)
-            _write(
-                folder, file.name, [Piece(encode(window), [prompt], RECORDED) for window in windows]
-            )
+            examples = [Example(encode(window), prompts, RECORDED) for window in windows]
+            _write(folder, file.name, examples)
 
 
-def load(folder: Path) -> list[Piece]:
-    """All pieces that were written."""
-    pieces: list[Piece] = []
+def load(folder: Path) -> list[Example]:
+    """Load all examples in FOLDER/codes. Raises SystemExit if there are none."""
+    examples: list[Example] = []
     for file in sorted((folder / "codes").glob("*.npy")):
         described = json.loads(file.with_suffix(".json").read_text())
-        pieces += (Piece(codes, **one) for codes, one in zip(np.load(file), described, strict=True))
-    if not pieces:
+        examples += (
+            Example(codes, **one) for codes, one in zip(np.load(file), described, strict=True)
+        )
+    if not examples:
         raise SystemExit(
             f"{folder / 'codes'} is empty: python -m tools.nano.codes {folder} fills it"
         )
-    return pieces
+    return examples
 
 
 def _prompt(file: Path) -> str:
@@ -127,7 +130,7 @@ def _prompt(file: Path) -> str:
 
 
 def _windows(file: Path, sample_rate: int) -> Iterable[Samples]:
-    """The file in mono at `sample_rate`, cut; a last window that is too short is left out."""
+    """Mix the file to mono, resample and cut it. Windows shorter than SHORTEST_S are dropped."""
     import soundfile
     import torchaudio
 
@@ -147,31 +150,34 @@ def _exists(folder: Path, name: str) -> bool:
     return (folder / "codes" / f"{name}.json").exists()  # written last
 
 
-def _write(folder: Path, name: str, pieces: Sequence[Piece]) -> None:
-    """Windows of one length each go into one array; a shorter last one into a file of its own."""
+def _write(folder: Path, name: str, examples: Sequence[Example]) -> None:
+    """Write windows of equal length as one array, and a shorter last one to its own file."""
     (folder / "codes").mkdir(parents=True, exist_ok=True)
-    whole = [piece for piece in pieces if piece.codes.shape == pieces[0].codes.shape]
-    if len(whole) < len(pieces):
-        _write(folder, f"{name}.end", pieces[len(whole) :])
-    np.save(folder / "codes" / f"{name}.npy", np.stack([piece.codes for piece in whole]))
-    described = [{"prompts": piece.prompts, "sound": piece.sound} for piece in whole]
+    whole = [example for example in examples if example.codes.shape == examples[0].codes.shape]
+    if len(whole) < len(examples):
+        _write(folder, f"{name}.end", examples[len(whole) :])
+    np.save(folder / "codes" / f"{name}.npy", np.stack([example.codes for example in whole]))
+    described = [{"prompts": example.prompts, "sound": example.sound} for example in whole]
     (folder / "codes" / f"{name}.json").write_text(json.dumps(described))
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.nano.codes", description="Codes of music with prompts."
+        prog="python -m tools.nano.codes", description="Encode music with prompts as codes."
     )
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="where codes/ is written")
     parser.add_argument(
-        "--pieces", type=int, default=PIECES, help=f"how many pieces to make (default: {PIECES})"
+        "--pieces", type=int, default=EXAMPLES, help=f"synthetic tracks (default: {EXAMPLES})"
     )
-    parser.add_argument("--audio", type=Path, help="a folder with your own music instead")
+    parser.add_argument("--audio", type=Path, help="folder with your own music to encode instead")
     parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        help="a MusicGen in the Hugging Face format whose codec encodes it",
+        "--checkpoint", type=Path, help="MusicGen in the Hugging Face format, for its codec"
     )
+    return parser
+
+
+def main() -> None:
+    parser = _parser()
     arguments = parser.parse_args()
     if (arguments.audio is None) != (arguments.checkpoint is None):
         parser.error("--audio and --checkpoint go together")

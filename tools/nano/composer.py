@@ -1,10 +1,12 @@
-"""Short pieces of music from a seed: key, mode, tempo, chords, melody, bass and drums -> samples.
+"""Synthetic music for training: score (key, mode, tempo, lead, drums) -> samples.
 
-Made to be learnt by a model of a few million parameters: one pitched sound is heard at a time (the lead breaks the
-chords, the bass answers it), and each begins on one of the codec's frames, so that a note is the same codes wherever it
-is played. A beat is one of a few numbers of frames: the tempo is right within 8 %. Slow pieces have two notes a beat:
-there are five lengths of notes, and what has to be counted never gets long. Each timbre has its own tune, and its own
-key wherever none is asked for: once the prompt is known, so is each note.
+The music is simple enough for a model of a few million parameters:
+- Monophonic: the lead plays arpeggios, the bass answers, one pitched note sounds at a time.
+- Each note starts on a codec frame, so that a note has the same codes wherever it is played.
+- A beat has one of nine lengths in frames, which matches the tempo to within 8 %.
+- Slow tracks have two notes a beat. There are five note lengths, none of them long.
+- Each lead has its own tune, and its own key unless the prompt names another, so that the prompt
+  determines every note.
 """
 
 from collections.abc import Iterator
@@ -15,24 +17,21 @@ import numpy as np
 from tools.nano.synthesizer import FRAME, FRAME_RATE, SAMPLE_RATE, Samples, drum, tone
 
 BEATS = (16, 18, 21, 24, 28, 32, 36, 42, 48)  # frames
-SLOW_BEAT = 28  # frames; from there on each beat has two notes
+SLOW_BEAT = 28  # frames; a beat of this length or longer has two notes
 TONICS = {"C": 0, "D": 2, "E": 4, "A": 9}  # name: pitch class
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-# By degrees of the scale whose chords are all of its mode; the tonic comes back so often that the key is heard soon.
+# Scale degrees of each bar's chord. All chords have the scale's own mode. The tonic recurs often,
+# to establish the key early.
 PROGRESSIONS = ((0, 0, 3, 0), (0, 3, 0, 0), (0, 0, 4, 0), (0, 3, 0, 4))
-MOTIFS = ((0, 1, 2, 2), (0, 1, 2, 0), (0, 2, 0, 1))  # of the chord's notes, over and over
+MOTIFS = ((0, 1, 2, 2), (0, 1, 2, 0), (0, 2, 0, 1))  # indices into the chord's notes, repeated
 LEADS = ("piano", "guitar", "bells", "flute", "organ", "strings", "pad", "lead", "bass")
-REGISTER = {
-    "bells": 74,
-    "flute": 74,
-    "bass": 40,
-    "pad": 53,
-    "strings": 62,
-}  # the lead's middle; others: 65
+# Central MIDI number of a lead.
+REGISTER = {"bells": 74, "flute": 74, "bass": 40, "pad": 53, "strings": 62}
+DEFAULT_REGISTER = 65
 BASS_REGISTER = 40
-LOUDNESS = (0.35, 0.6, 0.9)  # by energy
+LOUDNESS = (0.35, 0.6, 0.9)  # gain by energy
 GROOVES = ("none", "soft", "straight", "four", "syncopated")
-# Steps of a bar's sixteen that each drum is hit on.
+# Sixteenth notes of the bar on which each drum plays.
 PATTERNS: dict[str, dict[str, tuple[int, ...]]] = {
     "none": {},
     "soft": {"kick": (0, 8), "shaker": (0, 4, 8, 12)},
@@ -44,7 +43,7 @@ PATTERNS: dict[str, dict[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class Score:
-    """What a piece is. energy: 0 (calm) to 2 (energetic): it sets loudness and drums."""
+    """Parameters of a track. energy: 0 (calm) to 2 (energetic), sets loudness and drums."""
 
     tonic: str
     mode: str
@@ -55,23 +54,23 @@ class Score:
 
     @property
     def home(self) -> str:
-        """The tonic of a prompt that names none: the lead's, one in major and another in minor."""
+        """Default tonic of the lead and mode, used where the prompt names no key."""
         return list(TONICS)[(LEADS.index(self.lead) + 2 * (self.mode == "minor")) % len(TONICS)]
 
     @property
     def beat(self) -> int:
-        """A beat's length in frames."""
+        """Length of a beat in frames."""
         asked = 60 * FRAME_RATE / self.bpm
         return min(BEATS, key=lambda beat: max(beat / asked, asked / beat))
 
     def in_frames(self) -> "Score":
-        """The same music, of the tempo that it has in frames: equal for all tempos that become the same beat."""
+        """The score with `bpm` quantized to the beat. Scores that render alike compare equal."""
         return replace(self, bpm=60 * FRAME_RATE // self.beat)
 
 
 @dataclass(frozen=True)
 class Note:
-    """A sound to play: which, at what pitches, and when and how long in eighths of a bar."""
+    """One note or chord. start, length: in eighth notes."""
 
     timbre: str
     midi: tuple[int, ...]
@@ -80,6 +79,7 @@ class Note:
 
 
 def random_score(seed: int) -> Score:
+    """Draw a score. The energy limits the choice of drums."""
     rng = np.random.default_rng([seed, 1])
     energy = int(rng.integers(3))
     grooves = {
@@ -98,9 +98,8 @@ def random_score(seed: int) -> Score:
 
 
 def render(score: Score, duration_s: float) -> Samples:
-    """The piece's first `duration_s` seconds: float32 [n], peak below 1."""
-    n = int(duration_s * SAMPLE_RATE)
-    y = np.zeros(n, np.float32)
+    """Render the first `duration_s` seconds: float32 [n], peak below 1."""
+    y = np.zeros(int(duration_s * SAMPLE_RATE), np.float32)
     bars = int(duration_s * FRAME_RATE / (4 * score.beat)) + 1
     for note in _notes(score, bars):
         start, end = (eighth * score.beat // 2 for eighth in (note.start, note.start + note.length))
@@ -114,9 +113,10 @@ def render(score: Score, duration_s: float) -> Samples:
 
 
 def _notes(score: Score, bars: int) -> Iterator[Note]:
-    """The lead plays the chords' notes, by the motif it has; in the middle of each bar the bass answers."""
+    """Arpeggiate the chords by the lead's motif. The bass plays in the middle of each bar."""
     tune = LEADS.index(score.lead)
-    progression, motif = PROGRESSIONS[tune % len(PROGRESSIONS)], MOTIFS[tune % len(MOTIFS)]
+    progression = PROGRESSIONS[tune % len(PROGRESSIONS)]
+    motif = MOTIFS[tune % len(MOTIFS)]
     length = 1 if score.beat >= SLOW_BEAT else 2
     for bar in range(bars):
         for number, start in enumerate(range(0, 8, length)):
@@ -130,22 +130,23 @@ def _notes(score: Score, bars: int) -> Iterator[Note]:
 
 
 def _pitches(score: Score, degree: int, step: int, *, bass: bool) -> tuple[int, ...]:
-    """MIDI numbers: the chord's root as bass, all of it as pad, or else one of its notes."""
+    """MIDI numbers: the root for the bass, the whole chord for a pad, one chord note otherwise."""
     if bass:
         return (_pitch(score, degree, BASS_REGISTER),)
-    near = REGISTER.get(score.lead, 65)
+    near = REGISTER.get(score.lead, DEFAULT_REGISTER)
     chord = tuple(_pitch(score, degree + interval, near) for interval in (0, 2, 4))
     return chord if score.lead == "pad" else (chord[step],)
 
 
 def _pitch(score: Score, degree: int, near: int) -> int:
-    """The MIDI number of a degree of the scale, in the octave closest to `near`."""
+    """MIDI number of a scale degree, in the octave closest to `near`."""
     scale = SCALES[score.mode]
     pitch_class = (TONICS[score.tonic] + scale[degree % 7]) % 12
     return near + (pitch_class - near + 6) % 12 - 6
 
 
 def _add(y: Samples, sound: Samples, frame: int, gain: float) -> None:
+    """Mix `sound` into `y` from `frame` on, in place."""
     start = frame * FRAME
     end = min(len(y), start + len(sound))
     if start < end:

@@ -1,4 +1,7 @@
-"""Pieces with the words that ask for them, phrased as callers phrase them. All from a seed."""
+"""Training examples: scores with prompts that describe them, in users' typical phrasings.
+
+Every function is deterministic in its seed.
+"""
 
 import string
 from collections.abc import Callable
@@ -11,7 +14,7 @@ from tools.nano.composer import Score, random_score
 
 @dataclass(frozen=True)
 class Genre:
-    """What a genre's name implies."""
+    """Values that a genre's name implies."""
 
     leads: tuple[str, ...]
     grooves: tuple[str, ...]
@@ -55,17 +58,10 @@ ENERGY_WORDS = (
 )
 MOOD_WORDS = {
     "major": (
-        "happy",
-        "bright",
-        "joyful",
-        "hopeful",
-        "cheerful",
-        "playful",
-        "romantic",
-        "uplifting",
+        "happy", "bright", "joyful", "hopeful", "cheerful", "playful", "romantic", "uplifting",
     ),
     "minor": ("sad", "dark", "melancholic", "moody", "mysterious", "nostalgic"),
-}
+}  # fmt: skip
 DRUM_WORDS = {
     "none": ("no drums", "without drums"),
     "soft": ("soft drums", "light percussion"),
@@ -74,9 +70,7 @@ DRUM_WORDS = {
     "syncopated": ("syncopated drums", "funky drums"),
 }
 DYNAMICS = ("gentle dynamics", "balanced dynamics", "powerful dynamics")
-KEYED = (
-    0.25  # of the pieces are in any key, which their prompts name; the others are in their lead's
-)
+KEYED = 0.25  # share of examples in a random key, named in the prompt; others have the lead's key
 PRODUCTION = (
     "polished production",
     "modern production",
@@ -87,27 +81,29 @@ PRODUCTION = (
 ERAS = ("vintage ", "modern ", "", "", "")
 VOCALS = ("instrumental", "instrumental", "minimal vocals", "expressive vocals")
 JOINTS = (", ", ", ", ", ", " ", " ", " with ", " and ")  # between the parts of a list
-UNKNOWN = 0.2  # of the prompts, but the catalogues, have words that say nothing
+UNKNOWN = 0.2  # share of prompts with meaningless words; catalogues have none
 
 Phrasing = Callable[[Score, str, np.random.Generator], str]
 
 
-def random_piece(seed: int) -> tuple[Score, str]:
-    """A piece and one prompt for it. Every other piece is of a genre."""
-    score, genre, rng = _random_piece(seed)
+def random_example(seed: int) -> tuple[Score, str]:
+    """Draw a score and one prompt for it. Half of the scores belong to a genre."""
+    score, genre, rng = _random_example(seed)
     return score, _phrase(score, genre, rng)
 
 
 def other_prompts(seed: int, count: int) -> list[str]:
-    """Further prompts for the piece of this seed."""
-    score, genre, _ = _random_piece(seed)
+    """Draw `count` more prompts for the score of this seed."""
+    score, genre, _ = _random_example(seed)
     rng = np.random.default_rng([seed, 6])
     return [_phrase(score, genre, rng) for _ in range(count)]
 
 
-def _random_piece(seed: int) -> tuple[Score, str | None, np.random.Generator]:
+def _random_example(seed: int) -> tuple[Score, str | None, np.random.Generator]:
+    """Draw a score and its genre; return them with the generator to phrase the prompt with."""
     rng = np.random.default_rng([seed, 3])
-    score, genre = random_score(seed), None
+    score = random_score(seed)
+    genre = None
     if rng.random() < 0.5:
         genre = str(rng.choice(list(GENRES)))
         score = _of_genre(score, GENRES[genre], rng)
@@ -140,6 +136,7 @@ def _of_genre(score: Score, genre: Genre, rng: np.random.Generator) -> Score:
 
 
 def _phrase(score: Score, genre: str | None, rng: np.random.Generator) -> str:
+    """Draw a phrasing among those that determine the score's key and genre."""
     styles: list[Phrasing] = [_sentence, _list, _list]
     if score.tonic == score.home:
         styles += [_short, _short]
@@ -157,7 +154,7 @@ def _pick(rng: np.random.Generator, words: tuple[str, ...]) -> str:
 
 
 def _unknown(rng: np.random.Generator) -> str:
-    """Up to three words that no one knows: they are to be passed over."""
+    """Draw one to three random words, which the model learns to ignore."""
     letters = list(string.ascii_lowercase)
     return " ".join(
         "".join(rng.choice(letters, rng.integers(3, 9))) for _ in range(rng.integers(1, 4))
@@ -177,15 +174,18 @@ def _short(score: Score, genre: str, rng: np.random.Generator) -> str:
 
 def _sentence(score: Score, genre: str, rng: np.random.Generator) -> str:
     """`a sad and calm lofi piece in A minor with piano and soft drums at 70 bpm`"""
-    mood, energy = _pick(rng, MOOD_WORDS[score.mode]), _pick(rng, ENERGY_WORDS[score.energy])
-    lead, drums = _pick(rng, LEAD_WORDS[score.lead]), _pick(rng, DRUM_WORDS[score.groove])
+    mood = _pick(rng, MOOD_WORDS[score.mode])
+    energy = _pick(rng, ENERGY_WORDS[score.energy])
+    lead = _pick(rng, LEAD_WORDS[score.lead])
+    drums = _pick(rng, DRUM_WORDS[score.groove])
     kind = f"{genre} piece" if genre else "piece"
-    joined = lead if drums.startswith(("no ", "without")) else f"{lead} and {drums}"
-    return f"a {mood} and {energy} {kind} in {score.tonic} {score.mode} with {joined} at {score.bpm} bpm"
+    played = lead if drums.startswith(("no ", "without")) else f"{lead} and {drums}"
+    key = f"{score.tonic} {score.mode}"
+    return f"a {mood} and {energy} {kind} in {key} with {played} at {score.bpm} bpm"
 
 
 def _list(score: Score, genre: str, rng: np.random.Generator) -> str:
-    """Some of what the piece is, in any order: `120 bpm, bells and minor key, energetic drums`"""
+    """Some properties in random order: `120 bpm, bells and minor key, energetic drums`"""
     key = f"{score.mode} key" if score.tonic == score.home else f"in {score.tonic} {score.mode}"
     parts = [
         key,
@@ -205,7 +205,7 @@ def _list(score: Score, genre: str, rng: np.random.Generator) -> str:
 
 
 def _catalogue(score: Score, genre: str, rng: np.random.Generator) -> str:
-    """The 10 to 25 words that a web front end puts together from its fields. Of two instruments the first is heard."""
+    """The 10 to 25 words that a web form composes. Only the first of two instruments plays."""
     another = _pick(rng, LEAD_WORDS[_pick(rng, tuple(LEAD_WORDS))])
     drums = _pick(rng, DRUM_WORDS[score.groove])
     beside = f" and {drums}" if score.groove != "none" else _pick(rng, ("", f" and {another}"))

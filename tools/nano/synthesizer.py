@@ -1,4 +1,4 @@
-"""Sounds: additive tones of several clearly different timbres, and drums, all computed from scratch."""
+"""Additive synthesis of tones in nine distinct timbres, and of drums."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,19 +7,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 32_000
-FRAME_RATE = 50  # of the codec that learns these sounds
+FRAME_RATE = 50  # of the codec trained on these sounds
 FRAME = SAMPLE_RATE // FRAME_RATE  # samples
 Samples = NDArray[np.float32]
 
 
-RELEASE_S = 0.03  # a note's end fades so fast: it is over before the next begins
-FADE_DB = 20.0  # that a note loses on its way there: how long it lasts is heard before it ends
-MISTUNING = 0.009  # at most, as a ratio: 15 cents
+RELEASE_S = 0.03  # a note ends before the next one begins
+FADE_DB = 20.0  # decay over the whole note, so that its length is audible before its end
+MISTUNING = 0.009  # largest relative deviation from equal temperament: 15 cents
+HIGHEST_PARTIAL_HZ = 14_000  # partials above are left out
 
 
 @dataclass(frozen=True)
 class Timbre:
-    """A tone's recipe. partials: (frequency ratio, amplitude, decay a second) each; attack_s: of the envelope."""
+    """Recipe of a tone.
+
+    partials: (frequency ratio, amplitude, decay per second) each; attack_s: rise of the envelope.
+    """
 
     partials: tuple[tuple[float, float, float], ...]
     attack_s: float
@@ -28,7 +32,7 @@ class Timbre:
 def _harmonics(
     amplitudes: list[float], decay: float, damping: float = 0.0
 ) -> tuple[tuple[float, float, float], ...]:
-    """Partials at 1, 2, 3, ... times the pitch; higher ones decay faster by `damping`."""
+    """Partials at 1, 2, 3, ... times the pitch. `damping` makes higher partials decay faster."""
     return tuple((h + 1.0, a, decay * (1 + damping * h)) for h, a in enumerate(amplitudes) if a)
 
 
@@ -47,12 +51,13 @@ TIMBRES = {
 
 @lru_cache(maxsize=4096)
 def tone(timbre: str, midi: int, frames: int) -> Samples:
-    """A note of peak about 1 that lasts so many frames, its release included. Partials above 14 kHz are left out."""
-    recipe, pitch = TIMBRES[timbre], frequency(midi)
+    """Synthesize a note of `frames` frames, release included, with a peak of about 1."""
+    recipe = TIMBRES[timbre]
+    pitch = frequency(midi)
     t = np.arange(frames * FRAME) / SAMPLE_RATE
     y = np.zeros(len(t))
     for ratio, amplitude, decay in recipe.partials:
-        if pitch * ratio < 14_000:
+        if pitch * ratio < HIGHEST_PARTIAL_HZ:
             y += amplitude * np.exp(-decay * t) * np.sin(2 * np.pi * pitch * ratio * t)
     left = 1 - t / t[-1]
     envelope = np.minimum(1.0, t / recipe.attack_s) * np.minimum(1.0, left * t[-1] / RELEASE_S)
@@ -61,7 +66,7 @@ def tone(timbre: str, midi: int, frames: int) -> Samples:
 
 
 def frequency(midi: int) -> float:
-    """In Hz, a little out of tune: after as few of the codec's frames as can be, the waveform is where it was."""
+    """Frequency in Hz, detuned so that the waveform repeats after few codec frames."""
     tempered = 440.0 * 2 ** ((midi - 69) / 12)
     grid: float = FRAME_RATE
     while abs(round(tempered / grid) * grid / tempered - 1) > MISTUNING:
@@ -71,7 +76,7 @@ def frequency(midi: int) -> float:
 
 @lru_cache(maxsize=16)
 def drum(name: str) -> Samples:
-    """`kick`, `snare`, `hat` or `shaker`."""
+    """Synthesize a `kick`, `snare`, `hat` or `shaker`."""
     noise = np.random.default_rng(hash_name(name)).standard_normal(SAMPLE_RATE // 3)
     t = np.arange(len(noise)) / SAMPLE_RATE
     bright = np.diff(noise, prepend=0.0)
@@ -87,5 +92,5 @@ def drum(name: str) -> Samples:
 
 
 def hash_name(name: str) -> int:
-    """A number that is the same in every process, unlike `hash`."""
+    """Hash that, unlike `hash`, is the same in every process."""
     return int.from_bytes(name.encode(), "little") % 2**32

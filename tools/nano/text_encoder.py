@@ -1,13 +1,12 @@
-"""Trains the embedded model's text encoder: each word's state learns to tell what the whole prompt asks for.
+"""Train the text encoder of the embedded model: each token's state predicts the prompt's meaning.
 
     python -m tools.nano.text_encoder FOLDER [--steps N]
 
-MusicGen's own T5 knew text before its language model was trained, and was kept as it was; so is this one. It resumes
-from FOLDER/text.pt, saves there as it goes, draws FOLDER/text.png, its loss curve, and at the end writes
-FOLDER/text_encoder, a T5 encoder in the Hugging Face format with its tokenizer.
+MusicGen's own T5 is pretrained on text and frozen while the language model is trained. So is this
+one. Training resumes from FOLDER/text.pt and saves its state there. FOLDER/text.png plots the loss.
+At the end FOLDER/text_encoder holds the T5 encoder and its tokenizer in the Hugging Face format.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,98 +16,117 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tools.nano.codes import PIECES, prompts_of
+from tools.nano.codes import EXAMPLES, prompts_of
 from tools.nano.composer import BEATS, GROOVES, LEADS, SCALES, TONICS, Score
-from tools.nano.prompts import random_piece
+from tools.nano.prompts import random_example
 from tools.nano.tokenizer import make_tokenizer
-from tools.nano.training import Training, cosine
+from tools.nano.training import (
+    Training,
+    learning_rate_factor,
+    training_device,
+    training_parser,
+)
 
 SIZE: dict[str, int] = {"d_model": 96, "d_kv": 32, "d_ff": 192, "num_layers": 2, "num_heads": 3}
 BATCH = 128  # prompts
-LEARNING_RATE, WARM_UP = 3e-3, 50  # steps
-ENERGIES = range(3)
-# What a prompt may say, each with its possible values.
+LEARNING_RATE = 3e-3
+WARM_UP = 50  # steps
+# Properties that a prompt may name, with their possible values.
 ASPECTS: dict[str, Sequence[Any]] = {
-    "beat": BEATS, "tonic": list(TONICS), "mode": list(SCALES), "lead": LEADS, "groove": GROOVES, "energy": ENERGIES,
-}  # fmt: skip
+    "beat": BEATS,
+    "tonic": list(TONICS),
+    "mode": list(SCALES),
+    "lead": LEADS,
+    "groove": GROOVES,
+    "energy": range(3),
+}
 
 
-class Listener(nn.Module):
-    """A T5 encoder that says of every token's state what the prompt asks for."""
+class PromptClassifier(nn.Module):
+    """T5 encoder with a linear classifier for each of ASPECTS on every token's state."""
 
     def __init__(self, vocabulary: int) -> None:
         from transformers import T5Config, T5EncoderModel
 
         super().__init__()
-        self.encoder: Any = T5EncoderModel(
-            T5Config(vocab_size=vocabulary, dropout_rate=0.0, **SIZE)
-        )
+        config = T5Config(vocab_size=vocabulary, dropout_rate=0.0, **SIZE)
+        self.encoder: Any = T5EncoderModel(config)
         self.heads = nn.ModuleList(
             nn.Linear(SIZE["d_model"], len(values)) for values in ASPECTS.values()
         )
 
-    def forward(self, tokens: dict[str, Tensor], wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens: the prompts' [B, L]; wanted [B, aspects] -> the loss, in nats a prompt; how often each is right"""
-        states = self.encoder(**tokens).last_hidden_state[tokens["attention_mask"].bool()]
-        wanted = wanted.repeat_interleave(tokens["attention_mask"].sum(1), dim=0)
-        logits = [head(states) for head in self.heads]
-        loss = torch.stack(
-            [F.cross_entropy(one, wanted[:, i]) for i, one in enumerate(logits)]
-        ).sum()
-        return loss, torch.stack(
-            [(one.argmax(-1) == wanted[:, i]).float().mean() for i, one in enumerate(logits)]
-        )
+    def forward(self, tokens: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens [B, L], labels [B, aspects] -> summed cross-entropy in nats, accuracy [aspects]"""
+        mask = tokens["attention_mask"]
+        states = self.encoder(**tokens).last_hidden_state[mask.bool()]
+        labels = labels.repeat_interleave(mask.sum(1), dim=0)
+        losses = []
+        accuracies = []
+        for head, label in zip(self.heads, labels.unbind(dim=1), strict=True):
+            logits = head(states)
+            losses.append(F.cross_entropy(logits, label))
+            accuracies.append((logits.argmax(-1) == label).float().mean())
+        return torch.stack(losses).sum(), torch.stack(accuracies)
 
 
-def wanted_of(score: Score) -> list[int]:
-    """The number of each aspect's value."""
+def labels_of(score: Score) -> list[int]:
+    """Index of the score's value of each aspect."""
     return [values.index(getattr(score, aspect)) for aspect, values in ASPECTS.items()]
 
 
-def train(folder: Path, steps: int, pieces: int = PIECES) -> None:
-    """On the prompts of the pieces that the language model learns from, and no others."""
+def train(folder: Path, steps: int, examples: int = EXAMPLES) -> None:
+    """Train on exactly the prompts that the language model is trained on."""
     torch.manual_seed(0)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = training_device()
     tokenizer = make_tokenizer()
-    model = Listener(len(tokenizer)).to(device)
-    examples = [
-        (text, wanted_of(random_piece(seed)[0]))
-        for seed in range(pieces)
-        for text in prompts_of(seed)
-    ]
+    model = PromptClassifier(len(tokenizer)).to(device)
+    prompts, labels = _labelled_prompts(examples)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     training = Training(folder / "text.pt", model, optimizer, ("loss", *ASPECTS))
 
-    def update(step: int) -> tuple[float, ...]:
-        chosen = np.random.default_rng([step, 7]).integers(len(examples), size=BATCH)
-        tokens = tokenizer([examples[i][0] for i in chosen], padding=True, return_tensors="pt").to(
-            device
-        )
-        loss, right = model(
-            dict(tokens), torch.tensor([examples[i][1] for i in chosen], device=device)
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach()), *right.tolist()
+    def learning_rate(step: int) -> float:
+        return LEARNING_RATE * learning_rate_factor(step, steps, WARM_UP)
 
-    training.run(
-        steps,
-        lambda step: LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * cosine(step / steps),
-        update,
-    )
+    def step_of(step: int) -> tuple[float, ...]:
+        chosen = np.random.default_rng([step, 7]).integers(len(prompts), size=BATCH)
+        tokens = tokenizer([prompts[i] for i in chosen], padding=True, return_tensors="pt")
+        wanted = torch.tensor([labels[i] for i in chosen], device=device)
+        return update(model, optimizer, dict(tokens.to(device)), wanted)
+
+    training.run(steps, learning_rate, step_of)
     model.encoder.cpu().save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "text_encoder")
 
 
+def update(
+    model: PromptClassifier,
+    optimizer: torch.optim.Optimizer,
+    tokens: dict[str, Tensor],
+    labels: Tensor,
+) -> tuple[float, ...]:
+    """Update the model on a batch; return the loss, then the accuracy of each aspect."""
+    loss, accuracy = model(tokens, labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach()), *accuracy.tolist()
+
+
+def _labelled_prompts(examples: int) -> tuple[list[str], list[list[int]]]:
+    """All prompts of the first `examples` seeds, and the labels of each prompt."""
+    prompts = []
+    labels = []
+    for seed in range(examples):
+        score_labels = labels_of(random_example(seed)[0])
+        for prompt in prompts_of(seed):
+            prompts.append(prompt)
+            labels.append(score_labels)
+    return prompts, labels
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.nano.text_encoder",
-        description="Train the embedded model's text encoder.",
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=3000, help="(default: 3000)")
-    arguments = parser.parse_args()
+    description = "Train the text encoder of the embedded model."
+    arguments = training_parser("text_encoder", description, steps=3000).parse_args()
     train(arguments.folder, arguments.steps)
 
 

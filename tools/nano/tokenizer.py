@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer: the words of its own prompts, each a token, and letters for all others."""
+"""Tokenizer of the embedded model: one token for each word of its prompts, letters otherwise."""
 
 import math
 from collections import Counter
@@ -6,14 +6,15 @@ from collections import Counter
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from tools.nano.prompts import random_piece
+from tools.nano.prompts import random_example
 
-PROMPTS = 4000  # that words are counted in
-RARE = 5  # times: a word that is met less often is not one
-# Words that callers use and the prompts do not: a token each, for whoever trains the model further.
+PROMPTS = 4000  # prompts whose words are counted
+RARE = 5  # words counted fewer times get no token
+# Words that users write and the prompts lack: each gets a token, for further training.
 OTHER_WORDS = """
-soul blues edm metal punk country reggae latin cold brass choir raw loud texture night morning summer rain ocean city
-forest dance study sleep focus background atmosphere rhythm melody groove an the of to for ambience vibes beats song
+soul blues edm metal punk country reggae latin cold brass choir raw loud texture night morning
+summer rain ocean city forest dance study sleep focus background atmosphere rhythm melody groove
+an the of to for ambience vibes beats song
 """
 SPECIAL = ("<pad>", "</s>", "<unk>")
 NORMALIZER = normalizers.Sequence(
@@ -28,13 +29,15 @@ WORDS = pre_tokenizers.Sequence(
     [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(), pre_tokenizers.Metaspace()]
 )
 CHARACTERS = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
-CHARACTER_SCORE = -20.0  # spelling is the last resort
+CHARACTER_SCORE = -20.0  # lower than that of any word, so that spelling is the last resort
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A unigram tokenizer (arXiv:1804.10959) in lower case: pieces by how often they occur. Each tempo is one token."""
-    tokenizer = Tokenizer(models.Unigram([(piece, 0.0) for piece in SPECIAL] + _pieces(), unk_id=2))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = NORMALIZER, WORDS
+    """Build a lower-case unigram tokenizer (arXiv:1804.10959). Each tempo is one token."""
+    vocabulary = [(token, 0.0) for token in SPECIAL] + _vocabulary()
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2))
+    tokenizer.normalizer = NORMALIZER
+    tokenizer.pre_tokenizer = WORDS
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(
         "$A </s>", special_tokens=[("</s>", 1)]
@@ -48,18 +51,23 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _pieces() -> list[tuple[str, float]]:
-    """Each piece with the logarithm of its share."""
+def _vocabulary() -> list[tuple[str, float]]:
+    """Words with the logarithm of their frequency, then characters."""
+    counts = _word_counts()
+    total = counts.total()
+    words = [(word, math.log(count / total)) for word, count in sorted(counts.items())]
+    letters = (letter for letter in ["▁", *CHARACTERS] if letter not in counts)
+    return words + [(letter, CHARACTER_SCORE) for letter in letters]
+
+
+def _word_counts() -> Counter[str]:
+    """Frequent words of the prompts, all tempos, and OTHER_WORDS."""
     counts = Counter[str]()
     for seed in range(PROMPTS):
-        for word, _ in WORDS.pre_tokenize_str(NORMALIZER.normalize_str(random_piece(seed)[1])):
+        for word, _ in WORDS.pre_tokenize_str(NORMALIZER.normalize_str(random_example(seed)[1])):
             counts[word.rstrip(",")] += 1
             counts[","] += word.endswith(",")
-    counts = Counter({piece: count for piece, count in counts.items() if count >= RARE})
+    counts = Counter({word: count for word, count in counts.items() if count >= RARE})
     counts.update(f"▁{bpm}" for bpm in range(60, 181))
     counts.update("▁" + word for word in OTHER_WORDS.split())
-    total = counts.total()
-    words = [(piece, math.log(count / total)) for piece, count in sorted(counts.items())]
-    return words + [
-        (letter, CHARACTER_SCORE) for letter in ["▁", *CHARACTERS] if letter not in counts
-    ]
+    return counts

@@ -11,6 +11,12 @@ from serve_app.gateway.limits import Limits
 
 _OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")  # readable without a key, like _STATIC
 _STATIC = "/static/"
+_READING = ("GET", "HEAD")
+
+
+def is_open(method: str, path: str) -> bool:
+    """Test that a request needs no key, whatever it accepts."""
+    return method in _READING and (path in _OPEN_PATHS or path.startswith(_STATIC))
 
 
 class Authentication:
@@ -24,16 +30,11 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        is_page = (
-            path in _OPEN_PATHS
-            or path.startswith(_STATIC)
-            or (path == "/stats" and wants_page(scope))
-        )
-        is_to_read = scope["method"] in ("GET", "HEAD") and is_page
-        is_open = self._keys.is_open or is_to_read
+        is_page = scope["method"] in _READING and path == "/stats" and wants_page(scope)
+        needs_no_key = self._keys.is_open or is_page or is_open(scope["method"], path)
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         caller = self._keys.name_of(key.strip()) if scheme.lower() == "bearer" else None
-        if caller is None and not is_open:
+        if caller is None and not needs_no_key:
             error = Unauthorized("Send an API key of this service: `Authorization: Bearer KEY`")
             await problem(error, headers={"www-authenticate": "Bearer"})(scope, receive, send)
             return

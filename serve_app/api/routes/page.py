@@ -1,39 +1,58 @@
-"""The web pages, for people: `GET /`, and `GET /stats` where a browser asks for it."""
+"""Web pages for people: `GET /`, `GET /docs`, and `GET /stats` where a browser asks for it.
+
+They work offline: every script and style comes from this service.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 STATIC = Path(__file__).parent.parent / "static"
-# Nothing from elsewhere: the page works offline, and what somebody slips into it loads nothing.
-_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; media-src blob:"
-_HEADERS = {
-    "content-security-policy": f"{_POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-}
+# An injected element can load nothing from elsewhere either.
+_SOURCES = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
+_EMBEDDING = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_POLICY = f"{_SOURCES}; img-src 'self'; media-src blob:; {_EMBEDDING}"
+# The style sheet of Swagger UI has its icons as data URLs; it shows and saves answers as blobs.
+_DOCS_POLICY = f"{_SOURCES}; img-src 'self' data: blob:; media-src blob:; {_EMBEDDING}"
 
 
 def create_router() -> APIRouter:
+    """Build the routes of `GET /` and `GET /docs`."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
     async def page() -> FileResponse:
-        return _page("index.html")
+        return _page("index.html", _POLICY)
+
+    @router.api_route("/docs", methods=["GET", "HEAD"])
+    async def docs() -> FileResponse:
+        return _page("docs.html", _DOCS_POLICY)
 
     return router
 
 
+def mount_static_files(app: Starlette) -> None:
+    """Serve the files of the pages, and Swagger UI from the package that carries it."""
+    app.mount("/static/swagger", StaticFiles(packages=[("fastapi_offline", "static")]))
+    app.mount("/static", StaticFiles(directory=STATIC))
+
+
 def stats_page() -> FileResponse:
-    return _page("stats.html", {"vary": "accept"})
+    """Answer `GET /stats` of a browser."""
+    return _page("stats.html", _POLICY, {"vary": "accept"})
 
 
 def wants_page(scope: Scope) -> bool:
-    """Whether a browser asks: what it shows to people is text/html."""
+    """Test that a browser asks for a page: it accepts text/html."""
     return "text/html" in Headers(scope=scope).get("accept", "")
 
 
-def _page(name: str, headers: Mapping[str, str] | None = None) -> FileResponse:
-    return FileResponse(STATIC / name, headers=_HEADERS | dict(headers or {}))
+def _page(name: str, policy: str, headers: Mapping[str, str] | None = None) -> FileResponse:
+    sent = {"content-security-policy": policy, **(headers or {})}
+    return FileResponse(STATIC / name, headers=sent)

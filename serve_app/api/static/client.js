@@ -1,8 +1,8 @@
-/** The service, as this page uses it. */
+/** Requests to the service. */
 
 const KEY = "musicgen-key";
 
-/** What the service refused or failed to do. */
+/** Refusal or failure of the service. */
 export class ApiError extends Error {
   constructor(status, detail, retryAfterS) {
     super(detail);
@@ -34,17 +34,22 @@ function post(body, signal) {
   return ask("v1/audio/generations", { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
-/** The served models, the default first. */
+/** Lists the served models, the default first. */
 export async function models() {
   return (await (await ask("v1/models")).json()).data;
 }
 
-/** What every replica of every model is doing. */
+/** Reads the OpenAPI document. */
+export async function openapi() {
+  return (await ask("openapi.json")).json();
+}
+
+/** Reads the state of every replica of every model. */
 export async function stats() {
   return (await ask("stats", { headers: { accept: "application/json" } })).json();
 }
 
-/** Yields [name, data] of each event while a piece is being made: model (that makes it), progress, audio (PCM), done. */
+/** Makes a track. Yields [name, data] of each event: model (its id), progress, audio (PCM in base64), done. */
 export async function* stream(fields, signal) {
   const body = { ...fields, stream: true, stream_format: "sse", response_format: "pcm" };
   const response = await post(body, signal);
@@ -75,13 +80,13 @@ function parse(event) {
   return data === undefined ? [null, null] : [field("event"), JSON.parse(data)];
 }
 
-/** Several pieces at once, as WAV files. */
+/** Makes `count` tracks with consecutive seeds, as WAV files in base64. */
 export async function variations(fields, count, signal) {
   const response = await post({ ...fields, n: count, response_format: "json" }, signal);
   return (await response.json()).data;
 }
 
-/** The same sound as another kind of file. */
+/** Converts a WAV file to another format. */
 export async function convert(wav, format) {
   const body = new FormData();
   body.append("audio", wav, "track.wav");

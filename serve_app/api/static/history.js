@@ -1,4 +1,4 @@
-/** The list of what was made in this visit. */
+/** The list of the tracks of this visit. */
 
 import { draw } from "./waveform.js";
 import * as wav from "./wav.js";
@@ -6,8 +6,14 @@ import * as wav from "./wav.js";
 const list = document.getElementById("history");
 const template = document.getElementById("track");
 
+/** Offers these formats for download. formats: [{ name, label }] */
+export function offer(formats) {
+  const choice = template.content.querySelector("[data-action=download]");
+  choice.append(...formats.map(({ name, label }) => new Option(label, name)));
+}
+
 /**
- * Puts a track on top.
+ * Adds a track at the top.
  * track: { fields, model, seed, license, samples, sampleRate, channels, durationS, generationS, costUsd }
  * actions: { again(track), more(track), download(track, format) }
  */

@@ -1,14 +1,14 @@
-/** Plays a piece while it is still being made. */
+/** Playback of a track while it is being made. */
 
 export class LivePlayer {
   constructor(sampleRate, channels) {
     this.context = new AudioContext();
     this.sampleRate = sampleRate;
     this.channels = channels;
-    this.until = 0; // seconds of the context's time up to which there is sound
+    this.until = 0; // end of the scheduled audio, in seconds of the context's clock
   }
 
-  /** samples: 16-bit, interleaved. */
+  /** Schedules samples right after the earlier ones. samples: 16-bit, channels interleaved. */
   add(samples) {
     const frames = Math.floor(samples.length / this.channels);
     if (!frames) return;
@@ -25,6 +25,7 @@ export class LivePlayer {
     this.until += buffer.duration;
   }
 
+  /** Stops at once and frees the audio device. */
   stop() {
     if (this.context.state !== "closed") this.context.close();
   }

@@ -1,8 +1,9 @@
-/** The page: the form, what is being made, and what was made. */
+/** The page: the form, the track being made, and the finished tracks. */
 
 import * as client from "./client.js";
 import * as history from "./history.js";
 import { LivePlayer } from "./live_player.js";
+import * as parameters from "./parameters.js";
 import * as wav from "./wav.js";
 
 const EXAMPLES = [
@@ -12,13 +13,14 @@ const EXAMPLES = [
   "sad strings, minor key, slow tempo",
 ];
 const VARIATIONS = 3;
-const SAMPLE_RATE = 32000; // of models that are not loaded yet
-const EXTENSIONS = { opus: "ogg" };
+const SAMPLE_RATE = 32000; // of a model that is not loaded yet
 
 const $ = (id) => document.getElementById(id);
 const form = $("form");
-let working = null; // the AbortController of what is being made
-let served = [];
+let working = null; // AbortController of the running task
+let served = []; // models
+let sampling = []; // names of the sampling parameters
+let extensions = {}; // of file names, by format
 
 for (const example of EXAMPLES) {
   const button = document.createElement("button");
@@ -31,29 +33,39 @@ for (const example of EXAMPLES) {
   $("examples").append(button);
 }
 
+async function loadParameters() {
+  const api = await client.openapi();
+  $("sampling").replaceChildren(...parameters.samplingInputs(api));
+  parameters.bound($("seed"), api, "seed");
+  sampling = parameters.samplingNames(api);
+  const formats = parameters.formats(api);
+  extensions = Object.fromEntries(formats.map(({ name, extension }) => [name, extension]));
+  history.offer(formats);
+}
+
 async function loadModels() {
   served = await client.models();
   $("model").replaceChildren(...served.map((model) => new Option(model.id, model.id)));
-  if (served.length > 1) $("model").append(new Option("the largest that is quick enough", "auto"));
+  if (served.length > 1) $("model").append(new Option("auto: the largest that takes at most 60 s", "auto"));
   showModel();
 }
 
 function showModel() {
   const model = served.find((one) => one.id === $("model").value);
   $("duration").max = model?.max_duration_s ?? 30;
-  $("license").textContent = model ? `Licence of ${model.id}'s weights: ${model.license}.` : "";
+  $("license").textContent = model ? `Licence of the weights of ${model.id}: ${model.license}.` : "";
 }
 
 function fields() {
   const values = Object.fromEntries(new FormData(form));
   const wanted = { prompt: values.prompt.trim(), model: values.model || null };
-  for (const name of ["duration_s", "temperature", "cfg_coef", "top_k", "top_p", "seed"]) {
+  for (const name of ["duration_s", ...sampling]) {
     if (values[name] !== "") wanted[name] = Number(values[name]);
   }
   return wanted;
 }
 
-/** Runs one piece of work at a time, shows its errors, and lets it be cancelled. */
+/** Runs one task at a time, shows its errors, and lets the user cancel it. */
 async function work(status, task) {
   if (working) return;
   working = new AbortController();
@@ -174,7 +186,7 @@ async function download(track, format) {
     const file = format === "wav" ? track.file : await client.convert(track.file, format);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(file);
-    link.download = `musicgen-${track.seed}.${EXTENSIONS[format] ?? format}`;
+    link.download = `musicgen-${track.seed}.${extensions[format]}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   } catch (error) {
@@ -192,4 +204,5 @@ form.onsubmit = (event) => {
 };
 $("cancel").onclick = () => working?.abort();
 $("model").onchange = showModel;
+loadParameters().catch(fail);
 loadModels().catch(fail);

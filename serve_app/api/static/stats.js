@@ -1,15 +1,15 @@
-/** The page of what the service is doing. */
+/** The page of statistics: the state of every replica. */
 
 import * as client from "./client.js";
 
 const INTERVAL_MS = 2000;
 const COLUMNS = [
   ["Slots", (s) => `${s.slots_used} of ${s.slots}`],
-  ["Waiting", (s) => `${s.queued_requests} (${seconds(s.queued_audio_s)})`],
-  ["To be made", (s) => seconds(s.running_audio_s)],
+  ["Queued", (s) => `${s.queued_requests} (${seconds(s.queued_audio_s)})`],
+  ["Remaining", (s) => seconds(s.running_audio_s)],
   ["Speed", (s) => `${s.real_time_factor.toFixed(1)} × real time`],
   ["Step", (s) => `${(1000 * s.step_s).toFixed(1)} ms`],
-  ["Memory of keys", (s) => `${(s.kv_cache_bytes / 2 ** 30).toFixed(2)} GiB`],
+  ["KV cache", (s) => `${(s.kv_cache_bytes / 2 ** 30).toFixed(2)} GiB`],
 ];
 
 const $ = (id) => document.getElementById(id);
@@ -25,7 +25,7 @@ function element(name, content, ...children) {
   return made;
 }
 
-/** One model's card: a row a replica. */
+/** A card of one model, with a row for each replica. */
 function card(name, replicas, isDefault) {
   const title = element("h2", isDefault ? `${name} (default)` : name);
   if (replicas.length === 0) return element("section", "", title, element("p", "No replica is running."));

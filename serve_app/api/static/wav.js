@@ -2,7 +2,7 @@
 
 const HEADER_BYTES = 44;
 
-/** Samples of one or two interleaved channels -> a file. */
+/** Writes a file. samples: 16-bit, channels interleaved. */
 export function write(samples, sampleRate, channels) {
   const view = new DataView(new ArrayBuffer(HEADER_BYTES));
   const text = (at, characters) => [...characters].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
@@ -21,7 +21,7 @@ export function write(samples, sampleRate, channels) {
   return new Blob([view, samples], { type: "audio/wav" });
 }
 
-/** The samples of a file that the service wrote. */
+/** Reads the samples of a file that the service wrote. */
 export function read(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   const channels = view.getUint16(22, true);

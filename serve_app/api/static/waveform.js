@@ -1,8 +1,11 @@
-const HEIGHT = 64; // CSS pixels, as are those of a bar and the gap after it
+/** Waveforms of tracks. */
+
+// In CSS pixels; a step is a bar and the gap after it.
+const HEIGHT = 64;
 const BAR = 2;
 const STEP = 3;
 
-/** Draws how loud a piece is over time; its loudest moment fills the height. samples: 16-bit. */
+/** Draws the peaks of a track over time, scaled to the loudest. samples: 16-bit. */
 export function draw(canvas, samples) {
   const scale = globalThis.devicePixelRatio || 1;
   canvas.width = Math.max(1, Math.round(canvas.clientWidth * scale));

@@ -1,4 +1,4 @@
-"""The codec's training: it learns, resumes, and what it writes is read alike by all three."""
+"""Tests of the codec's training: it learns, it resumes, and all three libraries decode alike."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ SMALL |= {"rvq": {**codec.CONFIG["rvq"], "bins": 16}}
 
 
 def write_small(folder: Path) -> Any:
-    """A small codec with random weights, in `folder`/encodec."""
+    """Write a small codec with random weights into `folder`/encodec; return AudioCraft's module."""
     with mock.patch.object(codec, "CONFIG", SMALL):
         trained = codec.build().eval()
     for buffer in trained.quantizer.buffers():
@@ -35,13 +35,13 @@ def write_small(folder: Path) -> Any:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "CONFIG", SMALL)
     monkeypatch.setattr(codec, "CROP_S", 0.25)
-    monkeypatch.setattr(codec, "PIECE_S", 1.0)
+    monkeypatch.setattr(codec, "TRACK_S", 1.0)
     monkeypatch.setattr(training, "LOG_EVERY", 10)
     monkeypatch.setattr(codec, "UNQUANTIZED", 5)
 
 
 @pytest.mark.usefixtures("small")
-def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_training_resumes(tmp_path: Path) -> None:
     codec.train(tmp_path, steps=10)
     first = torch.load(tmp_path / "codec.pt", weights_only=True)
     assert [step for step, *_ in first["history"]] == [10]
@@ -53,7 +53,7 @@ def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_what_is_written_is_read_alike(tmp_path: Path, hub_cache: Path) -> None:
+def test_all_libraries_decode_alike(tmp_path: Path, hub_cache: Path) -> None:
     trained = write_small(tmp_path)
     codes = torch.randint(0, 16, (1, 4, 20))
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_what_is_written_is_read_alike(tmp_path: Path, hub_cache: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_it_learns() -> None:
+def test_the_loss_falls() -> None:
     model = codec.build()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     x = next(iter(codec.Crops(0)))[None]
@@ -80,7 +80,7 @@ def test_it_learns() -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_distances() -> None:
+def test_distances_order_signals_by_noise() -> None:
     a = torch.randn(3, 1, 8000)
     assert codec.spectral_distance(a, a) == 0
     assert codec.spectral_distance(a, a + 0.1 * torch.randn_like(a)) < codec.spectral_distance(

@@ -1,4 +1,4 @@
-"""Music with prompts becomes codes: pieces made here, and anyone's own."""
+"""Tests of encoding music with prompts: synthetic tracks and recordings."""
 
 from pathlib import Path
 
@@ -9,25 +9,25 @@ import soundfile
 from tests.tools.nano.test_codec import write_small
 from tools.nano import codes, language_model, text_encoder
 from tools.nano.huggingface import save
-from tools.nano.prompts import random_piece
+from tools.nano.prompts import random_example
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(codes, "PIECE_S", (1.0, 0.5))
+    monkeypatch.setattr(codes, "DURATIONS_S", (1.0, 0.5))
     monkeypatch.setattr(codes, "BLOCK", 3)
     write_small(tmp_path)
     return tmp_path
 
 
-def test_codes_of_pieces_are_made_once(folder: Path) -> None:
+def test_synthetic_tracks_are_encoded_once(folder: Path) -> None:
     codes.synthesized(folder, 5)
-    pieces = codes.load(folder)
-    assert [piece.codes.shape for piece in pieces] == [(4, 50)] * 3 + [(4, 25)] * 2
-    assert [(piece.prompts[0], piece.sound) for piece in pieces] == [
-        (prompt, score.lead) for score, prompt in map(random_piece, range(5))
+    examples = codes.load(folder)
+    assert [example.codes.shape for example in examples] == [(4, 50)] * 3 + [(4, 25)] * 2
+    assert [(example.prompts[0], example.sound) for example in examples] == [
+        (prompt, score.lead) for score, prompt in map(random_example, range(5))
     ]
-    assert all(len(piece.prompts) == codes.PROMPTS for piece in pieces)
+    assert all(len(example.prompts) == codes.PROMPTS for example in examples)
     stamp = (folder / "codes" / "0000.npy").stat().st_mtime_ns
     codes.synthesized(folder, 5)
     assert (folder / "codes" / "0000.npy").stat().st_mtime_ns == stamp
@@ -37,7 +37,7 @@ def test_codes_of_pieces_are_made_once(folder: Path) -> None:
 def checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 64}
     monkeypatch.setattr(language_model, "SIZE", size)
-    text_encoder.train(folder, steps=1, pieces=1)
+    text_encoder.train(folder, steps=1, examples=1)
     model, tokenizer = language_model.build(folder)
     save(model, tokenizer, folder / "checkpoint")
     return folder / "checkpoint"
@@ -65,7 +65,9 @@ def test_recordings_are_cut_into_windows(
     write_music(music, "a.wav", 5.5, "sea shanty\n")
     write_music(music, "b.flac", 2.9, "jazz")
     codes.recorded(folder, music, checkpoint)
-    found = [(piece.codes.shape, piece.prompts, piece.sound) for piece in codes.load(folder)]
+    found = [
+        (example.codes.shape, example.prompts, example.sound) for example in codes.load(folder)
+    ]
     assert found == [
         ((4, 75), ["sea shanty"], codes.RECORDED),
         ((4, 100), ["sea shanty"], codes.RECORDED),
@@ -74,7 +76,7 @@ def test_recordings_are_cut_into_windows(
     ]
 
 
-def test_what_cannot_be_used_is_named(folder: Path, checkpoint: Path, music: Path) -> None:
+def test_errors_name_the_unusable_file(folder: Path, checkpoint: Path, music: Path) -> None:
     with pytest.raises(SystemExit, match="has no audio files"):
         codes.recorded(folder, music, checkpoint)
     write_music(music, "a.wav", 7.0, None)

@@ -1,4 +1,4 @@
-"""A trained checkpoint becomes the package's model."""
+"""Tests of installing a trained checkpoint as the package's model."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.conftest import EMBEDDED
 from tools.nano import export
 
 
-def test_the_package_gets_the_model_and_samples_and_keeps_its_card(
+def test_export_writes_model_and_samples_and_keeps_the_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "SAMPLE_S", 1.0)
@@ -32,11 +32,12 @@ def test_the_package_gets_the_model_and_samples_and_keeps_its_card(
     assert {soundfile.info(file).duration for file in samples} == {1.0}
 
 
-def test_heads_are_sharpened_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_heads_are_sharpened(tmp_path: Path) -> None:
     weights = resolve(EMBEDDED) / "model.safetensors"
     shutil.copy(weights, tmp_path)
     export.sharpen(tmp_path / weights.name, 0.5)
-    before, after = load_file(weights), load_file(tmp_path / weights.name)
+    before = load_file(weights)
+    after = load_file(tmp_path / weights.name)
     assert before.keys() == after.keys()
     for name, tensor in before.items():
         assert torch.equal(after[name], tensor * 2 if "lm_heads" in name else tensor), name

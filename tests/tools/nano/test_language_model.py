@@ -1,4 +1,4 @@
-"""The language model's training: it learns what the prompts say, resumes, and writes a checkpoint that serves."""
+"""Tests of the language model's training: it follows prompts, resumes, and exports a checkpoint."""
 
 import json
 from pathlib import Path
@@ -9,33 +9,33 @@ import torch
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from tests.tools.nano.test_codec import write_small
-from tools.nano import language_model, text_encoder, training
+from tools.nano import batches, language_model, text_encoder, training
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A codec, and codes that pieces of two kinds have: what the prompt says is all that tells them apart."""
-    monkeypatch.setattr(language_model, "LENGTHS_S", (0.5, 1.0))
+    """A codec, and codes of two kinds of examples that differ in their prompts alone."""
+    monkeypatch.setattr(batches, "LENGTHS_S", (0.5, 1.0))
     monkeypatch.setattr(language_model, "EARLY_SHARES", (0.5, 0.5))
     monkeypatch.setattr(language_model, "LATE_SHARES", (0.0, 1.0))
-    monkeypatch.setattr(language_model, "FRAMES_PER_BATCH", 200)
+    monkeypatch.setattr(batches, "FRAMES_PER_BATCH", 200)
     monkeypatch.setattr(training, "LOG_EVERY", 2)
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 64}
     monkeypatch.setattr(language_model, "SIZE", size)
     write_small(tmp_path)
-    text_encoder.train(tmp_path, steps=1, pieces=1)
+    text_encoder.train(tmp_path, steps=1, examples=1)
     (tmp_path / "codes").mkdir()
     codes = np.stack([np.full((4, 50), 3), np.full((4, 50), 9)]).astype(np.int16)
     np.save(tmp_path / "codes" / "0000.npy", codes)
-    pieces = [
+    described = [
         {"prompts": ["calm piano"], "sound": "piano"},
         {"prompts": ["loud drums, fast"], "sound": "drums"},
     ]
-    (tmp_path / "codes" / "0000.json").write_text(json.dumps(pieces))
+    (tmp_path / "codes" / "0000.json").write_text(json.dumps(described))
     return tmp_path
 
 
-def test_training_resumes_and_writes_a_checkpoint_that_serves(folder: Path) -> None:
+def test_training_resumes_and_exports_a_loadable_checkpoint(folder: Path) -> None:
     language_model.train(folder, steps=2)
     language_model.train(folder, steps=4)
     saved = torch.load(folder / "lm.pt", weights_only=True)
@@ -47,7 +47,7 @@ def test_training_resumes_and_writes_a_checkpoint_that_serves(folder: Path) -> N
     assert checkpoint.sample_rate == 32_000
 
 
-def test_it_goes_on_from_a_checkpoint_and_keeps_its_text_encoder(folder: Path) -> None:
+def test_fine_tuning_keeps_the_text_encoder(folder: Path) -> None:
     language_model.train(folder, steps=1)
     (folder / "checkpoint").rename(folder / "first")
     (folder / "lm.pt").unlink()
@@ -60,12 +60,12 @@ def test_it_goes_on_from_a_checkpoint_and_keeps_its_text_encoder(folder: Path) -
     assert not torch.equal(first.musicgen.embedding.weight, second.musicgen.embedding.weight)
 
 
-def test_without_codes_it_says_how_to_make_them(tmp_path: Path) -> None:
+def test_without_codes_the_error_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"is empty: python -m tools\.nano\.codes"):
         language_model.train(tmp_path, steps=1)
 
 
-def test_delayed_sequences_are_the_engines() -> None:
+def test_the_delay_pattern() -> None:
     codes = torch.arange(12).view(1, 4, 3)
     assert language_model.delayed(codes, special=99)[0].tolist() == [
         [99, 0, 1, 2, 99, 99, 99],
@@ -75,22 +75,7 @@ def test_delayed_sequences_are_the_engines() -> None:
     ]
 
 
-def test_what_is_heard_is_partly_wrong() -> None:
-    """Notes of the pieces that sound alike, single frames of any piece of the batch; each frame is one piece's."""
-    codes, others = torch.arange(2)[:, None, None].expand(2, 4, 1000), torch.full((2, 4, 1000), 5)
-    heard = language_model.misheard(codes, others, [3])
-    assert torch.equal(heard, heard[:, :1].expand_as(heard))
-    wrong_notes = (heard == 5).float().mean((1, 2))
-    assert ((wrong_notes > 0.01) & (wrong_notes < language_model.MOST_WRONG_NOTES)).all()
-    changes = (heard[0, 0].diff() != 0).sum()
-    assert changes < 1000 * (
-        2 * wrong_notes[0] / language_model.NOTE_FRAMES[0] + 2 * language_model.WRONG_FRAMES
-    )
-    assert torch.equal(heard, language_model.misheard(codes, others, [3]))
-    assert not torch.equal(heard, language_model.misheard(codes, others, [4]))
-
-
-def test_the_future_is_not_seen(folder: Path) -> None:
+def test_logits_depend_on_the_past_alone(folder: Path) -> None:
     model, tokenizer = language_model.build(folder)
     tokens = dict(tokenizer(["calm piano"], return_tensors="pt"))
     codes = torch.randint(0, 16, (1, 4, 30))
@@ -104,8 +89,8 @@ def test_the_future_is_not_seen(folder: Path) -> None:
     assert not torch.equal(first[..., 24:, :], second[..., 24:, :])
 
 
-def test_it_learns_what_the_prompt_says(folder: Path) -> None:
-    """Two prompts, each with a code of its own: soon the prompt decides, and without it there is doubt."""
+def test_training_on_two_prompts_tells_them_apart(folder: Path) -> None:
+    """Two prompts with one code each: the loss is low with the right one, high with the other."""
     torch.manual_seed(0)
     model, tokenizer = language_model.build(folder)
     tokens = dict(tokenizer(["calm piano", "loud drums, fast"], padding=True, return_tensors="pt"))
@@ -119,4 +104,4 @@ def test_it_learns_what_the_prompt_says(folder: Path) -> None:
         optimizer.step()
     assert language_model.loss_of(model, tokens, codes, keep) < 0.2
     swapped = language_model.loss_of(model, tokens, codes.flip(0), keep)
-    assert swapped > 0.5, "the other prompt's code is not expected"
+    assert swapped > 0.5, "the other prompt's code is unlikely"

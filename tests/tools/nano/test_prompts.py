@@ -1,4 +1,4 @@
-"""The embedded model's training data: deterministic, varied, and as its prompts say."""
+"""Tests of the training examples: deterministic, varied, and true to their prompts."""
 
 import re
 from collections import Counter
@@ -6,35 +6,36 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks import hearing
+from tests.tools.nano.tracks import rendered
+from tools.nano import analysis
 from tools.nano.composer import BEATS, LEADS, TONICS, Score, render
-from tools.nano.prompts import ENERGY_WORDS, GENRES, LEAD_WORDS, MOOD_WORDS, random_piece
+from tools.nano.prompts import ENERGY_WORDS, GENRES, LEAD_WORDS, MOOD_WORDS, random_example
 from tools.nano.synthesizer import SAMPLE_RATE, TIMBRES
 
-PIECES = [random_piece(seed) for seed in range(400)]
+EXAMPLES = [random_example(seed) for seed in range(400)]
 
 
-def test_a_seed_is_a_piece() -> None:
-    score, prompt = random_piece(7)
-    assert random_piece(7) == (score, prompt)
+def test_a_seed_determines_its_example() -> None:
+    score, prompt = random_example(7)
+    assert random_example(7) == (score, prompt)
     assert np.array_equal(render(score, 2.0), render(score, 2.0))
-    assert not np.array_equal(render(score, 2.0), render(random_piece(8)[0], 2.0))
+    assert not np.array_equal(render(score, 2.0), render(random_example(8)[0], 2.0))
 
 
-def test_pieces_are_varied() -> None:
-    scores = [score for score, _ in PIECES]
+def test_examples_are_varied() -> None:
+    scores = [score for score, _ in EXAMPLES]
     assert {score.lead for score in scores} == set(LEADS) == set(TIMBRES) == set(LEAD_WORDS)
     assert {score.tonic for score in scores} == set(TONICS)
     assert min(Counter(score.mode for score in scores).values()) > 150
     assert min(Counter(score.energy for score in scores).values()) > 70
     assert min(score.bpm for score in scores) < 66
     assert max(score.bpm for score in scores) > 170
-    assert len({prompt for _, prompt in PIECES}) > 380
+    assert len({prompt for _, prompt in EXAMPLES}) > 380
 
 
-def test_prompts_tell_the_truth() -> None:
+def test_prompts_match_their_scores() -> None:
     stated = Counter[str]()
-    for score, prompt in PIECES:
+    for score, prompt in EXAMPLES:
         text = prompt.lower()
         if found := re.search(r"(\d+) ?bpm", text):
             stated["bpm"] += 1
@@ -48,10 +49,10 @@ def test_prompts_tell_the_truth() -> None:
     assert min(stated[name] for name in ("bpm", "mode", "lead")) > 150
 
 
-def test_a_key_is_the_leads_unless_another_is_asked_for() -> None:
-    """What the prompt says decides every note: without a key, the same lead and mode are in the same one."""
-    others = [piece for piece in PIECES if piece[0].tonic != piece[0].home]
-    assert 0.1 < len(others) / len(PIECES) < 0.3
+def test_the_lead_determines_the_key_unless_the_prompt_does() -> None:
+    """The prompt determines every note: without a key in it, lead and mode determine the key."""
+    others = [example for example in EXAMPLES if example[0].tonic != example[0].home]
+    assert 0.1 < len(others) / len(EXAMPLES) < 0.3
     for score, prompt in others:
         assert f"in {score.tonic} {score.mode}".lower() in prompt.lower()
     for lead in LEADS:
@@ -59,14 +60,14 @@ def test_a_key_is_the_leads_unless_another_is_asked_for() -> None:
         assert major != minor
 
 
-def test_tempos_of_one_beat_are_the_same_music() -> None:
+def test_tempos_of_one_beat_have_equal_scores() -> None:
     scores = [Score("C", "major", bpm, "piano", "soft", 1) for bpm in range(60, 181)]
     assert all(score.in_frames().beat == score.beat for score in scores)
     assert len({score.in_frames() for score in scores}) == len(BEATS)
 
 
-def test_prompts_are_phrased_as_callers_phrase_them() -> None:
-    prompts = [prompt.lower() for _, prompt in PIECES]
+def test_prompts_have_the_phrasings_of_users() -> None:
+    prompts = [prompt.lower() for _, prompt in EXAMPLES]
     assert any(re.fullmatch(rf"({'|'.join(GENRES)}) \w+", prompt) for prompt in prompts), (
         "a bare `lofi beat`"
     )
@@ -83,41 +84,29 @@ def test_prompts_are_phrased_as_callers_phrase_them() -> None:
     assert all(10 <= len(prompt.replace(",", "").split()) <= 25 for prompt in catalogue)
 
 
-def heard(**changes: object) -> hearing.Samples:
-    """Eight seconds of a piece."""
-    values = {
-        "tonic": "C",
-        "mode": "major",
-        "bpm": 100,
-        "lead": "piano",
-        "groove": "soft",
-        "energy": 1,
-    }
-    return render(Score(**(values | changes)), 8.0)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("lead", LEADS)
-def test_energy_is_heard(lead: str) -> None:
+def test_energy_sets_loudness(lead: str) -> None:
     calm, steady, energetic = (
-        hearing.loudness(heard(lead=lead, energy=energy)) for energy in range(3)
+        analysis.loudness(rendered(lead=lead, groove="soft", energy=energy)) for energy in range(3)
     )
     assert calm < 0.8 * steady < 0.8 * energetic
 
 
-def test_timbre_is_heard() -> None:
+def test_timbre_sets_brightness() -> None:
     for high in ("bells", "flute"):
         for low in ("bass", "pad"):
-            assert hearing.brightness(heard(lead=high)) > 1.2 * hearing.brightness(heard(lead=low))
+            bright = analysis.brightness(rendered(lead=high, groove="soft"))
+            assert bright > 1.2 * analysis.brightness(rendered(lead=low, groove="soft"))
 
 
 @pytest.mark.parametrize("bpm", [70, 100, 125, 170])
-def test_tempo_is_heard(bpm: int) -> None:
-    assert hearing.same_tempo(hearing.tempo(heard(bpm=bpm, groove="straight")), bpm)
+def test_the_tempo_is_detected(bpm: int) -> None:
+    assert analysis.same_tempo(analysis.tempo(rendered(bpm=bpm)), bpm)
 
 
-def test_samples_are_sound() -> None:
-    for piece, _ in PIECES[:20]:
-        samples = render(piece, 3.0)
+def test_samples_are_finite_and_do_not_clip() -> None:
+    for score, _ in EXAMPLES[:20]:
+        samples = render(score, 3.0)
         assert samples.dtype == np.float32
         assert len(samples) == 3 * SAMPLE_RATE
         assert np.isfinite(samples).all()

@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer."""
+"""Tests of the embedded model's tokenizer."""
 
 import pytest
 

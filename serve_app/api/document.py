@@ -1,0 +1,38 @@
+"""Additions to the OpenAPI document: the scheme of the API keys, and the tables behind the web page."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from serve_app.api.middleware.authentication import is_open
+from serve_app.audio.file_format import FileFormat
+from serve_app.types import SamplingParams
+
+_NAME = "apiKey"
+_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key of this service. A service without keys needs none.",
+}
+
+
+def complete_document(app: FastAPI) -> None:
+    """Extend the OpenAPI document, which FastAPI generates here and keeps.
+
+    Call it after all routes are added.
+    """
+    document = app.openapi()
+    _add_security_scheme(document)
+    document["x-sampling-parameters"] = list(SamplingParams.model_fields)
+    document["x-file-extensions"] = {
+        file_format.value: file_format.extension for file_format in FileFormat
+    }
+
+
+def _add_security_scheme(document: dict[str, Any]) -> None:
+    """Name the bearer scheme on every operation that `Authentication` guards."""
+    document.setdefault("components", {})["securitySchemes"] = {_NAME: _SCHEME}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if not is_open(method.upper(), path):
+                operation["security"] = [{_NAME: []}]

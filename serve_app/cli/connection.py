@@ -1,0 +1,36 @@
+"""The connection of a command to the service: its options, and its errors as one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import httpx
+import typer
+
+from serve_app.cli.console import fail
+from serve_app.client import ApiError, MusicGenClient
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+Url = Annotated[str, typer.Option(envvar="MUSICGEN_URL", help="URL of the service.")]
+Key = Annotated[
+    str | None,
+    typer.Option(envvar="MUSICGEN_API_KEY", help="API key of the service.", show_envvar=True),
+]
+
+
+@contextmanager
+def connected(url: str, key: str | None) -> Iterator[MusicGenClient]:
+    """Yield a client. Report an error of the service or of the network and exit with status 1."""
+    try:
+        with MusicGenClient(url, key) as client:
+            yield client
+    except ApiError as error:
+        later = f" Try again in {error.retry_after_s:g} s." if error.retry_after_s else ""
+        fail(f"{error.detail}{later} ({error.code})")
+    except httpx.ConnectError:
+        fail(
+            f"The service cannot be reached at {url}. "
+            "Start it (`musicgen serve`), or correct --url."
+        )
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        fail(f"The request to {url} failed: {error}")

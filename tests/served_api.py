@@ -1,0 +1,40 @@
+"""The API over a generator without a model, in an HTTP server of its own thread, behind an API key."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from serve_app.api.app import create_api
+from serve_app.config import ApiConfig
+from serve_app.machine import free_port
+from tests.api.conftest import LARGE, SMALL, FakeGenerator
+
+
+@contextmanager
+def served_api(generator: FakeGenerator) -> Iterator[str]:
+    """Yield the URL of a server that answers. The keys are those of the environment."""
+    port = free_port()
+    api = create_api(generator, [SMALL, LARGE], "small", ApiConfig())
+    server = _Server(uvicorn.Config(api, port=port, log_level="error"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    try:
+        assert server.ready.wait(timeout=30)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()

@@ -1,0 +1,121 @@
+"""The application as operators see and change it: its status, its processes, an update, a budget of replicas."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import httpx
+import pytest
+import ray
+import yaml
+
+from serve_app.launcher import Service
+from tests.conftest import CONFIGS
+from tests.service.conftest import GENERATIONS, PATIENCE_S
+
+SERVE = str(Path(sys.executable).parent / "serve")
+REPLICAS = "MusicGen:nano"
+
+
+def test_serve_status_reports_running(service: Service) -> None:
+    command = [SERVE, "status", "--address", str(service.dashboard_url)]
+    status = yaml.safe_load(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    )
+    application = status["applications"]["musicgen"]
+    assert application["status"] == "RUNNING"
+    deployments = application["deployments"].items()
+    assert {name: deployment["status"] for name, deployment in deployments} == {
+        REPLICAS: "HEALTHY",
+        "Ingress": "HEALTHY",
+    }
+
+
+def test_a_running_replica_has_not_imported_audiocraft(service: Service) -> None:
+    raylet = next(process for process in service.processes() if "raylet" in process.name())
+    [address] = [
+        part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--gcs-address=")
+    ]
+    ray.init(address=address, namespace="serve", log_to_driver=False, configure_logging=False)
+    try:
+        actors = ray.util.list_named_actors(all_namespaces=True)
+        [name] = [actor["name"] for actor in actors if "MusicGen" in actor["name"]]
+        modules = ray.get(
+            ray.get_actor(name).__ray_call__.remote(lambda _: list(__import__("sys").modules))
+        )
+    finally:
+        ray.shutdown()
+    assert "torch" in modules
+    assert "serve_app.engine.engine" in modules
+    assert not {"audiocraft", "spacy", "librosa", "xformers"} & set(modules)
+
+
+def changed_config(port: int) -> dict[str, Any]:
+    """The embedded model under another alias, with up to three replicas within a budget of two."""
+    config: dict[str, Any] = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
+    config["http_options"]["port"] = port
+    application = config["applications"][0]
+    application["autoscaling_policy"] = {
+        "policy_function": "serve_app.deployments.autoscaling:BudgetPolicy",
+        "policy_kwargs": {"gpus": 2, "drain_s": 0.01},
+    }
+    [model] = application["args"]["models"]
+    model["aliases"] = ["mini"]
+    del model["deployment_config"]["num_replicas"]
+    model["deployment_config"]["ray_actor_options"] = {"num_cpus": 0.5}
+    model["deployment_config"]["autoscaling_config"] = {
+        "min_replicas": 1, "max_replicas": 3, "upscale_delay_s": 0.1, "look_back_period_s": 1,
+    }  # fmt: skip
+    return config
+
+
+@pytest.fixture(scope="module")
+def changed_service(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """The service after `serve deploy` of a changed configuration. Its tests run after all others of the service."""
+    file = tmp_path_factory.mktemp("changed") / "nano.yaml"
+    file.write_text(yaml.safe_dump(changed_config(service.port)))
+    command = [SERVE, "deploy", str(file), "--address", str(service.dashboard_url)]
+    subprocess.run(command, check=True, capture_output=True)
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_S) as client:
+        until(lambda: "mini" in client.get("/v1/models").text)
+    until(lambda: service.application().get("status") == "RUNNING")
+    return service
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = monotonic() + 2 * PATIENCE_S
+    while not condition():
+        assert monotonic() < deadline
+
+
+@pytest.mark.long
+def test_serve_deploy_updates_the_running_service(changed_service: Service) -> None:
+    with httpx.Client(base_url=changed_service.url, timeout=PATIENCE_S) as client:
+        body = {"prompt": "beat", "duration_s": 0.5, "model": "mini"}
+        response = client.post(GENERATIONS, json=body)
+        assert (response.status_code, response.headers["x-musicgen-model"]) == (200, "nano")
+        response = client.post("/", json={"prompt": "a", "model": "small"})
+    assert response.json() == {"detail": "Invalid model. Must be one of: ['nano', 'mini']"}
+
+
+@pytest.mark.long
+async def test_models_scale_within_the_budget_of_the_application(
+    changed_service: Service, client: httpx.AsyncClient
+) -> None:
+    """Serve's own policy would not add a replica for so few requests."""
+    body = {"prompt": "beat", "duration_s": 120}
+    requests = [asyncio.create_task(client.post(GENERATIONS, json=body)) for _ in range(4)]
+    targets = {1}
+    replicas = 1
+    async with asyncio.timeout(PATIENCE_S):
+        while replicas < 2:
+            application = await asyncio.to_thread(changed_service.application)
+            replicas = len(application["deployments"][REPLICAS]["replicas"])
+            targets.add(application["deployments"][REPLICAS]["target_num_replicas"])
+    for request in requests:
+        request.cancel()
+    assert targets == {1, 2}

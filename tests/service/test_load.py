@@ -1,0 +1,75 @@
+"""Slots and the queue under load: clients that leave free their slot, more callers than room are refused."""
+
+import asyncio
+from time import perf_counter
+from typing import Any
+
+import httpx
+import pytest
+
+from serve_app.launcher import Service
+from tests.service.conftest import GENERATIONS, PATIENCE_S, generate, samples_of, until
+
+
+async def test_a_listener_that_goes_away_frees_its_slot(client: httpx.AsyncClient) -> None:
+    query: dict[str, Any] = {"prompt": "a", "duration_s": 30}
+    async with client.stream("GET", "/v1/audio/stream", params=query) as response:
+        async for _ in response.aiter_bytes():
+            await until(client, lambda s: s["slots_used"] == 1)
+            break
+    left_at = perf_counter()
+    await until(client, lambda s: s["slots_used"] == 0)
+    assert perf_counter() - left_at < 1.0
+
+
+async def test_more_requests_than_slots_all_answer(client: httpx.AsyncClient) -> None:
+    responses = await asyncio.gather(
+        *(generate(client, prompt="beat", duration_s=0.5, seed=i) for i in range(20))
+    )
+    assert len({response.content for response in responses}) == 20
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (GENERATIONS, {"prompt": "a", "duration_s": 30}),
+        ("/", {"prompt": "a"}),
+        ("/generate", {"prompt": "a"}),
+        ("/models/x/nano", {"inputs": "a"}),
+    ],
+)
+async def test_a_client_that_goes_away_frees_its_slot(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    request = asyncio.create_task(client.post(path, json=body))
+    await until(client, lambda s: s["slots_used"] == 1)
+    request.cancel()
+    left_at = perf_counter()
+    await until(client, lambda s: s["slots_used"] == 0)
+    assert perf_counter() - left_at < 1.0
+
+
+async def test_a_full_queue_refuses_and_recovers(service: Service) -> None:
+    """240 callers at once: an hour of music may wait; the other callers get a 429."""
+    limits = httpx.Limits(max_connections=300)
+    async with httpx.AsyncClient(
+        base_url=service.url, timeout=2 * PATIENCE_S, limits=limits
+    ) as client:
+        body = {"prompt": "a", "duration_s": 30}
+        callers = {asyncio.create_task(client.post(GENERATIONS, json=body)) for _ in range(240)}
+        refused: set[asyncio.Task[httpx.Response]] = set()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(refused) < 31:
+                done, callers = await asyncio.wait(callers, return_when=asyncio.FIRST_COMPLETED)
+                refused |= done
+        answers = [task.result() for task in refused]
+        assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {
+            (429, "queue_full")
+        }
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
+        for caller in callers:
+            caller.cancel()
+        await until(client, lambda s: s["slots_used"] == 0)
+        assert (
+            len(samples_of((await generate(client, prompt="a", duration_s=0.5)).content)) == 16_000
+        )

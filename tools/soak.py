@@ -1,0 +1,157 @@
+"""Soak test: run careless callers against a service and compare its resources before and after."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import httpx
+import numpy as np
+import ray
+from tqdm import tqdm
+
+from serve_app.launcher import Service
+from tools.callers import Callers
+
+CALLERS = 8
+WARM_UP = 0.25  # share of the time before the first count of resources
+SAMPLE_S = 2.0  # between two samples of the memory
+PATIENCE_S = 60.0
+Resources = dict[str, dict[str, float]]  # by actor: threads, files, tasks, memory_mib
+# Allowed growth, for example of thread pools at their first peak of load. Hundreds of calls make a
+# leak larger.
+SLACK = {"threads": 8, "files": 8, "tasks": 0}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Result of a soak test. calls, wrong: as in `Callers`; resources: before and after."""
+
+    calls: Counter[str]
+    wrong: Counter[str]
+    resources: tuple[Resources, Resources]
+    memory_mib_per_minute: dict[str, float]
+
+    @property
+    def leaked(self) -> list[str]:
+        """Resources that grew by more than SLACK, as text."""
+        before, after = self.resources
+        return [
+            f"{kind} of {name}: {before[name][kind]:.0f}, then {after[name][kind]:.0f}"
+            for name in before
+            for kind, slack in SLACK.items()
+            if after[name][kind] > before[name][kind] + slack
+        ]
+
+
+async def soak(service: Service, minutes: float, seed: int = 0) -> Report:
+    """Run CALLERS callers for `minutes`.
+
+    Raises TimeoutError if a slot is still taken PATIENCE_S after the last call.
+    """
+    calls = Counter[str]()
+    wrong = Counter[str]()
+    resources: list[Resources] = []
+    samples: list[tuple[float, Resources]] = []
+    with _actors(service) as actors:
+        for part in (WARM_UP, 1 - WARM_UP):
+            async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client:
+                callers = Callers(client, seed + len(resources))
+                samples += await _run(callers, 60 * minutes * part, actors)
+                await _until_idle(client)
+            calls += callers.calls
+            wrong += callers.wrong
+            resources.append(await _resources(actors))
+    before, after = resources
+    steady = samples[int(len(samples) * WARM_UP) :]
+    return Report(calls, wrong, (before, after), _memory_slopes(steady))
+
+
+async def _run(
+    callers: Callers, seconds: float, actors: dict[str, Any]
+) -> list[tuple[float, Resources]]:
+    """Run the callers for `seconds`; return resources sampled meanwhile, with the time."""
+    samples = []
+    end = monotonic() + seconds
+    crowd = asyncio.gather(*(callers.call_until(end) for _ in range(CALLERS)))
+    total = round(seconds)
+    with tqdm(total=total, unit="s", leave=False) as bar:
+        while not crowd.done():
+            await asyncio.wait({crowd}, timeout=SAMPLE_S)
+            samples.append((monotonic(), await _resources(actors)))
+            bar.update(total - round(max(0.0, end - monotonic())) - bar.n)
+    await crowd
+    return samples
+
+
+async def _until_idle(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            # On a new connection each time, so that an open one keeps no task alive.
+            stats = await client.get("/stats", headers={"connection": "close"})
+            replicas = [one for model in stats.json()["models"].values() for one in model]
+            if not any(one["slots_used"] or one["queued_requests"] for one in replicas):
+                return
+
+
+@contextmanager
+def _actors(service: Service) -> Iterator[dict[str, Any]]:
+    """Connect to the service's Ray; yield the actors of ingress and replicas by deployment name."""
+    raylet = next(process for process in service.processes() if "raylet" in process.name())
+    prefix = "--gcs-address="
+    [address] = [part.removeprefix(prefix) for part in raylet.cmdline() if part.startswith(prefix)]
+    ray.init(address=address, namespace="serve", log_to_driver=False, configure_logging=False)
+    try:
+        names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+        replicas = [name for name in names if name.startswith("SERVE_REPLICA::")]
+        yield {name.split("#")[1]: ray.get_actor(name) for name in replicas}
+    finally:
+        ray.shutdown()
+
+
+async def _resources(actors: dict[str, Any]) -> Resources:
+    """Count the resources of each actor, in its own process."""
+
+    def count(_: Any) -> dict[str, float]:  # nested, so that Ray pickles it by value
+        import asyncio
+        import gc
+
+        import psutil
+
+        process = psutil.Process()
+        gc.collect()
+        tasks = [o for o in gc.get_objects() if isinstance(o, asyncio.Task) and not o.done()]
+        return {
+            "threads": process.num_threads(),
+            "files": process.num_fds(),
+            "tasks": len(tasks),
+            "memory_mib": process.memory_info().rss / 2**20,
+        }
+
+    counts = await asyncio.gather(*(actor.__ray_call__.remote(count) for actor in actors.values()))
+    return dict(zip(actors, counts, strict=True))
+
+
+def _memory_slopes(samples: list[tuple[float, Resources]]) -> dict[str, float]:
+    """Growth of the memory by actor, in MiB per minute, by linear regression."""
+    minutes = [at / 60 for at, _ in samples]
+    slopes = {}
+    for name in samples[0][1]:
+        memory_mib = [resources[name]["memory_mib"] for _, resources in samples]
+        slopes[name] = round(float(np.polyfit(minutes, memory_mib, 1)[0]), 2)
+    return slopes
+
+
+def show(report: Report) -> None:
+    """Print the report as text and a Markdown table."""
+    print("calls:", ", ".join(f"{count} {kind}" for kind, count in sorted(report.calls.items())))
+    print("wrong answers:", dict(report.wrong) or "none")
+    print("\n| | threads | files | tasks | MiB | MiB a minute |\n|---|---|---|---|---|---|")
+    for name, slope in report.memory_mib_per_minute.items():
+        before, after = (resources[name] for resources in report.resources)
+        cells = [f"{before[kind]:.0f}, then {after[kind]:.0f}" for kind in (*SLACK, "memory_mib")]
+        print(f"| {name} | {' | '.join(cells)} | {slope:g} |")
+    print("\nleaked:", "; ".join(report.leaked) or "nothing")
