@@ -1,7 +1,7 @@
 """The configuration: the `args` of a Serve YAML file, frozen and parsed once; an unknown option is an error.
 
-Field names follow Ray Serve LLM where it has the same option. The description of each field is printed in
-docs/configuration.md by `python -m tools.configuration_docs`.
+Field names follow Ray Serve LLM where it has the same option. The text below each field is its description
+(`Field.description`), which `python -m tools.configuration_docs` prints in docs/configuration.md.
 """
 
 from pathlib import PurePath
@@ -20,52 +20,37 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 class _Closed(BaseModel):
     """Base of all sections: immutable, and strict about unknown options."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True
+    )
 
 
 class EngineConfig(_Closed):
     """One replica's engine."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto",
-        description="Device of the model. `auto`: a GPU if the replica has one, else the CPU.",
-    )
-    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
-        default="auto",
-        description="Precision of the language model. `auto`: `fp16` on a GPU (as AudioCraft), `fp32` on a CPU. "
-        "A CPU stores its weights so and computes in fp32; `int8` needs `device: cpu` and multiplies in int8.",
-    )
-    max_slots: int | None = Field(
-        default=None,
-        ge=1,
-        le=1024,
-        description="Requests decoded together; 0.29, 0.88 or 1.18 GB of KV cache each (small, medium, large in fp16). "
-        "Default: as many as the GPU's free memory holds, at most 64; 8 on a CPU.",
-    )
-    max_duration_s: PositiveFloat = Field(
-        default=120.0,
-        description="Longest track, in seconds. Beyond the model's window (30 s) the window slides.",
-    )
-    max_prompt_tokens: int = Field(
-        default=256, ge=1, le=4096, description="Longest prompt, in tokens of the text encoder."
-    )
-    first_chunk_s: PositiveFloat = Field(
-        default=0.4, description="Seconds of audio in the first chunk of a stream."
-    )
-    chunk_s: PositiveFloat = Field(
-        default=1.0, description="Seconds of audio in each later chunk of a stream."
-    )
-    prompt_cache_size: int = Field(
-        default=64, ge=0, description="Number of prompts whose conditioning is cached."
-    )
-    pin_batch_shape: bool = Field(
-        default=False,
-        description="Pad matrix products to all slots: a seed gives bit-equal audio alone and in a batch. "
-        "It costs speed at low load.",
-    )
-    num_threads: PositiveInt | None = Field(
-        default=None, description="CPU threads of the engine. Default: the replica's `num_cpus`."
-    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the model. `auto`: a GPU if the replica has one, else the CPU."""
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
+    """Precision of the language model. `auto`: `fp16` on a GPU (as AudioCraft), `fp32` on a CPU. A CPU stores its
+    weights so and computes in fp32; `int8` needs `device: cpu` and multiplies in int8."""
+    max_slots: int | None = Field(default=None, ge=1, le=1024)
+    """Requests decoded together; 0.29, 0.88 or 1.18 GB of KV cache each (small, medium, large in fp16). Default: as
+    many as the GPU's free memory holds, at most 64; 8 on a CPU."""
+    max_duration_s: PositiveFloat = 120.0
+    """Longest track, in seconds. Beyond the model's window (30 s) the window slides."""
+    max_prompt_tokens: int = Field(default=256, ge=1, le=4096)
+    """Longest prompt, in tokens of the text encoder."""
+    first_chunk_s: PositiveFloat = 0.4
+    """Seconds of audio in the first chunk of a stream."""
+    chunk_s: PositiveFloat = 1.0
+    """Seconds of audio in each later chunk of a stream."""
+    prompt_cache_size: int = Field(default=64, ge=0)
+    """Number of prompts whose conditioning is cached."""
+    pin_batch_shape: bool = False
+    """Pad matrix products to all slots: a seed gives bit-equal audio alone and in a batch. It costs speed at low
+    load."""
+    num_threads: PositiveInt | None = None
+    """CPU threads of the engine. Default: the replica's `num_cpus`."""
 
     @model_validator(mode="after")
     def _int8_is_for_cpus(self) -> Self:
@@ -80,60 +65,38 @@ class EngineConfig(_Closed):
 class ModelLoadingConfig(_Closed):
     """Source of a model's weights."""
 
-    model_id: Name = Field(description="Name that clients use for the model.")
-    model_source: str = Field(
-        min_length=1,
-        description="Hub id, folder, or `embedded:musicgen-nano`. "
-        "A folder holds a Hugging Face MusicGen model or an AudioCraft export.",
-    )
-    text_encoder_source: str | None = Field(
-        default=None,
-        description="Hub id or folder of an AudioCraft export's T5. Default: the one the export names.",
-    )
-    codec_source: str | None = Field(
-        default=None,
-        description="Hub id or folder of an AudioCraft export's codec. Default: the one the export names.",
-    )
+    model_id: Name
+    """Name that clients use for the model."""
+    model_source: str = Field(min_length=1)
+    """Hub id, folder, or `embedded:musicgen-nano`. A folder holds a Hugging Face MusicGen model or an AudioCraft
+    export."""
+    text_encoder_source: str | None = None
+    """Hub id or folder of an AudioCraft export's T5. Default: the one the export names."""
+    codec_source: str | None = None
+    """Hub id or folder of an AudioCraft export's codec. Default: the one the export names."""
 
 
 class DeploymentConfig(_Closed):
     """Options of a deployment, passed on to Ray Serve; None leaves Serve's own default."""
 
-    num_replicas: PositiveInt | None = Field(
-        default=None,
-        description="Fixed number of replicas; excludes `autoscaling_config`. Default: 1.",
-    )
-    autoscaling_config: dict[str, Any] | None = Field(
-        default=None,
-        description="Serve's `AutoscalingConfig`. A model scales on requested seconds of music with `DrainTimePolicy`, "
-        "or on the number of requests with `target_ongoing_requests`. Default: no scaling.",
-    )
-    max_ongoing_requests: PositiveInt | None = Field(
-        default=None,
-        description="Requests in one replica at a time. Default: `max_slots` + 1, so that one waits beside a full "
-        "batch (65 if `max_slots` is not set); 1000 for the ingress.",
-    )
-    max_queued_requests: int | None = Field(
-        default=None,
-        ge=-1,
-        description="Requests that wait in one ingress replica; beyond it `429`. Default: no limit, as -1.",
-    )
-    ray_actor_options: dict[str, Any] | None = Field(
-        default=None,
-        description="Resources of one replica: `num_gpus`, `num_cpus` and Ray's others. Default: Ray's.",
-    )
-    health_check_period_s: PositiveFloat = Field(
-        default=2.0,
-        description="Seconds between health checks. Three failures in a row replace a replica.",
-    )
-    health_check_timeout_s: PositiveFloat = Field(
-        default=10.0,
-        description="Seconds until a health check without an answer counts as a failure.",
-    )
-    graceful_shutdown_timeout_s: PositiveFloat = Field(
-        default=120.0,
-        description="Seconds that a replica may take to finish its tracks before it stops.",
-    )
+    num_replicas: PositiveInt | None = None
+    """Fixed number of replicas; excludes `autoscaling_config`. Default: 1."""
+    autoscaling_config: dict[str, Any] | None = None
+    """Serve's `AutoscalingConfig`. A model scales on requested seconds of music with `DrainTimePolicy`, or on the
+    number of requests with `target_ongoing_requests`. Default: no scaling."""
+    max_ongoing_requests: PositiveInt | None = None
+    """Requests in one replica at a time. Default: `max_slots` + 1, so that one waits beside a full batch (65 if
+    `max_slots` is not set); 1000 for the ingress."""
+    max_queued_requests: int | None = Field(default=None, ge=-1)
+    """Requests that wait in one ingress replica; beyond it `429`. Default: no limit, as -1."""
+    ray_actor_options: dict[str, Any] | None = None
+    """Resources of one replica: `num_gpus`, `num_cpus` and Ray's others. Default: Ray's."""
+    health_check_period_s: PositiveFloat = 2.0
+    """Seconds between health checks. Three failures in a row replace a replica."""
+    health_check_timeout_s: PositiveFloat = 10.0
+    """Seconds until a health check without an answer counts as a failure."""
+    graceful_shutdown_timeout_s: PositiveFloat = 120.0
+    """Seconds that a replica may take to finish its tracks before it stops."""
 
     @model_validator(mode="after")
     def _one_way_to_scale(self) -> Self:
@@ -147,37 +110,24 @@ class DeploymentConfig(_Closed):
 class ModelConfig(_Closed):
     """One served model: one deployment of replicas."""
 
-    model_loading_config: ModelLoadingConfig = Field(description="Name and source of the model.")
-    aliases: tuple[Name, ...] = Field(
-        default=(), description="Further names that the model answers to."
-    )
-    license: str | None = Field(
-        default=None,
-        description="Licence of the weights, reported to clients. "
-        "Default: known for published models, else `unknown`.",
-    )
-    accelerator_type: str | None = Field(
-        default=None,
-        description="GPU type that a replica needs: `T4`, `A10G`, `L4`, `L40S`, `A100`, `H100`. Default: any.",
-    )
-    fallbacks: tuple[Name, ...] = Field(
-        default=(),
-        description="Ids of the models that answer instead, in this order, when the model's queue is full.",
-    )
-    price_per_hour: PositiveFloat | None = Field(
-        default=None,
-        description="Price of one replica, in US dollars per hour; answers then report their cost. Default: unknown.",
-    )
-    max_queued_audio_s: PositiveFloat | None = Field(
-        default=None,
-        description="Seconds of music that may wait in one ingress replica; beyond it `429`. Default: no limit.",
-    )
-    engine_kwargs: EngineConfig = Field(
-        default=EngineConfig(), description="Engine of each replica."
-    )
-    deployment_config: DeploymentConfig = Field(
-        default=DeploymentConfig(), description="Serve's options of the model's deployment."
-    )
+    model_loading_config: ModelLoadingConfig
+    """Name and source of the model."""
+    aliases: tuple[Name, ...] = ()
+    """Further names that the model answers to."""
+    license: str | None = None
+    """Licence of the weights, reported to clients. Default: known for published models, else `unknown`."""
+    accelerator_type: str | None = None
+    """GPU type that a replica needs: `T4`, `A10G`, `L4`, `L40S`, `A100`, `H100`. Default: any."""
+    fallbacks: tuple[Name, ...] = ()
+    """Ids of the models that answer instead, in this order, when the model's queue is full."""
+    price_per_hour: PositiveFloat | None = None
+    """Price of one replica, in US dollars per hour; answers then report their cost. Default: unknown."""
+    max_queued_audio_s: PositiveFloat | None = None
+    """Seconds of music that may wait in one ingress replica; beyond it `429`. Default: no limit."""
+    engine_kwargs: EngineConfig = EngineConfig()
+    """Engine of each replica."""
+    deployment_config: DeploymentConfig = DeploymentConfig()
+    """Serve's options of the model's deployment."""
 
     @property
     def model_id(self) -> str:
@@ -200,73 +150,49 @@ class ModelConfig(_Closed):
 class AccessConfig(_Closed):
     """API keys and the limits of each key."""
 
-    keys_env: str = Field(
-        default="MUSICGEN_API_KEYS",
-        pattern=r"^[A-Z][A-Z0-9_]*$",
-        description="Environment variable of the ingress that holds the keys, as `name:key,name:key`.",
-    )
-    keys_file: str | None = Field(
-        default=None,
-        description="File with one `name:key` per line, read again when it changes. It must hold a key at the start; "
-        "if it holds none later, the last keys stay in force. Default: none.",
-    )
-    require_keys: bool = Field(
-        default=False,
-        description="Refuse to start without keys. Otherwise a service without keys answers anyone.",
-    )
-    max_concurrent_requests: PositiveInt | None = Field(
-        default=None,
-        description="Requests of one key at a time in one ingress replica; beyond it `429`. Default: no limit.",
-    )
-    max_audio_s_per_minute: PositiveFloat | None = Field(
-        default=None,
-        description="Seconds of music per minute of one key in one ingress replica; beyond it `429`. "
-        "Default: no limit.",
-    )
+    keys_env: str = Field(default="MUSICGEN_API_KEYS", pattern=r"^[A-Z][A-Z0-9_]*$")
+    """Environment variable of the ingress that holds the keys, as `name:key,name:key`."""
+    keys_file: str | None = None
+    """File with one `name:key` per line, read again when it changes. It must hold a key at the start; if it holds
+    none later, the last keys stay in force. Default: none."""
+    require_keys: bool = False
+    """Refuse to start without keys. Otherwise a service without keys answers anyone."""
+    max_concurrent_requests: PositiveInt | None = None
+    """Requests of one key at a time in one ingress replica; beyond it `429`. Default: no limit."""
+    max_audio_s_per_minute: PositiveFloat | None = None
+    """Seconds of music per minute of one key in one ingress replica; beyond it `429`. Default: no limit."""
 
 
 class ApiConfig(_Closed):
     """The HTTP API."""
 
-    max_prompt_chars: PositiveInt = Field(
-        default=2000, description="Longest prompt, in characters; a longer one gets `400`."
-    )
-    max_header_bytes: PositiveInt = Field(
-        default=32_768, description="Largest headers of a request, in bytes; larger ones get `431`."
-    )
-    max_body_bytes: PositiveInt = Field(
-        default=65_536, description="Largest body of a request, in bytes; a larger one gets `413`."
-    )
-    max_upload_bytes: PositiveInt = Field(
-        default=16_777_216,
-        description="The same on the routes that take audio: `/v1/audio/generations`, `/v1/audio/conversions`.",
-    )
-    max_audio_prompt_s: PositiveFloat = Field(
-        default=30.0,
-        description="Longest audio that a track may begin with, in seconds; longer audio gets `400`.",
-    )
-    cors_origins: tuple[str, ...] = Field(
-        default=("*",),
-        description="Origins whose web pages may call the API. `*`: any origin, without credentials.",
-    )
-    access: AccessConfig = Field(default=AccessConfig(), description="API keys and their limits.")
+    max_prompt_chars: PositiveInt = 2000
+    """Longest prompt, in characters; a longer one gets `400`."""
+    max_header_bytes: PositiveInt = 32_768
+    """Largest headers of a request, in bytes; larger ones get `431`."""
+    max_body_bytes: PositiveInt = 65_536
+    """Largest body of a request, in bytes; a larger one gets `413`."""
+    max_upload_bytes: PositiveInt = 16_777_216
+    """The same on the routes that take audio: `/v1/audio/generations`, `/v1/audio/conversions`."""
+    max_audio_prompt_s: PositiveFloat = 30.0
+    """Longest audio that a track may begin with, in seconds; longer audio gets `400`."""
+    cors_origins: tuple[str, ...] = ("*",)
+    """Origins whose web pages may call the API. `*`: any origin, without credentials."""
+    access: AccessConfig = AccessConfig()
+    """API keys and their limits."""
 
 
 class AppConfig(_Closed):
     """The whole application: the models behind one ingress."""
 
-    models: tuple[ModelConfig, ...] = Field(
-        min_length=1, description="The served models, at least one."
-    )
-    default_model: str | None = Field(
-        default=None,
-        description="Model that answers a request without a model. Default: the first of `models`.",
-    )
-    api: ApiConfig = Field(default=ApiConfig(), description="Limits and access of the HTTP API.")
-    ingress_deployment_config: DeploymentConfig = Field(
-        default=DeploymentConfig(max_ongoing_requests=1000),
-        description="Serve's options of the ingress deployment.",
-    )
+    models: tuple[ModelConfig, ...] = Field(min_length=1)
+    """The served models, at least one."""
+    default_model: str | None = None
+    """Model that answers a request without a model. Default: the first of `models`."""
+    api: ApiConfig = ApiConfig()
+    """Limits and access of the HTTP API."""
+    ingress_deployment_config: DeploymentConfig = DeploymentConfig(max_ongoing_requests=1000)
+    """Serve's options of the ingress deployment."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -1,4 +1,4 @@
-"""The documentation names every error, format, alert, benchmark, configuration and file; what it names exists."""
+"""The documentation names every error, alert, benchmark, configuration and file; what it names exists."""
 
 import ast
 import re
@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from serve_app import __version__, errors
-from serve_app.audio.file_format import FileFormat
 from serve_app.deployments.autoscaling import BudgetPolicy, DrainTimePolicy
 from tests.markdown import rows, section
 
@@ -82,11 +81,6 @@ def test_every_error_is_documented_with_its_status() -> None:
 def test_every_error_has_a_code_of_its_own() -> None:
     codes = [error.code for error in all_errors()]
     assert len(codes) == len(set(codes))
-
-
-def test_every_format_is_documented_with_its_media_type() -> None:
-    documented = {name: cells[0] for name, cells in rows(section(API, "Formats")).items()}
-    assert documented == {format.value: f"`{format.media_type}`" for format in FileFormat}
 
 
 @pytest.mark.parametrize("policy", [DrainTimePolicy, BudgetPolicy])

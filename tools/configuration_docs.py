@@ -139,7 +139,7 @@ def _bounds(schema: Mapping[str, Any]) -> str:
 
 def _default_and_meaning(required: bool, schema: Mapping[str, Any]) -> tuple[str, str]:
     """A description that ends in `Default: ...` says in words what the field's None stands for."""
-    meaning, _, in_words = schema["description"].partition(" Default: ")
+    meaning, _, in_words = " ".join(schema["description"].split()).partition(" Default: ")
     if required:
         return "required", meaning
     return in_words.removesuffix(".") or _shown(schema.get("default")), meaning

@@ -59,6 +59,16 @@ def test_every_response_header_is_documented(generation: dict[str, Any]) -> None
     assert documented == {*generation["responses"]["200"]["headers"], "x-request-id"}
 
 
+def test_every_format_is_documented_with_its_media_type(
+    generation: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    table = rows(section(API, "Formats"))
+    assert set(table) == set(fields["response_format"]["enum"]) - {"json"}
+    answers = set(generation["responses"]["200"]["content"])
+    files = answers - {"application/json", "text/event-stream"}
+    assert {cells[0].strip("`") for cells in table.values()} == files
+
+
 def test_every_route_is_documented(openapi: dict[str, Any]) -> None:
     for path, operations in openapi["paths"].items():
         for method in operations:
