@@ -1,37 +1,73 @@
-"""What a caller asks for and what comes back: plain values, without torch and without ray."""
+"""Requests, audio and their state: plain values, without torch and without ray."""
 
 import math
+import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 MAX_SEED = 2**63 - 1
 
-Temperature = Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)]
-TopK = Annotated[int, Field(ge=0, le=1_000_000)]
-TopP = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-CfgCoef = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+def draw_seed() -> int:
+    """Draw the seed of a request that names none."""
+    return secrets.randbits(32)
+
+
+def _seed_or_drawn(seed: object) -> object:
+    return draw_seed() if seed is None else seed
+
+
+Temperature = Annotated[
+    float, Field(ge=0.0, le=10.0, allow_inf_nan=False, description="0 is greedy decoding.")
+]
+TopK = Annotated[
+    int, Field(ge=0, le=1_000_000, description="Sample from the k likeliest codes; 0: from all.")
+]
+TopP = Annotated[
+    float,
+    Field(
+        ge=0.0,
+        le=1.0,
+        allow_inf_nan=False,
+        description="Sample from the likeliest codes of this total probability (nucleus sampling); "
+        "replaces top_k when above 0.",
+    ),
+]
+CfgCoef = Annotated[
+    float,
+    Field(
+        ge=0.0,
+        le=100.0,
+        allow_inf_nan=False,
+        description="Classifier-free guidance scale; 1: no guidance.",
+    ),
+]
+Seed = Annotated[
+    int,
+    Field(ge=0, le=MAX_SEED, description="The same seed makes the same track; drawn when absent."),
+    BeforeValidator(_seed_or_drawn),
+]
 ExtendStrideS = Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)]
 DurationS = Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False)]
 
 
 class SamplingParams(BaseModel, frozen=True, extra="forbid"):
-    """How codes are drawn. The defaults are AudioCraft's.
+    """The sampling parameters: the one table of them, with AudioCraft's defaults.
 
-    temperature: 0 takes the likeliest code always; top_k: 0 means all; top_p: replaces top_k when above 0;
-    cfg_coef: classifier-free guidance, 1 means none; seed: drawn when absent.
+    The engine's slot tensors, the API's schemas, the command's options and the page are derived from these fields.
+    A request that names no seed gets one here, once.
     """
 
     temperature: Temperature = 1.0
     top_k: TopK = 250
     top_p: TopP = 0.0
     cfg_coef: CfgCoef = 3.0
-    seed: Seed | None = None
+    seed: Seed = Field(default_factory=draw_seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +83,19 @@ class Audio:
 
 
 class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_allowed=True):
-    """One piece of music to make: `duration_s` seconds of what `prompt` says, by the model of the id `model`.
+    """A request for one track: `duration_s` seconds of music, made by the model with the id `model` from `prompt`.
 
-    audio_prompt: what it begins with, and is part of its `duration_s`; extend_stride_s: how far the model's window
-    slides at once in a piece that is longer than it, None: 0.6 of it; progress: whether to be told of it, between the
-    chunks of audio; caller: the name of the API key; deadline: Unix time after which the request is given up.
+    audio_prompt: the beginning of the track, part of its `duration_s`;
+    extend_stride_s: seconds by which the model's window slides in a longer track; None: 0.6 of the window;
+    progress: whether the stream has Progress items between its chunks;
+    caller: the name of the API key; deadline: Unix time at which the request is given up.
     """
 
     request_id: str
     model: str
     prompt: str
     duration_s: DurationS
-    sampling: SamplingParams = SamplingParams()
+    sampling: SamplingParams = Field(default_factory=SamplingParams)
     audio_prompt: Audio | None = None
     extend_stride_s: ExtendStrideS | None = None
     progress: bool = False
@@ -72,10 +109,12 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds one request took: waiting for a slot, until its first audio, and from its slot to its end.
+    """Durations of one request, in seconds.
 
-    compute_s: its share of the replica's time, which sequences of a batch divide among themselves; text_encoder_s,
-    first_step_s, codec_s: what reading its prompt, its first step and its decoding to audio took.
+    queue_s: from arrival in the engine to a slot; time_to_first_audio_s: from arrival to the first audio;
+    generation_s: from the slot to the last sample;
+    compute_s: the request's share of the replica's time (a step is split evenly over its batch);
+    text_encoder_s, first_step_s, codec_s: text encoding, the first decoding step, and decoding codes to audio.
     """
 
     queue_s: float
@@ -89,10 +128,10 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one request is.
+    """Progress of one request.
 
-    queue_position: how many wait before it, and it; 0 once it runs. audio_s: seconds of music made; remaining_s: an
-    estimate of the seconds until its end, None while there is none.
+    queue_position: 1 is next, 0 is running; audio_s: seconds of audio made;
+    remaining_s: estimated seconds until the end, None while there is no estimate.
     """
 
     queue_position: int
@@ -102,26 +141,32 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """A stretch of one request's audio, in order and without gaps.
+    """The next stretch of one track's audio; chunks come in order and without gaps.
 
-    samples: float32 [channels, n]; n is 0 where there is `progress` to tell, to a request that asked for it.
-    The last chunk has a `finish_reason` and the `timings`.
+    samples: float32 [channels, n], n > 0. The last chunk has the `finish_reason` and the `timings`.
     """
 
     samples: NDArray[np.float32]
     sample_rate: int
-    seed: int
     finish_reason: FinishReason | None = None
     timings: Timings | None = None
-    progress: Progress | None = None
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.samples.shape[1] / self.sample_rate)
+
+
+StreamItem = Progress | AudioChunk
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A replica's state at one moment. Rates are over the last few seconds; audio is in seconds of music.
+    """A snapshot of a replica's engine. Rates are averages over the last few seconds; audio is in seconds of music.
 
-    step_s: seconds that a step takes, which makes one frame of every running piece; mean_audio_s: of the pieces that
-    were asked for lately. codec_s, text_encoder_s: that these have worked so far.
+    queued_audio_s: requested by waiting requests; running_audio_s: still to be made of the running tracks;
+    step_s: duration of one decoding step, which makes one frame of every running track;
+    mean_audio_s: mean duration of recently requested tracks;
+    codec_s, text_encoder_s: working time of these two so far, in seconds.
     """
 
     slots: int
@@ -141,7 +186,10 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """What a replica knows of the model that it has loaded."""
+    """Properties of a model that are known once a replica has loaded it.
+
+    sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights.
+    """
 
     sample_rate: int
     channels: int
@@ -154,7 +202,7 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One replica of a model: what it has loaded, and what it is doing."""
+    """One replica of a model: the loaded model and the engine's state."""
 
     model: LoadedModel
     stats: EngineStats
@@ -162,11 +210,12 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A served model as the configuration has it.
+    """A served model as configured.
 
-    source: a hub id, or a folder's name without its path; fallbacks: the ids of the models that answer in its stead
-    when its queue is full; price_per_hour: of a replica, in US dollars, where it is known; max_queued_audio_s: of
-    music that may wait for it in an ingress replica.
+    source: a hub id, or the name of a folder without its path; license: of the weights;
+    fallbacks: ids of the models that answer instead when this model's queue is full;
+    price_per_hour: of one replica, in US dollars; None: unknown;
+    max_queued_audio_s: seconds of music that may wait for this model in one ingress replica; None: no bound.
     """
 
     model_id: str
@@ -178,7 +227,7 @@ class ModelCard:
     max_queued_audio_s: float | None = None
 
     def cost_usd(self, timings: Timings) -> float | None:
-        """What a piece cost; None where the price is not known."""
+        """Cost of a track in US dollars; None when the price is unknown."""
         return (
             None
             if self.price_per_hour is None
@@ -187,5 +236,5 @@ class ModelCard:
 
 
 def num_frames(duration_s: float, frame_rate: float) -> int:
-    """Frames of `duration_s` seconds, at least one; rounding first keeps 0.1 * 3 * 50 from becoming 16."""
+    """Count the frames of `duration_s` seconds, at least one. Rounding first keeps 0.1 * 3 * 50 from becoming 16."""
     return max(1, math.ceil(round(duration_s * frame_rate, 6)))

@@ -17,8 +17,8 @@ from serve_app.client import ApiError, AsyncMusicGenClient, Audio, MusicGenClien
 from serve_app.config import ApiConfig
 from serve_app.errors import QueueFull, ReplicaFailed
 from serve_app.machine import free_port
-from tests.api.conftest import LARGE, SMALL, FakeGenerator
 from tests.architectures import put_in_cache
+from tests.fakes import LARGE, SMALL, FakeGenerator
 
 KEY = "client-key-0123456789"
 run = CliRunner()
@@ -34,7 +34,7 @@ def url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     monkeypatch.setenv("MUSICGEN_API_KEYS", f"client:{KEY}")
     monkeypatch.setenv("MUSICGEN_API_KEY", KEY)
     port = free_port()
-    api = create_api(backend, [SMALL, LARGE], "small", ApiConfig())
+    api = create_api(backend, backend, [SMALL, LARGE], "small", ApiConfig())
     server = uvicorn.Server(uvicorn.Config(api, port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from serve_app import config, errors
-from serve_app.api.openapi import HEADERS
-from serve_app.api.schemas import GenerationBody
+from serve_app.api.schemas.generation import GenerationBody
+from serve_app.track_fields import HEADERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

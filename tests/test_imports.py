@@ -15,23 +15,25 @@ ALLOWED = {
     "types": set[str](),
     "errors": set[str](),
     "config": {"types", "errors"},
+    "track_fields": {"types"},
     "kernels": set[str](),
     "models": {"types", "errors", "kernels"},
     "checkpoints": {"types", "errors", "config", "models"},
     "audio": {"types", "errors"},
     "engine": {"types", "errors", "config", "models", "checkpoints"},
-    "gateway": {"types", "errors", "config", "audio"},
-    "api": {"types", "errors", "config", "audio", "gateway"},
+    "gateway": {"types", "errors", "config", "track_fields", "audio"},
+    "api": {"types", "errors", "config", "track_fields", "audio", "gateway"},
     "deployments": {
         "types", "errors", "config", "models", "checkpoints", "audio", "engine", "gateway", "api",
     },
     "app": {"types", "errors", "config", "deployments"},
     "machine": set[str](),
     "launcher": {"machine"},
-    "client": set[str](),
+    "client": {"types", "track_fields"},
     "doctor": {"machine"},
     "cli": {"client", "doctor", "launcher", "errors", "checkpoints"},
 }  # fmt: skip
+FREE_OF_HTTP = {"audio", "gateway", "track_fields", "types", "errors"}
 RAY_IS_FOR = {"deployments", "app"}
 TORCH_IS_FOR = {"models", "checkpoints", "engine"}
 
@@ -72,6 +74,13 @@ def test_torch_is_imported_where_tensors_are(file: Path) -> None:
     tops = {module.split(".")[0] for module in imported_modules(file, top_level_only=True)}
     if part_of(file) not in TORCH_IS_FOR:
         assert not tops & {"torch", "torchaudio", "transformers"}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_the_gateway_knows_nothing_of_http(file: Path) -> None:
+    if part_of(file) in FREE_OF_HTTP:
+        tops = {module.split(".")[0] for module in imported_modules(file)}
+        assert not tops & {"fastapi", "starlette", "httpx"}
 
 
 def test_building_the_application_imports_no_torch() -> None:

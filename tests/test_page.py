@@ -21,7 +21,7 @@ from serve_app.config import ApiConfig
 from serve_app.errors import QueueFull
 from serve_app.launcher import Service
 from serve_app.machine import free_port
-from tests.api.conftest import LARGE, SMALL, FakeGenerator
+from tests.fakes import LARGE, SMALL, FakeGenerator
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -62,7 +62,9 @@ def guarded_url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iter
     port = free_port()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_api(backend, [SMALL, LARGE], "small", ApiConfig()), port=port, log_level="error"
+            create_api(backend, backend, [SMALL, LARGE], "small", ApiConfig()),
+            port=port,
+            log_level="error",
         )
     )
     thread = threading.Thread(target=server.run)

@@ -22,7 +22,7 @@ from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
 from serve_app.deployments.tracing import trace_timings
 from serve_app.errors import ConfigError, ReplicaFailed
-from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus
+from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus, StreamItem
 
 if TYPE_CHECKING:
     from serve_app.checkpoints.checkpoint import Checkpoint
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class MusicGenReplica:
-    """Wraps an Engine. It is warm before it is constructed, so Serve sends it no request too early."""
+    """Wraps an Engine. The constructor returns a warm engine, so Serve routes no request to a cold one."""
 
     def __init__(self, config: ModelConfig) -> None:
         log_with_serve()
@@ -42,19 +42,17 @@ class MusicGenReplica:
         logger.info("Model '%s' is ready, in seconds: %s", config.model_id, self.cold_start)
         self._metrics = ReplicaMetrics(config.model_id, self.cold_start)
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
-        """The request's audio, chunk by chunk. A caller that goes away frees its slot."""
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        """Stream the request's items from the engine. Closing the iterator frees the request's slot."""
         try:
-            async with contextlib.aclosing(self._engine.generate(request)) as chunks:
-                async for chunk in chunks:
-                    if chunk.timings is not None:
-                        trace_timings(request, chunk.timings)
-                    yield chunk
-        except (
-            ReplicaFailed
-        ):  # a dead process is replaced at once, one that fails its health checks after a while
-            logger.critical("The engine has failed: the replica ends")
-            os._exit(1)
+            async with contextlib.aclosing(self._engine.generate(request)) as items:
+                async for item in items:
+                    if isinstance(item, AudioChunk) and item.timings is not None:
+                        trace_timings(request, item.timings)
+                    yield item
+        except ReplicaFailed:
+            logger.critical("The engine has failed: the replica exits")
+            os._exit(1)  # Serve replaces a dead process at once, an unhealthy one only later
 
     async def status(self) -> ReplicaStatus:
         return ReplicaStatus(self._engine.describe(), self._engine.stats())

@@ -5,7 +5,7 @@ import signal
 from collections.abc import AsyncGenerator
 
 from serve_app.deployments.replica import MusicGenReplica
-from serve_app.types import AudioChunk, GenerationRequest
+from serve_app.types import GenerationRequest, StreamItem
 
 POISON = "poison"
 
@@ -13,8 +13,8 @@ POISON = "poison"
 class Fragile(MusicGenReplica):
     """The real one, but for the poison."""
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         if request.prompt == POISON:
             os.kill(os.getpid(), signal.SIGKILL)
-        async for chunk in super().generate(request):
-            yield chunk
+        async for item in super().generate(request):
+            yield item

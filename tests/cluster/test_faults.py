@@ -11,9 +11,9 @@ import pytest
 from ray import serve
 
 from serve_app import app
-from serve_app.deployments.ingress import RayGenerator
+from serve_app.deployments.ingress import RayFleet, RayGenerator
 from serve_app.errors import ReplicaUnreachable
-from serve_app.types import AudioChunk, GenerationRequest
+from serve_app.types import GenerationRequest, StreamItem
 from tests.cluster.conftest import APP, Fleet, application, model
 from tests.cluster.fragile import POISON, Fragile
 
@@ -99,10 +99,12 @@ async def test_a_request_that_kills_replicas_is_refused(
 async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
     """Of the latter a request may be guilty; the test before this one shows what becomes of it."""
     await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
-    backend = RayGenerator({"nano": serve.get_deployment_handle(DEPLOYMENT, APP)})
+    handles = {"nano": serve.get_deployment_handle(DEPLOYMENT, APP)}
+    fleet = RayFleet(handles)
+    backend = RayGenerator(handles)
     pieces = [asyncio.create_task(whole(backend, number)) for number in range(12)]
     async with asyncio.timeout(60):
-        while sum(replica.stats.slots_used > 0 for replica in await backend.replicas("nano")) < 2:  # noqa: ASYNC110
+        while sum(replica.stats.slots_used > 0 for replica in await fleet.replicas("nano")) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     two.remove_node(two.replicas(DEPLOYMENT)[0]["node_id"])
     two.add_node()
@@ -112,7 +114,7 @@ async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
         piece.cancel()
 
 
-async def whole(backend: RayGenerator, number: int) -> list[AudioChunk]:
+async def whole(backend: RayGenerator, number: int) -> list[StreamItem]:
     request = GenerationRequest(
         request_id=str(number), model="nano", prompt="piano", duration_s=30.0
     )

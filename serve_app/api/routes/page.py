@@ -1,4 +1,4 @@
-"""The web pages, for people: `GET /`, and `GET /stats` where a browser asks for it."""
+"""The web pages: `GET /`, and `GET /stats` for browsers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 STATIC = Path(__file__).parent.parent / "static"
-# Nothing from elsewhere: the page works offline, and what somebody slips into it loads nothing.
+# The page loads nothing from other hosts: it works offline, and injected markup cannot load anything.
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; media-src blob:"
 _HEADERS = {
     "content-security-policy": f"{_POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,7 +31,7 @@ def stats_page() -> FileResponse:
 
 
 def wants_page(scope: Scope) -> bool:
-    """Whether a browser asks: what it shows to people is text/html."""
+    """Tell whether the client is a browser, by its `Accept` header."""
     return "text/html" in Headers(scope=scope).get("accept", "")
 
 

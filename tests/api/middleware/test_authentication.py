@@ -1,25 +1,20 @@
-"""Keys and limits: who may call, and how much."""
+"""Authentication: which requests need a key, and what a key's limits leave."""
 
 import asyncio
-import logging
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 
-from serve_app.api import keys
 from serve_app.api.app import create_api
-from serve_app.api.keys import KeyRing
 from serve_app.config import AccessConfig, ApiConfig
-from serve_app.errors import ConfigError, InvalidRequest, RateLimited
+from serve_app.errors import RateLimited
 from serve_app.gateway import limits
-from serve_app.gateway.limits import Limits
-from tests.api.conftest import SMALL, FakeGenerator
+from tests.fakes import SMALL, FakeGenerator
 
-WEB, BATCH = "web-key-0123456789", "batch-key-0123456789"
+WEB = "web-key-0123456789"
+BATCH = "batch-key-0123456789"
 GENERATIONS = "/v1/audio/generations"
 
 
@@ -40,13 +35,12 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(limits, "monotonic", clock)
-    monkeypatch.setattr(keys, "monotonic", clock)
     return clock
 
 
 @asynccontextmanager
 async def serving(generator: FakeGenerator, **access: object) -> AsyncIterator[httpx.AsyncClient]:
-    api = create_api(generator, [SMALL], None, ApiConfig(access=AccessConfig(**access)))  # type: ignore[arg-type]
+    api = create_api(generator, generator, [SMALL], None, ApiConfig(access=AccessConfig(**access)))  # type: ignore[arg-type]
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api), base_url="http://test"
     ) as client:
@@ -107,79 +101,6 @@ async def test_without_keys_anyone_may_call(
     monkeypatch.delenv("MUSICGEN_API_KEYS")
     async with serving(generator) as client:
         assert (await client.get("/v1/models")).status_code == 200
-    with pytest.raises(ConfigError, match="API keys are required, and there are none"):
-        KeyRing(AccessConfig(require_keys=True))
-
-
-@pytest.fixture
-def keys_file(tmp_path: Path) -> Path:
-    file = tmp_path / "keys"
-    file.write_text(f"# people\n\nann: {'a' * 20}\n")
-    return file
-
-
-def change(file: Path, text: str) -> None:
-    file.write_text(text)
-    os.utime(file, ns=(0, file.stat().st_mtime_ns + 10**9))
-
-
-def test_a_file_is_read_again_when_it_changes(
-    keys_file: Path, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    ring = KeyRing(AccessConfig(keys_file=str(keys_file)))
-    assert [ring.name_of(key) for key in ("a" * 20, "b" * 20, WEB)] == ["ann", None, "web"]
-    change(keys_file, f"bob: {'b' * 20}")
-    clock.now += 1
-    assert [ring.name_of(key) for key in ("a" * 20, "b" * 20, WEB)] == [None, "bob", "web"]
-    change(keys_file, "bob: secret")
-    clock.now += 1
-    with caplog.at_level(logging.ERROR):
-        assert ring.name_of("b" * 20) == "bob"
-    assert "The old API keys stay: Entry 1 of keys is not" in caplog.text
-    assert "secret" not in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("ann: short", "Entry 1 of MUSICGEN_API_KEYS is not `name:key`"),
-        ("0123456789abcdefgh", "Entry 1 of"),
-        (f"a b:{WEB}", "Entry 1 of"),
-        (f"web:{WEB},web:{BATCH}", "Entry 2 of MUSICGEN_API_KEYS has a name that stands twice"),
-    ],
-)
-def test_bad_keys_are_refused_and_not_shown(
-    monkeypatch: pytest.MonkeyPatch, text: str, message: str
-) -> None:
-    monkeypatch.setenv("MUSICGEN_API_KEYS", text)
-    with pytest.raises(ConfigError, match=message) as error:
-        KeyRing(AccessConfig())
-    assert WEB not in str(error.value)
-    assert "short" not in str(error.value)
-
-
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="The API keys in gone cannot be read"):
-        KeyRing(AccessConfig(keys_file=str(tmp_path / "gone")))
-
-
-def test_seconds_of_music_come_back_with_time(clock: Clock) -> None:
-    allowance = Limits(AccessConfig(max_audio_s_per_minute=60))
-    allowance.take("web", 50)
-    with pytest.raises(RateLimited) as error:
-        allowance.take("web", 20)
-    assert error.value.retry_after_s == pytest.approx(10)
-    allowance.take("batch", 60)
-    clock.now += 10
-    assert allowance.headers("web") == {
-        "ratelimit-policy": '"audio-seconds";q=60;w=60',
-        "ratelimit": '"audio-seconds";r=20;t=40',
-    }
-    allowance.take("web", 20)
-    allowance.give_back("web", 20)
-    allowance.take("web", 20)
-    with pytest.raises(InvalidRequest, match="may make 60 seconds of music a minute"):
-        allowance.take("web", 61)
 
 
 async def test_limits_of_a_key(generator: FakeGenerator, clock: Clock) -> None:
@@ -221,11 +142,3 @@ async def test_what_fails_before_any_music_is_not_counted(generator: FakeGenerat
         assert (await client.post(GENERATIONS, json=body, headers=bearer(WEB))).status_code == 429
         generator.error = None
         assert (await client.post(GENERATIONS, json=body, headers=bearer(WEB))).status_code == 200
-
-
-async def test_answers_have_security_headers(client: httpx.AsyncClient) -> None:
-    for path in ("/health", "/nothing"):
-        headers = (await client.get(path)).headers
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["x-frame-options"] == "DENY"
-        assert headers["referrer-policy"] == "no-referrer"
