@@ -29,7 +29,7 @@ from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.checkpoints.hub import resolve
 from serve_app.config import AppConfig, EngineConfig
 from serve_app.engine.engine import Engine
-from serve_app.types import GenerationRequest, SamplingParams
+from serve_app.types import AudioChunk, GenerationRequest, SamplingParams
 from tools.nano import analysis
 from tools.nano.codec import si_sdr
 from tools.nano.composer import render
@@ -93,7 +93,8 @@ async def _generate_one(engine: Engine, seed: int, prompt: str, duration_s: floa
         duration_s=duration_s,
         sampling=SamplingParams(seed=seed),
     )
-    return np.concatenate([chunk.samples[0] async for chunk in engine.generate(request)])
+    items = [item async for item in engine.generate(request)]
+    return np.concatenate([item.samples[0] for item in items if isinstance(item, AudioChunk)])
 
 
 def real_time_factor(checkpoint: Checkpoint, config: EngineConfig, rounds: int = 3) -> float:

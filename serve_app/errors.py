@@ -1,21 +1,22 @@
 """The exceptions this package raises on purpose: each has an HTTP status and a stable code.
 
-They are raised once, where the cause is known, cross Ray by pickling, and are rendered once, in
-`api/error_handlers.py`. Their messages are written for callers: they name no path and carry no traceback.
+An error is raised once, where its cause is known, crosses Ray by pickling, and is rendered once, in
+`api/error_handlers.py`. Messages are written for callers: they name no path and carry no traceback.
 """
 
 from typing import ClassVar
 
 
 class ServeAppError(Exception):
-    """Base of all. `status` is the HTTP status, `code` a stable machine-readable name, `title` its short meaning.
+    """Base of this package's errors.
 
-    `retryable` says whether the same request may succeed later; `retry_after_s` when, where that is known.
+    status: HTTP status; code: stable machine-readable name; title: short meaning of the code;
+    retryable: whether the same request may succeed later; retry_after_s: seconds until then, None: unknown.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Something went wrong in the service"
+    title: ClassVar[str] = "Unexpected error in the service"
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
@@ -28,103 +29,116 @@ class ServeAppError(Exception):
 
 
 class InvalidRequest(ServeAppError):
-    status, code, title = 400, "invalid_request", "The request is not valid"
+    status = 400
+    code = "invalid_request"
+    title = "The request is not valid"
 
 
 class PromptTooLong(InvalidRequest):
-    code, title = "prompt_too_long", "The prompt has more text than the model can be conditioned on"
+    code = "prompt_too_long"
+    title = "The prompt has more tokens than the text encoder takes"
 
 
 class DurationTooLong(InvalidRequest):
-    code, title = "duration_too_long", "More music was asked for than the model makes in one piece"
+    code = "duration_too_long"
+    title = "The requested duration exceeds the model's maximum"
 
 
 class InvalidAudio(InvalidRequest):
-    code, title = "invalid_audio", "The audio that was sent cannot be used"
+    code = "invalid_audio"
+    title = "The uploaded audio cannot be used"
 
 
 class DecoderUnavailable(InvalidRequest):
-    code, title = "decoder_unavailable", "No served model has the decoder that was asked for"
+    code = "decoder_unavailable"
+    title = "No served model has the requested decoder"
 
 
 class Unauthorized(ServeAppError):
-    status, code, title = 401, "unauthorized", "The request has no valid API key"
+    status = 401
+    code = "unauthorized"
+    title = "The request has no valid API key"
 
 
 class ModelNotFound(ServeAppError):
-    status, code, title = 404, "model_not_found", "No model of that name is served here"
+    status = 404
+    code = "model_not_found"
+    title = "No model of that name is served here"
 
 
 class PayloadTooLarge(ServeAppError):
-    status, code, title = (
-        413,
-        "payload_too_large",
-        "The request's body is larger than the service takes",
-    )
+    status = 413
+    code = "payload_too_large"
+    title = "The request's body exceeds the service's limit"
 
 
 class HeadersTooLarge(ServeAppError):
-    status, code, title = (
-        431,
-        "headers_too_large",
-        "The request's headers are larger than the service takes",
-    )
+    status = 431
+    code = "headers_too_large"
+    title = "The request's headers exceed the service's limit"
 
 
 class QueueFull(ServeAppError):
-    status, code, title, retryable = (
-        429,
-        "queue_full",
-        "Too many requests are waiting for this model",
-        True,
-    )
+    status = 429
+    code = "queue_full"
+    title = "Too many requests are waiting for this model"
+    retryable = True
 
 
 class RateLimited(ServeAppError):
-    status, code, title, retryable = 429, "rate_limited", "This key's limits are used up", True
+    status = 429
+    code = "rate_limited"
+    title = "The API key's limit is reached"
+    retryable = True
 
 
 class RequestAborted(ServeAppError):
-    status, code, title = 499, "request_aborted", "The request was cancelled before it finished"
+    status = 499
+    code = "request_aborted"
+    title = "The request was cancelled before it finished"
 
 
 class GenerationFailed(ServeAppError):
-    status, code, title = 500, "generation_failed", "The model could not make this piece"
+    status = 500
+    code = "generation_failed"
+    title = "The model could not make this track"
 
 
 class ReplicaFailed(ServeAppError):
-    status, code, title, retryable = (
-        503,
-        "replica_failed",
-        "The replica that made this piece failed",
-        True,
-    )
+    status = 503
+    code = "replica_failed"
+    title = "The replica failed while it made this track"
+    retryable = True
 
 
 class ReplicaUnreachable(ReplicaFailed):
-    code, title = "replica_unreachable", "The replica that made this piece, or its node, went away"
+    code = "replica_unreachable"
+    title = "The replica of this track, or its node, became unreachable"
 
 
 class ModelLoading(ServeAppError):
-    status, code, title, retryable = 503, "model_loading", "The model is being loaded", True
+    status = 503
+    code = "model_loading"
+    title = "The model is loading"
+    retryable = True
 
 
 class DeadlineExceeded(ServeAppError):
-    status, code, title, retryable = (
-        504,
-        "deadline_exceeded",
-        "The caller's time was over before the piece was",
-        True,
-    )
+    status = 504
+    code = "deadline_exceeded"
+    title = "The request deadline passed before generation finished"
+    retryable = True
 
 
 class CheckpointError(ServeAppError):
-    """A checkpoint cannot be loaded. It is met at start-up, by the operator: the message names files and tensors."""
+    """A checkpoint cannot be loaded. Raised at start-up, for the operator: the message names files and tensors."""
 
-    code, title = "checkpoint_error", "A model's checkpoint cannot be loaded"
+    code = "checkpoint_error"
+    title = "A model's checkpoint cannot be loaded"
 
 
 class ConfigError(ServeAppError):
-    """The configuration cannot be used. It is met at start-up, by the operator."""
+    """The configuration cannot be used. Raised at start-up, for the operator."""
 
-    code, title = "config_error", "The configuration cannot be used"
+    code = "config_error"
+    title = "The configuration cannot be used"

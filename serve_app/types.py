@@ -49,8 +49,8 @@ CfgCoef = Annotated[
 ]
 Seed = Annotated[
     int,
-    BeforeValidator(_seed_or_drawn),
     Field(ge=0, le=MAX_SEED, description="The same seed makes the same track; drawn when absent."),
+    BeforeValidator(_seed_or_drawn),
 ]
 ExtendStrideS = Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)]
 DurationS = Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False)]
@@ -161,10 +161,12 @@ StreamItem = Progress | AudioChunk
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A replica's state at one moment. Rates are over the last few seconds; audio is in seconds of music.
+    """A snapshot of a replica's engine. Rates are averages over the last few seconds; audio is in seconds of music.
 
-    step_s: seconds that a step takes, which makes one frame of every running piece; mean_audio_s: of the pieces that
-    were asked for lately. codec_s, text_encoder_s: that these have worked so far.
+    queued_audio_s: requested by waiting requests; running_audio_s: still to be made of the running tracks;
+    step_s: duration of one decoding step, which makes one frame of every running track;
+    mean_audio_s: mean duration of recently requested tracks;
+    codec_s, text_encoder_s: working time of these two so far, in seconds.
     """
 
     slots: int
@@ -184,7 +186,10 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """What a replica knows of the model that it has loaded."""
+    """Properties of a model that are known once a replica has loaded it.
+
+    sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights.
+    """
 
     sample_rate: int
     channels: int
@@ -197,7 +202,7 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One replica of a model: what it has loaded, and what it is doing."""
+    """One replica of a model: the loaded model and the engine's state."""
 
     model: LoadedModel
     stats: EngineStats
@@ -205,11 +210,12 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A served model as the configuration has it.
+    """A served model as configured.
 
-    source: a hub id, or a folder's name without its path; fallbacks: the ids of the models that answer in its stead
-    when its queue is full; price_per_hour: of a replica, in US dollars, where it is known; max_queued_audio_s: of
-    music that may wait for it in an ingress replica.
+    source: a hub id, or the name of a folder without its path; license: of the weights;
+    fallbacks: ids of the models that answer instead when this model's queue is full;
+    price_per_hour: of one replica, in US dollars; None: unknown;
+    max_queued_audio_s: seconds of music that may wait for this model in one ingress replica; None: no bound.
     """
 
     model_id: str
@@ -221,7 +227,7 @@ class ModelCard:
     max_queued_audio_s: float | None = None
 
     def cost_usd(self, timings: Timings) -> float | None:
-        """What a piece cost; None where the price is not known."""
+        """Cost of a track in US dollars; None when the price is unknown."""
         return (
             None
             if self.price_per_hour is None
@@ -230,5 +236,5 @@ class ModelCard:
 
 
 def num_frames(duration_s: float, frame_rate: float) -> int:
-    """Frames of `duration_s` seconds, at least one; rounding first keeps 0.1 * 3 * 50 from becoming 16."""
+    """Count the frames of `duration_s` seconds, at least one. Rounding first keeps 0.1 * 3 * 50 from becoming 16."""
     return max(1, math.ceil(round(duration_s * frame_rate, 6)))

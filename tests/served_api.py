@@ -11,14 +11,14 @@ import uvicorn
 from serve_app.api.app import create_api
 from serve_app.config import ApiConfig
 from serve_app.machine import free_port
-from tests.api.conftest import LARGE, SMALL, FakeGenerator
+from tests.fakes import LARGE, SMALL, FakeGenerator
 
 
 @contextmanager
 def served_api(generator: FakeGenerator) -> Iterator[str]:
     """Yield the URL of a server that answers. The keys are those of the environment."""
     port = free_port()
-    api = create_api(generator, [SMALL, LARGE], "small", ApiConfig())
+    api = create_api(generator, generator, [SMALL, LARGE], "small", ApiConfig())
     server = _Server(uvicorn.Config(api, port=port, log_level="error"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

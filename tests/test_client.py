@@ -10,7 +10,7 @@ import soundfile
 
 from serve_app.client import ApiError, AsyncMusicGenClient, Audio, MusicGenClient, Progress, Track
 from serve_app.errors import QueueFull, ReplicaFailed
-from tests.api.conftest import FakeGenerator
+from tests.fakes import FakeGenerator
 from tests.served_api import served_api
 
 KEY = "client-key-0123456789"

@@ -16,14 +16,15 @@ ALLOWED = {
     "types": set[str](),
     "errors": set[str](),
     "config": {"types", "errors"},
+    "track_fields": {"types"},
     "kernels": set[str](),
     "models": {"types", "errors", "kernels"},
     "checkpoints": {"types", "errors", "config", "models"},
     "audio": {"types", "errors"},
     "engine": {"types", "errors", "config", "models", "checkpoints"},
-    "gateway": {"types", "errors", "config", "audio"},
-    "jobs": {"types", "errors", "config", "audio", "gateway"},
-    "api": {"types", "errors", "config", "audio", "gateway", "jobs"},
+    "gateway": {"types", "errors", "config", "track_fields", "audio"},
+    "jobs": {"types", "errors", "config", "track_fields", "audio", "gateway"},
+    "api": {"types", "errors", "config", "track_fields", "audio", "gateway", "jobs"},
     "deployments": {
         "types", "errors", "config", "models", "checkpoints", "audio", "engine", "gateway", "jobs",
         "api",
@@ -33,7 +34,7 @@ ALLOWED = {
     "ray_token": set[str](),
     "launch_progress": set[str](),
     "launcher": {"machine", "ray_token", "launch_progress"},
-    "client": set[str](),
+    "client": {"types", "track_fields"},
     "doctor": {"machine"},
     "cli": {
         "types", "errors", "audio", "checkpoints", "client", "doctor", "launcher",
@@ -47,6 +48,7 @@ IMPORTED_BY = {
     "torch": {"kernels", "models", "checkpoints", "engine", "deployments"},
     "torchaudio": {"kernels", "models", "checkpoints", "engine"},
     "transformers": {"models", "checkpoints", "engine", "deployments"},
+    "httpx": {"client", "cli"},
     "audiocraft": set[str](),
 }
 # The rooms that may import torch as soon as they are imported themselves.

@@ -14,11 +14,11 @@ import soundfile
 from playwright.async_api import Page, Route, ViewportSize, async_playwright, expect
 
 from serve_app.api.routes.page import STATIC
-from serve_app.audio.file_format import FileFormat
+from serve_app.audio.file_format import FORMATS
 from serve_app.errors import QueueFull
 from serve_app.launcher import Service
 from serve_app.types import SamplingParams
-from tests.api.conftest import FakeGenerator
+from tests.fakes import FakeGenerator
 from tests.served_api import served_api
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -206,12 +206,12 @@ async def test_downloads_offer_the_formats_of_the_table(guarded_url: str, page: 
     await generate(page, "bells", 2)
     choice = page.get_by_label("Download as")
     values = await choice.locator("option").evaluate_all("all => all.map((one) => one.value)")
-    assert values == ["", *(file_format.value for file_format in FileFormat)]
-    for file_format in FileFormat:
+    assert values == ["", *FORMATS]
+    for file_format in FORMATS.values():
         async with page.expect_download() as waiting:
-            await choice.select_option(file_format.value)
+            await choice.select_option(file_format.name)
         name = (await waiting.value).suggested_filename
-        assert name == f"musicgen-5.{file_format.extension}"
+        assert name == f"musicgen-5.{file_format.suffix}"
 
 
 async def test_errors_are_sentences(guarded_url: str, backend: FakeGenerator, page: Page) -> None:

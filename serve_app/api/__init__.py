@@ -1,1 +1,1 @@
-"""The HTTP API. Imports neither ray nor torch: whoever generates stands behind the `Generator` protocol."""
+"""The HTTP API over the gateway. Imports neither ray nor torch."""

@@ -1,4 +1,4 @@
-"""Puts the API together."""
+"""Assembly of the API."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,6 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 import serve_app
-from serve_app.api import openapi
 from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.keys import KeyRing
@@ -20,35 +19,40 @@ from serve_app.api.routes import huggingface, legacy, page, v1
 from serve_app.config import ApiConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.deadlines import DeadlineGenerator
-from serve_app.gateway.generator import Generator
+from serve_app.gateway.generator import Fleet, Generator
 from serve_app.gateway.limits import LimitedGenerator, Limits
-from serve_app.gateway.observer import LogObserver, ObservedGenerator, RequestObserver
+from serve_app.gateway.observer import LogObserver, RequestObserver
+from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.retries import Retries
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService
+from serve_app.track_fields import HEADERS
 from serve_app.types import ModelCard
 
 _DESCRIPTION = """
-Text to music, by MusicGen. The weights of `facebook/musicgen-*` are licensed CC-BY-NC 4.0: **not for commercial use**.
-`GET /v1/models` tells the licence of each served model.
+Text to music with MusicGen. The weights of `facebook/musicgen-*` are licensed CC-BY-NC 4.0: **not for commercial use**.
+`GET /v1/models` lists the licence of each served model.
 """
 
 
 def create_api(
     generator: Generator,
+    fleet: Fleet,
     models: Iterable[ModelCard],
     default_model: str | None,
     config: ApiConfig,
     observer: RequestObserver | None = None,
 ) -> FastAPI:
-    """The whole HTTP API over a generator that serves `models`. Without a observer, requests' ends are logged."""
+    """Build the HTTP API over a generator and a fleet that serve `models`.
+
+    default_model: id or alias; None: the first model. observer: None: outcomes of requests are logged.
+    """
     observer = observer or LogObserver()
     limits = Limits(config.access)
     router = ModelRouter(models, default_model)
-    generator = LimitedGenerator(AdmissionQueue(Retries(generator, observer), router.cards), limits)
-    service = GenerationService(
-        ObservedGenerator(DeadlineGenerator(generator), router.cards, observer), router, config
-    )
+    admission = AdmissionQueue(Retries(generator, observer), router.cards)
+    guarded = DeadlineGenerator(LimitedGenerator(admission, limits))
+    service = GenerationService(guarded, router, Readiness(fleet), config, observer)
     app = FastAPI(
         title="musicgen-serve",
         version=serve_app.__version__,
@@ -63,19 +67,23 @@ def create_api(
     page.mount_static_files(app)
     complete_document(app)
     add_error_handlers(app)
+    _add_middleware(app, config, KeyRing(config.access, observer.keys_rejected), limits)
+    return app
+
+
+def _add_middleware(app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limits) -> None:
+    """Add the middleware, the innermost first."""
     app.add_middleware(
         BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
     )
-    app.add_middleware(
-        Authentication, keys=KeyRing(config.access, observer.keys_rejected), limits=limits
-    )
+    app.add_middleware(Authentication, keys=keys, limits=limits)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(config.cors_origins),
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
         expose_headers=[
-            *openapi.HEADERS,
+            *HEADERS,
             REQUEST_ID_HEADER,
             "retry-after",
             "ratelimit",
@@ -86,4 +94,3 @@ def create_api(
     app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
-    return app

@@ -1,4 +1,4 @@
-"""Bodies that may bring audio: JSON with base64, or a form with a file."""
+"""Request bodies that may carry audio: JSON with base64, or a form with a file."""
 
 import asyncio
 import base64
@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
 from serve_app.api.openapi import json_content, schema_of
-from serve_app.api.schemas import Conversion, GenerationBody, GenerationForm
+from serve_app.api.schemas.file_options import Conversion
+from serve_app.api.schemas.generation import GenerationBody, GenerationForm
 from serve_app.audio.reader import read_audio
 from serve_app.errors import InvalidAudio, InvalidRequest
 from serve_app.types import Audio
@@ -24,19 +25,22 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 
 def generation_content() -> dict[str, Any]:
-    """What OpenAPI says of a generation's body."""
+    """Document the body of a generation."""
     schema = schema_of(GenerationBody)
     return json_content(schema) | {FORM: {"schema": _with_file(schema, "audio_prompt")}}
 
 
 def conversion_content() -> dict[str, Any]:
-    """What OpenAPI says of a conversion's body."""
+    """Document the body of a conversion."""
     schema = _with_file(schema_of(Conversion), "audio")
     return {FORM: {"schema": schema | {"required": ["audio"]}}}
 
 
 async def read_generation(request: Request) -> GenerationBody:
-    """A form's file becomes base64. Raises RequestValidationError, and InvalidRequest for neither JSON nor a form."""
+    """Read a generation's body; a form's file becomes base64.
+
+    Raises RequestValidationError, and InvalidRequest for a body that is neither JSON nor a form.
+    """
     if _content_type(request) == FORM:
         fields = await _form(request, "audio_prompt")
         texts = {name: await asyncio.to_thread(_base64, value) for name, value in fields.items()}
@@ -49,7 +53,7 @@ async def read_generation(request: Request) -> GenerationBody:
 
 
 async def read_conversion(request: Request) -> tuple[Conversion, Audio]:
-    """Raises RequestValidationError, InvalidRequest and InvalidAudio."""
+    """Read a conversion's options and decode its file. Raises RequestValidationError, InvalidRequest, InvalidAudio."""
     if _content_type(request) != FORM:
         raise InvalidRequest(f"The request's body must be a form ({FORM})")
     fields = await _form(request, "audio")
@@ -61,21 +65,22 @@ async def read_conversion(request: Request) -> tuple[Conversion, Audio]:
 
 
 async def read_audio_prompt(text: str | None, max_duration_s: float) -> Audio | None:
-    """The audio of a body, off the event loop. Raises InvalidAudio."""
-    return (
-        None if text is None else await asyncio.to_thread(_read_audio_prompt, text, max_duration_s)
-    )
+    """Decode the base64 audio of a body, off the event loop. Raises InvalidAudio."""
+    if text is None:
+        return None
+    return await asyncio.to_thread(_read_audio_prompt, text, max_duration_s)
 
 
 def _read_audio_prompt(text: str, max_duration_s: float) -> Audio:
     try:
         content = base64.b64decode(text.partition("base64,")[2] or text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidAudio("audio_prompt is not base64") from error
+        raise InvalidAudio("audio_prompt is not valid base64") from error
     return read_audio(content, max_duration_s)
 
 
 async def _json(request: Request) -> Any:
+    """Parse a JSON body. Raises InvalidRequest."""
     try:
         return json.loads(await request.body())
     except (ValueError, RecursionError) as error:
@@ -85,14 +90,17 @@ async def _json(request: Request) -> Any:
 
 
 async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:
-    """The fields of a form, of which one may be a file."""
+    """Read the fields of a form; only `file_field` may be a file. Raises InvalidRequest."""
     async with request.form(max_files=1, max_fields=50) as form:
-        if repeated := {name for name in form if len(form.getlist(name)) > 1}:
-            raise InvalidRequest(f"{', '.join(sorted(repeated))} may be there only once")
+        repeated = {name for name in form if len(form.getlist(name)) > 1}
+        if repeated:
+            raise InvalidRequest(
+                f"{', '.join(sorted(repeated))} is repeated: send each field of the form once"
+            )
         fields: dict[str, str | bytes] = {}
         for name, value in form.items():
             if isinstance(value, UploadFile) and name != file_field:
-                raise InvalidRequest(f"{name} cannot be a file")
+                raise InvalidRequest(f"{name} cannot be a file: send it as text")
             fields[name] = await value.read() if isinstance(value, UploadFile) else value
         return fields
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from serve_app.api.middleware.authentication import is_open
-from serve_app.audio.file_format import FileFormat
+from serve_app.audio.file_format import FORMATS
 from serve_app.types import SamplingParams
 
 _NAME = "apiKey"
@@ -24,9 +24,7 @@ def complete_document(app: FastAPI) -> None:
     document = app.openapi()
     _add_security_scheme(document)
     document["x-sampling-parameters"] = list(SamplingParams.model_fields)
-    document["x-file-extensions"] = {
-        file_format.value: file_format.extension for file_format in FileFormat
-    }
+    document["x-file-extensions"] = {name: spec.suffix for name, spec in FORMATS.items()}
 
 
 def _add_security_scheme(document: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Errors -> answers, once: RFC 9457 problem details. No traceback and no path ever leaves."""
+"""Rendering of errors as problem details (RFC 9457). No answer shows a traceback or a path."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 def problem(
     error: ServeAppError, headers: dict[str, str] | None = None, **members: Any
 ) -> JSONResponse:
-    """The error as problem details, with `Retry-After` where it is known when to come back."""
+    """Render the error as problem details, with `Retry-After` if it is retryable. members: added to the body."""
     headers = (headers or {}) | retry_after(error)
     return _problem(error.status, error.code, error.title, error.message, headers, members)
 
@@ -30,7 +30,7 @@ def problem_body(error: ServeAppError) -> dict[str, Any]:
 
 
 def retry_after(error: ServeAppError) -> dict[str, str]:
-    """The header that says in whole seconds when to come back, for errors that pass."""
+    """Build the `Retry-After` header of a retryable error, in whole seconds, at least 1."""
     if not error.retryable:
         return {}
     return {"retry-after": str(max(1, math.ceil(error.retry_after_s or 1.0)))}
@@ -44,15 +44,15 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def known(error: Exception) -> ServeAppError:
-    """The error itself, or what callers learn of an unexpected one."""
+    """Return the error itself if it is this package's own, else the 500 that hides it."""
     return error if isinstance(error, ServeAppError) else unexpected(error)
 
 
 def unexpected(error: Exception) -> ServeAppError:
-    """An error of which callers learn nothing but that it happened; the log has the rest."""
+    """Log the error with its traceback; return a 500 without details."""
     logger.error("Unexpected error", exc_info=error)
     return ServeAppError(
-        "The service met an unexpected error. It has been logged under the request's id."
+        "The service met an unexpected error, which is in the log under the request's id."
     )
 
 
@@ -66,7 +66,7 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     detail = "; ".join(
         f"{e['field']}: {e['message']}" if e["field"] else e["message"] for e in errors
     )
-    return problem(InvalidRequest(detail or "The request is not valid"), errors=errors)
+    return problem(InvalidRequest(detail or "The request's fields are not valid"), errors=errors)
 
 
 async def _http_exception(_: Request, error: Exception) -> JSONResponse:
@@ -81,7 +81,7 @@ async def _unexpected(_: Request, error: Exception) -> JSONResponse:
 
 
 def _field(location: Sequence[object]) -> str:
-    """`body.prompt` -> `prompt`; a position inside broken JSON is no field."""
+    """Name the field of a location: `prompt` for `body.prompt`; empty for a position inside broken JSON."""
     return ".".join(str(part) for part in location[1:] if isinstance(part, str))
 
 

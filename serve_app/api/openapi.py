@@ -1,4 +1,4 @@
-"""What the v1 API's documentation says of its answers."""
+"""OpenAPI documentation of bodies and answers that FastAPI cannot derive."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from serve_app.api.error_handlers import PROBLEM_MEDIA_TYPE
-from serve_app.api.schemas import Problem, Variations
-from serve_app.audio.file_format import FileFormat
+from serve_app.api.schemas.problem import Problem
+from serve_app.api.schemas.tracks import Variations
+from serve_app.audio.file_format import FORMATS
 from serve_app.errors import (
     DeadlineExceeded,
     DurationTooLong,
@@ -24,44 +25,31 @@ from serve_app.errors import (
     ServeAppError,
     Unauthorized,
 )
+from serve_app.track_fields import HEADERS
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, ModelNotFound, PayloadTooLarge,
     QueueFull, RateLimited, GenerationFailed, ServeAppError, ReplicaFailed, ModelLoading, DeadlineExceeded,
 )  # fmt: skip
 
-HEADERS = {
-    "x-musicgen-model": "The model that made the music.",
-    "x-musicgen-seed": "The seed that makes it again.",
-    "x-musicgen-license": "The licence of the model's weights.",
-    "x-musicgen-sample-rate": "Samples a second.",
-    "x-musicgen-duration-s": "Seconds of music.",
-    "x-musicgen-queue-s": "Seconds the request waited for a slot.",
-    "x-musicgen-time-to-first-audio-s": "Seconds until the first audio was there.",
-    "x-musicgen-generation-s": "Seconds from the slot to the last sample.",
-    "x-musicgen-real-time-factor": "Seconds of music per second of generation.",
-    "x-musicgen-compute-s": "Seconds of the replica: this piece's share, where others were made besides.",
-    "x-musicgen-cost-usd": "US dollars, where a replica's price is known.",
-}
-
-
 TIMEOUT = {
     "name": "x-request-timeout-seconds",
     "in": "header",
     "required": False,
-    "description": "How long the caller waits. What is not finished by then is given up, wherever it is: `504`.",
+    "description": "Deadline of the request, in seconds from now. A track that is not finished by then is aborted, "
+    "whether it waits or runs: `504`.",
     "schema": {"type": "number", "minimum": 1, "maximum": 3600},
 }
 Responses = dict[int | str, dict[str, Any]]
 
 
 def body(content: dict[str, Any]) -> dict[str, Any]:
-    """An operation whose body the route reads by itself."""
+    """Document an operation whose body the route reads by itself."""
     return {"requestBody": {"required": True, "content": content}}
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The model's JSON schema without references."""
+    """Build the model's JSON schema with its references inlined."""
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
 
@@ -78,7 +66,7 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def errors(*kinds: type[ServeAppError]) -> Responses:
-    """Each status with its problems' codes."""
+    """Document each status with the codes of its problems."""
     documented: Responses = {}
     for status in sorted({error.status for error in kinds}):
         text = "; ".join(
@@ -92,36 +80,38 @@ def errors(*kinds: type[ServeAppError]) -> Responses:
 
 
 def stream_responses() -> Responses:
-    """The file, and what its headers tell."""
+    """Document a streamed file and its headers."""
     headers = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
     }
-    return {200: {"description": "The music", "content": _files(), "headers": headers}} | errors(
-        *_ERRORS
-    )
+    ok = {"description": "The track", "content": _files(), "headers": headers}
+    return {200: ok} | errors(*_ERRORS)
 
 
 def generation_responses() -> Responses:
-    """Besides the file, events or JSON."""
+    """Document a generation's answers: a file, server-sent events, or JSON."""
     documented = stream_responses()
     documented[200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     return documented | {200: documented[200] | {"model": Variations}}
 
 
 def conversion_responses() -> Responses:
-    """The file, or what is wrong with the one that was sent."""
+    """Document a conversion's answers: a file, or an error of the uploaded file."""
     file = {200: {"description": "The file", "content": _files()}}
     return file | errors(InvalidRequest, InvalidAudio, Unauthorized, PayloadTooLarge)
 
 
 def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]) -> Responses:
-    """Of an existing caller's route: `ok` is the content of its 200, `failure` the field that says what went wrong."""
-    documented: Responses = {200: {"description": "As the contract has it", "content": ok}}
+    """Document a route with a contract of its own.
+
+    ok: content of its 200; failure: the field that tells the error, in answers of these statuses.
+    """
+    documented: Responses = {200: {"description": "The answer of the contract", "content": ok}}
     documented |= errors(Unauthorized, PayloadTooLarge)
     schema = {"type": "object", "required": [failure], "properties": {failure: {"type": "string"}}}
     for status in statuses:
         documented[status] = {
-            "description": f"`{failure}` says what went wrong",
+            "description": f"`{failure}` tells the error",
             "content": json_content(schema),
         }
     return documented
@@ -132,7 +122,5 @@ def json_content(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _files() -> dict[str, Any]:
-    return {
-        file_format.media_type: {"schema": {"type": "string", "format": "binary"}}
-        for file_format in FileFormat
-    }
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {spec.media_type: binary for spec in FORMATS.values()}

@@ -1,1 +1,1 @@
-"""PCM <-> files."""
+"""Audio files: reading, encoding and mastering. Imports neither HTTP nor torch."""

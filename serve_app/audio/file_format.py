@@ -1,83 +1,191 @@
-"""The files that can be asked for, and what each of them can hold."""
+"""The table of audio file formats, and the choice of one with its options."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from serve_app.errors import InvalidRequest
 
 SAMPLE_RATES = (8_000, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-_MP3_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-_MP3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-
-
-class FileFormat(StrEnum):
-    """opus comes in an Ogg file; pcm is the bare samples, little-endian, channels interleaved."""
-
-    WAV = "wav"
-    FLAC = "flac"
-    MP3 = "mp3"
-    OPUS = "opus"
-    PCM = "pcm"
-
-    @property
-    def media_type(self) -> str:
-        return {"mp3": "audio/mpeg", "opus": "audio/ogg"}.get(self.value, f"audio/{self.value}")
-
-    @property
-    def extension(self) -> str:
-        return "ogg" if self is FileFormat.OPUS else self.value
 
 
 class SampleFormat(StrEnum):
-    """How a sample is stored, in files that leave a choice."""
+    """Storage of one sample, in formats that offer a choice."""
 
     INT16 = "int16"
     FLOAT32 = "float32"
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """How PCM becomes a file.
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """FFmpeg's names of the muxer and the codec of one kind of file."""
 
-    sample_rate: in Hz; None: the model's own, or 48 kHz where the format does not have that. bitrate_kbps: of mp3 and
-    opus; None: 192 and 128. tags: what the file says of itself, in formats that can. Raises InvalidRequest.
+    muxer: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bitrates:
+    """Bit rates of a lossy format, in kbit/s: `choices` alone, or, without them, all from `low` to `high`."""
+
+    default: int
+    low: int
+    high: int
+    choices: tuple[int, ...] = ()
+
+    def __contains__(self, kbps: int) -> bool:
+        return kbps in self.choices if self.choices else self.low <= kbps <= self.high
+
+    def __str__(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(map(str, self.choices))}"
+        return f"between {self.low} and {self.high}"
+
+
+@dataclass(frozen=True, slots=True)
+class FormatSpec:
+    """One audio file format.
+
+    name: as requests name it; codecs: by the sample formats that it offers; sample_rates: in Hz;
+    default_sample_rate: in Hz, for audio at a rate that the format lacks; bitrates: None in lossless formats;
+    tagged: whether files carry tags; streamable: whether a player can start before the file is complete;
+    stream_options: FFmpeg's muxer options of a streamed file; suffixes: of file names, the usual one first.
     """
 
-    file_format: FileFormat = FileFormat.WAV
+    name: str
+    description: str
+    media_type: str
+    suffixes: tuple[str, ...]
+    codecs: Mapping[SampleFormat, Codec]
+    sample_rates: tuple[int, ...] = SAMPLE_RATES
+    default_sample_rate: int = 48_000
+    bitrates: Bitrates | None = None
+    tagged: bool = False
+    streamable: bool = True
+    stream_options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def suffix(self) -> str:
+        """The usual suffix of file names, without a dot."""
+        return self.suffixes[0]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+WAV = FormatSpec(
+    name="wav",
+    description="uncompressed",
+    media_type="audio/wav",
+    suffixes=("wav",),
+    codecs={
+        SampleFormat.INT16: Codec("wav", "pcm_s16le"),
+        SampleFormat.FLOAT32: Codec("wav", "pcm_f32le"),
+    },
+)
+FLAC = FormatSpec(
+    name="flac",
+    description="lossless compression",
+    media_type="audio/flac",
+    suffixes=("flac",),
+    codecs={SampleFormat.INT16: Codec("flac", "flac")},
+    tagged=True,
+)
+MP3 = FormatSpec(
+    name="mp3",
+    description="MPEG-1 layer III",
+    media_type="audio/mpeg",
+    suffixes=("mp3",),
+    codecs={SampleFormat.INT16: Codec("mp3", "libmp3lame")},
+    sample_rates=(16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
+    bitrates=Bitrates(
+        192, 32, 320, (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+    ),
+    tagged=True,
+    stream_options={"write_xing": "0"},
+)
+OPUS = FormatSpec(
+    name="opus",
+    description="Opus in an Ogg container",
+    media_type="audio/ogg",
+    suffixes=("ogg", "opus"),
+    codecs={SampleFormat.INT16: Codec("ogg", "libopus")},
+    sample_rates=(8_000, 12_000, 16_000, 24_000, 48_000),
+    bitrates=Bitrates(128, 6, 320),
+    tagged=True,
+    stream_options={"page_duration": "100000"},  # microseconds of audio before a player can start
+)
+PCM = FormatSpec(
+    name="pcm",
+    description="bare little-endian samples, channels interleaved",
+    media_type="audio/pcm",
+    suffixes=("pcm", "raw"),
+    codecs={
+        SampleFormat.INT16: Codec("s16le", "pcm_s16le"),
+        SampleFormat.FLOAT32: Codec("f32le", "pcm_f32le"),
+    },
+)
+FORMATS = {spec.name: spec for spec in (WAV, FLAC, MP3, OPUS, PCM)}
+
+
+def format_of_suffix(suffix: str) -> FormatSpec | None:
+    """Find the format that files with this suffix have. suffix: with or without its dot, in any case."""
+    wanted = suffix.lower().removeprefix(".")
+    return next((spec for spec in FORMATS.values() if wanted in spec.suffixes), None)
+
+
+def names_with(sample_format: SampleFormat) -> str:
+    """List the formats that offer `sample_format`, as in "wav and pcm"."""
+    return " and ".join(spec.name for spec in FORMATS.values() if sample_format in spec.codecs)
+
+
+def names_with_bitrates() -> str:
+    """List the lossy formats, as in "mp3 and opus"."""
+    return " and ".join(spec.name for spec in FORMATS.values() if spec.bitrates is not None)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A format and its options. Raises InvalidRequest for options that the format lacks.
+
+    sample_rate: in Hz; None: the audio's own if the format has it, else the format's default;
+    bitrate_kbps: of a lossy format; None: its default; tags: written where the format has tags.
+    """
+
+    file_format: FormatSpec = WAV
     sample_rate: int | None = None
     sample_format: SampleFormat = SampleFormat.INT16
     bitrate_kbps: int | None = None
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        name, rates = self.file_format, self._sample_rates()
-        if self.sample_rate is not None and self.sample_rate not in rates:
-            raise InvalidRequest(
-                f"sample_rate of {name} must be one of {', '.join(map(str, rates))}"
-            )
-        if self.sample_format is SampleFormat.FLOAT32 and name not in (
-            FileFormat.WAV,
-            FileFormat.PCM,
-        ):
-            raise InvalidRequest(f"{name} has no float32 samples; wav and pcm do")
+        spec = self.file_format
+        if self.sample_rate is not None and self.sample_rate not in spec.sample_rates:
+            rates = ", ".join(map(str, spec.sample_rates))
+            raise InvalidRequest(f"sample_rate of {spec} must be one of {rates}")
+        if self.sample_format not in spec.codecs:
+            wanted = self.sample_format
+            raise InvalidRequest(f"{spec} has no {wanted} samples; {names_with(wanted)} do")
         if self.bitrate_kbps is None:
             return
-        if name not in (FileFormat.MP3, FileFormat.OPUS):
-            raise InvalidRequest(f"{name} has no bitrate_kbps; mp3 and opus do")
-        if name is FileFormat.MP3 and self.bitrate_kbps not in _MP3_KBPS:
-            raise InvalidRequest(
-                f"bitrate_kbps of mp3 must be one of {', '.join(map(str, _MP3_KBPS))}"
-            )
-        if not 6 <= self.bitrate_kbps <= 320:
-            raise InvalidRequest("bitrate_kbps of opus must be between 6 and 320")
+        if spec.bitrates is None:
+            raise InvalidRequest(f"{spec} has no bitrate_kbps; {names_with_bitrates()} do")
+        if self.bitrate_kbps not in spec.bitrates:
+            raise InvalidRequest(f"bitrate_kbps of {spec} must be {spec.bitrates}")
+
+    @property
+    def codec(self) -> Codec:
+        return self.file_format.codecs[self.sample_format]
+
+    @property
+    def bit_rate(self) -> int | None:
+        """Bits per second; None in lossless formats."""
+        bitrates = self.file_format.bitrates
+        return None if bitrates is None else 1000 * (self.bitrate_kbps or bitrates.default)
 
     def rate_from(self, sample_rate: int) -> int:
-        """The file's sample rate, of audio that has `sample_rate`."""
-        wanted = self.sample_rate or sample_rate
-        return wanted if self.sample_rate or wanted in self._sample_rates() else 48_000
-
-    def _sample_rates(self) -> tuple[int, ...]:
-        return {FileFormat.MP3: _MP3_RATES, FileFormat.OPUS: _OPUS_RATES}.get(
-            self.file_format, SAMPLE_RATES
-        )
+        """The file's sample rate, for audio at `sample_rate`, both in Hz."""
+        if self.sample_rate is not None:
+            return self.sample_rate
+        spec = self.file_format
+        return sample_rate if sample_rate in spec.sample_rates else spec.default_sample_rate

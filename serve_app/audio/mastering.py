@@ -1,4 +1,4 @@
-"""What is done to a piece after the model: loudness and fades. samples are float32 [channels, n]."""
+"""Mastering of a track: loudness and fades. Samples are float32 [channels, n]."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,17 +12,19 @@ from serve_app.errors import InvalidRequest
 
 Samples = NDArray[np.float32]
 
-PEAK_DB, RMS_DB = -1.0, -18.0  # below full scale; AudioCraft's headroom
+# Levels below full scale: AudioCraft's headroom.
+PEAK_DB = -1.0
+RMS_DB = -18.0
 _SILENCE_LUFS = -70.0
-_BLOCK = 4096  # samples that are measured at a time
+_BLOCK = 4096  # samples measured at a time
 
 
 class Normalization(StrEnum):
-    """How loud a piece becomes.
+    """How the gain of a track is chosen.
 
-    none: as the model made it; clip: the same, without what lies beyond full scale; peak: its peak at -1 dBFS; rms: its
-    root mean square at -18 dBFS; loudness: at a level in LUFS (ITU-R BS.1770-4). No gain takes a peak beyond -1 dBFS (a
-    true peak, for loudness).
+    none: unchanged; clip: unchanged, clipped to full scale; peak: peak at -1 dBFS; rms: root mean square at -18 dBFS;
+    loudness: a given integrated loudness in LUFS (ITU-R BS.1770-4). The gain of rms and loudness is limited so that
+    the peak (the true peak, for loudness) stays at or below -1 dBFS.
     """
 
     NONE = "none"
@@ -34,7 +36,7 @@ class Normalization(StrEnum):
 
 @dataclass(frozen=True)
 class Mastering:
-    """What is asked for. lufs: the level of `loudness`; fades: seconds."""
+    """Options of mastering. lufs: the level of `loudness`; fade_in_s, fade_out_s: in seconds."""
 
     normalization: Normalization = Normalization.NONE
     lufs: float = -14.0
@@ -42,26 +44,26 @@ class Mastering:
     fade_out_s: float = 0.0
 
     def check_streamable(self) -> None:
-        """Raises InvalidRequest where the whole piece must be known first."""
+        """Raise InvalidRequest for a normalization that measures the whole track."""
         if self.normalization not in (Normalization.NONE, Normalization.CLIP):
             raise InvalidRequest(
-                f"normalization '{self.normalization}' needs the whole piece, so it cannot be streamed: use 'none' or "
-                "'clip', or do not stream"
+                f"normalization '{self.normalization}' measures the whole track, so it cannot be streamed: "
+                "use 'none' or 'clip', or do not stream"
             )
 
     def part(self, samples: Samples, sample_rate: int, start: int, total: int) -> Samples:
-        """A stretch of a piece of `total` samples, that begins at sample `start`, with its fades."""
+        """Master the stretch of a track of `total` samples that begins at sample `start`, without normalization."""
         if self.normalization is Normalization.CLIP:
             samples = np.clip(samples, -1.0, 1.0)
         position = np.arange(start, start + samples.shape[1])
         if self.fade_in_s > 0:
-            samples = _faded(samples, position, self.fade_in_s * sample_rate)
+            samples = _fade(samples, position, self.fade_in_s * sample_rate)
         if self.fade_out_s > 0:
-            samples = _faded(samples, total - position, self.fade_out_s * sample_rate)
+            samples = _fade(samples, total - position, self.fade_out_s * sample_rate)
         return samples
 
     def whole(self, samples: Samples, sample_rate: int) -> Samples:
-        """The whole piece."""
+        """Master a whole track."""
         gained = samples * np.float32(10 ** (self._gain_db(samples, sample_rate) / 20))
         return self.part(gained, sample_rate, 0, samples.shape[1])
 
@@ -78,40 +80,49 @@ class Mastering:
 
 
 def loudness(samples: Samples, sample_rate: int) -> tuple[float, float]:
-    """Integrated loudness in LUFS and true peak in dBFS (ITU-R BS.1770-4), as FFmpeg measures them, every 100 ms.
+    """Measure integrated loudness in LUFS and true peak in dBFS (ITU-R BS.1770-4), by FFmpeg's ebur128 filter.
 
-    Silence, and what is shorter than 0.4 s, has -70 LUFS.
+    Silence, and audio shorter than 0.4 s, measures -70 LUFS.
     """
     layout = "mono" if len(samples) == 1 else "stereo"
+    graph = _loudness_graph(sample_rate, layout)
+    measured: dict[str, str] = {}
+    for start in range(0, samples.shape[1], _BLOCK):
+        block = np.ascontiguousarray(samples[:, start : start + _BLOCK])
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+        frame.sample_rate = sample_rate
+        frame.pts = start
+        graph.push(frame)
+        measured |= _measurement(graph)
+    lufs = float(measured.get("lavfi.r128.I", _SILENCE_LUFS))
+    return lufs, _db(float(measured.get("lavfi.r128.true_peak", 0.0)))
+
+
+def _loudness_graph(sample_rate: int, layout: str) -> av.filter.Graph:
     graph = av.filter.Graph()
     source = graph.add_abuffer(
         sample_rate=sample_rate, format="fltp", layout=layout, time_base=Fraction(1, sample_rate)
     )
-    meter, sink = (
-        graph.add("ebur128", "metadata=1:peak=true:framelog=quiet"),
-        graph.add("abuffersink"),
-    )
+    meter = graph.add("ebur128", "metadata=1:peak=true:framelog=quiet")
+    sink = graph.add("abuffersink")
     source.link_to(meter)
     meter.link_to(sink)
     graph.configure()
-    metered: dict[str, str] = {}
-    for start in range(0, samples.shape[1], _BLOCK):
-        block = np.ascontiguousarray(samples[:, start : start + _BLOCK])
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
-        frame.sample_rate, frame.pts = sample_rate, start
-        graph.push(frame)
-        while True:
-            try:
-                metered = graph.pull().metadata
-            except (av.error.BlockingIOError, av.error.EOFError):
-                break
-    return float(metered.get("lavfi.r128.I", _SILENCE_LUFS)), _db(
-        float(metered.get("lavfi.r128.true_peak", 0.0))
-    )
+    return graph
 
 
-def _faded(samples: Samples, distance: NDArray[np.int64], length: float) -> Samples:
-    """Each sample by how many samples it is from silence: full from `length` on, and along a sine until there."""
+def _measurement(graph: av.filter.Graph) -> dict[str, str]:
+    """Pull the measurements that are ready, one every 100 ms of audio; return the last, which covers all audio."""
+    measured: dict[str, str] = {}
+    while True:
+        try:
+            measured = graph.pull().metadata
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return measured
+
+
+def _fade(samples: Samples, distance: NDArray[np.int64], length: float) -> Samples:
+    """Apply a sine fade. distance [n]: samples from the silent end; gain is full from `length` samples on."""
     gain = np.sin(np.clip(distance / max(length, 1.0), 0.0, 1.0) * (np.pi / 2))
     return np.asarray(samples * gain, np.float32)
 

@@ -12,7 +12,7 @@ import rich.progress
 import typer
 
 from serve_app import client as api
-from serve_app.audio.file_format import FileFormat
+from serve_app.audio.file_format import FORMATS
 from serve_app.cli.connection import DEFAULT_URL, Key, Url, connected
 from serve_app.cli.console import AsJson, fail, stderr
 from serve_app.cli.player import play_file
@@ -23,11 +23,7 @@ _TRACK = Path("track.wav")
 
 def formats() -> dict[str, str]:
     """Map the endings of file names to values of `response_format`."""
-    return {
-        f".{ending}": file_format.value
-        for file_format in FileFormat
-        for ending in (file_format.extension, file_format.value)
-    }
+    return {f".{suffix}": spec.name for spec in FORMATS.values() for suffix in spec.suffixes}
 
 
 _ENDINGS = ", ".join(formats())

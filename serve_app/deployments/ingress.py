@@ -1,4 +1,4 @@
-"""The ingress: the HTTP API over handles to the models' deployments."""
+"""The ingress deployment: the HTTP API over handles to the models' deployments."""
 
 import asyncio
 import logging
@@ -21,26 +21,29 @@ from serve_app.errors import (
     ReplicaUnreachable,
     ServeAppError,
 )
-from serve_app.types import AudioChunk, GenerationRequest, ModelCard, ReplicaStatus
+from serve_app.types import GenerationRequest, ModelCard, ReplicaStatus, StreamItem
 
 logger = logging.getLogger(__name__)
 
 _STATUS_TIMEOUT_S = 2.0
-_NODE_DEATH = "its node has died"  # in Ray's words; at first such an actor is just unavailable
+# Ray's text for an actor lost with its node. Until Ray has noticed the loss, the error is ActorUnavailableError.
+_NODE_DEATH = "its node has died"
 
 
 @serve.ingress()
 class Ingress:
-    """Serves `create_api` over the deployments' handles, by model id."""
+    """The ingress deployment: the app of `create_api` over handles to the models' deployments, by model id."""
 
     def __init__(self, config: AppConfig, handles: dict[str, DeploymentHandle]) -> None:
         log_with_serve()
-        self._config, self._backend = config, RayGenerator(handles)
+        self._config = config
+        self._handles = handles
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
         return create_api(
-            self._backend,
+            RayGenerator(self._handles),
+            RayFleet(self._handles),
             map(_card, config.models),
             config.default_model,
             config.api,
@@ -49,26 +52,36 @@ class Ingress:
 
 
 class RayGenerator:
-    """The API's backend: every model is a deployment."""
+    """The gateway's Generator over Serve's handles, by model id."""
 
     def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
         self._handles = handles
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
-        """Raises the replica's own ServeAppErrors, QueueFull, ModelLoading when there can be no replica, and
-        ReplicaFailed when it died."""
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        """Stream the items from a replica.
+
+        Raises the replica's own ServeAppErrors, QueueFull, ModelLoading when no replica could be started,
+        ReplicaFailed when the replica crashed, and ReplicaUnreachable when it was lost with its node.
+        """
         stream = self._handles[request.model].options(stream=True).generate.remote(request)
         try:
-            async for chunk in stream:
-                yield chunk
+            async for item in stream:
+                yield item
         except Exception as error:
             raise known_error(error) from error
         except (asyncio.CancelledError, GeneratorExit):
-            stream.cancel()  # leaving the loop alone does not stop the replica
+            stream.cancel()  # leaving the loop does not stop the replica
             raise
 
+
+class RayFleet:
+    """The gateway's Fleet over Serve's handles, by model id."""
+
+    def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
+        self._handles = handles
+
     async def replicas(self, model_id: str) -> list[ReplicaStatus]:
-        """Asks every replica; one that does not answer in time is left out."""
+        """Ask every replica; leave out those that do not answer within 2 s."""
         response = self._handles[model_id].broadcast("status")
         try:
             answers = await response.results_async(
@@ -79,28 +92,38 @@ class RayGenerator:
         return [answer for answer in answers if isinstance(answer, ReplicaStatus)]
 
     def wake(self, model_id: str) -> None:
+        """Send a request, so that Serve scales the deployment up from zero."""
         self._handles[model_id].status.remote()
 
 
 def known_error(error: Exception) -> ServeAppError:
-    """The error as this package's own. A replica's exception is inside a RayTaskError, whose text is a traceback."""
+    """Translate an error to this package's own. The text of a RayTaskError is a traceback: only its cause is used."""
     cause = error.cause if isinstance(error, RayTaskError) else error
     if isinstance(cause, ServeAppError):
         return cause
     if isinstance(cause, BackPressureError):
-        return QueueFull("Too many requests are waiting for this model. Send it again later.")
-    if isinstance(cause, RayActorError):
-        if not isinstance(cause, ActorDiedError) or _NODE_DEATH in str(cause):
-            return ReplicaUnreachable(
-                "The replica that made this piece went away. The same request may be sent again."
-            )
-        return ReplicaFailed(
-            "The replica died while it made this piece. The same request may be sent again."
+        return QueueFull(
+            "Too many requests are waiting for this model. Send the request again later."
         )
+    if isinstance(cause, RayActorError):
+        return _replica_error(cause)
     if isinstance(cause, DeploymentUnavailableError):
-        return ModelLoading("No replica of this model could be started. Send it again later.")
+        return ModelLoading(
+            "No replica of this model could be started. Send the request again later."
+        )
     logger.error("Unexpected error from a replica", exc_info=error)
-    return ServeAppError("The model's replica met an unexpected error. It has been logged.")
+    return ServeAppError("The model's replica met an unexpected error, which is in the log.")
+
+
+def _replica_error(error: RayActorError) -> ReplicaFailed:
+    """A crash is of the replica's process alone; else its node, or the connection to it, was lost."""
+    if isinstance(error, ActorDiedError) and _NODE_DEATH not in str(error):
+        return ReplicaFailed(
+            "The replica crashed while it made this track. Send the same request again."
+        )
+    return ReplicaUnreachable(
+        "The replica that made this track became unreachable. Send the same request again."
+    )
 
 
 def _card(model: ModelConfig) -> ModelCard:

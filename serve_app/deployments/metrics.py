@@ -5,58 +5,60 @@ from dataclasses import asdict, dataclass
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from serve_app.gateway.observer import Ending, LogObserver
+from serve_app.gateway.observer import LogObserver, Outcome
 from serve_app.types import EngineStats
 
 _SECONDS = [0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0]
 
 
 class RayObserver(LogObserver):
-    """What an ingress replica knows of requests."""
+    """Counts the requests of one ingress replica."""
 
     def __init__(self) -> None:
         self._requests = Counter(
             "musicgen_requests_total",
-            "Requests that have ended, by outcome: ok or an error's code.",
+            "Requests that ended, by outcome: ok or an error's code.",
             ("model", "outcome"),
         )
         self._audio_s = Counter(
-            "musicgen_audio_seconds_total", "Seconds of music that callers got.", ("model",)
+            "musicgen_audio_seconds_total", "Seconds of music delivered.", ("model",)
         )
         self._cost = Counter(
             "musicgen_cost_dollars_total",
-            "What finished pieces cost, by price_per_hour.",
+            "Cost of finished tracks, by price_per_hour.",
             ("model",),
         )
         self._retries = Counter(
-            "musicgen_retries_total", "Requests sent again: their replica was lost.", ("model",)
+            "musicgen_retries_total",
+            "Requests sent again because their replica was lost.",
+            ("model",),
         )
         self._keys_file_errors = Counter(
             "musicgen_keys_file_errors_total", "Changes of the API keys' file that were rejected."
         )
         self._first_audio_s = _histogram(
-            "musicgen_time_to_first_audio_seconds", "From the request to its first audio."
+            "musicgen_time_to_first_audio_seconds", "Time from the request to its first audio."
         )
         self._queue_s = _histogram(
-            "musicgen_queue_seconds", "What a finished piece waited for a slot."
+            "musicgen_queue_seconds", "Time that a finished track waited for a slot."
         )
         self._generation_s = _histogram(
-            "musicgen_generation_seconds", "From a finished piece's slot to its end."
+            "musicgen_generation_seconds", "Time from a finished track's slot to its last sample."
         )
 
-    def ended(self, ending: Ending) -> None:
-        super().ended(ending)
-        tags = {"model": ending.model}
-        self._requests.inc(1, {**tags, "outcome": ending.outcome})
-        if ending.audio_s:
-            self._audio_s.inc(ending.audio_s, tags)
-        if ending.cost_usd:
-            self._cost.inc(ending.cost_usd, tags)
-        if ending.first_audio_s is not None:
-            self._first_audio_s.observe(ending.first_audio_s, tags)
-        if ending.timings is not None:
-            self._queue_s.observe(ending.timings.queue_s, tags)
-            self._generation_s.observe(ending.timings.generation_s, tags)
+    def ended(self, outcome: Outcome) -> None:
+        super().ended(outcome)
+        tags = {"model": outcome.model}
+        self._requests.inc(1, {**tags, "outcome": outcome.code})
+        if outcome.audio_s:
+            self._audio_s.inc(outcome.audio_s, tags)
+        if outcome.cost_usd:
+            self._cost.inc(outcome.cost_usd, tags)
+        if outcome.first_audio_s is not None:
+            self._first_audio_s.observe(outcome.first_audio_s, tags)
+        if outcome.timings is not None:
+            self._queue_s.observe(outcome.timings.queue_s, tags)
+            self._generation_s.observe(outcome.timings.generation_s, tags)
 
     def retried(self, model_id: str) -> None:
         self._retries.inc(1, {"model": model_id})

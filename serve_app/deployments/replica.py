@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class MusicGenReplica:
-    """Wraps an Engine. It is warm before it is constructed, so Serve sends it no request too early."""
+    """Wraps an Engine. The constructor returns a warm engine, so Serve routes no request to a cold one."""
 
     def __init__(self, config: ModelConfig) -> None:
         log_with_serve()
@@ -44,18 +44,16 @@ class MusicGenReplica:
         self._metrics = ReplicaMetrics(config.model_id, self.cold_start)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
-        """Yield the request's audio, chunk by chunk. A caller that goes away frees its slot."""
+        """Stream the request's items from the engine. Closing the iterator frees the request's slot."""
         try:
             async with contextlib.aclosing(self._engine.generate(request)) as items:
                 async for item in items:
                     if isinstance(item, AudioChunk) and item.timings is not None:
                         trace_timings(request, item.timings)
                     yield item
-        except (
-            ReplicaFailed
-        ):  # a dead process is replaced at once, one that fails its health checks after a while
-            logger.critical("The engine has failed: the replica ends")
-            os._exit(1)
+        except ReplicaFailed:
+            logger.critical("The engine has failed: the replica exits")
+            os._exit(1)  # Serve replaces a dead process at once, an unhealthy one only later
 
     async def status(self) -> ReplicaStatus:
         return ReplicaStatus(self._engine.describe(), self._engine.stats())

@@ -1,25 +1,32 @@
-"""How long a model that has no replica takes to have one."""
+"""Estimates of the time until a model without a replica has one."""
 
 import math
 from time import monotonic
 
-_TYPICAL_S = 20.0  # until one has been seen
+_TYPICAL_S = 20.0  # before a start has been seen
 
 
 class ColdStarts:
-    """Goes by what this process has seen: the last start of each model, from the first that asked for it."""
+    """Estimates a model's start by its last start that this process has seen.
+
+    A start counts from the first request for the model to the first answer of a replica.
+    """
 
     def __init__(self) -> None:
         self._began: dict[str, float] = {}
         self._took_s: dict[str, float] = {}
 
     def remaining_s(self, model_id: str) -> float:
-        """An estimate, in whole seconds, for a model that has no replica; its start began when this was first asked."""
+        """Estimate the seconds until a replica is ready, in whole seconds, at least 1.
+
+        The first call marks the beginning of the start.
+        """
         began = self._began.setdefault(model_id, monotonic())
         left_s = self._took_s.get(model_id, _TYPICAL_S) - (monotonic() - began)
         return max(1.0, float(math.ceil(left_s)))
 
-    def is_ready(self, model_id: str) -> None:
-        """A replica has answered."""
-        if (began := self._began.pop(model_id, None)) is not None:
+    def record_ready(self, model_id: str) -> None:
+        """Record that a replica has answered."""
+        began = self._began.pop(model_id, None)
+        if began is not None:
             self._took_s[model_id] = monotonic() - began

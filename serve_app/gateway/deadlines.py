@@ -1,4 +1,4 @@
-"""Deadlines: a request that outlives its deadline is given up."""
+"""Deadlines: a request that outlives its deadline is aborted."""
 
 import asyncio
 import contextlib
@@ -7,32 +7,27 @@ from time import time
 
 from serve_app.errors import DeadlineExceeded
 from serve_app.gateway.generator import Generator
-from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus
+from serve_app.types import GenerationRequest, StreamItem
 
 
 class DeadlineGenerator:
-    """Ends each request at its deadline, whether it waits or runs by then."""
+    """Aborts each request at its deadline, whether it waits or runs by then."""
 
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
-        """Pass the chunks on. Raises DeadlineExceeded besides."""
-        async with contextlib.aclosing(self._generator.generate(request)) as chunks:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        """Pass the items on. Raises DeadlineExceeded."""
+        async with contextlib.aclosing(self._generator.generate(request)) as items:
             while True:
                 left_s = None if request.deadline is None else request.deadline - time()
                 try:
-                    chunk = await asyncio.wait_for(anext(chunks), left_s)
+                    item = await asyncio.wait_for(anext(items), left_s)
                 except StopAsyncIteration:
                     return
                 except TimeoutError as error:
                     raise DeadlineExceeded(
-                        "The piece was not finished in the time that its caller gave it."
+                        "The request deadline passed before the track was finished. "
+                        "Allow more time, or ask for a shorter track."
                     ) from error
-                yield chunk
-
-    async def replicas(self, model_id: str) -> list[ReplicaStatus]:
-        return await self._generator.replicas(model_id)
-
-    def wake(self, model_id: str) -> None:
-        self._generator.wake(model_id)
+                yield item

@@ -1,20 +1,24 @@
-"""What the API needs of whoever generates the music."""
+"""The two protocols through which the gateway reaches the models."""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus
+from serve_app.types import GenerationRequest, ReplicaStatus, StreamItem
 
 
 class Generator(Protocol):
-    """Models that make audio. Errors are ServeAppErrors."""
+    """Makes tracks. Errors are ServeAppErrors."""
 
-    def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
-        """The request's audio, chunk by chunk. Closing the iterator frees what it holds."""
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        """Stream the request's audio, and its progress if it asks for that. Closing the iterator aborts the request."""
         ...
 
+
+class Fleet(Protocol):
+    """The replicas of the served models."""
+
     async def replicas(self, model_id: str, /) -> list[ReplicaStatus]:
-        """The model's replicas that are ready; none while it is being loaded."""
+        """List the model's replicas that are ready; empty while the model is loading."""
         ...
 
     def wake(self, model_id: str, /) -> None:

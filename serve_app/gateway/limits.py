@@ -1,4 +1,4 @@
-"""What one caller may take: requests at a time, and seconds of music a minute."""
+"""Limits of one caller: concurrent requests, and seconds of music per minute."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -8,14 +8,14 @@ from time import monotonic
 from serve_app.config import AccessConfig
 from serve_app.errors import InvalidRequest, RateLimited
 from serve_app.gateway.generator import Generator
-from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus
+from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 
 _WINDOW_S = 60.0
 
 
 @dataclass
 class _Account:
-    """running: requests; audio_s: seconds of music that are left, as of `at`."""
+    """One caller's use. running: requests; audio_s: seconds of music left at the time `at`."""
 
     running: int
     audio_s: float
@@ -23,42 +23,37 @@ class _Account:
 
 
 class Limits:
-    """Accounts by callers' names. The music allowance fills up steadily, a minute's in a minute."""
+    """Accounts by callers' names. The allowance of music is a token bucket that refills within a minute."""
 
     def __init__(self, config: AccessConfig) -> None:
-        self._max_running, self._audio_s = (
-            config.max_concurrent_requests,
-            config.max_audio_s_per_minute,
-        )
+        self._max_running = config.max_concurrent_requests
+        self._audio_s = config.max_audio_s_per_minute
         self._accounts: dict[str, _Account] = {}
 
     def take(self, caller: str, duration_s: float) -> None:
-        """Raises RateLimited, with when to come back, and InvalidRequest for what no wait would allow."""
+        """Charge one request. Raises RateLimited, with the time after which to retry, and InvalidRequest for a track
+        that exceeds a whole minute's allowance."""
+        self._check_size(duration_s)
         account = self._account(caller)
-        if self._audio_s is not None and duration_s > self._audio_s:
-            raise InvalidRequest(
-                f"This key may make {self._audio_s:g} seconds of music a minute; ask for less at once"
-            )
         if self._max_running is not None and account.running >= self._max_running:
             raise RateLimited(
-                f"This key has {account.running} requests running, as many as it may."
+                f"This API key has {account.running} running requests, its maximum. "
+                "Wait until one has finished."
             )
-        if self._audio_s is not None:
-            if (missing := duration_s - account.audio_s) > 0:
-                wait_s = missing / self._audio_s * _WINDOW_S
-                raise RateLimited(
-                    f"This key has made its {self._audio_s:g} seconds of music a minute.", wait_s
-                )
-            account.audio_s -= duration_s
+        self._take_audio(account, duration_s)
         account.running += 1
 
     def give_back(self, caller: str, unused_s: float) -> None:
+        """End one request, and refund `unused_s` seconds of music."""
         account = self._account(caller)
         account.running -= 1
         account.audio_s += unused_s
 
     def headers(self, caller: str) -> dict[str, str]:
-        """What is left, as draft-ietf-httpapi-ratelimit-headers says it; t: seconds until all of it is there again."""
+        """Render the allowance as draft-ietf-httpapi-ratelimit-headers defines it.
+
+        r: seconds of music left; t: seconds until the whole allowance is restored.
+        """
         if self._audio_s is None:
             return {}
         left = self._account(caller).audio_s
@@ -68,8 +63,27 @@ class Limits:
             "ratelimit": f'"audio-seconds";r={max(0.0, left):.0f};t={full_in_s:.0f}',
         }
 
+    def _check_size(self, duration_s: float) -> None:
+        if self._audio_s is not None and duration_s > self._audio_s:
+            raise InvalidRequest(
+                f"This API key is limited to {self._audio_s:g} seconds of music a minute: ask for a shorter track"
+            )
+
+    def _take_audio(self, account: _Account, duration_s: float) -> None:
+        if self._audio_s is None:
+            return
+        missing_s = duration_s - account.audio_s
+        if missing_s > 0:
+            raise RateLimited(
+                f"This API key has used its {self._audio_s:g} seconds of music a minute. "
+                "Send the request again later.",
+                missing_s / self._audio_s * _WINDOW_S,
+            )
+        account.audio_s -= duration_s
+
     def _account(self, caller: str) -> _Account:
-        now, full = monotonic(), self._audio_s or 0.0
+        now = monotonic()
+        full = self._audio_s or 0.0
         account = self._accounts.setdefault(caller, _Account(0, full, now))
         account.audio_s = min(full, account.audio_s + (now - account.at) / _WINDOW_S * full)
         account.at = now
@@ -77,24 +91,21 @@ class Limits:
 
 
 class LimitedGenerator:
-    """A generator whose callers have limits. Music that was never begun is not counted."""
+    """Holds each caller to its limits. A track whose audio never began is refunded."""
 
     def __init__(self, generator: Generator, limits: Limits) -> None:
-        self._generator, self._limits = generator, limits
+        self._generator = generator
+        self._limits = limits
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        """Pass the items on. Raises RateLimited and InvalidRequest."""
         self._limits.take(request.caller, request.duration_s)
         unused_s = request.duration_s
         try:
-            async with contextlib.aclosing(self._generator.generate(request)) as chunks:
-                async for chunk in chunks:
-                    unused_s = 0.0 if chunk.samples.size else unused_s
-                    yield chunk
+            async with contextlib.aclosing(self._generator.generate(request)) as items:
+                async for item in items:
+                    if isinstance(item, AudioChunk):
+                        unused_s = 0.0
+                    yield item
         finally:
             self._limits.give_back(request.caller, unused_s)
-
-    async def replicas(self, model_id: str) -> list[ReplicaStatus]:
-        return await self._generator.replicas(model_id)
-
-    def wake(self, model_id: str) -> None:
-        self._generator.wake(model_id)

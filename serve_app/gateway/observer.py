@@ -1,16 +1,15 @@
-"""How each request ended, for whoever counts."""
+"""Observation of requests: how each of them ended, for logs and metrics."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
 from serve_app.errors import RequestAborted, ServeAppError
-from serve_app.gateway.generator import Generator
-from serve_app.types import AudioChunk, GenerationRequest, ModelCard, ReplicaStatus, Timings
+from serve_app.types import AudioChunk, GenerationRequest, ModelCard, StreamItem, Timings
 
 logger = logging.getLogger(__name__)
 
@@ -18,16 +17,17 @@ OK = "ok"
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """One request's end.
+class Outcome:
+    """The end of one request.
 
-    outcome: `ok`, or the error's code; audio_s: seconds of music that its caller got; first_audio_s, total_s: seconds
-    until the first of it, and until the end; timings, cost_usd: of a piece that was finished, where they are known.
+    code: `ok`, or the error's code; audio_s: seconds of music delivered; first_audio_s, total_s: seconds from the
+    request to its first audio, None: there was none, and to its end; timings: of a finished track;
+    cost_usd: of a finished track, None: unknown.
     """
 
     request_id: str
     model: str
-    outcome: str
+    code: str
     audio_s: float
     first_audio_s: float | None
     total_s: float
@@ -36,9 +36,9 @@ class Ending:
 
 
 class RequestObserver(Protocol):
-    """Is told of what happens. Its methods neither block nor raise."""
+    """Is told what happens to requests. Its methods neither block nor raise."""
 
-    def ended(self, ending: Ending) -> None: ...
+    def ended(self, outcome: Outcome) -> None: ...
 
     def retried(self, model_id: str) -> None: ...
 
@@ -46,65 +46,71 @@ class RequestObserver(Protocol):
 
 
 class LogObserver:
-    """A line in the log for each request's end."""
+    """Logs a line for each request's end."""
 
-    def ended(self, ending: Ending) -> None:
+    def ended(self, outcome: Outcome) -> None:
         logger.info(
             "Request %s: %s, %.1f s of music by %s in %.2f s",
-            ending.request_id, ending.outcome, ending.audio_s, ending.model, ending.total_s,
+            outcome.request_id, outcome.code, outcome.audio_s, outcome.model, outcome.total_s,
         )  # fmt: skip
 
     def retried(self, model_id: str) -> None:
-        """What is retried logs it."""
+        """Do nothing: `Retries` logs each retry."""
 
     def keys_rejected(self) -> None:
         """Nothing: the ring of keys logs it."""
 
 
-class ObservedGenerator:
-    """A generator of which a observer hears."""
+async def observed(
+    items: AsyncGenerator[StreamItem, None],
+    request: GenerationRequest,
+    card: ModelCard,
+    observer: RequestObserver,
+) -> AsyncGenerator[StreamItem, None]:
+    """Pass on the items of `request`, made by the model of `card`; tell the observer how they ended."""
+    tally = _Tally()
+    try:
+        async with contextlib.aclosing(items):
+            async for item in items:
+                tally.count(item)
+                yield item
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except Exception as error:
+        tally.code = error.code if isinstance(error, ServeAppError) else ServeAppError.code
+        raise
+    finally:
+        observer.ended(tally.outcome(request, card))
 
-    def __init__(
-        self, generator: Generator, cards: Iterable[ModelCard], observer: RequestObserver
-    ) -> None:
-        self._generator, self._observer = generator, observer
-        self._cards = {card.model_id: card for card in cards}
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
-        started_at, first_audio_s, audio_s = perf_counter(), None, 0.0
-        outcome, timings = RequestAborted.code, None
-        try:
-            async with contextlib.aclosing(self._generator.generate(request)) as chunks:
-                async for chunk in chunks:
-                    if chunk.samples.size:
-                        first_audio_s = first_audio_s or perf_counter() - started_at
-                        audio_s += chunk.samples.shape[1] / chunk.sample_rate
-                    if chunk.finish_reason is not None:
-                        outcome, timings = OK, chunk.timings
-                    yield chunk
-        except (asyncio.CancelledError, GeneratorExit):
-            raise
-        except Exception as error:
-            outcome = error.code if isinstance(error, ServeAppError) else ServeAppError.code
-            raise
-        finally:
-            cost_usd = self._cards[request.model].cost_usd(timings) if timings is not None else None
-            total_s = perf_counter() - started_at
-            self._observer.ended(
-                Ending(
-                    request.request_id,
-                    request.model,
-                    outcome,
-                    audio_s,
-                    first_audio_s,
-                    total_s,
-                    timings,
-                    cost_usd,
-                )
-            )
+class _Tally:
+    """Running totals of one request."""
 
-    async def replicas(self, model_id: str) -> list[ReplicaStatus]:
-        return await self._generator.replicas(model_id)
+    def __init__(self) -> None:
+        self.code = RequestAborted.code
+        self._started_at = perf_counter()
+        self._first_audio_s: float | None = None
+        self._audio_s = 0.0
+        self._timings: Timings | None = None
 
-    def wake(self, model_id: str) -> None:
-        self._generator.wake(model_id)
+    def count(self, item: StreamItem) -> None:
+        if not isinstance(item, AudioChunk):
+            return
+        if self._first_audio_s is None:
+            self._first_audio_s = perf_counter() - self._started_at
+        self._audio_s += item.duration_s
+        if item.finish_reason is not None:
+            self.code = OK
+            self._timings = item.timings
+
+    def outcome(self, request: GenerationRequest, card: ModelCard) -> Outcome:
+        return Outcome(
+            request_id=request.request_id,
+            model=card.model_id,
+            code=self.code,
+            audio_s=self._audio_s,
+            first_audio_s=self._first_audio_s,
+            total_s=perf_counter() - self._started_at,
+            timings=self._timings,
+            cost_usd=None if self._timings is None else card.cost_usd(self._timings),
+        )

@@ -1,4 +1,4 @@
-"""Requests that outlive replicas: what a dead one made is made again by another, from the same seed."""
+"""Retries: a track whose replica was lost is made again by another replica, from the same seed."""
 
 import asyncio
 import contextlib
@@ -10,70 +10,89 @@ from dataclasses import replace
 from serve_app.errors import GenerationFailed, ReplicaFailed, ReplicaUnreachable
 from serve_app.gateway.generator import Generator
 from serve_app.gateway.observer import RequestObserver
-from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus
+from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 
 logger = logging.getLogger(__name__)
 
-TRIES = 5
+MAX_TRIES = 5
 
 
 class Retries:
-    """A generator whose requests are sent again when their replica fails; the caller gets what it has not had yet.
+    """Sends a request again when its replica fails; the caller gets the audio that it has not had yet.
 
-    A request may be what its replica died of, unless that just went out of reach, as with its node. So those that have
-    met a failure are sent again one after the other, each once the one before it has music: one at whose turn a second
-    replica fails is given up, and the others go on.
+    Poison-pill guard: a request that crashes replicas must not crash all of them. So the requests in flight on a
+    crashed replica are retried one at a time, each once the one before it has audio; a request at whose turn a second
+    replica crashes is failed. A replica that became unreachable, as with its node, does not count.
     """
 
     def __init__(self, generator: Generator, observer: RequestObserver) -> None:
-        self._generator, self._observer = generator, observer
+        self._generator = generator
+        self._observer = observer
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
-        """The request needs its seed. Raises GenerationFailed where it was given up, ReplicaFailed after TRIES."""
-        sent, failures, suspect = 0, 0, False
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        """Pass the items on. Raises GenerationFailed for a poison pill, and ReplicaFailed after MAX_TRIES."""
+        delivered = _Delivered()
+        failures = 0
+        is_suspect = False
         while True:
-            generate = self._in_turn if suspect else self._generator.generate
+            generate = self._in_turn if is_suspect else self._generator.generate
             try:
-                async with contextlib.aclosing(generate(request)) as chunks:
-                    made = 0
-                    async for chunk in chunks:
-                        samples = chunk.samples[:, max(0, sent - made) :]
-                        made += chunk.samples.shape[1]
-                        if made >= sent:
-                            yield replace(chunk, samples=samples)
-                            sent = made
+                async with contextlib.aclosing(generate(request)) as items:
+                    delivered.restart()
+                    async for item in items:
+                        unseen = delivered.unseen(item)
+                        if unseen is not None:
+                            yield unseen
                 return
             except ReplicaFailed as error:
                 failures += 1
-                if failures == TRIES:
+                if failures == MAX_TRIES:
                     raise
-                suspect = suspect or not isinstance(error, ReplicaUnreachable)
+                is_suspect = is_suspect or not isinstance(error, ReplicaUnreachable)
                 self._observer.retried(request.model)
-                logger.warning("Request %s is sent again: %s", request.request_id, error.message)
+                logger.warning("Retrying request %s: %s", request.request_id, error.message)
 
-    async def replicas(self, model_id: str) -> list[ReplicaStatus]:
-        return await self._generator.replicas(model_id)
-
-    def wake(self, model_id: str) -> None:
-        self._generator.wake(model_id)
-
-    async def _in_turn(self, request: GenerationRequest) -> AsyncGenerator[AudioChunk, None]:
+    async def _in_turn(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        """Generate in the model's turn, which passes on at the first audio. Raises GenerationFailed for a crash before
+        that."""
         async with (
             contextlib.AsyncExitStack() as turn,
-            contextlib.aclosing(self._generator.generate(request)) as chunks,
+            contextlib.aclosing(self._generator.generate(request)) as items,
         ):
             await turn.enter_async_context(self._turns[request.model])
-            has_music = False
+            has_audio = False
             try:
-                async for chunk in chunks:
-                    if chunk.samples.shape[1] and not has_music:
-                        has_music = True
+                async for item in items:
+                    if isinstance(item, AudioChunk) and not has_audio:
+                        has_audio = True
                         await turn.aclose()
-                    yield chunk
+                    yield item
             except ReplicaFailed as error:
-                if has_music or isinstance(error, ReplicaUnreachable):
+                if has_audio or isinstance(error, ReplicaUnreachable):
                     raise
                 raise GenerationFailed(
-                    "two replicas failed when they were to make this piece"
+                    "two replicas crashed while they made this track. Change the prompt or the parameters."
                 ) from error
+
+
+class _Delivered:
+    """Samples of one track: delivered to the caller over all tries, and made by the present try."""
+
+    def __init__(self) -> None:
+        self._delivered = 0
+        self._made = 0
+
+    def restart(self) -> None:
+        self._made = 0
+
+    def unseen(self, item: StreamItem) -> StreamItem | None:
+        """Return the part of an item that the caller has not had yet; None when it has had all of it."""
+        if not isinstance(item, AudioChunk):
+            return item if self._made >= self._delivered else None
+        samples = item.samples[:, max(0, self._delivered - self._made) :]
+        self._made += item.samples.shape[1]
+        if not samples.size:
+            return None
+        self._delivered = self._made
+        return replace(item, samples=samples)

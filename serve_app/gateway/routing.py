@@ -1,4 +1,4 @@
-"""Names and aliases -> model."""
+"""Routing: names to models."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from serve_app.types import ModelCard
 
 
 class ModelRouter:
-    """The served models by every name they answer to: id, alias, and the repository they come from."""
+    """The served models by each of their names: id, aliases, and the repository of their weights."""
 
     def __init__(self, cards: Iterable[ModelCard], default_model: str | None = None) -> None:
         self.cards = tuple(cards)
@@ -19,21 +19,30 @@ class ModelRouter:
 
     @property
     def names(self) -> list[str]:
-        """All names and aliases, in the order of the configuration."""
+        """All ids and aliases, in the order of the configuration."""
         return list(self._by_name)
 
     def resolve(self, name: str | None) -> ModelCard:
-        """The model of that name; the default where none is given. Raises ModelNotFound, listing those served."""
+        """Find the model of that name; the default for None. Raises ModelNotFound, listing the served models."""
         if name is None:
             return self.default
-        if (card := self._by_name.get(name)) is None:
+        card = self._by_name.get(name)
+        if card is None:
             raise ModelNotFound(
                 f"Model '{name}' is not served here. Served models: {', '.join(self.names)}."
             )
         return card
 
     def resolve_repository(self, repository: str) -> ModelCard:
-        """`owner/name` as it was configured, or else a served model that `name` ends in, as in `musicgen-small`."""
-        if (card := self._by_source.get(repository)) is not None:
+        """Find the model by its repository `owner/name`, or by a name in `name`, as in `musicgen-small`.
+
+        Raises ModelNotFound.
+        """
+        card = self._by_source.get(repository)
+        if card is not None:
             return card
         return self.resolve(repository.rpartition("/")[2].removeprefix("musicgen-"))
+
+    def with_fallbacks(self, card: ModelCard) -> tuple[ModelCard, ...]:
+        """The model and its fallbacks, in the order in which they are tried."""
+        return (card, *(self._by_name[model_id] for model_id in card.fallbacks))

@@ -1,4 +1,4 @@
-"""A piece of music on its way to a caller: while it is being made, and when it is finished."""
+"""Tracks on their way to a caller: being made, and finished."""
 
 import asyncio
 import contextlib
@@ -13,34 +13,34 @@ from serve_app.audio.encoder import Encoder, encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.errors import GenerationFailed
-from serve_app.types import AudioChunk, GenerationRequest, ModelCard, Timings
+from serve_app.track_fields import TrackReport
+from serve_app.types import AudioChunk, GenerationRequest, ModelCard, Progress, StreamItem, Timings
 
 _tracer = trace.get_tracer("musicgen-serve")
 
 
 @dataclass(frozen=True)
 class Track:
-    """A finished piece. samples: float32 [channels, n]."""
+    """A finished track. samples: float32 [channels, n]; sample_rate: in Hz."""
 
-    prompt: str
+    request: GenerationRequest
+    model: ModelCard
     samples: NDArray[np.float32]
     sample_rate: int
-    seed: int
     timings: Timings
-    model: ModelCard
 
     @property
     def duration_s(self) -> float:
         return float(self.samples.shape[1] / self.sample_rate)
 
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of music per second of generation."""
-        return round(self.duration_s / max(self.timings.generation_s, 1e-9), 2)
+    def report(self) -> TrackReport:
+        """The facts that answers tell of the track."""
+        seed = self.request.sampling.seed
+        return TrackReport.of(self.model, seed, self.sample_rate, self.duration_s, self.timings)
 
     async def encode(self, encoding: Encoding, mastering: Mastering | None = None) -> bytes:
-        """The track as a file with its tags, made off the event loop."""
-        tagged = replace(encoding, tags=tags(self.prompt, self.model, self.seed))
+        """Encode the track as a file with its tags, off the event loop."""
+        tagged = replace(encoding, tags=file_tags(self.request, self.model))
         with _tracer.start_as_current_span("encode"):
             return await asyncio.to_thread(self._encode, tagged, mastering or Mastering())
 
@@ -49,66 +49,104 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Bytes of a file, and the chunk that completed them."""
-
-    content: bytes
-    chunk: AudioChunk
-
-
-@dataclass(frozen=True)
 class LiveTrack:
-    """A piece that is being made. Its first chunk is there: the request is good."""
+    """A track that is being made. Its first item is there, so the request was accepted."""
 
     request: GenerationRequest
     model: ModelCard
-    first: AudioChunk
-    later: AsyncGenerator[AudioChunk, None]
+    first: StreamItem
+    later: AsyncGenerator[StreamItem, None]
 
-    async def parts(self, encoding: Encoding, mastering: Mastering) -> AsyncIterator[Part]:
-        """The file while it is being made; leaving the iterator ends the generation. Raises ServeAppError."""
+    def known_facts(self) -> dict[str, object]:
+        """The facts that are known so far, by their names in TrackHeaders."""
+        facts: dict[str, object] = {
+            "model": self.model.model_id,
+            "seed": self.request.sampling.seed,
+            "license": self.model.license,
+        }
+        if isinstance(self.first, AudioChunk):
+            facts["sample_rate"] = self.first.sample_rate
+        return facts
+
+    async def parts(
+        self, encoding: Encoding, mastering: Mastering
+    ) -> AsyncIterator[Progress | bytes | TrackReport]:
+        """Yield the file's bytes while the track is made, its progress, and at last the report.
+
+        Leaving the iterator aborts the request. Raises ServeAppError.
+        """
+        tagged = replace(encoding, tags=file_tags(self.request, self.model))
+        file = _LiveFile(tagged, mastering, self.request.duration_s)
         async with contextlib.aclosing(self.later):
-            tagged = replace(encoding, tags=tags(self.request.prompt, self.model, self.first.seed))
-            encoder: Encoder | None = None
-            start, finished = 0, False
-            async for chunk in self._chunks():
-                content, rate = b"", chunk.sample_rate
-                if chunk.samples.size:
-                    encoder = encoder or Encoder(tagged, rate, len(chunk.samples), streamed=True)
-                    samples = mastering.part(
-                        chunk.samples, rate, start, round(self.request.duration_s * rate)
-                    )
-                    start += samples.shape[1]
-                    with _tracer.start_as_current_span("encode"):
-                        content = await asyncio.to_thread(encoder.add, samples)
-                finished = chunk.finish_reason is not None
-                if finished and encoder is not None:
-                    content += await asyncio.to_thread(encoder.finish)
-                yield Part(content, chunk)
-            if not finished:
-                raise GenerationFailed("the model's audio ended too early")
+            last: AudioChunk | None = None
+            async for item in self._items():
+                if isinstance(item, Progress):
+                    yield item
+                    continue
+                last = item
+                content = await file.add(item)
+                if content:
+                    yield content
+            seed = self.request.sampling.seed
+            timings = _timings_of(last)
+            yield TrackReport.of(self.model, seed, file.sample_rate, file.duration_s, timings)
 
     async def finish(self) -> Track:
-        """Wait for the whole piece. Raises ServeAppError."""
+        """Wait for the whole track. Raises ServeAppError."""
         async with contextlib.aclosing(self.later):
-            chunks = [chunk async for chunk in self._chunks()]
-        last = chunks[-1]
-        if last.timings is None:
-            raise GenerationFailed("the model's audio ended too early")
+            chunks = [item async for item in self._items() if isinstance(item, AudioChunk)]
+        timings = _timings_of(chunks[-1] if chunks else None)
         samples = np.concatenate([chunk.samples for chunk in chunks], axis=1)
-        return Track(
-            self.request.prompt, samples, last.sample_rate, last.seed, last.timings, self.model
-        )
+        return Track(self.request, self.model, samples, chunks[0].sample_rate, timings)
 
-    async def _chunks(self) -> AsyncIterator[AudioChunk]:
+    async def _items(self) -> AsyncIterator[StreamItem]:
         yield self.first
-        async for chunk in self.later:
-            yield chunk
+        async for item in self.later:
+            yield item
 
 
-def tags(prompt: str, model: ModelCard, seed: int) -> dict[str, str]:
-    """What a file says of itself."""
+class _LiveFile:
+    """The file of a track that is being made. requested_s: duration of the whole track, for the fade at its end."""
+
+    def __init__(self, encoding: Encoding, mastering: Mastering, requested_s: float) -> None:
+        self._encoding = encoding
+        self._mastering = mastering
+        self._requested_s = requested_s
+        self._encoder: Encoder | None = None
+        self._length = 0
+        self.sample_rate = 0
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of audio added so far."""
+        return self._length / self.sample_rate
+
+    async def add(self, chunk: AudioChunk) -> bytes:
+        """Encode a chunk off the event loop; return the bytes that it completes."""
+        with _tracer.start_as_current_span("encode"):
+            return await asyncio.to_thread(self._add, chunk)
+
+    def _add(self, chunk: AudioChunk) -> bytes:
+        rate = chunk.sample_rate
+        if self._encoder is None:
+            self.sample_rate = rate
+            self._encoder = Encoder(self._encoding, rate, len(chunk.samples), streamed=True)
+        total = round(self._requested_s * rate)
+        content = self._encoder.add(self._mastering.part(chunk.samples, rate, self._length, total))
+        self._length += chunk.samples.shape[1]
+        return content + self._encoder.finish() if chunk.finish_reason is not None else content
+
+
+def file_tags(request: GenerationRequest, model: ModelCard) -> dict[str, str]:
+    """The tags of a track's file: title and comment."""
     comment = (
-        f"Made by MusicGen ({model.source}), seed {seed}. Licence of the weights: {model.license}."
+        f"Made by MusicGen ({model.source}), seed {request.sampling.seed}. "
+        f"Licence of the weights: {model.license}."
     )
-    return {"title": prompt, "comment": comment}
+    return {"title": request.prompt, "comment": comment}
+
+
+def _timings_of(last: AudioChunk | None) -> Timings:
+    if last is None or last.timings is None:
+        raise GenerationFailed("the model's audio ended too early")
+    return last.timings

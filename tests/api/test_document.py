@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
-from serve_app.audio.file_format import FileFormat
+from serve_app.audio.file_format import FORMATS
 from serve_app.config import ApiConfig
 from serve_app.types import SamplingParams
-from tests.api.conftest import LARGE, SMALL, FakeGenerator
+from tests.fakes import LARGE, SMALL, FakeGenerator
 
 
 @pytest.fixture
@@ -26,15 +26,14 @@ def test_the_scheme_is_a_bearer_token(document: dict[str, Any]) -> None:
 
 def test_the_tables_of_the_page_are_those_of_the_service(document: dict[str, Any]) -> None:
     assert document["x-sampling-parameters"] == list(SamplingParams.model_fields)
-    extensions = {file_format.value: file_format.extension for file_format in FileFormat}
-    assert document["x-file-extensions"] == extensions
+    assert document["x-file-extensions"] == {name: spec.suffix for name, spec in FORMATS.items()}
 
 
 async def test_it_is_on_the_operations_that_answer_401_without_a_key(
     document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MUSICGEN_API_KEYS", "a:key-0123456789abcdef")
-    api = create_api(FakeGenerator(), [SMALL, LARGE], "small", ApiConfig())
+    api = create_api(FakeGenerator(), FakeGenerator(), [SMALL, LARGE], "small", ApiConfig())
     guarded: set[tuple[str, str]] = set()
     named: set[tuple[str, str]] = set()
     async with httpx.AsyncClient(
@@ -66,7 +65,7 @@ async def test_the_documentation_loads_without_a_key(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MUSICGEN_API_KEYS", "a:key-0123456789abcdef")
-    api = create_api(FakeGenerator(), [SMALL, LARGE], "small", ApiConfig())
+    api = create_api(FakeGenerator(), FakeGenerator(), [SMALL, LARGE], "small", ApiConfig())
     transport = httpx.ASGITransport(api)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get(path)).status_code == 200

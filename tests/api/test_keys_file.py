@@ -15,7 +15,7 @@ from serve_app.api.keys import KeyRing
 from serve_app.config import AccessConfig, ApiConfig
 from serve_app.errors import ConfigError
 from serve_app.gateway.observer import LogObserver
-from tests.api.conftest import SMALL, FakeGenerator
+from tests.fakes import SMALL, FakeGenerator
 
 ANN = "a" * 20
 BOB = "b" * 20
@@ -54,7 +54,7 @@ def client(
     generator: FakeGenerator, file: Path, observer: CountingMeter, request: pytest.FixtureRequest
 ) -> httpx.AsyncClient:
     access = AccessConfig(keys_file=str(file), require_keys=request.param)
-    api = create_api(generator, [SMALL], None, ApiConfig(access=access), observer)
+    api = create_api(generator, generator, [SMALL], None, ApiConfig(access=access), observer)
     return httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://test")
 
 

@@ -10,11 +10,21 @@ import soundfile
 from numpy.typing import NDArray
 
 from serve_app.audio.encoder import Encoder, encode
-from serve_app.audio.file_format import Encoding, FileFormat, SampleFormat
+from serve_app.audio.file_format import (
+    FLAC,
+    FORMATS,
+    MP3,
+    OPUS,
+    PCM,
+    WAV,
+    Encoding,
+    FormatSpec,
+    SampleFormat,
+)
 from serve_app.errors import InvalidRequest
 
 RATE = 32_000
-LOSSLESS = (FileFormat.WAV, FileFormat.FLAC, FileFormat.PCM)
+LOSSLESS = (WAV, FLAC, PCM)
 
 
 def melody(channels: int = 1, seconds: float = 2.0) -> NDArray[np.float32]:
@@ -35,7 +45,7 @@ def decode(content: bytes, encoding: Encoding, channels: int) -> NDArray[np.floa
     """float32 [channels, n], as FFmpeg reads it."""
     muxer = {SampleFormat.FLOAT32: "f32le", SampleFormat.INT16: "s16le"}[encoding.sample_format]
     options = {"sample_rate": str(RATE), "ch_layout": "mono" if channels == 1 else "stereo"}
-    bare = encoding.file_format is FileFormat.PCM
+    bare = encoding.file_format is PCM
     with av.open(
         io.BytesIO(content), "r", muxer if bare else None, options if bare else {}
     ) as container:
@@ -46,7 +56,7 @@ def decode(content: bytes, encoding: Encoding, channels: int) -> NDArray[np.floa
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("file_format", LOSSLESS)
-def test_a_lossless_file_holds_the_samples(file_format: FileFormat, channels: int) -> None:
+def test_a_lossless_file_holds_the_samples(file_format: FormatSpec, channels: int) -> None:
     samples, encoding = melody(channels), Encoding(file_format)
     read = decode(encode(samples, RATE, encoding), encoding, channels)
     np.testing.assert_allclose(read, samples, atol=1 / 32_768)
@@ -54,18 +64,16 @@ def test_a_lossless_file_holds_the_samples(file_format: FileFormat, channels: in
     assert np.array_equal(again, read)
 
 
-@pytest.mark.parametrize("file_format", [FileFormat.WAV, FileFormat.PCM])
-def test_floats_are_kept_to_the_bit(file_format: FileFormat) -> None:
+@pytest.mark.parametrize("file_format", [WAV, PCM])
+def test_floats_are_kept_to_the_bit(file_format: FormatSpec) -> None:
     samples, encoding = melody(), Encoding(file_format, sample_format=SampleFormat.FLOAT32)
     assert np.array_equal(decode(encode(samples, RATE, encoding), encoding, 1), samples)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize(
-    ("file_format", "rate"), [(FileFormat.MP3, RATE), (FileFormat.OPUS, 48_000)]
-)
+@pytest.mark.parametrize(("file_format", "rate"), [(MP3, RATE), (OPUS, 48_000)])
 def test_a_lossy_file_sounds_alike_whole_and_streamed(
-    file_format: FileFormat, rate: int, channels: int
+    file_format: FormatSpec, rate: int, channels: int
 ) -> None:
     samples, encoding = melody(channels), Encoding(file_format)
     whole = decode(encode(samples, RATE, encoding), encoding, channels)
@@ -82,8 +90,8 @@ def test_a_lossy_file_sounds_alike_whole_and_streamed(
     assert error < 0.02
 
 
-@pytest.mark.parametrize("file_format", FileFormat)
-def test_parts_come_while_the_music_is_made(file_format: FileFormat) -> None:
+@pytest.mark.parametrize("file_format", FORMATS.values(), ids=str)
+def test_parts_come_while_the_music_is_made(file_format: FormatSpec) -> None:
     parts = streamed(melody(seconds=4.0), Encoding(file_format), part=RATE // 2)
     sizes = np.cumsum([len(part) for part in parts])
     assert sizes[1] > 0
@@ -111,21 +119,21 @@ def test_loud_samples_are_clipped_not_wrapped() -> None:
 @pytest.mark.parametrize(
     ("file_format", "rate", "expected"),
     [
-        (FileFormat.WAV, 44_100, 44_100),
-        (FileFormat.MP3, 22_050, 22_050),
-        (FileFormat.OPUS, None, 48_000),
-        (FileFormat.OPUS, 24_000, 48_000),  # Ogg Opus always decodes at 48 kHz
+        (WAV, 44_100, 44_100),
+        (MP3, 22_050, 22_050),
+        (OPUS, None, 48_000),
+        (OPUS, 24_000, 48_000),  # Ogg Opus always decodes at 48 kHz
     ],
 )
-def test_sample_rates(file_format: FileFormat, rate: int | None, expected: int) -> None:
+def test_sample_rates(file_format: FormatSpec, rate: int | None, expected: int) -> None:
     content = encode(melody(), RATE, Encoding(file_format, rate))
     with av.open(io.BytesIO(content), "r") as container:
         assert container.streams.audio[0].rate == expected
         assert float(container.duration or 0) / av.time_base == pytest.approx(2.0, abs=0.1)
 
 
-@pytest.mark.parametrize("file_format", [FileFormat.FLAC, FileFormat.MP3, FileFormat.OPUS])
-def test_tags(file_format: FileFormat) -> None:
+@pytest.mark.parametrize("file_format", [FLAC, MP3, OPUS])
+def test_tags(file_format: FormatSpec) -> None:
     content = encode(
         melody(), RATE, Encoding(file_format, tags={"title": "lofi beat", "comment": "seed 7"})
     )
@@ -139,7 +147,7 @@ def test_tags(file_format: FileFormat) -> None:
 
 def test_bitrates() -> None:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 4 * RATE)).astype(np.float32)
-    for file_format in (FileFormat.MP3, FileFormat.OPUS):
+    for file_format in (MP3, OPUS):
         small, large = (
             len(encode(samples, RATE, Encoding(file_format, bitrate_kbps=kbps)))
             for kbps in (64, 256)
@@ -152,24 +160,24 @@ def test_bitrates() -> None:
     ("arguments", "message"),
     [
         (
-            {"file_format": FileFormat.OPUS, "sample_rate": 44_100},
+            {"file_format": OPUS, "sample_rate": 44_100},
             "sample_rate of opus must be one of 8000,",
         ),
-        ({"file_format": FileFormat.WAV, "sample_rate": 1}, "sample_rate of wav must be one of"),
+        ({"file_format": WAV, "sample_rate": 1}, "sample_rate of wav must be one of"),
         (
-            {"file_format": FileFormat.MP3, "bitrate_kbps": 100},
+            {"file_format": MP3, "bitrate_kbps": 100},
             "bitrate_kbps of mp3 must be one of 32,",
         ),
         (
-            {"file_format": FileFormat.OPUS, "bitrate_kbps": 5},
+            {"file_format": OPUS, "bitrate_kbps": 5},
             "bitrate_kbps of opus must be between 6 and 320",
         ),
         (
-            {"file_format": FileFormat.FLAC, "bitrate_kbps": 128},
+            {"file_format": FLAC, "bitrate_kbps": 128},
             "flac has no bitrate_kbps; mp3 and opus do",
         ),
         (
-            {"file_format": FileFormat.MP3, "sample_format": SampleFormat.FLOAT32},
+            {"file_format": MP3, "sample_format": SampleFormat.FLOAT32},
             "mp3 has no float32 samples",
         ),
     ],

@@ -93,5 +93,5 @@ def test_a_fade_of_less_than_a_sample_silences_but_the_first() -> None:
 )
 def test_what_needs_the_whole_piece_is_not_streamed(normalization: Normalization) -> None:
     Mastering(Normalization.CLIP, fade_out_s=1.0).check_streamable()
-    with pytest.raises(InvalidRequest, match=f"'{normalization}' needs the whole piece"):
+    with pytest.raises(InvalidRequest, match=f"'{normalization}' measures the whole track"):
         Mastering(normalization).check_streamable()

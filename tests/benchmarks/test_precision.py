@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from benchmarks.precision import PROMPTS, compare, distributions, fitted
+from benchmarks.precision import PROMPTS, compare, distributions, narrowed
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.models.musicgen import cpu
-from serve_app.models.musicgen.cpu import is_fitted, precision_of
+from serve_app.models.musicgen import execution
+from serve_app.models.musicgen.execution import torch_backend
 
 
 @pytest.mark.parametrize(
@@ -17,19 +17,18 @@ def test_narrow_weights_keep_the_distributions(
     nano: Checkpoint, precision: str, most: float, least: float
 ) -> None:
     """Bound the KL divergence from above and the agreement of the likeliest codes from below."""
-    assert precision_of(fitted(nano, precision).musicgen) == precision
-    assert not is_fitted(nano.musicgen)
+    assert narrowed(nano, precision)[1].precision == precision
     divergence, agreement = compare(nano, precision)
     assert divergence < most
     assert agreement > least
 
 
 def test_fp32_kernels_are_exact(nano: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not is_fitted(fitted(nano, "fp32").musicgen), "a small model keeps PyTorch's layers"
-    exact, codes = distributions(nano, PROMPTS[0])
-    monkeypatch.setattr(cpu, "LARGE", 0)
-    large = fitted(nano, "fp32")
-    assert is_fitted(large.musicgen)
-    ours, our_codes = distributions(large, PROMPTS[0])
+    assert not narrowed(nano, "fp32")[1].batch_invariant, "a small model keeps PyTorch's layers"
+    exact, codes = distributions(nano, torch_backend(nano.musicgen), PROMPTS[0])
+    monkeypatch.setattr(execution, "CACHED_WEIGHTS", 0)
+    large, backend = narrowed(nano, "fp32")
+    assert backend.batch_invariant
+    ours, our_codes = distributions(large, backend, PROMPTS[0])
     torch.testing.assert_close(ours.exp(), exact.exp(), atol=1e-4, rtol=0)
     assert torch.equal(our_codes, codes)

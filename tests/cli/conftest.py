@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from serve_app.cli.app import app
-from tests.api.conftest import FakeGenerator
+from tests.fakes import FakeGenerator
 from tests.served_api import served_api
 
 KEY = "command-key-0123456789"

@@ -3,8 +3,8 @@
 import pytest
 
 from serve_app.errors import QueueFull
-from tests.api.conftest import FakeGenerator
 from tests.cli.conftest import Run
+from tests.fakes import FakeGenerator
 
 
 def test_an_unreachable_service_is_named(run: Run) -> None:

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from serve_app.cli.generate import formats
-from tests.api.conftest import FakeGenerator
 from tests.cli.conftest import Run
+from tests.fakes import FakeGenerator
 
 pytestmark = pytest.mark.usefixtures("url")
 

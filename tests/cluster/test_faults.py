@@ -11,9 +11,9 @@ import pytest
 from ray import serve
 
 from serve_app import app
-from serve_app.deployments.ingress import RayGenerator
+from serve_app.deployments.ingress import RayFleet, RayGenerator
 from serve_app.errors import ReplicaUnreachable
-from serve_app.types import AudioChunk, GenerationRequest
+from serve_app.types import GenerationRequest, StreamItem
 from tests.cluster.conftest import APP, PATIENCE_S, Fleet, application, model
 from tests.cluster.fragile import POISON, Fragile
 
@@ -104,10 +104,12 @@ async def test_a_request_that_kills_replicas_is_refused(
 async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
     """A lost node raises ReplicaUnreachable, for which no request is suspected of being a poison pill."""
     await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
-    backend = RayGenerator({"nano": serve.get_deployment_handle(DEPLOYMENT, APP)})
+    handles = {"nano": serve.get_deployment_handle(DEPLOYMENT, APP)}
+    fleet = RayFleet(handles)
+    backend = RayGenerator(handles)
     tracks = [asyncio.create_task(whole(backend, number)) for number in range(12)]
     async with asyncio.timeout(PATIENCE_S):
-        while sum(replica.stats.slots_used > 0 for replica in await backend.replicas("nano")) < 2:  # noqa: ASYNC110
+        while sum(replica.stats.slots_used > 0 for replica in await fleet.replicas("nano")) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     two.remove_node(two.replicas(DEPLOYMENT)[0]["node_id"])
     two.add_node()
@@ -117,7 +119,7 @@ async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
         track.cancel()
 
 
-async def whole(backend: RayGenerator, number: int) -> list[AudioChunk]:
+async def whole(backend: RayGenerator, number: int) -> list[StreamItem]:
     request = GenerationRequest(
         request_id=str(number), model="nano", prompt="piano", duration_s=30.0
     )

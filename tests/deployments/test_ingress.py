@@ -44,12 +44,16 @@ def with_its_node() -> ActorDiedError:
             QueueFull,
             "Too many requests are waiting",
         ),
-        (ActorDiedError(), ReplicaFailed, "The replica died"),
-        (with_its_node(), ReplicaUnreachable, "The replica that made this piece went away"),
+        (ActorDiedError(), ReplicaFailed, "The replica crashed"),
+        (
+            with_its_node(),
+            ReplicaUnreachable,
+            "The replica that made this track became unreachable",
+        ),
         (
             ActorUnavailableError("RPC error", None),
             ReplicaUnreachable,
-            "The replica that made this piece went away",
+            "The replica that made this track became unreachable",
         ),
         (
             DeploymentUnavailableError(DeploymentID("x", "y")),

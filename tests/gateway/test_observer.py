@@ -1,103 +1,77 @@
-"""What a observer hears: of every request, how it ended."""
+"""Observation: the outcome of each request."""
 
-import asyncio
+import logging
+from collections.abc import AsyncGenerator
 
-import httpx
 import pytest
 
-from serve_app.api.app import create_api
-from serve_app.config import ApiConfig
-from serve_app.errors import InvalidRequest, ReplicaFailed
-from serve_app.gateway.observer import Ending, ObservedGenerator
-from serve_app.types import GenerationRequest
-from tests.api.conftest import LARGE, SAMPLE_RATE, SMALL, FakeGenerator
-
-PATH = "/v1/audio/generations"
+from serve_app.errors import InvalidRequest
+from serve_app.gateway.observer import LogObserver, observed
+from serve_app.types import GenerationRequest, Progress, StreamItem
+from tests.fakes import SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator, RecordingObserver
 
 
-class Ear:
-    def __init__(self) -> None:
-        self.endings: list[Ending] = []
-        self.retries: list[str] = []
-        self.rejected_keys = 0
-
-    def ended(self, ending: Ending) -> None:
-        self.endings.append(ending)
-
-    def retried(self, model_id: str) -> None:
-        self.retries.append(model_id)
-
-    def keys_rejected(self) -> None:
-        self.rejected_keys += 1
-
-
-@pytest.fixture
-def ear() -> Ear:
-    return Ear()
-
-
-@pytest.fixture
-def client(generator: FakeGenerator, ear: Ear) -> httpx.AsyncClient:
-    app = create_api(generator, [SMALL, LARGE], "small", ApiConfig(), ear)
-    return httpx.AsyncClient(
-        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
+def request(duration_s: float = 2.0, *, progress: bool = False) -> GenerationRequest:
+    return GenerationRequest(
+        request_id="this-one", model="small", prompt="a", duration_s=duration_s, progress=progress
     )
 
 
-async def test_a_finished_piece(client: httpx.AsyncClient, ear: Ear) -> None:
-    headers = {"x-request-id": "this-one"}
-    response = await client.post(PATH, json={"prompt": "a", "duration_s": 2}, headers=headers)
-    [ending] = ear.endings
-    assert (ending.request_id, ending.model, ending.outcome, ending.audio_s) == (
-        "this-one",
-        "small",
-        "ok",
-        2.0,
-    )
-    assert ending.first_audio_s is not None
-    assert 0 < ending.first_audio_s <= ending.total_s
-    assert ending.timings is not None
-    assert ending.timings.queue_s == 0.25
-    assert ending.cost_usd == pytest.approx(1.2 * 1.5 / 3600, rel=1e-4)
-    assert response.status_code == 200
+def watched(
+    generator: FakeGenerator, observer: RecordingObserver, request: GenerationRequest
+) -> AsyncGenerator[StreamItem, None]:
+    return observed(generator.generate(request), request, SMALL, observer)
+
+
+async def test_a_finished_track() -> None:
+    observer = RecordingObserver()
+    items = [item async for item in watched(FakeGenerator(), observer, request())]
+    assert len(items) == 2
+    [outcome] = observer.outcomes
+    assert (outcome.request_id, outcome.model, outcome.code) == ("this-one", "small", "ok")
+    assert outcome.audio_s == 2.0
+    assert outcome.first_audio_s is not None
+    assert 0 < outcome.first_audio_s <= outcome.total_s
+    assert outcome.timings == TIMINGS
+    assert outcome.cost_usd == pytest.approx(1.2 * 1.5 / 3600, rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [(InvalidRequest("No."), "invalid_request"), (RuntimeError("Boom."), "internal_error")],
 )
-async def test_a_failure(
-    client: httpx.AsyncClient, generator: FakeGenerator, ear: Ear, error: Exception, code: str
-) -> None:
-    generator.error = error
-    await client.post(PATH, json={"prompt": "a"})
-    assert [(ending.outcome, ending.audio_s, ending.first_audio_s) for ending in ear.endings] == [
-        (code, 0.0, None)
-    ]
+async def test_a_failure(error: Exception, code: str) -> None:
+    observer = RecordingObserver()
+    with pytest.raises(type(error)):
+        await anext(watched(FakeGenerator(error=error), observer, request()))
+    [outcome] = observer.outcomes
+    assert (outcome.code, outcome.audio_s, outcome.first_audio_s) == (code, 0.0, None)
+    assert (outcome.timings, outcome.cost_usd) == (None, None)
 
 
-async def test_a_model_that_is_full_and_the_one_that_answers(
-    client: httpx.AsyncClient, generator: FakeGenerator, ear: Ear
-) -> None:
-    generator.full = ("large",)
-    await client.post(PATH, json={"prompt": "a", "duration_s": 1, "model": "large"})
-    assert [(e.model, e.outcome) for e in ear.endings] == [("large", "queue_full"), ("small", "ok")]
+async def test_an_abandoned_track_counts_the_delivered_audio() -> None:
+    observer = RecordingObserver()
+    generator = FakeGenerator()
+    items = watched(generator, observer, request(30.0))
+    await anext(items)
+    await items.aclose()
+    [outcome] = observer.outcomes
+    assert (outcome.code, outcome.audio_s) == ("request_aborted", 10 / SAMPLE_RATE)
+    assert generator.closed == 1
 
 
-async def test_a_caller_that_leaves(generator: FakeGenerator, ear: Ear) -> None:
-    """What it had got counts."""
-    request = GenerationRequest(request_id="1", model="small", prompt="a", duration_s=30.0)
-    chunks = ObservedGenerator(generator, [SMALL], ear).generate(request)
-    await anext(chunks)
-    await chunks.aclose()
-    assert [(ending.outcome, ending.audio_s) for ending in ear.endings] == [
-        ("request_aborted", 10 / SAMPLE_RATE)
-    ]
+async def test_progress_is_no_audio() -> None:
+    observer = RecordingObserver()
+    items = watched(FakeGenerator(), observer, request(progress=True))
+    assert isinstance(await anext(items), Progress)
+    await items.aclose()
+    [outcome] = observer.outcomes
+    assert (outcome.audio_s, outcome.first_audio_s) == (0.0, None)
 
 
-async def test_retries(client: httpx.AsyncClient, generator: FakeGenerator, ear: Ear) -> None:
-    generator.late_error = ReplicaFailed("It died.")
-    async with asyncio.timeout(10):
-        await client.post(PATH, json={"prompt": "a", "duration_s": 1})
-    assert ear.retries == ["small"] * 4
-    assert [ending.outcome for ending in ear.endings] == ["replica_failed"]
+async def test_outcomes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    asked = request()
+    with caplog.at_level(logging.INFO):
+        async for _ in observed(FakeGenerator().generate(asked), asked, SMALL, LogObserver()):
+            pass
+    assert "Request this-one: ok, 2.0 s of music by small in " in caplog.text

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.config import EngineConfig
 from serve_app.engine.engine import Engine
-from serve_app.types import GenerationRequest, SamplingParams
+from serve_app.types import AudioChunk, GenerationRequest, SamplingParams
 
 PACKAGE = Path(__file__).parents[2] / "serve_app" / "assets" / "musicgen-nano"
 # File name -> prompt.
@@ -74,7 +74,8 @@ async def _write_sample(engine: Engine, prompt: str, file: Path) -> None:
         duration_s=SAMPLE_S,
         sampling=SamplingParams(seed=SEED),
     )
-    chunks = [chunk async for chunk in engine.generate(request)]
+    items = [item async for item in engine.generate(request)]
+    chunks = [item for item in items if isinstance(item, AudioChunk)]
     samples = np.concatenate([chunk.samples[0] for chunk in chunks])
     soundfile.write(file, samples, chunks[0].sample_rate, format="OGG")
 

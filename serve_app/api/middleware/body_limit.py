@@ -16,19 +16,18 @@ class BodyLimit:
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_upload_bytes: int) -> None:
-        self._app, self._max_bytes, self._max_upload_bytes = app, max_bytes, max_upload_bytes
+        self._app = app
+        self._max_bytes = max_bytes
+        self._max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         max_bytes = self._max_upload_bytes if scope["path"] in _UPLOAD_PATHS else self._max_bytes
-        announced = Headers(scope=scope).get("content-length", "0")
-        body = (
-            None
-            if announced.isdecimal() and int(announced) > max_bytes
-            else await self._read(receive, max_bytes)
-        )
+        body = None
+        if _announced(scope) <= max_bytes:
+            body = await _read(receive, max_bytes)
         if body is None:
             error = PayloadTooLarge(f"The request's body must be at most {max_bytes} bytes")
             await problem(error)(scope, receive, send)
@@ -40,15 +39,22 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, receive: Receive, max_bytes: int) -> bytes | None:
-        """The body, or None when it is too long."""
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return bytes(body)
-            body += message.get("body", b"")
-            if len(body) > max_bytes:
-                return None
-            if not message.get("more_body", False):
-                return bytes(body)
+
+def _announced(scope: Scope) -> int:
+    """The body's length by its `Content-Length`; 0 without a valid one."""
+    length = Headers(scope=scope).get("content-length", "0")
+    return int(length) if length.isdecimal() else 0
+
+
+async def _read(receive: Receive, max_bytes: int) -> bytes | None:
+    """Read the body; None once it exceeds `max_bytes`."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return bytes(body)
+        body += message.get("body", b"")
+        if len(body) > max_bytes:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)

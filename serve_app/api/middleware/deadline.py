@@ -1,7 +1,6 @@
-"""Deadlines: the time that a client allows for its request."""
+"""Deadlines: the time that a client allows for its request, in a header."""
 
 import contextlib
-import math
 from time import time
 
 from starlette.datastructures import Headers
@@ -11,13 +10,13 @@ from serve_app.api.error_handlers import problem
 from serve_app.errors import InvalidRequest
 
 HEADER = "x-request-timeout-seconds"
-LONGEST_S = 3600.0
+MAX_TIMEOUT_S = 3600.0
 
 
 class Deadline:
     """Put the request's deadline (Unix time, or None) into its state.
 
-    The header gives it in seconds from now. Answer 400 when its value is not such a number.
+    The header states it in seconds from now. Answer 400 for an invalid value.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,21 +26,21 @@ class Deadline:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        text = Headers(scope=scope).get(HEADER)
-        timeout_s = _seconds(text) if text is not None else None
-        if text is not None and timeout_s is None:
-            error = InvalidRequest(
-                f"{HEADER} must be a number of seconds above 0, at most {LONGEST_S:g}"
-            )
+        try:
+            deadline = _deadline(Headers(scope=scope).get(HEADER))
+        except InvalidRequest as error:
             await problem(error)(scope, receive, send)
             return
-        deadline = None if timeout_s is None else time() + timeout_s
         scope.setdefault("state", {})["deadline"] = deadline
         await self._app(scope, receive, send)
 
 
-def _seconds(text: str) -> float | None:
+def _deadline(timeout: str | None) -> float | None:
+    """Compute the Unix time of a timeout in seconds. Raises InvalidRequest."""
+    if timeout is None:
+        return None
     with contextlib.suppress(ValueError):
-        if 0 < (seconds := float(text)) <= LONGEST_S and math.isfinite(seconds):
-            return seconds
-    return None
+        timeout_s = float(timeout)
+        if 0 < timeout_s <= MAX_TIMEOUT_S:
+            return time() + timeout_s
+    raise InvalidRequest(f"{HEADER} must be a number of seconds above 0, at most {MAX_TIMEOUT_S:g}")

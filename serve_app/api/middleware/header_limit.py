@@ -10,15 +10,13 @@ class HeaderLimit:
     """Answer 431 when all headers together exceed `max_bytes`."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+        self._app = app
+        self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            sum(len(name) + len(value) for name, value in scope.get("headers", ()))
-            <= self._max_bytes
-        ):
+        size = sum(len(name) + len(value) for name, value in scope.get("headers", ()))
+        if size <= self._max_bytes:
             await self._app(scope, receive, send)
             return
-        await problem(HeadersTooLarge(f"Headers must be at most {self._max_bytes} bytes"))(
-            scope, receive, send
-        )
+        error = HeadersTooLarge(f"Headers must be at most {self._max_bytes} bytes, but have {size}")
+        await problem(error)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""`POST /models/{owner}/{name}`: the shape of Hugging Face's Inference API."""
+"""`POST /models/{owner}/{name}`: Hugging Face's Inference API."""
 
 import json
 from typing import Any
@@ -9,94 +9,77 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serve_app.api.error_handlers import known, retry_after
 from serve_app.api.openapi import body, contract_responses, json_content, schema_of
-from serve_app.audio.file_format import Encoding, FileFormat
+from serve_app.api.request_context import request_context
+from serve_app.api.schemas.generation import RequestSeed
+from serve_app.audio.file_format import FLAC, WAV, Encoding
 from serve_app.errors import InvalidRequest, ModelLoading
 from serve_app.gateway.service import GenerationService
-from serve_app.types import (
-    CfgCoef,
-    DurationS,
-    GenerationRequest,
-    LoadedModel,
-    SamplingParams,
-    Seed,
-    Temperature,
-    TopK,
-    TopP,
-)
+from serve_app.track_fields import to_headers
+from serve_app.types import DurationS, GenerationRequest, LoadedModel, SamplingParams, draw_seed
 
-_TYPICAL_LOADING_S, _DURATION_S = 20.0, 30.0
-_DEFAULTS = SamplingParams()
+_DURATION_S = 30.0
+_FRAME_RATE = 50.0  # of the published models
 
 
-class Parameters(BaseModel):
-    """`generate`'s parameters under the names `transformers` gives them."""
+class Parameters(SamplingParams, frozen=True):
+    """The sampling parameters under the names of `transformers`' `generate`, and the duration."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        strict=True, alias_generator=lambda name: {"cfg_coef": "guidance_scale"}.get(name, name)
+    )
 
     duration: DurationS | None = Field(
-        default=None, description="Seconds of music; 30 without max_new_tokens."
+        default=None, description="Duration in seconds; 30 without max_new_tokens."
     )
     max_new_tokens: int | None = Field(
-        default=None, ge=1, le=100_000, description="Frames of music, 50 a second."
+        default=None, ge=1, le=100_000, description="Duration in frames, 50 a second."
     )
-    do_sample: bool = Field(default=True, description="false takes the likeliest code always.")
-    temperature: Temperature = Field(
-        default=_DEFAULTS.temperature, description="0 takes the likeliest code always."
-    )
-    top_k: TopK = Field(
-        default=_DEFAULTS.top_k, description="Draw from so many of the likeliest codes; 0: all."
-    )
-    top_p: TopP = Field(
-        default=_DEFAULTS.top_p, description="Draw from the likeliest codes of this mass."
-    )
-    guidance_scale: CfgCoef = Field(
-        default=_DEFAULTS.cfg_coef, description="How closely to follow the prompt."
-    )
-    seed: Seed | None = Field(
-        default=None, description="The same seed makes the same music; drawn when absent."
-    )
+    do_sample: bool = Field(default=True, description="false: greedy decoding.")
+    seed: RequestSeed = Field(default_factory=draw_seed)
 
     def sampling(self) -> SamplingParams:
-        return SamplingParams(
-            temperature=self.temperature if self.do_sample else 0.0,
-            top_k=self.top_k,
-            top_p=self.top_p if self.top_p < 1.0 else 0.0,
-            cfg_coef=self.guidance_scale,
-            seed=self.seed,
-        )
+        """Collect the sampling parameters. A top_p of 1 means no nucleus sampling, as 0 does here."""
+        sampling = self.model_dump(include=set(SamplingParams.model_fields))
+        if not self.do_sample:
+            sampling["temperature"] = 0.0
+        if self.top_p == 1.0:
+            sampling["top_p"] = 0.0
+        return SamplingParams.model_validate(sampling)
 
     def duration_s(self, loaded: LoadedModel | None) -> float:
-        """The length asked for; a model that is not loaded yet is taken for one of the published shape."""
+        """The requested duration. A model that is not loaded yet is assumed to be a published one."""
         if self.duration is not None:
             return self.duration
         if self.max_new_tokens is not None:
-            return self.max_new_tokens / (loaded.frame_rate if loaded else 50.0)
+            return self.max_new_tokens / (loaded.frame_rate if loaded else _FRAME_RATE)
         return min(_DURATION_S, loaded.max_duration_s) if loaded else _DURATION_S
 
 
 class Options(BaseModel):
+    """Options of the Inference API."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     wait_for_model: bool = Field(
-        default=False, description="Wait instead of 503 while the model is loading."
+        default=False, description="Whether to wait for a loading model instead of answering 503."
     )
-    use_cache: bool = Field(default=False, description="Answers are never cached.")
+    use_cache: bool = Field(default=False, description="Without effect: answers are never cached.")
 
 
 class Body(BaseModel):
-    """A prompt, as Hugging Face's clients send it."""
+    """A request as Hugging Face's clients send it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    inputs: str = Field(description="What the music should be like.")
-    parameters: Parameters = Parameters()
+    inputs: str = Field(description="Text that describes the music.")
+    parameters: Parameters = Field(default_factory=Parameters)
     options: Options = Options()
 
 
 _OPENAPI = body(json_content(schema_of(Body)))
 _AUDIO = {"schema": {"type": "string", "format": "binary"}}
 _RESPONSES = contract_responses(
-    {"audio/wav": _AUDIO, "audio/flac": _AUDIO}, "error", (400, 404, 429, 500, 503)
+    {WAV.media_type: _AUDIO, FLAC.media_type: _AUDIO}, "error", (400, 404, 429, 500, 503)
 )
 
 
@@ -110,10 +93,10 @@ def create_router(service: GenerationService) -> APIRouter:
         summary="Make music (Inference API)",
     )
     async def inference(owner: str, name: str, request: Request) -> Response:
-        """Answers with the audio file: WAV, or FLAC where `Accept` asks for it. `503` while the model is loading."""
+        """Answers with the audio file: WAV, or FLAC if `Accept` asks for it. `503` while the model is loading."""
         try:
             return await _generate(service, f"{owner}/{name}", request)
-        except Exception as error:  # the contract's shape, whatever happened
+        except Exception as error:  # any error has the contract's shape
             return _failure(error)
 
     return router
@@ -122,27 +105,22 @@ def create_router(service: GenerationService) -> APIRouter:
 async def _generate(service: GenerationService, repository: str, request: Request) -> Response:
     body = _parse(await request.body())
     card = service.router.resolve_repository(repository)
-    loaded = await service.loaded(card)
+    loaded = await service.readiness.loaded(card)
     if loaded is None and not body.options.wait_for_model:
-        raise service.loading(card, f"Model {repository} is currently loading")
-    parameters = body.parameters
+        raise ModelLoading(f"Model {repository} is currently loading", service.readiness.wake(card))
     generation = GenerationRequest(
-        request_id=request.state.request_id,
-        caller=request.state.caller,
-        deadline=request.state.deadline,
+        **request_context(request),
         prompt=service.check_prompt(body.inputs),
-        duration_s=parameters.duration_s(loaded),
+        duration_s=body.parameters.duration_s(loaded),
         model=card.model_id,
-        sampling=parameters.sampling(),
+        sampling=body.parameters.sampling(),
     )
-    track = await service.make_track(generation)
-    wants_flac = FileFormat.FLAC.media_type in request.headers.get("accept", "")
-    file_format = FileFormat.FLAC if wants_flac else FileFormat.WAV
-    headers = {"x-musicgen-model": card.model_id, "x-musicgen-seed": str(track.seed)}
+    track = await service.make_track(generation, card)
+    file_format = FLAC if FLAC.media_type in request.headers.get("accept", "") else WAV
     return Response(
         await track.encode(Encoding(file_format)),
         media_type=file_format.media_type,
-        headers=headers,
+        headers=to_headers(track.report().model_dump(include={"model", "seed"})),
     )
 
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -19,21 +18,18 @@ from serve_app.api.body_reader import (
     read_generation,
 )
 from serve_app.api.events import events as track_events
-from serve_app.api.schemas import (
-    Generation,
-    Model,
-    ModelList,
-    StreamQuery,
-    Variation,
-    Variations,
-)
+from serve_app.api.request_context import request_context
+from serve_app.api.schemas.generation import Generation, GenerationBody, StreamQuery
+from serve_app.api.schemas.models import Model, ModelList
+from serve_app.api.schemas.tracks import Variation, Variations
 from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.errors import Unauthorized
 from serve_app.gateway.service import GenerationService
-from serve_app.gateway.track import Track
-from serve_app.types import Audio, GenerationRequest
+from serve_app.gateway.track import LiveTrack, Track
+from serve_app.track_fields import to_headers
+from serve_app.types import Audio, GenerationRequest, ModelCard
 
 
 def create_router(service: GenerationService) -> APIRouter:
@@ -47,21 +43,12 @@ def create_router(service: GenerationService) -> APIRouter:
         summary="Make music",
     )
     async def create_generation(request: Request) -> Response:
-        """Turns a prompt into a piece of music and answers with the file; the headers tell what made it."""
+        """Makes a track from a prompt and answers with its file. The headers tell its model, seed and timings."""
         body = await read_generation(request)
-        generation = await _request(service, body, request, body.audio_prompt)
+        generation, card = await _read(service, body, request, body.audio_prompt)
         if body.stream:
-            return await _stream(service, body, generation, events=body.stream_format == "sse")
-        encoding, mastering = body.encoding(), body.mastering()
-        if body.response_format == "json":
-            tracks = await service.make_tracks(generation, body.n)
-            files = [await track.encode(encoding, mastering) for track in tracks]
-            return await asyncio.to_thread(_variations, tracks, files, encoding)
-        track = await service.make_track(generation)
-        content = await track.encode(encoding, mastering)
-        return Response(
-            content, media_type=encoding.file_format.media_type, headers=_headers(track)
-        )
+            return await _stream(service, body, card, generation, body.stream_format == "sse")
+        return await _answer(service, body, card, generation)
 
     @router.get(
         "/audio/stream",
@@ -72,8 +59,10 @@ def create_router(service: GenerationService) -> APIRouter:
     async def stream_generation(
         query: Annotated[StreamQuery, Query()], request: Request
     ) -> Response:
-        """As `POST /v1/audio/generations` with `stream`: `<audio src="/v1/audio/stream?prompt=lofi+beat">` plays it."""
-        return await _stream(service, query, await _request(service, query, request))
+        """Makes a track as `POST /v1/audio/generations` with `stream` does, for players: `<audio
+        src="/v1/audio/stream?prompt=lofi+beat">`."""
+        generation, card = await _read(service, query, request)
+        return await _stream(service, query, card, generation)
 
     @router.post(
         "/audio/conversions",
@@ -83,18 +72,18 @@ def create_router(service: GenerationService) -> APIRouter:
         summary="Convert audio",
     )
     async def create_conversion(request: Request) -> Response:
-        """Turns an audio file into one of another kind, with the options that generations have."""
+        """Converts an audio file to another format, with the file options of generations."""
         conversion, audio = await read_conversion(request)
-        encoding, mastering = conversion.encoding(), conversion.mastering()
-        content = await asyncio.to_thread(_convert, audio, encoding, mastering)
+        encoding = conversion.encoding()
+        content = await asyncio.to_thread(_convert, audio, encoding, conversion.mastering())
         return Response(content, media_type=encoding.file_format.media_type)
 
     @router.get("/models", responses=openapi.errors(Unauthorized), summary="List the served models")
     async def list_models() -> ModelList:
-        """Every served model with its names, its limits and the licence of its weights."""
+        """Lists the served models with their names, limits and the licences of their weights."""
         default = service.router.default
         cards = sorted(service.router.cards, key=lambda card: card is not default)
-        loaded = await asyncio.gather(*(service.loaded(card) for card in cards))
+        loaded = await asyncio.gather(*(service.readiness.loaded(card) for card in cards))
         return ModelList(
             data=[Model.of(card, model) for card, model in zip(cards, loaded, strict=True)]
         )
@@ -102,46 +91,68 @@ def create_router(service: GenerationService) -> APIRouter:
     return router
 
 
-async def _stream(
-    service: GenerationService,
-    wanted: Generation,
-    request: GenerationRequest,
-    *,
-    events: bool = False,
-) -> Response:
-    """The file while it is being made. What fails before the first item gets a proper status."""
-    encoding, mastering = wanted.encoding(), wanted.mastering()
-    mastering.check_streamable()
-    live = await service.start_track(request.model_copy(update={"progress": events}))
-    values = (live.model.model_id, live.first.seed, live.model.license, live.first.sample_rate)[
-        : 3 if events else 4
-    ]
-    headers = {name: str(value) for name, value in zip(openapi.HEADERS, values, strict=False)} | {
-        "cache-control": "no-store"
-    }
-    if events:
-        return EventSourceResponse(track_events(live, encoding, mastering), headers=headers)
-    content = (part.content async for part in live.parts(encoding, mastering) if part.content)
-    return StreamingResponse(content, media_type=encoding.file_format.media_type, headers=headers)
-
-
-async def _request(
+async def _read(
     service: GenerationService,
     wanted: Generation,
     request: Request,
     audio_prompt: str | None = None,
-) -> GenerationRequest:
-    return GenerationRequest(
-        request_id=request.state.request_id,
-        caller=request.state.caller,
-        deadline=request.state.deadline,
-        prompt=service.check_prompt(wanted.prompt, needed=audio_prompt is None),
-        audio_prompt=await read_audio_prompt(audio_prompt, service.config.max_audio_prompt_s),
+) -> tuple[GenerationRequest, ModelCard]:
+    """Check the request and select its model. Raises ServeAppError."""
+    prompt = service.check_prompt(wanted.prompt, required=audio_prompt is None)
+    audio = await read_audio_prompt(audio_prompt, service.config.max_audio_prompt_s)
+    card = await service.selector.select(wanted.model, wanted.duration_s, wanted.max_wait_s)
+    generation = GenerationRequest(
+        **request_context(request),
+        prompt=prompt,
+        audio_prompt=audio,
         duration_s=wanted.duration_s,
         extend_stride_s=wanted.extend_stride_s,
-        model=(await service.choose(wanted.model, wanted.duration_s, wanted.max_wait_s)).model_id,
+        model=card.model_id,
         sampling=wanted.sampling(),
     )
+    return generation, card
+
+
+async def _answer(
+    service: GenerationService, body: GenerationBody, card: ModelCard, request: GenerationRequest
+) -> Response:
+    """Answer with a whole file, or with JSON."""
+    encoding = body.encoding()
+    mastering = body.mastering()
+    if body.response_format == "json":
+        tracks = await service.make_tracks(request, card, body.n)
+        files = [await track.encode(encoding, mastering) for track in tracks]
+        return await asyncio.to_thread(_variations, tracks, files, encoding)
+    track = await service.make_track(request, card)
+    content = await track.encode(encoding, mastering)
+    headers = to_headers(track.report().model_dump())
+    return Response(content, media_type=encoding.file_format.media_type, headers=headers)
+
+
+async def _stream(
+    service: GenerationService,
+    wanted: Generation,
+    card: ModelCard,
+    request: GenerationRequest,
+    as_events: bool = False,
+) -> Response:
+    """Answer with the file while it is being made. An error before the first item has its own status."""
+    encoding = wanted.encoding()
+    mastering = wanted.mastering()
+    mastering.check_streamable()
+    live = await service.start_track(request.model_copy(update={"progress": as_events}), card)
+    headers = to_headers(live.known_facts()) | {"cache-control": "no-store"}
+    if as_events:
+        return EventSourceResponse(track_events(live, encoding, mastering), headers=headers)
+    return _audio_stream(live, encoding, mastering, headers)
+
+
+def _audio_stream(
+    live: LiveTrack, encoding: Encoding, mastering: Mastering, headers: dict[str, str]
+) -> StreamingResponse:
+    parts = live.parts(encoding, mastering)
+    content = (part async for part in parts if isinstance(part, bytes))
+    return StreamingResponse(content, media_type=encoding.file_format.media_type, headers=headers)
 
 
 def _convert(audio: Audio, encoding: Encoding, mastering: Mastering) -> bytes:
@@ -149,44 +160,18 @@ def _convert(audio: Audio, encoding: Encoding, mastering: Mastering) -> bytes:
 
 
 def _variations(tracks: Sequence[Track], files: Sequence[bytes], encoding: Encoding) -> Response:
-    data = [
-        Variation(
-            seed=track.seed,
-            audio=base64.b64encode(file).decode("ascii"),
-            size_bytes=len(file),
-            duration_s=track.duration_s,
-            **asdict(track.timings),
-            real_time_factor=track.real_time_factor,
-            cost_usd=track.model.cost_usd(track.timings),
-            model=track.model.model_id,
-            license=track.model.license,
-        )
-        for track, file in zip(tracks, files, strict=True)
-    ]
-    sample_rate = encoding.rate_from(tracks[0].sample_rate)
     answer = Variations(
-        prompt=tracks[0].prompt, format=encoding.file_format, sample_rate=sample_rate, data=data
+        prompt=tracks[0].request.prompt,
+        format=encoding.file_format.name,
+        sample_rate=encoding.rate_from(tracks[0].sample_rate),
+        data=[_variation(track, file) for track, file in zip(tracks, files, strict=True)],
     )
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def _headers(track: Track) -> Mapping[str, str]:
-    timings = track.timings
-    values = (
-        track.model.model_id,
-        track.seed,
-        track.model.license,
-        track.sample_rate,
-        f"{track.duration_s:.3f}",
-        f"{timings.queue_s:.3f}",
-        f"{timings.time_to_first_audio_s:.3f}",
-        f"{timings.generation_s:.3f}",
-        f"{track.real_time_factor:.2f}",
-        f"{timings.compute_s:.3f}",
-        track.model.cost_usd(timings),
+def _variation(track: Track, file: bytes) -> Variation:
+    return Variation(
+        **track.report().model_dump(),
+        audio=base64.b64encode(file).decode("ascii"),
+        size_bytes=len(file),
     )
-    return {
-        name: str(value)
-        for name, value in zip(openapi.HEADERS, values, strict=True)
-        if value is not None
-    }

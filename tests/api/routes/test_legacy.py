@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from serve_app.errors import DurationTooLong, GenerationFailed, ModelLoading, QueueFull
-from tests.api.conftest import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
+from tests.fakes import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
 
 PROMPT, DURATION, TEMPERATURE, MODEL, DECODER = (
     "Prompt is required and cannot be empty",
@@ -269,3 +269,13 @@ async def test_preflight_from_any_origin(client: httpx.AsyncClient, path: str) -
         path, json={"prompt": "a", "duration": 1}, headers={"origin": "http://localhost:5173"}
     )
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_a_full_models_fallback_is_named(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.full = ("large",)
+    body = {"prompt": "a", "duration": 1, "model": "large"}
+    answer = (await client.post("/", json=body)).json()
+    assert answer["model"] == "small"
+    assert len(base64.b64decode(answer["audio_base64"])) == answer["size_bytes"]

@@ -1,5 +1,6 @@
 """`/v1`: what it answers, its limits, its errors."""
 
+import base64
 import io
 from typing import Any
 
@@ -9,10 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from serve_app.api.openapi import HEADERS
-from serve_app.audio.file_format import FileFormat
-from serve_app.errors import GenerationFailed, QueueFull
-from tests.api.conftest import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
+from serve_app.track_fields import HEADERS
+from tests.fakes import SAMPLE_RATE, FakeGenerator
 
 PATH = "/v1/audio/generations"
 
@@ -182,71 +181,6 @@ async def test_unknown_model_lists_the_served_ones(client: httpx.AsyncClient) ->
     )
 
 
-async def announced(_: Any = None) -> Any:
-    for _ in range(101):
-        yield b" " * 1000
-
-
-@pytest.mark.parametrize(
-    ("path", "content"),
-    [
-        (PATH, b" " * 100_001),
-        (PATH, announced),
-        ("/generate", b" " * 2001),
-        ("/generate", announced),
-    ],
-    ids=["announced upload", "chunked upload", "announced", "chunked"],
-)
-async def test_large_bodies_are_refused(
-    client: httpx.AsyncClient, generator: FakeGenerator, path: str, content: Any
-) -> None:
-    response = await client.post(path, content=content() if callable(content) else content)
-    assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
-    assert generator.requests == []
-
-
-async def test_failures_are_problems(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
-    generator.error = GenerationFailed("the output is not finite")
-    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
-    assert response.status_code == 500
-    assert response.json() == {
-        "type": "about:blank",
-        "title": GenerationFailed.title,
-        "status": 500,
-        "detail": "the output is not finite",
-        "code": "generation_failed",
-    }
-    assert generator.closed == 1
-
-
-async def test_a_full_queue_says_when_to_come_back(
-    client: httpx.AsyncClient, generator: FakeGenerator
-) -> None:
-    generator.error = QueueFull("Too many wait.", retry_after_s=12.2)
-    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
-    assert (response.status_code, response.headers["retry-after"]) == (429, "13")
-
-
-async def test_unexpected_failures_leak_nothing(
-    client: httpx.AsyncClient, generator: FakeGenerator
-) -> None:
-    generator.error = Unexpected()
-    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
-    assert (response.status_code, response.json()["code"]) == (500, "internal_error")
-    assert not leaks(response.text)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", PATH, 405)]
-)
-async def test_unknown_routes_are_problems(
-    client: httpx.AsyncClient, method: str, path: str, status: int
-) -> None:
-    response = await client.request(method, path)
-    assert response.headers["content-type"] == "application/problem+json"
-    assert (response.status_code, response.json()["code"]) == (status, f"http_{status}")
-
-
 async def test_models(client: httpx.AsyncClient) -> None:
     answer = (await client.get("/v1/models")).json()
     assert answer["object"] == "list"
@@ -276,43 +210,84 @@ async def test_models(client: httpx.AsyncClient) -> None:
     ]
 
 
-async def test_documentation_names_every_route_and_field(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/docs")).status_code == 200
-    schema = (await client.get("/openapi.json")).json()
-    routes = {
-        PATH,
-        "/v1/audio/stream",
-        "/v1/audio/conversions",
-        "/v1/models",
-        "/",
-        "/generate",
-        "/health",
-        "/stats",
-        "/models/{owner}/{name}",
-    }
-    assert set(schema["paths"]) == routes
-    generation = schema["paths"][PATH]["post"]["responses"]
-    assert set(generation) >= {"200", "400", "404", "413", "429", "500", "503"}
-    files = {file.media_type for file in FileFormat}
-    assert set(generation["200"]["content"]) == files | {"application/json", "text/event-stream"}
-    for name, model in schema["components"]["schemas"].items():
-        if name in {"GenerationBody", "Model"}:
-            undescribed = [
-                f
-                for f, p in model["properties"].items()
-                if "description" not in p and f != "object"
-            ]
-            assert undescribed == []
-
-
-async def test_request_ids_reach_the_backend(
+async def test_variations_are_of_seeds_in_a_row(
     client: httpx.AsyncClient, generator: FakeGenerator
 ) -> None:
-    for given in ("abc-1", "bad id\x7f", "x" * 200):
-        await client.post(
-            PATH, json={"prompt": "a", "duration_s": 1}, headers={"x-request-id": given}
-        )
-    ids = [request.request_id for request in generator.requests]
-    assert ids[0] == "abc-1"
-    assert len({*ids}) == 3
-    assert all(len(request_id) <= 128 for request_id in ids)
+    body = {
+        "prompt": "a",
+        "duration_s": 1,
+        "seed": 7,
+        "n": 3,
+        "response_format": "json",
+        "audio_format": "flac",
+    }
+    answer = (await client.post(PATH, json=body)).json()
+    assert (answer["prompt"], answer["format"], answer["sample_rate"]) == ("a", "flac", SAMPLE_RATE)
+    assert [one["seed"] for one in answer["data"]] == [7, 8, 9]
+    assert sorted(request.sampling.seed or 0 for request in generator.requests) == [7, 8, 9]
+    for one in answer["data"]:
+        file = base64.b64decode(one["audio"])
+        samples, _ = soundfile.read(io.BytesIO(file))
+        assert (len(samples), len(file)) == (SAMPLE_RATE, one["size_bytes"])
+        assert (one["model"], one["license"], one["duration_s"]) == ("small", "CC-BY-NC-4.0", 1.0)
+        assert (one["generation_s"], one["compute_s"], one["cost_usd"]) == (2.004, 1.5, 0.0005)
+
+
+async def test_variations_without_a_seed_have_seeds_in_a_row_too(client: httpx.AsyncClient) -> None:
+    body = {"prompt": "a", "duration_s": 1, "n": 2, "response_format": "json"}
+    first, second = (one["seed"] for one in (await client.post(PATH, json=body)).json()["data"])
+    assert second == first + 1
+
+
+async def test_where_one_variation_fails_all_do(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.full = ("small",)
+    response = await client.post(PATH, json={"prompt": "a", "n": 4, "response_format": "json"})
+    assert (response.status_code, response.json()["code"]) == (429, "queue_full")
+    assert generator.closed == len(generator.requests)
+
+
+async def test_auto_is_answered_by_a_named_model(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.step_s = {"small": 0.01, "large": 0.02}
+    body = {"prompt": "a", "duration_s": 20, "model": "auto"}
+    large = await client.post(PATH, json=body | {"max_wait_s": 20})
+    small = await client.post(PATH, json=body | {"max_wait_s": 19})
+    answered = [response.headers["x-musicgen-model"] for response in (large, small)]
+    assert answered == ["large", "small"]
+
+
+async def test_a_loading_model_says_when_to_come_back(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.loaded = False
+    response = await client.post(PATH, json={"prompt": "a", "model": "auto"})
+    assert (response.status_code, response.json()["code"]) == (503, "model_loading")
+    assert response.headers["retry-after"] == "20"
+    assert generator.woken == ["small"]
+
+
+async def test_a_slow_model_says_when_to_come_back(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.step_s = {"small": 0.05}
+    body = {"prompt": "a", "duration_s": 20, "model": "small"}
+    response = await client.post(PATH, json=body | {"max_wait_s": 30})
+    assert (response.status_code, response.json()["code"]) == (429, "queue_full")
+    assert "about 50 s, longer than max_wait_s" in response.json()["detail"]
+    assert response.headers["retry-after"] == "20"
+    assert (await client.post(PATH, json=body | {"max_wait_s": 50})).status_code == 200
+    assert (await client.post(PATH, json=body)).status_code == 200, "without max_wait_s it waits"
+
+
+async def test_a_full_models_fallback_is_named(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.full = ("large",)
+    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1, "model": "large"})
+    assert (response.status_code, response.headers["x-musicgen-model"]) == (200, "small")
+    generator.full = ("large", "small")
+    response = await client.post(PATH, json={"prompt": "a", "model": "large"})
+    assert (response.status_code, response.json()["code"]) == (429, "queue_full")

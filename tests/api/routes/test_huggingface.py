@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from serve_app.errors import GenerationFailed
-from tests.api.conftest import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
+from tests.fakes import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
 
 PATH = "/models/facebook/musicgen-small"
 

@@ -1,0 +1,96 @@
+"""Requests of the serverless function and the local server, checked with the sentences of their contracts.
+
+Callers show these sentences to people, so they are kept to the letter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serve_app.errors import DecoderUnavailable, InvalidRequest
+from serve_app.gateway.routing import ModelRouter
+from serve_app.gateway.service import GenerationService
+from serve_app.types import ModelCard
+
+DECODERS = ("default", "multiband_diffusion")
+BODY_SCHEMA = {
+    "type": "object",
+    "required": ["prompt"],
+    "properties": {
+        "prompt": {"type": "string", "description": "Text that describes the music."},
+        "duration": {
+            "type": "number",
+            "minimum": 1,
+            "maximum": 30,
+            "default": 30,
+            "description": "Duration in seconds.",
+        },
+        "temperature": {"type": "number", "minimum": 0.1, "maximum": 2.0, "default": 1.0},
+        "model": {"type": "string", "description": "Id or alias of a served model."},
+        "decoder": {"type": "string", "enum": list(DECODERS), "default": "default"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class LegacyRequest:
+    """A checked request. duration: as the caller wrote it, because answers repeat it."""
+
+    prompt: str
+    duration: int | float
+    temperature: float
+    model: ModelCard
+    decoder: str
+
+    @classmethod
+    def parse(
+        cls, body: Any, service: GenerationService, model_fields: Sequence[str]
+    ) -> "LegacyRequest":
+        """Check a body against the contract. Raises InvalidRequest with the contract's sentences.
+
+        model_fields: the fields that may name the model; the first one present wins.
+        """
+        if not isinstance(body, dict):
+            raise InvalidRequest("Request body must be a JSON object")
+        prompt = body.get("prompt")
+        return cls(
+            prompt=service.check_prompt(prompt if isinstance(prompt, str) else ""),
+            duration=_number(
+                body.get("duration", 30), 1, 30, "Duration must be between 1 and 30 seconds"
+            ),
+            temperature=float(
+                _number(
+                    body.get("temperature", 1.0),
+                    0.1,
+                    2.0,
+                    "Temperature must be between 0.1 and 2.0",
+                )
+            ),
+            model=_model(body, service.router, model_fields),
+            decoder=_decoder(body.get("decoder", "default"), service.router),
+        )
+
+
+def _number(value: object, low: float, high: float, sentence: str) -> int | float:
+    """Return a number between `low` and `high`; raise InvalidRequest with `sentence` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InvalidRequest(sentence)
+    return value
+
+
+def _model(body: dict[str, Any], router: ModelRouter, fields: Sequence[str]) -> ModelCard:
+    name = next((body[field] for field in fields if body.get(field) is not None), None)
+    if name is not None and name not in router.names:
+        raise InvalidRequest(f"Invalid model. Must be one of: {router.names}")
+    return router.resolve(name)
+
+
+def _decoder(name: object, router: ModelRouter) -> str:
+    if name not in DECODERS:
+        raise InvalidRequest("Invalid decoder. Must be 'default' or 'multiband_diffusion'")
+    if name != "default":
+        raise DecoderUnavailable(
+            f"Decoder '{name}' is not available: none of the models served here "
+            f"({', '.join(router.names)}) is configured with it. Use 'default'."
+        )
+    return "default"

@@ -1,0 +1,1 @@
+"""Bodies of the v1 API."""

@@ -1,0 +1,159 @@
+"""Requests for tracks. Their sampling parameters are the fields of `SamplingParams`."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
+
+from serve_app.api.schemas.file_options import FORMATS_TEXT, FileOptions, FormatName
+from serve_app.audio.file_format import FORMATS, FormatSpec
+from serve_app.types import MAX_SEED, DurationS, ExtendStrideS, SamplingParams, Seed, draw_seed
+
+if TYPE_CHECKING:
+    FormatOrJson = str
+    StreamFormatName = str
+else:  # derived from the table, which a type checker cannot evaluate
+    FormatOrJson = Literal[(*FORMATS, "json")]
+    StreamFormatName = Literal[tuple(name for name, spec in FORMATS.items() if spec.streamable)]
+
+
+class _AcceptsNull:
+    """Documents that null is accepted: it means the same as an absent field."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        documented = handler(schema)
+        description = documented.pop("description", None)
+        nullable: dict[str, Any] = {"anyOf": [documented, {"type": "null"}]}
+        return nullable if description is None else nullable | {"description": description}
+
+
+RequestSeed = Annotated[Seed, _AcceptsNull()]
+
+
+class Generation(FileOptions, SamplingParams, frozen=True):
+    """A track to make."""
+
+    prompt: Annotated[str, Field(description="Text that describes the music.")]
+    model: Annotated[
+        str | None,
+        Field(
+            description="Id or alias of a served model; the default model when absent; "
+            "`auto`: the largest model that is expected to finish the track within max_wait_s."
+        ),
+    ] = None
+    max_wait_s: Annotated[
+        float | None,
+        Field(
+            gt=0.0,
+            le=3600.0,
+            allow_inf_nan=False,
+            description="Seconds within which the track should be finished; 60 for `auto` when absent. "
+            "A named model that is expected to take longer answers 429 at once, one without a replica 503. "
+            "When absent, the request waits.",
+        ),
+    ] = None
+    duration_s: Annotated[
+        DurationS, Field(description="Duration in seconds, including the audio prompt.")
+    ] = 30.0
+    extend_stride_s: Annotated[
+        ExtendStrideS | None,
+        Field(
+            description="Seconds by which the model's window slides in a track longer than the window; "
+            "18 when absent."
+        ),
+    ] = None
+    seed: RequestSeed = Field(default_factory=draw_seed)
+
+    def sampling(self) -> SamplingParams:
+        """Collect the sampling parameters."""
+        return SamplingParams.model_validate(
+            self.model_dump(include=set(SamplingParams.model_fields))
+        )
+
+
+class GenerationBody(Generation, frozen=True):
+    """A track to make."""
+
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={
+            "examples": [{"prompt": "calm ambient piano, 70 bpm", "duration_s": 8, "seed": 7}]
+        },
+    )
+
+    prompt: Annotated[
+        str,
+        Field(description="Text that describes the music. Optional with an audio prompt."),
+    ] = ""
+    audio_prompt: Annotated[
+        str | None,
+        Field(
+            description="Beginning of the track, which the model continues: a wav, flac, mp3 or ogg file, in base64, "
+            "or as a form's file."
+        ),
+    ] = None
+    n: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=8,
+            description="Number of variations, with the seed and the following ones; above 1 it needs "
+            "response_format `json`.",
+        ),
+    ] = 1
+    response_format: Annotated[
+        FormatOrJson,
+        Field(
+            description=f"Format of the file, or `json`: JSON with base64 files. {FORMATS_TEXT}."
+        ),
+    ] = "wav"
+    audio_format: Annotated[
+        FormatName | None, Field(description="Format of the files in `json`; wav when absent.")
+    ] = None
+    stream: Annotated[
+        bool, Field(description="Whether to send the audio while it is being made.")
+    ] = False
+    stream_format: Annotated[
+        Literal["audio", "sse"],
+        Field(
+            description="Form of a stream: the file's bytes, or server-sent events "
+            "(`progress`, `audio`, `done`, `error`)."
+        ),
+    ] = "audio"
+
+    @property
+    def file_format(self) -> FormatSpec:
+        if self.response_format == "json":
+            return FORMATS[self.audio_format or "wav"]
+        return super().file_format
+
+    @model_validator(mode="after")
+    def _options_go_together(self) -> Self:
+        is_json = self.response_format == "json"
+        if self.stream_format == "sse" and not self.stream:
+            raise ValueError("stream_format 'sse' needs stream: true")
+        if self.stream and is_json:
+            raise ValueError("response_format 'json' cannot be streamed; stream_format 'sse' can")
+        if self.n > 1 and not is_json:
+            raise ValueError("n above 1 needs response_format 'json'")
+        if self.audio_format is not None and not is_json:
+            raise ValueError("audio_format needs response_format 'json'")
+        if self.seed + self.n - 1 > MAX_SEED:
+            raise ValueError(f"seed must be at most {MAX_SEED + 1 - self.n} for n variations")
+        return self
+
+
+class GenerationForm(GenerationBody, frozen=True):
+    """A track to make, sent as a form, whose fields are text."""
+
+    model_config = ConfigDict(strict=False)
+
+
+class StreamQuery(Generation, frozen=True):
+    """A track to play while it is being made."""
+
+    response_format: Annotated[
+        StreamFormatName, Field(description=f"Format of the file. {FORMATS_TEXT}.")
+    ] = "mp3"

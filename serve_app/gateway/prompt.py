@@ -1,0 +1,18 @@
+"""The rules for prompts."""
+
+from serve_app.errors import InvalidRequest
+
+
+def check_prompt(prompt: str, max_chars: int, *, required: bool = True) -> str:
+    """Return the prompt without surrounding whitespace.
+
+    Raises InvalidRequest when it is empty though `required`, longer than `max_chars`, or not valid Unicode.
+    """
+    prompt = prompt.strip()
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise InvalidRequest("Prompt must be valid Unicode, but has half of a surrogate pair")
+    if required and not prompt:
+        raise InvalidRequest("Prompt is required and cannot be empty")
+    if len(prompt) > max_chars:
+        raise InvalidRequest(f"Prompt must be at most {max_chars} characters long")
+    return prompt

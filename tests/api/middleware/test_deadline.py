@@ -1,0 +1,80 @@
+"""The deadline that a client sets in a header."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from time import time
+
+import httpx
+import pytest
+
+from serve_app.types import GenerationRequest, StreamItem
+from tests.fakes import FakeGenerator
+
+PATH = "/v1/audio/generations"
+HEADER = "x-request-timeout-seconds"
+
+
+class Stalling(FakeGenerator):
+    """Never goes on after its first item, if it stalls."""
+
+    stalls = False
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        async for item in super().generate(request):
+            yield item
+            if self.stalls:
+                await asyncio.Event().wait()
+
+
+@pytest.fixture
+def generator() -> Stalling:
+    return Stalling()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [(PATH, {"prompt": "a"}), ("/", {"prompt": "a"}), ("/models/x/small", {"inputs": "a"})],
+)
+async def test_a_late_request_is_aborted(
+    client: httpx.AsyncClient, generator: Stalling, path: str, body: dict[str, str]
+) -> None:
+    generator.stalls = True
+    async with asyncio.timeout(10):
+        response = await client.post(path, json=body, headers={HEADER: "0.05"})
+    assert response.status_code == 504
+    assert generator.closed == 1
+    assert "The request deadline passed before the track was finished" in response.text
+
+
+async def test_a_late_stream_ends_with_an_event(
+    client: httpx.AsyncClient, generator: Stalling
+) -> None:
+    generator.stalls = True
+    body = {"prompt": "a", "stream": True, "stream_format": "sse"}
+    async with asyncio.timeout(10):
+        response = await client.post(PATH, json=body, headers={HEADER: "0.05"})
+    assert response.status_code == 200
+    assert "deadline_exceeded" in response.text.rstrip().rpartition("event: ")[2]
+    assert generator.closed == 1
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e9", "soon", ""])
+async def test_an_invalid_timeout_is_refused(
+    client: httpx.AsyncClient, generator: Stalling, text: str
+) -> None:
+    response = await client.post(PATH, json={"prompt": "a"}, headers={HEADER: text})
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+    assert HEADER in response.json()["detail"]
+    assert generator.requests == []
+
+
+@pytest.mark.parametrize("timeout_s", [None, 100.0])
+async def test_the_deadline_travels_in_the_request(
+    client: httpx.AsyncClient, generator: Stalling, timeout_s: float | None
+) -> None:
+    headers = {} if timeout_s is None else {HEADER: str(timeout_s)}
+    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1}, headers=headers)
+    assert response.status_code == 200
+    [request] = generator.requests
+    expected = None if timeout_s is None else pytest.approx(time() + timeout_s, abs=10)
+    assert request.deadline == expected

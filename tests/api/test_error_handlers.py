@@ -1,0 +1,51 @@
+"""Errors as problem details."""
+
+import httpx
+import pytest
+
+from serve_app.errors import GenerationFailed, QueueFull
+from tests.fakes import FakeGenerator, Unexpected, leaks
+
+PATH = "/v1/audio/generations"
+
+
+async def test_failures_are_problems(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
+    generator.error = GenerationFailed("the output is not finite")
+    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
+    assert response.status_code == 500
+    assert response.json() == {
+        "type": "about:blank",
+        "title": GenerationFailed.title,
+        "status": 500,
+        "detail": "the output is not finite",
+        "code": "generation_failed",
+    }
+    assert generator.closed == 1
+
+
+async def test_a_full_queue_says_when_to_come_back(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.error = QueueFull("Too many wait.", retry_after_s=12.2)
+    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
+    assert (response.status_code, response.headers["retry-after"]) == (429, "13")
+
+
+async def test_unexpected_failures_leak_nothing(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.error = Unexpected()
+    response = await client.post(PATH, json={"prompt": "a", "duration_s": 1})
+    assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+    assert not leaks(response.text)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", PATH, 405)]
+)
+async def test_unknown_routes_are_problems(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    response = await client.request(method, path)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, response.json()["code"]) == (status, f"http_{status}")

@@ -1,0 +1,106 @@
+"""OpenAPI: it documents every route, field and header, and hundreds of requests made up from it are answered so."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from pydantic import BaseModel
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from serve_app.api.app import create_api
+from serve_app.api.routes.huggingface import Options, Parameters
+from serve_app.api.schemas.file_options import Conversion
+from serve_app.api.schemas.generation import GenerationBody, StreamQuery
+from serve_app.api.schemas.models import Model
+from serve_app.api.schemas.tracks import Variation, Variations
+from serve_app.audio.file_format import FORMATS
+from serve_app.config import ApiConfig
+from serve_app.track_fields import HEADERS
+from tests.fakes import LARGE, SMALL, FakeGenerator
+
+CHECKS = [
+    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
+    response_schema_conformance,
+]  # fmt: skip
+GENERATOR = FakeGenerator()
+API = create_api(GENERATOR, GENERATOR, [SMALL, LARGE], "small", ApiConfig())
+PATH = "/v1/audio/generations"
+UPLOADS = [PATH, "/v1/audio/conversions"]
+SERVED = schemathesis.openapi.from_asgi("/openapi.json", API)
+# schemathesis cannot make bad forms out of good files: what is wrong with uploads is tested beside `body_reader`.
+TAKING_FILES = schemathesis.openapi.from_asgi("/openapi.json", API)
+TAKING_FILES.config.generation.update(modes=[GenerationMode.POSITIVE])
+THOROUGHLY = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+
+
+@SERVED.exclude(path=UPLOADS).parametrize()
+@THOROUGHLY
+def test_any_request_gets_a_documented_answer(case: Case[Any]) -> None:
+    case.call_and_validate(checks=CHECKS, timeout=120)
+
+
+@TAKING_FILES.include(path=UPLOADS).parametrize()
+@THOROUGHLY
+def test_any_upload_gets_a_documented_answer(case: Case[Any]) -> None:
+    case.call_and_validate(checks=CHECKS, timeout=120)
+
+
+async def test_documentation_names_every_route_and_field(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/docs")).status_code == 200
+    schema = (await client.get("/openapi.json")).json()
+    routes = {
+        PATH,
+        "/v1/audio/stream",
+        "/v1/audio/conversions",
+        "/v1/models",
+        "/",
+        "/generate",
+        "/health",
+        "/stats",
+        "/models/{owner}/{name}",
+    }
+    assert set(schema["paths"]) == routes
+    generation = schema["paths"][PATH]["post"]["responses"]
+    assert set(generation) >= {"200", "400", "404", "413", "429", "500", "503"}
+    files = {spec.media_type for spec in FORMATS.values()}
+    assert set(generation["200"]["content"]) == files | {"application/json", "text/event-stream"}
+    headers = generation["200"]["headers"]
+    assert {name: header["description"] for name, header in headers.items()} == HEADERS
+
+
+@pytest.mark.parametrize(
+    "model",
+    [GenerationBody, StreamQuery, Conversion, Parameters, Options, Model, Variation, Variations],
+)
+def test_every_field_is_described(model: type[BaseModel]) -> None:
+    schema = model.model_json_schema(mode="serialization")
+    fields = {name: field for name, field in schema["properties"].items() if "const" not in field}
+    undescribed = [name for name, field in fields.items() if not field.get("description")]
+    assert [name for name in undescribed if fields[name].get("type") != "array"] == []
+
+
+async def test_openapi_knows_both_bodies(client: httpx.AsyncClient) -> None:
+    operation = (await client.get("/openapi.json")).json()["paths"][PATH]["post"]
+    content = operation["requestBody"]["content"]
+    assert set(content) == {"application/json", "multipart/form-data"}
+    assert content["application/json"]["schema"]["properties"]["n"]["maximum"] == 8
+    assert (
+        content["multipart/form-data"]["schema"]["properties"]["audio_prompt"]["format"] == "binary"
+    )
+    assert "Variations" in json.dumps(operation["responses"]["200"]["content"]["application/json"])

@@ -1,0 +1,113 @@
+"""Schemas: which options go together, and what they are derived from."""
+
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from serve_app.api.routes.huggingface import Parameters
+from serve_app.api.schemas.file_options import FileOptions
+from serve_app.api.schemas.generation import (
+    Generation,
+    GenerationBody,
+    GenerationForm,
+    StreamQuery,
+)
+from serve_app.audio.file_format import FORMATS
+from serve_app.types import SamplingParams
+from tests.fakes import FakeGenerator
+
+PATH = "/v1/audio/generations"
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"n": 2}, "n above 1 needs response_format 'json'"),
+        ({"n": 9, "response_format": "json"}, "n: Input should be less than or equal to 8"),
+        ({"stream": True, "response_format": "json"}, "response_format 'json' cannot be streamed"),
+        ({"audio_format": "mp3"}, "audio_format needs response_format 'json'"),
+        ({"max_wait_s": 0}, "max_wait_s: Input should be greater than 0"),
+        (
+            {"n": 2, "seed": 2**63 - 1, "response_format": "json"},
+            "seed must be at most 9223372036854775806",
+        ),
+        ({"extend_stride_s": 0.5}, "extend_stride_s: Input should be greater than or equal to 1"),
+    ],
+)
+async def test_options_that_do_not_fit_are_refused(
+    client: httpx.AsyncClient, generator: FakeGenerator, body: dict[str, Any], detail: str
+) -> None:
+    response = await client.post(PATH, json={"prompt": "a"} | body)
+    assert response.status_code == 400
+    assert detail in response.json()["detail"]
+    assert generator.requests == []
+
+
+SAMPLING = SamplingParams.model_json_schema()["properties"]
+KEYWORDS = ("type", "minimum", "maximum", "default", "description")
+
+
+def documented(field: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of a field's schema; of a nullable field, those of its type."""
+    merged = next((one for one in field.get("anyOf", []) if one["type"] != "null"), {}) | field
+    return {name: merged[name] for name in KEYWORDS if name in merged}
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+@pytest.mark.parametrize("schema", [GenerationBody, GenerationForm, StreamQuery])
+def test_every_sampling_parameter_is_a_field_with_its_bounds(
+    schema: type[Generation], name: str
+) -> None:
+    properties = schema.model_json_schema()["properties"]
+    assert documented(properties[name]) == documented(SAMPLING[name])
+    assert SAMPLING[name]["description"]
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+async def test_every_sampling_parameter_is_documented_by_the_service(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    bodies = paths[PATH]["post"]["requestBody"]["content"]
+    for body in bodies.values():
+        assert documented(body["schema"]["properties"][name]) == documented(SAMPLING[name])
+    [parameter] = [
+        one for one in paths["/v1/audio/stream"]["get"]["parameters"] if one["name"] == name
+    ]
+    expected = documented(SAMPLING[name])
+    assert documented(parameter["schema"] | {"description": parameter["description"]}) == expected
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_every_sampling_parameter_has_a_name_of_hugging_faces(name: str) -> None:
+    properties = Parameters.model_json_schema()["properties"]
+    alias = {"cfg_coef": "guidance_scale"}.get(name, name)
+    assert documented(properties[alias]) == documented(SAMPLING[name])
+
+
+def test_a_seed_is_drawn_once() -> None:
+    body = GenerationBody(prompt="a")
+    assert body.sampling().seed == body.sampling().seed == body.seed
+    assert GenerationBody(prompt="a").seed != body.seed
+    assert GenerationBody.model_validate({"prompt": "a", "seed": None}).seed != body.seed
+    assert GenerationBody.model_validate({"prompt": "a", "seed": 7}).sampling().seed == 7
+
+
+def test_hugging_faces_parameters_become_the_sampling() -> None:
+    parameters = {"guidance_scale": 4.0, "top_p": 1.0, "do_sample": False, "seed": 3}
+    sampling = Parameters.model_validate(parameters).sampling()
+    assert sampling == SamplingParams(temperature=0.0, top_p=0.0, cfg_coef=4.0, seed=3)
+    with pytest.raises(ValidationError, match="cfg_coef"):
+        Parameters.model_validate({"cfg_coef": 4.0})
+
+
+def test_formats_are_those_of_the_table() -> None:
+    def choices(schema: type[FileOptions], field: str = "response_format") -> list[str]:
+        found: list[str] = schema.model_json_schema()["properties"][field]["enum"]
+        return found
+
+    assert choices(FileOptions) == list(FORMATS)
+    assert choices(GenerationBody) == [*FORMATS, "json"]
+    assert choices(StreamQuery) == [name for name, spec in FORMATS.items() if spec.streamable]

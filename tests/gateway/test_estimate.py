@@ -1,0 +1,47 @@
+"""Estimates of when a track would be finished."""
+
+import pytest
+
+from serve_app.gateway.estimate import expected_s
+from serve_app.types import EngineStats, LoadedModel, ReplicaStatus
+
+MODEL = LoadedModel(32_000, 1, 50.0, 30.0, 1000, "cpu", "fp32")
+
+
+def replica(
+    slots_used: int = 0,
+    queued_audio_s: float = 0.0,
+    running_audio_s: float = 0.0,
+    step_s: float = 0.01,
+) -> ReplicaStatus:
+    stats = EngineStats(
+        slots=4,
+        slots_used=slots_used,
+        queued_audio_s=queued_audio_s,
+        running_audio_s=running_audio_s,
+        step_s=step_s,
+    )
+    return ReplicaStatus(MODEL, stats)
+
+
+BUSY = replica(slots_used=4, running_audio_s=60.0, queued_audio_s=20.0)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "duration_s", "expected"),
+    [
+        ([], 10.0, None),
+        ([replica()], 31.0, None),
+        ([replica()], 10.0, 5.0),
+        ([replica(slots_used=3, running_audio_s=60.0)], 10.0, 5.0),
+        ([BUSY], 10.0, 15.0),
+        ([BUSY, replica(step_s=0.02)], 10.0, 10.0),
+    ],
+    ids=["no replica", "too long", "idle", "a slot is free", "no slot is free", "the quickest"],
+)
+def test_expected_s(
+    replicas: list[ReplicaStatus], duration_s: float, expected: float | None
+) -> None:
+    assert expected_s(replicas, duration_s) == (
+        None if expected is None else pytest.approx(expected)
+    )

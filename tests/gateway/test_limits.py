@@ -1,0 +1,100 @@
+"""Limits of a caller: concurrent requests, and seconds of music a minute."""
+
+import contextlib
+
+import pytest
+
+from serve_app.config import AccessConfig
+from serve_app.errors import GenerationFailed, InvalidRequest, RateLimited
+from serve_app.gateway import limits
+from serve_app.gateway.limits import LimitedGenerator, Limits
+from serve_app.types import GenerationRequest, Progress
+from tests.fakes import FakeGenerator
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(limits, "monotonic", clock)
+    return clock
+
+
+def request(duration_s: float = 8.0) -> GenerationRequest:
+    return GenerationRequest(
+        request_id="a",
+        model="small",
+        prompt="a",
+        duration_s=duration_s,
+        progress=True,
+        caller="web",
+    )
+
+
+def left_s(allowance: Limits) -> str:
+    return allowance.headers("web")["ratelimit"].split(";")[1]
+
+
+def test_the_allowance_refills_with_time(clock: Clock) -> None:
+    allowance = Limits(AccessConfig(max_audio_s_per_minute=60))
+    allowance.take("web", 50)
+    with pytest.raises(RateLimited, match="has used its 60 seconds of music") as error:
+        allowance.take("web", 20)
+    assert error.value.retry_after_s == pytest.approx(10)
+    allowance.take("batch", 60)
+    clock.now += 10
+    assert allowance.headers("web") == {
+        "ratelimit-policy": '"audio-seconds";q=60;w=60',
+        "ratelimit": '"audio-seconds";r=20;t=40',
+    }
+    allowance.take("web", 20)
+    allowance.give_back("web", 20)
+    allowance.take("web", 20)
+
+
+def test_a_track_beyond_the_whole_allowance_is_refused() -> None:
+    allowance = Limits(AccessConfig(max_audio_s_per_minute=60))
+    with pytest.raises(InvalidRequest, match="limited to 60 seconds of music a minute"):
+        allowance.take("web", 61)
+    assert left_s(allowance) == "r=60"
+
+
+def test_concurrent_requests_are_limited() -> None:
+    allowance = Limits(AccessConfig(max_concurrent_requests=1))
+    allowance.take("web", 10)
+    with pytest.raises(RateLimited, match="1 running requests"):
+        allowance.take("web", 10)
+    allowance.take("batch", 10)
+    allowance.give_back("web", 0)
+    allowance.take("web", 10)
+    assert allowance.headers("web") == {}
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_track_without_audio_is_refunded(late: bool) -> None:
+    allowance = Limits(AccessConfig(max_audio_s_per_minute=10, max_concurrent_requests=1))
+    error = GenerationFailed("no luck")
+    generator = FakeGenerator(late_error=error) if late else FakeGenerator(error=error)
+    with pytest.raises(GenerationFailed):
+        async for _ in LimitedGenerator(generator, allowance).generate(request()):
+            pass
+    assert left_s(allowance) == ("r=2" if late else "r=10")
+    with contextlib.suppress(RateLimited):
+        allowance.take("web", 1.0)
+    assert left_s(allowance) == ("r=1" if late else "r=9"), "the request runs no more"
+
+
+async def test_progress_is_no_audio() -> None:
+    allowance = Limits(AccessConfig(max_audio_s_per_minute=10))
+    stream = LimitedGenerator(FakeGenerator(), allowance).generate(request())
+    assert isinstance(await anext(stream), Progress)
+    assert left_s(allowance) == "r=2"
+    await stream.aclose()
+    assert left_s(allowance) == "r=10"

@@ -1,0 +1,58 @@
+"""The facts of a track: one table for headers, JSON, events and documentation."""
+
+from serve_app.api.schemas.tracks import Variation
+from serve_app.track_fields import (
+    HEADERS,
+    TrackHeaders,
+    TrackReport,
+    from_headers,
+    header_name,
+    to_headers,
+)
+from tests.fakes import LARGE, SMALL, TIMINGS
+
+REPORT = TrackReport.of(SMALL, 7, 32_000, 1.5, TIMINGS)
+
+
+def test_every_header_is_a_described_field() -> None:
+    assert list(HEADERS) == [header_name(name) for name in TrackHeaders.model_fields]
+    assert all(HEADERS.values())
+    assert "x-musicgen-time-to-first-audio-s" in HEADERS
+
+
+def test_headers_show_the_facts_with_their_decimals() -> None:
+    assert to_headers(REPORT.model_dump()) == {
+        "x-musicgen-model": "small",
+        "x-musicgen-seed": "7",
+        "x-musicgen-license": "CC-BY-NC-4.0",
+        "x-musicgen-sample-rate": "32000",
+        "x-musicgen-duration-s": "1.500",
+        "x-musicgen-queue-s": "0.250",
+        "x-musicgen-time-to-first-audio-s": "0.500",
+        "x-musicgen-generation-s": "2.004",
+        "x-musicgen-real-time-factor": "0.75",
+        "x-musicgen-compute-s": "1.500",
+        "x-musicgen-cost-usd": "0.0005",
+    }
+
+
+def test_unknown_facts_have_no_header() -> None:
+    report = TrackReport.of(LARGE, 7, 32_000, 1.5, TIMINGS)
+    assert report.cost_usd is None
+    assert "x-musicgen-cost-usd" not in to_headers(report.model_dump())
+    assert to_headers({"model": "small", "seed": 7}) == {
+        "x-musicgen-model": "small",
+        "x-musicgen-seed": "7",
+    }
+
+
+def test_headers_are_read_back() -> None:
+    headers = to_headers(REPORT.model_dump()) | {"content-type": "audio/wav"}
+    assert TrackHeaders.model_validate(from_headers(headers)) == TrackHeaders.model_validate(
+        REPORT.model_dump()
+    )
+
+
+def test_json_has_every_fact_but_the_models_sample_rate() -> None:
+    fields = set(Variation.model_json_schema(mode="serialization")["properties"])
+    assert fields == {*TrackReport.model_fields, "audio", "size_bytes"} - {"sample_rate"}
