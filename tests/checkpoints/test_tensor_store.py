@@ -26,11 +26,11 @@ def test_sources_are_joined_over_their_rows() -> None:
 
 def test_weight_norm_is_folded() -> None:
     convolution = nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 4, 5))
-    plain = nn.Conv1d(3, 4, 5)
-    store = TensorStore("file", convolution.state_dict())
-    sources = {"weight": ("weight",), "bias": ("bias",)}
+    plain = nn.Sequential(nn.Conv1d(3, 4, 5)).requires_grad_(False)
+    store = TensorStore("file", nn.Sequential(convolution).requires_grad_(False).state_dict())
+    sources = {"0.weight": ("0.weight",), "0.bias": ("0.bias",)}
     store.fill(plain, sources, torch.float32, torch.device("cpu"))
-    torch.testing.assert_close(plain.weight, convolution.weight)
+    torch.testing.assert_close(plain.state_dict()["0.weight"], convolution.weight)
     store.check_all_taken(ignored="")
 
 
