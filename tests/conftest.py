@@ -9,7 +9,7 @@ from pathlib import Path
 from serve_app.machine import free_port
 
 HUB = tempfile.TemporaryDirectory(prefix="musicgen-serve-hub-")
-COLLECTOR_PORT = free_port()  # where traces go; a test that looks at them listens there
+COLLECTOR_PORT = free_port()  # of the trace collector; tests of traces listen there
 os.environ |= {
     "HF_HOME": HUB.name,
     "HF_HUB_OFFLINE": "1",
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def hub_cache() -> Iterator[Path]:
-    """The hub's cache, empty at first."""
+    """Folder of the hub's cache, empty at first."""
     yield Path(HUB.name) / "hub"
     HUB.cleanup()
 

@@ -3,8 +3,8 @@
 import socket
 import subprocess
 import tempfile
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -30,9 +30,8 @@ def test_a_taken_port_is_named() -> None:
             start(CONFIGS / "nano.yaml", port)
 
 
-def test_short_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = namedtuple("memory", "available")
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(2**30))
+def test_a_lack_of_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**30))
     with pytest.raises(
         LaunchError, match=r"Only 1\.0 GiB of memory are free.*Close other programs"
     ):
@@ -40,7 +39,7 @@ def test_short_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "is not a readable YAML file"),
         ("a: [", "is not a readable YAML file"),
@@ -48,16 +47,16 @@ def test_short_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_file_that_is_no_configuration_is_named(
-    tmp_path: Path, content: str | None, said: str
+    tmp_path: Path, content: str | None, message: str
 ) -> None:
     config = tmp_path / "config.yaml"
     if content is not None:
         config.write_text(content)
-    with pytest.raises(LaunchError, match=said):
+    with pytest.raises(LaunchError, match=message):
         start(config, free_port())
 
 
-def test_progress_is_a_line_for_each_change_where_there_is_no_terminal(
+def test_without_a_terminal_each_change_of_state_is_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     progress = ProgressLine()

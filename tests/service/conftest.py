@@ -23,9 +23,13 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def stats(client: httpx.AsyncClient) -> dict[str, Any]:
-    """Statistics of the only replica."""
-    [replica] = (await client.get("/stats")).json()["models"]["nano"]
-    return replica  # type: ignore[no-any-return]
+    """Statistics of the only replica, as soon as it answers: a busy one may be missing in /stats."""
+    replicas: list[dict[str, Any]] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while not replicas:
+            replicas = (await client.get("/stats")).json()["models"]["nano"]
+    [replica] = replicas
+    return replica
 
 
 async def until(client: httpx.AsyncClient, condition: Callable[[dict[str, Any]], bool]) -> None:
