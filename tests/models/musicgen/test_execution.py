@@ -4,10 +4,7 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
-from benchmarks.precision import PROMPTS, compare, distributions, narrowed
-from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.models.musicgen import execution
 from serve_app.models.musicgen.conditioning import ConditioningSpec
 from serve_app.models.musicgen.cpu_backend import CpuBackend
@@ -82,28 +79,3 @@ def test_a_small_exact_model_imports_no_numba() -> None:
     command = [sys.executable, "-W", "ignore", "-c", code]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
-
-
-@pytest.mark.parametrize(
-    ("precision", "most", "least"),
-    [("fp16", 1e-5, 0.995), ("bf16", 1e-3, 0.98), ("int8", 0.005, 0.97)],
-)
-def test_narrow_weights_stay_near_the_trained_model(
-    nano: Checkpoint, precision: str, most: float, least: float
-) -> None:
-    """KL divergence of the next codes' distributions, and agreement of the likeliest codes."""
-    divergence, agreement = compare(nano, precision)
-    assert divergence < most
-    assert agreement > least
-
-
-def test_a_large_model_in_fp32_stays_exact(
-    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exact, codes = distributions(nano, torch_backend(nano.musicgen), PROMPTS[0])
-    monkeypatch.setattr(execution, "CACHED_WEIGHTS", 0)
-    large, backend = narrowed(nano, "fp32")
-    assert isinstance(backend, CpuBackend)
-    ours, our_codes = distributions(large, backend, PROMPTS[0])
-    torch.testing.assert_close(ours.exp(), exact.exp(), atol=1e-4, rtol=0)
-    assert torch.equal(our_codes, codes)
