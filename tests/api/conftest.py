@@ -1,4 +1,4 @@
-"""The API over the fake generator; the real one is tested in test_service.py."""
+"""The API over the fake generator; the real one is tested in tests/service."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""What callers learn of a replica's errors; the ingress at work is in test_service.py."""
+"""The errors of replicas as callers see them. tests/service covers the ingress at work."""
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
