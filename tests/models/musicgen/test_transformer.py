@@ -51,7 +51,7 @@ def test_the_text_reaches_conditional_rows_alone(biases: bool) -> None:
     x = torch.randn(SLOTS * ROWS, 32)
     texts = [torch.randn(2, SLOTS, 4, TOKENS, 8) for _ in range(2)]
     mask = torch.zeros(SLOTS, 1, 1, TOKENS)
-    one, other = (run(layer, x, CrossAttentionInputs(*text, mask)) for text in texts)
+    one, other = (run(layer, x, CrossAttentionInputs(text[0], text[1], mask)) for text in texts)
     assert not torch.equal(one[:, 0], other[:, 0])
     assert torch.equal(one[:, 1], other[:, 1])
 
