@@ -13,7 +13,7 @@ from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.sequence import Sequence, Sink
 from serve_app.engine.window import Window, windows
 from serve_app.errors import DurationTooLong, GenerationFailed, InvalidRequest
-from serve_app.types import GenerationRequest, num_frames
+from serve_app.types import Audio, GenerationRequest, num_frames
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +83,10 @@ class InputProcessor:
     def _check(self, request: GenerationRequest) -> None:
         """Raise DurationTooLong, or InvalidRequest for lengths that do not fit into the model's window."""
         wanted_s = request.duration_s
-        longest_s = self.max_duration_s
         window_s = self.window_s
-        if wanted_s > longest_s:
+        if wanted_s > self.max_duration_s:
             raise DurationTooLong(
-                f"{wanted_s:g} seconds were asked for, but this model makes up to {longest_s:g}."
+                f"{wanted_s:g} seconds were asked for, but this model makes up to {self.max_duration_s:g}."
             )
         if not request.prompt and request.audio_prompt is None:
             raise InvalidRequest("Prompt is required and cannot be empty")
@@ -95,11 +94,15 @@ class InputProcessor:
             raise InvalidRequest(
                 f"extend_stride_s must be less than this model's window of {window_s:g} seconds."
             )
-        audio_prompt_s = 0.0 if request.audio_prompt is None else request.audio_prompt.duration_s
-        if audio_prompt_s >= min(wanted_s, window_s):
+        if request.audio_prompt is not None:
+            self._check_audio_prompt(request.audio_prompt, wanted_s)
+
+    def _check_audio_prompt(self, audio_prompt: Audio, wanted_s: float) -> None:
+        """Raise InvalidRequest for an audio prompt that leaves nothing to make."""
+        if audio_prompt.duration_s >= min(wanted_s, self.window_s):
             raise InvalidRequest(
-                f"The audio prompt lasts {audio_prompt_s:g} seconds. It must be shorter than the whole track "
-                f"({wanted_s:g}) and than this model's window ({window_s:g})."
+                f"The audio prompt lasts {audio_prompt.duration_s:g} seconds. It must be shorter than the whole track "
+                f"({wanted_s:g}) and than this model's window ({self.window_s:g})."
             )
 
     def _windows(self, request: GenerationRequest, prefix_frames: int) -> list[Window]:

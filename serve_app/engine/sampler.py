@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
-_STEP_SALT, _TOKEN_SALT = 0x9E3779B9, 0x85EBCA6B
+_STEP_SALT = 0x9E3779B9
+_TOKEN_SALT = 0x85EBCA6B
 
 
 def apply_cfg(logits: Tensor, cfg_coef: Tensor) -> Tensor:

@@ -73,7 +73,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.num_heads, self.head_dim = config.num_heads, config.head_dim
+        self.num_heads = config.num_heads
+        self.head_dim = config.head_dim
         self.qkv_proj = Linear(
             config.hidden_size, 3 * config.hidden_size, bias=config.bias_attention
         )
@@ -84,7 +85,8 @@ class SelfAttention(nn.Module):
 
         The first B * T of N are T new positions of every slot, at `at`; the rest is padding.
         """
-        new, rows = at[0].shape[0], cache.rows
+        new = at[0].shape[0]
+        rows = cache.rows
         qkv = self.qkv_proj(x)[: new * rows].view(new, rows, 3, self.num_heads, self.head_dim)
         return cast(Tensor, self.out_proj(pad_rows(cache.attend(qkv, at, mask), x.shape[0])))
 
@@ -94,7 +96,8 @@ class CrossAttention(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.num_heads, self.head_dim = config.num_heads, config.head_dim
+        self.num_heads = config.num_heads
+        self.head_dim = config.head_dim
         self.q_proj = Linear(config.hidden_size, config.hidden_size, bias=config.bias_attention)
         self.kv_proj = Linear(
             config.hidden_size, 2 * config.hidden_size, bias=config.bias_attention
