@@ -125,5 +125,5 @@ def leaks(text: str) -> bool:
 
 
 def _sine(duration_s: float) -> NDArray[np.float32]:
-    length = max(1, int(duration_s * SAMPLE_RATE))
+    length = max(11, int(duration_s * SAMPLE_RATE))  # no chunk is empty
     return np.sin(np.arange(length) / 20, dtype=np.float32)[None]
