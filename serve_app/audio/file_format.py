@@ -119,7 +119,7 @@ PCM = FormatSpec(
     name="pcm",
     description="bare little-endian samples, channels interleaved",
     media_type="audio/pcm",
-    suffixes=("pcm", "raw"),
+    suffixes=("pcm",),
     codecs={
         SampleFormat.INT16: Codec("s16le", "pcm_s16le"),
         SampleFormat.FLOAT32: Codec("f32le", "pcm_f32le"),

@@ -93,25 +93,42 @@ async def _serverless(request: Request, service: GenerationService) -> JSONRespo
 async def _local(
     legacy: LegacyRequest, request: Request, service: GenerationService
 ) -> JSONResponse:
-    answer: dict[str, Any] = {"prompt": legacy.prompt}
     try:
         track = await _make_track(legacy, request, service)
         content, size = await _base64_wav(track)
+        metadata = await _metadata(legacy, track, size, service)
     except InvalidRequest as error:
         return _failure(error)
     except Exception as error:  # any error has the contract's shape
-        failure = {"error": f"Generation failed: {known(error).message}", "metadata": {}}
-        return JSONResponse(answer | {"success": False, "audio_base64": None} | failure)
+        failure = f"Generation failed: {known(error).message}"
+        return _local_answer(legacy, None, failure, {})
+    return _local_answer(legacy, content, None, metadata)
+
+
+async def _metadata(
+    legacy: LegacyRequest, track: Track, size: int, service: GenerationService
+) -> dict[str, Any]:
     loaded = await service.readiness.loaded(track.model)
-    metadata = {
+    return {
         "model": track.model.source,
         "model_size": track.model.model_id,
         **_made(legacy, track, size),
         "framework": "AudioCraft",
         "device": _device(loaded),
     }
-    made = {"success": True, "audio_base64": content, "error": None, "metadata": metadata}
-    return JSONResponse(answer | made)
+
+
+def _local_answer(
+    legacy: LegacyRequest, content: str | None, error: str | None, metadata: dict[str, Any]
+) -> JSONResponse:
+    answer = {
+        "success": error is None,
+        "audio_base64": content,
+        "prompt": legacy.prompt,
+        "error": error,
+        "metadata": metadata,
+    }
+    return JSONResponse(answer)
 
 
 async def _stats(service: GenerationService) -> dict[str, Any]:
