@@ -6,7 +6,7 @@ BENCH ?= decode codec throughput precision cold_start service cost
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test test-long check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality soak screenshots clean
+.PHONY: help demo serve test test-long check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality soak docs screenshots clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,9 @@ nano-export: .venv/all  ## Export it into the package
 
 nano-quality: .venv/all  ## Measure how well it follows its prompts
 	$(PYTHON) -W ignore -m benchmarks.nano_quality
+
+docs: .venv/all  ## Generate docs/configuration.md from the fields of the configuration
+	$(PYTHON) -m tools.configuration_docs
 
 screenshots: .venv/all  ## Take the screenshots of the web page for the README
 	MUSICGEN_SCREENSHOTS=docs $(PYTHON) -m pytest tests/test_page.py -k made_heard

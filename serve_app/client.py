@@ -10,15 +10,16 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
+from pydantic import Field
+
+from serve_app.track_fields import TrackHeaders, from_headers
 
 GENERATIONS = "/v1/audio/generations"
 MODELS = "/v1/models"
-_FACTS = "x-musicgen-"
-_SECONDS = ("duration_s", "queue_s", "time_to_first_audio_s", "generation_s", "compute_s")
 _TIMEOUT = httpx.Timeout(10.0, read=600.0)
 
 
@@ -39,31 +40,11 @@ class ApiError(Exception):
         return self.detail
 
 
-@dataclass(frozen=True)
-class Track:
-    """A finished track. Fields that end in `_s` are seconds.
+class Track(TrackHeaders, frozen=True):
+    """A finished track: the bytes of its file, and the facts that the service tells of it."""
 
-    content: bytes of the file; duration_s: length of the music; queue_s: wait for a slot;
-    time_to_first_audio_s: from arrival to the first audio; generation_s: from the slot to the last
-    sample; compute_s: share of the replica's time; cost_usd: None where the price is not known.
-    """
-
-    content: bytes
-    model: str
-    seed: int
-    license: str
-    sample_rate: int
-    duration_s: float
-    queue_s: float
-    time_to_first_audio_s: float
-    generation_s: float
-    compute_s: float
+    content: Annotated[bytes, Field(repr=False)]
     cost_usd: float | None = None
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of music per second of generation."""
-        return self.duration_s / max(self.generation_s, 1e-9)
 
     def save(self, file: str | Path) -> None:
         """Write the file. Raises OSError."""
@@ -225,11 +206,10 @@ def _check(response: httpx.Response) -> None:
     raise ApiError(response.status_code, problem.get("code", "unknown"), detail, retry_after_s)
 
 
-def _facts(response: httpx.Response) -> dict[str, str]:
-    """Read the facts of a track from its headers `x-musicgen-...`, by field. Raises ApiError."""
+def _facts(response: httpx.Response) -> Mapping[str, Any]:
+    """Read the facts of a track from the headers of an answer. Raises ApiError."""
     _check(response)
-    headers = response.headers.items()
-    return {name.removeprefix(_FACTS).replace("-", "_"): value for name, value in headers}
+    return from_headers(response.headers)
 
 
 def _track(content: bytes, facts: Mapping[str, Any]) -> Track:
@@ -237,13 +217,4 @@ def _track(content: bytes, facts: Mapping[str, Any]) -> Track:
 
     The only place that parses them. Facts without a field are ignored.
     """
-    cost_usd = facts.get("cost_usd")
-    return Track(
-        content=content,
-        model=facts["model"],
-        seed=int(facts["seed"]),
-        license=facts["license"],
-        sample_rate=int(facts["sample_rate"]),
-        cost_usd=None if cost_usd is None else float(cost_usd),
-        **{name: float(facts[name]) for name in _SECONDS},
-    )
+    return Track.model_validate({**facts, "content": content})

@@ -4,7 +4,6 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,7 +125,7 @@ def _save(track: api.Track, output: Path) -> None:
 def _print(track: api.Track, output: Path, *, as_json: bool) -> None:
     """Print the facts of the track: one line of JSON, or two lines of text."""
     if as_json:
-        facts = {name: value for name, value in asdict(track).items() if name != "content"}
+        facts = track.model_dump(exclude={"content"})
         print(json.dumps({"file": str(output), "bytes": len(track.content), **facts}))
         return
     made = f"{track.duration_s:g} s by {track.model}, seed {track.seed}"
