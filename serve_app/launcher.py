@@ -27,8 +27,6 @@ from serve_app.launch_progress import ProgressLine, replica_counts
 from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, port_is_free
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
 
-__all__ = ["LaunchError", "ProgressLine", "Service"]
-
 Progress = Callable[[float, str], None]  # elapsed seconds, state
 
 _START_TIMEOUT_S = 600.0
