@@ -1,4 +1,4 @@
-"""Demonstration of the main job: start the service, make `demo.wav` by one request, stop the service.
+"""Demonstration: start the service, make `demo.wav` by one request, stop the service.
 
 python -m tools.demo ["PROMPT"] [--duration SECONDS] [--seed SEED] [--output FILE]
 """

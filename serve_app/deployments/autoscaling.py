@@ -113,7 +113,7 @@ class BudgetPolicy:
     """The `autoscaling_policy` of an application: all its models share a number of GPUs.
 
     Each model first gets its `min_replicas`, then as many replicas as its DrainTimePolicy wants
-    while GPUs are free. GPUs go out by one replica at a time: first to models with work and
+    while GPUs are free. GPUs are assigned one replica at a time: first to models with work and
     no replica, then to the model with the most seconds of work per GPU. A model waits to grow until
     another has returned its GPUs, so no more than `gpus` are in use.
     Exception: Serve itself starts the first replica of a model with none.
