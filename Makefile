@@ -3,13 +3,14 @@ PORT ?= 8000
 CONFIG ?= configs/nano.yaml
 MINUTES ?= 10
 BENCH ?= decode codec throughput precision cold_start service cost
+CHECKPOINT ?= embedded:musicgen-nano
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test test-long check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality soak docs screenshots clean
+.PHONY: help demo serve test test-long check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality nano-audiocraft soak docs manifest screenshots clean
 
 help:  ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 demo: .venv/base  ## Start the service, generate demo.wav by one HTTP request, stop the service
 	$(PYTHON) -m tools.demo
@@ -33,14 +34,14 @@ fmt: .venv/all  ## Format the code
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: .venv/all  ## Run the benchmarks named in BENCH (default: all), against AudioCraft and transformers where possible
+bench: .venv/all  ## Run the benchmarks named in BENCH (default: all but autoscaling, a simulated day), against AudioCraft where possible
 	@for name in $(BENCH); do \
 	  case $$name in \
 	    decode) against="--against audiocraft transformers" ;; throughput) against="--against audiocraft" ;; *) against= ;; esac; \
 	  echo "# $$name"; $(PYTHON) -W ignore -m benchmarks.$$name $$against || exit 1; echo; \
 	done
 
-soak: .venv/all  ## Send careless callers to the service for MINUTES (10); report leaks of threads, files and tasks
+soak: .venv/all  ## Run careless clients against the service for MINUTES (10); report leaks of threads, files and tasks
 	$(PYTHON) -m benchmarks.soak --minutes $(MINUTES)
 
 nano: nano-codec nano-data nano-text nano-lm nano-export  ## Train the embedded model from scratch in build/nano: all stages below
@@ -67,8 +68,15 @@ nano-export: .venv/all  ## Export it into the package
 nano-quality: .venv/all  ## Measure how well it follows its prompts
 	$(PYTHON) -W ignore -m benchmarks.nano_quality
 
+nano-audiocraft: .venv/all  ## Write CHECKPOINT (the embedded model) in AudioCraft's format to build/nano-audiocraft
+	@mkdir -p build/nano-audiocraft
+	$(PYTHON) -m tools.nano.audiocraft $(CHECKPOINT) build/nano-audiocraft
+
 docs: .venv/all  ## Generate docs/configuration.md from the fields of the configuration
 	$(PYTHON) -m tools.configuration_docs
+
+manifest: .venv/all  ## Write configs/all.yaml into cluster/kuberay/rayservice.yaml
+	$(PYTHON) -m tools.kuberay configs/all.yaml cluster/kuberay/rayservice.yaml
 
 screenshots: .venv/all  ## Take the screenshots of the web page for the README
 	MUSICGEN_SCREENSHOTS=docs $(PYTHON) -m pytest tests/test_page.py -k made_heard

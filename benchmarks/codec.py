@@ -8,7 +8,6 @@ decodes in chunks of one second, as the engine does. The last line is JSON.
 
 import argparse
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.checkpoints import codec_config
-from benchmarks.report import print_result, summary
+from benchmarks.report import print_result, print_round, summary
 from serve_app.checkpoints.codec import load_codec
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.encodec.streaming import DecoderState
@@ -72,7 +71,7 @@ def measure(ways: Mapping[str, Decoder], rounds: int) -> tuple[dict[str, float],
     audio: dict[str, Tensor] = {}
     for number in range(rounds + 1):
         for name, decode in ways.items():
-            print(f"round {number} of {rounds}: {name} ...", file=sys.stderr, flush=True)
+            print_round(number, rounds, name)
             started_at = perf_counter()
             audio[name] = decode()
             if number > 0:

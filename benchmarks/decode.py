@@ -9,7 +9,6 @@ weights once, at the memory bandwidth measured in the same run. The last line is
 import argparse
 import platform
 import statistics
-import sys
 from time import perf_counter
 
 import torch
@@ -25,7 +24,7 @@ from benchmarks.peers import (
     audiocraft_run,
     transformers_run,
 )
-from benchmarks.report import print_result
+from benchmarks.report import print_result, print_round
 from serve_app.checkpoints.audiocraft import musicgen_sources
 from serve_app.checkpoints.tensor_store import TensorStore
 from serve_app.engine.device import loading_dtype
@@ -60,7 +59,11 @@ def our_model(
 
 
 def weight_bytes(model: MusicGen, precision: str) -> int:
-    """Return the bytes that a step reads: all weights except embeddings and the text's projections, which run once."""
+    """Return the bytes of weights that a step reads.
+
+    Excluded: the embeddings, of which it reads a few rows, and the projections of the text, which
+    run once per track.
+    """
     size = BYTES[precision]
     d = model.config.transformer.hidden_size
     layers = model.config.transformer.num_layers
@@ -108,6 +111,15 @@ def our_run(
 
 
 def main() -> None:
+    arguments = _arguments()
+    torch.manual_seed(0)
+    runs, sizes = build_runs(arguments)
+    ms_per_step, bandwidth = measure(runs, arguments.rounds, torch.device(arguments.device))
+    floors = {precision: size / bandwidth / 1e6 for precision, size in sizes.items()}
+    report(arguments, ms_per_step, floors, bandwidth)
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.decode", description="Measure milliseconds per decode step."
     )
@@ -123,9 +135,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="sequences decoded together")
     parser.add_argument("--rounds", type=int, default=2, help="interleaved runs of each")
     parser.add_argument("--against", choices=PEERS, nargs="*", default=[])
-    arguments = parser.parse_args()
+    return parser.parse_args()
 
-    torch.manual_seed(0)
+
+def build_runs(arguments: argparse.Namespace) -> tuple[dict[str, Run], dict[str, int]]:
+    """Return the runs by peer and precision, and the bytes of weights per step by precision."""
     scale = SCALES[arguments.scale]
     device = torch.device(arguments.device)
     text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE)
@@ -142,25 +156,21 @@ def main() -> None:
         ours, backend = our_model(scale, state, precision, device)
         runs[precision] = our_run(ours, backend, text, arguments.steps, arguments.batch)
         sizes[precision] = weight_bytes(ours, precision)
+    return runs, sizes
 
+
+def measure(
+    runs: dict[str, Run], rounds: int, device: torch.device
+) -> tuple[dict[str, float], float]:
+    """Return the median milliseconds per step of each run, and the memory bandwidth in GB/s."""
     bandwidth = 0.0
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for round_number in range(arguments.rounds):
+    for number in range(1, rounds + 1):
         bandwidth = max(bandwidth, gigabytes_per_second(device))
         for name, run in runs.items():
-            print(
-                f"round {round_number + 1} of {arguments.rounds}: {name} ...",
-                file=sys.stderr,
-                flush=True,
-            )
+            print_round(number, rounds, name)
             times[name] += run()
-    floors = {precision: size / bandwidth / 1e6 for precision, size in sizes.items()}
-    report(
-        arguments,
-        {name: 1000 * statistics.median(values) for name, values in times.items()},
-        floors,
-        bandwidth,
-    )
+    return {name: 1000 * statistics.median(values) for name, values in times.items()}, bandwidth
 
 
 def report(
@@ -169,30 +179,12 @@ def report(
     floors: dict[str, float],
     bandwidth: float,
 ) -> None:
-    threads = torch.get_num_threads()
-    device = (
-        torch.cuda.get_device_name()
-        if arguments.device == "cuda"
-        else f"{platform.machine()}, {threads} threads"
-    )
+    """Print the setting, a table, and the figures as JSON."""
+    device = _device_name(arguments.device)
     setting = f"{arguments.scale}, batch {arguments.batch}, {device}, {bandwidth:.1f} GB/s"
     print(f"{setting}, torch {torch.__version__}\n")
     peers = [name for name in PEERS if name in ms_per_step]
-    columns = [
-        "",
-        "ms per step",
-        "x real time",
-        *(f"against {name}" for name in peers),
-        "of the floor",
-    ]
-    print(f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
-    for name, value in ms_per_step.items():
-        cells = [name, f"{value:.2f}", f"{arguments.batch * 20 / value:.2f}"]
-        cells += [f"{ms_per_step[peer] / value:.1f} x" for peer in peers]
-        cells.append(
-            f"{floors[name] / value:.0%} of {floors[name]:.1f} ms" if name in floors else ""
-        )
-        print(f"| {' | '.join(cells)} |")
+    _print_steps(ms_per_step, floors, peers, arguments.batch)
     print_result(
         "decode",
         scale=arguments.scale,
@@ -209,6 +201,28 @@ def report(
             for peer in peers
         },
     )
+
+
+def _device_name(kind: str) -> str:
+    if kind == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _print_steps(
+    ms_per_step: dict[str, float], floors: dict[str, float], peers: list[str], batch: int
+) -> None:
+    """Print one row per run. A step makes 20 ms of music of each sequence of the batch."""
+    against = [f"against {name}" for name in peers]
+    columns = ["", "ms per step", "x real time", *against, "of the floor"]
+    print(f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
+    for name, value in ms_per_step.items():
+        cells = [name, f"{value:.2f}", f"{batch * 20 / value:.2f}"]
+        cells += [f"{ms_per_step[peer] / value:.1f} x" for peer in peers]
+        cells.append(
+            f"{floors[name] / value:.0%} of {floors[name]:.1f} ms" if name in floors else ""
+        )
+        print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

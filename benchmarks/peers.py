@@ -33,38 +33,38 @@ def audiocraft_model(scale: Scale, text: Tensor) -> Any:
     """Build AudioCraft's language model. text: the output of T5, [1, tokens, TEXT_SIZE]"""
     from audiocraft.models.lm import LMModel
     from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
-    from audiocraft.modules.conditioners import (
-        BaseConditioner,
-        ConditionFuser,
-        ConditioningProvider,
-        TextConditioner,
+    from audiocraft.modules.conditioners import ConditionFuser, ConditioningProvider
+
+    conditioners = {"description": _encoded_text(scale, text)}
+    fuser = ConditionFuser(
+        {"cross": ["description"], "prepend": [], "sum": [], "input_interpolate": []}
     )
+    return LMModel(
+        DelayedPatternProvider(4), ConditioningProvider(conditioners), fuser,
+        n_q=4, card=2048, dim=scale.hidden_size, num_heads=scale.num_heads,
+        num_layers=scale.num_layers, hidden_scale=4, norm_first=True, bias_proj=False,
+        bias_ff=False, bias_attn=False, causal=True, cross_attention=True, memory_efficient=True,
+        activation="gelu", dropout=0.0, weight_init="gaussian", depthwise_init="current",
+    ).eval()  # fmt: skip
+
+
+def _encoded_text(scale: Scale, text: Tensor) -> Any:
+    """Build a text conditioner of AudioCraft that returns `text` for every prompt."""
+    from audiocraft.modules.conditioners import BaseConditioner, TextConditioner
 
     class EncodedText(TextConditioner):  # type: ignore[misc]
         def __init__(self) -> None:
             BaseConditioner.__init__(self, TEXT_SIZE, scale.hidden_size)
 
         def tokenize(self, x: list[str | None]) -> dict[str, Tensor]:
-            return {
-                "mask": torch.tensor([[float(bool(prompt))] for prompt in x]).expand(
-                    -1, text.shape[1]
-                )
-            }
+            mask = torch.tensor([[float(bool(prompt))] for prompt in x])
+            return {"mask": mask.expand(-1, text.shape[1])}
 
         def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             mask = inputs["mask"]
             return self.output_proj(text.expand(len(mask), -1, -1)) * mask[..., None], mask
 
-    fuser = ConditionFuser(
-        {"cross": ["description"], "prepend": [], "sum": [], "input_interpolate": []}
-    )
-    return LMModel(
-        DelayedPatternProvider(4), ConditioningProvider({"description": EncodedText()}), fuser,
-        n_q=4, card=2048, dim=scale.hidden_size, num_heads=scale.num_heads,
-        num_layers=scale.num_layers, hidden_scale=4, norm_first=True, bias_proj=False,
-        bias_ff=False, bias_attn=False, causal=True, cross_attention=True, memory_efficient=True,
-        activation="gelu", dropout=0.0, weight_init="gaussian", depthwise_init="current",
-    ).eval()  # fmt: skip
+    return EncodedText()
 
 
 def audiocraft_run(model: Any, steps: int, batch: int) -> Run:
@@ -87,12 +87,33 @@ def audiocraft_run(model: Any, steps: int, batch: int) -> Run:
 
 def transformers_run(scale: Scale, device: torch.device, steps: int, batch: int) -> Run:
     """Prepare transformers' generation with guidance. Text encoder and codec are not counted."""
-    from transformers import (
-        EncodecConfig,
-        MusicgenConfig,
-        MusicgenForConditionalGeneration,
-        T5Config,
-    )
+    from transformers import MusicgenForConditionalGeneration
+
+    config = _transformers_config(scale)
+    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    model = MusicgenForConditionalGeneration(config).eval().to(device, dtype)
+    tokens = torch.ones(batch, TEXT_TOKENS, dtype=torch.int64, device=device)
+    padding = config.decoder.pad_token_id
+
+    def run() -> list[float]:
+        marks: list[float] = []
+
+        def mark(_: Tensor, logits: Tensor) -> Tensor:
+            marks.append(perf_counter())
+            return logits
+
+        model.generate(
+            tokens, do_sample=True, top_k=250, guidance_scale=3.0, max_new_tokens=steps + 1,
+            logits_processor=[mark], pad_token_id=padding, decoder_start_token_id=padding,
+        )  # fmt: skip
+        return [after - before for before, after in itertools.pairwise(marks)]
+
+    return run
+
+
+def _transformers_config(scale: Scale) -> Any:
+    """Configure MusicGen at `scale`, with the smallest text encoder and codec."""
+    from transformers import EncodecConfig, MusicgenConfig, T5Config
     from transformers.models.musicgen import MusicgenDecoderConfig
 
     text = T5Config(vocab_size=8, d_model=TEXT_SIZE, d_ff=8, num_layers=1, num_heads=1)
@@ -105,27 +126,8 @@ def transformers_run(scale: Scale, device: torch.device, steps: int, batch: int)
         hidden_size=scale.hidden_size, num_hidden_layers=scale.num_layers,
         num_attention_heads=scale.num_heads, ffn_dim=4 * scale.hidden_size,
     )  # fmt: skip
-    config = MusicgenConfig(
+    return MusicgenConfig(
         text_encoder=text.to_dict() | {"model_type": "t5"},
         audio_encoder=codec.to_dict() | {"model_type": "encodec"},
         decoder=decoder.to_dict(),
     )
-    dtype = torch.float32 if device.type == "cpu" else torch.float16
-    model = MusicgenForConditionalGeneration(config).eval().to(device, dtype)
-    tokens = torch.ones(batch, TEXT_TOKENS, dtype=torch.int64, device=device)
-
-    def run() -> list[float]:
-        marks: list[float] = []
-
-        def mark(_: Tensor, logits: Tensor) -> Tensor:
-            marks.append(perf_counter())
-            return logits
-
-        model.generate(
-            tokens, do_sample=True, top_k=250, guidance_scale=3.0, max_new_tokens=steps + 1,
-            logits_processor=[mark], pad_token_id=decoder.pad_token_id,
-            decoder_start_token_id=decoder.pad_token_id,
-        )  # fmt: skip
-        return [after - before for before, after in itertools.pairwise(marks)]
-
-    return run

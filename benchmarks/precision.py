@@ -32,7 +32,10 @@ PROMPTS = (
 def distributions(
     checkpoint: Checkpoint, backend: ExecutionBackend, prompt: str, codes: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities [steps, K, V] of the next codes along greedy codes, or along `codes`; and the codes."""
+    """Return log-probabilities [steps, K, V] of the next codes, and the codes.
+
+    codes: the codes to follow; None: the greedy ones.
+    """
     musicgen = checkpoint.musicgen
     seen: list[Tensor] = []
     conditioner = Conditioner(checkpoint.text_encoder, musicgen, max_tokens=64, cache_size=4)

@@ -22,6 +22,11 @@ def summary(docstring: str | None) -> str:
     return (docstring or "").split("\n")[0]
 
 
+def print_round(number: int, rounds: int, name: str) -> None:
+    """Report on stderr that round `number` of `rounds` of one compared program begins."""
+    print(f"round {number} of {rounds}: {name} ...", file=sys.stderr, flush=True)
+
+
 def print_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Print rows of equal columns as a Markdown table."""
     columns = list(next(iter(rows.values())))

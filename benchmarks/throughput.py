@@ -10,7 +10,6 @@ text encoder are not counted. The last line is JSON.
 import argparse
 import asyncio
 import statistics
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ import torch
 from benchmarks.checkpoints import write_small
 from benchmarks.decode import BYTES
 from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model, audiocraft_run
-from benchmarks.report import print_result
+from benchmarks.report import print_result, print_round, summary
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.config import EngineConfig
 from serve_app.engine.device import loading_dtype
@@ -83,8 +82,26 @@ def build_engine(precision: str, device: torch.device, requests: int) -> Engine:
 
 
 def main() -> None:
+    arguments = _arguments()
+    torch.set_num_threads(1)
+    spaced = np.linspace(arguments.shortest, arguments.longest, arguments.requests)
+    durations_s = spaced.round(1).tolist()
+    device = torch.device(arguments.device)
+    engine = build_engine(arguments.precision, device, arguments.requests)
+    ways: dict[str, Callable[[], float]] = {
+        "one after another": lambda: timed(lambda: one_after_another(engine, durations_s)),
+        "together": lambda: timed(lambda: together(engine, durations_s)),
+    }
+    if arguments.against == "audiocraft":
+        ways["audiocraft"] = audiocraft_batch(arguments.longest, arguments.requests, device)
+    seconds = measure(ways, arguments.rounds)
+    engine.shutdown()
+    report(arguments, sum(durations_s), seconds)
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.throughput", description=(__doc__ or "").split("\n")[0]
+        prog="python -m benchmarks.throughput", description=summary(__doc__)
     )
     parser.add_argument("--requests", type=int, default=4)
     parser.add_argument("--shortest", type=float, default=3.0, help="seconds of music")
@@ -95,50 +112,38 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rounds", type=int, default=2, help="interleaved runs of each")
     parser.add_argument("--against", choices=["audiocraft", "nothing"], default="nothing")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    durations_s = (
-        np.linspace(arguments.shortest, arguments.longest, arguments.requests).round(1).tolist()
-    )
-    device = torch.device(arguments.device)
-    engine = build_engine(arguments.precision, device, arguments.requests)
-    ways: dict[str, Callable[[], float]] = {
-        "one after another": lambda: timed(lambda: one_after_another(engine, durations_s)),
-        "together": lambda: timed(lambda: together(engine, durations_s)),
-    }
-    if arguments.against == "audiocraft":
-        text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE, device=device)
-        model = audiocraft_model(SCALES["small"], text).to(device)
-        batch = audiocraft_run(model, round(FRAME_RATE * arguments.longest) + 3, arguments.requests)
+    return parser.parse_args()
 
-        def audiocraft() -> float:
-            torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
-            seconds = sum(batch())
-            torch.set_num_threads(1)
-            return seconds
 
-        ways["audiocraft"] = audiocraft
+def audiocraft_batch(longest_s: float, requests: int, device: torch.device) -> Callable[[], float]:
+    """Prepare a fixed batch of AudioCraft; return a function that runs and times it, in seconds."""
+    text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE, device=device)
+    model = audiocraft_model(SCALES["small"], text).to(device)
+    batch = audiocraft_run(model, round(FRAME_RATE * longest_s) + 3, requests)
+
+    def run() -> float:
+        torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
+        seconds = sum(batch())
+        torch.set_num_threads(1)
+        return seconds
+
+    return run
+
+
+def measure(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each way, run in turns."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(arguments.rounds):
+    for number in range(1, rounds + 1):
         for name, run in ways.items():
-            print(
-                f"round {number + 1} of {arguments.rounds}: {name} ...", file=sys.stderr, flush=True
-            )
+            print_round(number, rounds, name)
             times[name].append(run())
-    engine.shutdown()
-    report(
-        arguments,
-        sum(durations_s),
-        {name: statistics.median(values) for name, values in times.items()},
-    )
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def report(arguments: argparse.Namespace, audio_s: float, seconds: dict[str, float]) -> None:
     alone = seconds["one after another"]
     print(f"{arguments.requests} requests, {audio_s:g} s of music, {arguments.precision}\n")
-    print(
-        "| | seconds | music per second | times one after another |", "|---|---|---|---|", sep="\n"
-    )
+    print("| | seconds | music per second | times one after another |\n|---|---|---|---|")
     for name, value in seconds.items():
         print(f"| {name} | {value:.1f} | {audio_s / value:.2f} s | {alone / value:.2f} |")
     print_result(

@@ -1,4 +1,4 @@
-"""Builder of the Ray Serve application: `import_path: serve_app.app:build_app` in a Serve configuration."""
+"""Builder of the Ray Serve application, for `import_path: serve_app.app:build_app`."""
 
 from typing import Any
 
@@ -32,7 +32,10 @@ def build_app(args: dict[str, Any]) -> Application:
 
 
 def _replicas(model: ModelConfig) -> Application:
-    """Bind a model's deployment. A replica holds one request more than its slots, which starts when a slot is freed."""
+    """Bind a model's deployment.
+
+    A replica holds one request more than its slots, which starts when a slot is freed.
+    """
     slots = model.engine_kwargs.max_slots or MOST_SLOTS
     options = {"max_ongoing_requests": slots + 1} | _options(model.deployment_config)
     if model.accelerator_type is not None:

@@ -1,7 +1,7 @@
-"""The configuration: the `args` of a Serve YAML file, frozen and parsed once; an unknown option is an error.
+"""Configuration: the `args` of a Serve YAML file, frozen, parsed once, closed to unknown options.
 
-Field names follow Ray Serve LLM where it has the same option. The text below each field is its description
-(`Field.description`), which `python -m tools.configuration_docs` prints in docs/configuration.md.
+Field names follow Ray Serve LLM where it has the same option. The text below each field is its
+description (`Field.description`), which `make docs` prints in docs/configuration.md.
 """
 
 from pathlib import PurePath
@@ -31,11 +31,12 @@ class EngineConfig(_Closed):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of the model. `auto`: a GPU if the replica has one, else the CPU."""
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
-    """Precision of the language model. `auto`: `fp16` on a GPU (as AudioCraft), `fp32` on a CPU. A CPU stores its
-    weights so and computes in fp32; `int8` needs `device: cpu` and multiplies in int8."""
+    """Precision of the language model. `auto`: `fp16` on a GPU (as AudioCraft), `fp32` on a CPU. On
+    a CPU it is the format of the weights, and computation is in fp32; `int8` needs `device: cpu`
+    and multiplies in int8."""
     max_slots: int | None = Field(default=None, ge=1, le=1024)
-    """Requests decoded together; 0.29, 0.88 or 1.18 GB of KV cache each (small, medium, large in fp16). Default: as
-    many as the GPU's free memory holds, at most 64; 8 on a CPU."""
+    """Requests decoded together; 0.29, 0.88 or 1.18 GB of KV cache each (small, medium, large in
+    fp16). Default: as many as the GPU's free memory holds, at most 64; 8 on a CPU."""
     max_duration_s: PositiveFloat = 120.0
     """Longest track, in seconds. Beyond the model's window (30 s) the window slides."""
     max_prompt_tokens: int = Field(default=256, ge=1, le=4096)
@@ -47,8 +48,8 @@ class EngineConfig(_Closed):
     prompt_cache_size: int = Field(default=64, ge=0)
     """Number of prompts whose conditioning is cached."""
     pin_batch_shape: bool = False
-    """Pad matrix products to all slots: a seed gives bit-equal audio alone and in a batch. It costs speed at low
-    load."""
+    """Pad matrix products to all slots: a seed gives bit-equal audio alone and in a batch. It costs
+    speed at low load."""
     num_threads: PositiveInt | None = None
     """CPU threads of the engine. Default: the replica's `num_cpus`."""
 
@@ -56,8 +57,8 @@ class EngineConfig(_Closed):
     def _int8_is_for_cpus(self) -> Self:
         if self.precision == "int8" and self.device != "cpu":
             raise ValueError(
-                f"precision 'int8' runs on CPUs only, but device is '{self.device}': set `device: cpu` or another "
-                "precision"
+                f"precision 'int8' runs on CPUs only, but device is '{self.device}': "
+                "set `device: cpu` or another precision"
             )
         return self
 
@@ -68,8 +69,8 @@ class ModelLoadingConfig(_Closed):
     model_id: Name
     """Name that clients use for the model."""
     model_source: str = Field(min_length=1)
-    """Hub id, folder, or `embedded:musicgen-nano`. A folder holds a Hugging Face MusicGen model or an AudioCraft
-    export."""
+    """Hub id, folder, or `embedded:musicgen-nano`. A folder holds a Hugging Face MusicGen model or
+    an AudioCraft export."""
     text_encoder_source: str | None = None
     """Hub id or folder of an AudioCraft export's T5. Default: the one the export names."""
     codec_source: str | None = None
@@ -82,11 +83,12 @@ class DeploymentConfig(_Closed):
     num_replicas: PositiveInt | None = None
     """Fixed number of replicas; excludes `autoscaling_config`. Default: 1."""
     autoscaling_config: dict[str, Any] | None = None
-    """Serve's `AutoscalingConfig`. A model scales on requested seconds of music with `DrainTimePolicy`, or on the
-    number of requests with `target_ongoing_requests`. Default: no scaling."""
+    """Serve's `AutoscalingConfig`. A model scales on requested seconds of music with
+    `DrainTimePolicy`, or on the number of requests with `target_ongoing_requests`. Default: no
+    scaling."""
     max_ongoing_requests: PositiveInt | None = None
-    """Requests in one replica at a time. Default: `max_slots` + 1, so that one waits beside a full batch (65 if
-    `max_slots` is not set); 1000 for the ingress."""
+    """Requests in one replica at a time. Default: `max_slots` + 1, so that one waits beside a full
+    batch (65 if `max_slots` is not set); 1000 for the ingress."""
     max_queued_requests: int | None = Field(default=None, ge=-1)
     """Requests that wait in one ingress replica; beyond it `429`. Default: no limit, as -1."""
     ray_actor_options: dict[str, Any] | None = None
@@ -102,7 +104,8 @@ class DeploymentConfig(_Closed):
     def _one_way_to_scale(self) -> Self:
         if self.num_replicas is not None and self.autoscaling_config is not None:
             raise ValueError(
-                f"num_replicas ({self.num_replicas}) and autoscaling_config exclude each other: give one, not both"
+                f"num_replicas ({self.num_replicas}) and autoscaling_config exclude each other: "
+                "give one, not both"
             )
         return self
 
@@ -115,13 +118,15 @@ class ModelConfig(_Closed):
     aliases: tuple[Name, ...] = ()
     """Further names that the model answers to."""
     license: str | None = None
-    """Licence of the weights, reported to clients. Default: known for published models, else `unknown`."""
+    """Licence of the weights, reported to clients. Default: known for published models, else
+    `unknown`."""
     accelerator_type: str | None = None
     """GPU type that a replica needs: `T4`, `A10G`, `L4`, `L40S`, `A100`, `H100`. Default: any."""
     fallbacks: tuple[Name, ...] = ()
     """Ids of the models that answer instead, in this order, when the model's queue is full."""
     price_per_hour: PositiveFloat | None = None
-    """Price of one replica, in US dollars per hour; answers then report their cost. Default: unknown."""
+    """Price of one replica, in US dollars per hour; answers then report their cost. Default:
+    unknown."""
     max_queued_audio_s: PositiveFloat | None = None
     """Seconds of music that may wait in one ingress replica; beyond it `429`. Default: no limit."""
     engine_kwargs: EngineConfig = EngineConfig()
@@ -153,14 +158,15 @@ class AccessConfig(_Closed):
     keys_env: str = Field(default="MUSICGEN_API_KEYS", pattern=r"^[A-Z][A-Z0-9_]*$")
     """Environment variable of the ingress that holds the keys, as `name:key,name:key`."""
     keys_file: str | None = None
-    """File with one `name:key` per line, read again when it changes. It must hold a key at the start; if it holds
-    none later, the last keys stay in force. Default: none."""
+    """File with one `name:key` per line, read again when it changes. It must hold a key at the
+    start; if it holds none later, the last keys stay in force. Default: none."""
     require_keys: bool = False
     """Refuse to start without keys. Otherwise a service without keys answers anyone."""
     max_concurrent_requests: PositiveInt | None = None
     """Requests of one key at a time in one ingress replica; beyond it `429`. Default: no limit."""
     max_audio_s_per_minute: PositiveFloat | None = None
-    """Seconds of music per minute of one key in one ingress replica; beyond it `429`. Default: no limit."""
+    """Seconds of music per minute of one key in one ingress replica; beyond it `429`. Default: no
+    limit."""
 
 
 class ApiConfig(_Closed):
@@ -199,11 +205,13 @@ class AppConfig(_Closed):
         names = self._names()
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(
-                f"model ids and aliases must be unique, but {repeated} are used more than once: rename them"
+                f"model ids and aliases must be unique, but {repeated} are used more than once: "
+                "rename them"
             )
         if AUTO in names:
             raise ValueError(
-                f"'{AUTO}' is reserved for the choice of a model by the service: give the model another name"
+                f"'{AUTO}' is reserved for the choice of a model by the service: "
+                "give the model another name"
             )
         return self
 
@@ -223,8 +231,8 @@ class AppConfig(_Closed):
             others = [name for name in ids if name != model.model_id]
             if unknown := [name for name in model.fallbacks if name not in others]:
                 raise ValueError(
-                    f"fallbacks of '{model.model_id}' name {unknown}, but must be ids of other models: use some of "
-                    f"{others}"
+                    f"fallbacks of '{model.model_id}' name {unknown}, but must be ids of other "
+                    f"models: use some of {others}"
                 )
         return self
 

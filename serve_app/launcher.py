@@ -3,7 +3,8 @@
     python -m serve_app.launcher configs/nano.yaml --port 8000
 
 Runs `serve run`, as on any cluster, waits until the application is RUNNING, and stops it on Ctrl-C.
-Ray requires a token (`serve_app.ray_token`), and its ports are on the loopback interface.
+Ray requires a token (`serve_app.ray_token`), and its ports are on the loopback interface, except
+the gRPC server of each Serve replica.
 """
 
 import argparse
@@ -27,8 +28,6 @@ from serve_app.launch_progress import ProgressLine, replica_counts
 from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, port_is_free
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
 
-__all__ = ["LaunchError", "ProgressLine", "Service"]
-
 Progress = Callable[[float, str], None]  # elapsed seconds, state
 
 _START_TIMEOUT_S = 600.0
@@ -37,7 +36,7 @@ _POLL_S = 0.5
 _DASHBOARD = re.compile(r"View the dashboard at \S*?(http://[\d.]+:\d+)")
 _ENVIRONMENT = {
     "RAY_ADDRESS": "local",  # not a cluster that the shell's environment names
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # one machine only: ports on the loopback interface
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # one machine only: Ray binds to the loopback interface
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this virtual environment
 }

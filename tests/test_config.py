@@ -52,9 +52,7 @@ def test_every_section_has_a_table() -> None:
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert configuration_docs.PAGE.read_text() == configuration_docs.page(), (
-        "python -m tools.configuration_docs"
-    )
+    assert configuration_docs.PAGE.read_text() == configuration_docs.page(), "make docs"
 
 
 @pytest.mark.parametrize(("owner", "name"), OPTIONS)

@@ -37,7 +37,7 @@ ALLOWED = {
     "client": {"types", "track_fields"},
     "doctor": {"machine"},
     "cli": {
-        "types", "errors", "audio", "checkpoints", "client", "doctor", "launcher",
+        "types", "errors", "audio", "checkpoints", "client", "doctor", "launcher", "launch_progress",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from serve_app.launcher import LaunchError, ProgressLine, Service
+from serve_app.launch_progress import ProgressLine
+from serve_app.launcher import LaunchError, Service
 from serve_app.machine import free_port
 from tests.conftest import CONFIGS
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.launcher import LaunchError, ProgressLine, Service
+from serve_app.launch_progress import ProgressLine
+from serve_app.launcher import LaunchError, Service
 from serve_app.machine import free_port
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
 from tests.conftest import CONFIGS

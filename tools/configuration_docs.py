@@ -1,7 +1,7 @@
-"""Print docs/configuration.md from the descriptions of the fields in serve_app/config.py.
+"""Write docs/configuration.md from the descriptions of the fields in serve_app/config.py.
 
-python -m tools.configuration_docs           # write the page
-python -m tools.configuration_docs --check   # fail if the page differs from what would be written
+python -m tools.configuration_docs           # write the page: `make docs`
+python -m tools.configuration_docs --check   # fail if the page is out of date
 """
 
 import argparse
@@ -33,8 +33,9 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("engine_kwargs", "The engine of each replica of a model.", EngineConfig),
     (
         "deployment_config",
-        "Options that Ray Serve takes for a model's deployment, and under `args.ingress_deployment_config` for the "
-        "ingress. An option that is not given has Serve's default. For scaling see [Scaling](operations.md#scaling).",
+        "Options that Ray Serve takes for a model's deployment, and for the ingress under "
+        "`args.ingress_deployment_config`. An option that is not given has Serve's default. For "
+        "scaling see [Scaling](operations.md#scaling).",
         DeploymentConfig,
     ),
 )
@@ -42,7 +43,9 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
 # Options of Ray Serve itself that the files in configs/ set.
 SERVE_OPTIONS: Mapping[str, str] = {
     "proxy_location": "Nodes with an HTTP proxy: `EveryNode` or `HeadOnly`.",
-    "http_options.host": "Address to listen on. `127.0.0.1`: this machine only; `0.0.0.0`: all interfaces.",
+    "http_options.host": (
+        "Address to listen on. `127.0.0.1`: this machine only; `0.0.0.0`: all interfaces."
+    ),
     "http_options.port": "HTTP port.",
     "http_options.request_timeout_s": "Seconds after which an unfinished answer is cut off.",
     "http_options.keep_alive_timeout_s": "Seconds after which an idle connection is closed.",
@@ -51,7 +54,9 @@ SERVE_OPTIONS: Mapping[str, str] = {
     "logging_config.enable_access_log": "Write one log line per request.",
     "applications[].name": "Name of the application in `serve status`.",
     "applications[].route_prefix": "Path under which all routes lie.",
-    "applications[].import_path": "Function that builds the application: `serve_app.app:build_app`.",
+    "applications[].import_path": (
+        "Function that builds the application: `serve_app.app:build_app`."
+    ),
     "applications[].args": "Arguments of that function: [args](#args).",
 }
 
@@ -66,10 +71,11 @@ _TYPES = {
 INTRODUCTION = """\
 # Configuration
 
-<!-- Written by `python -m tools.configuration_docs` from the descriptions in serve_app/config.py. Edit those. -->
+<!-- Written by `make docs` from the descriptions in serve_app/config.py. Edit those. -->
 
-One YAML file is the whole configuration. It is a literal Ray Serve configuration: `serve run`, `serve deploy` and
-KubeRay take the same file. The files in [`configs/`](../configs) name every usual option with a comment:
+One YAML file is the whole configuration. It is a literal Ray Serve configuration: `serve run`,
+`serve deploy` and KubeRay take the same file. The files in [`configs/`](../configs) name every
+usual option with a comment:
 
 {files}
 
@@ -85,7 +91,8 @@ def page() -> str:
     parts = [
         INTRODUCTION.format(files=_files()),
         *(_section(*section) for section in SECTIONS),
-        f"## Options of Ray Serve\n\nOutside `args`; Ray Serve's documentation has the full list.\n\n{serve}",
+        "## Options of Ray Serve\n\n"
+        f"Outside `args`; Ray Serve's documentation has the full list.\n\n{serve}",
     ]
     return "\n".join(parts)
 
@@ -170,7 +177,7 @@ def main() -> None:
         PAGE.write_text(wanted)
         print(f"{PAGE} is written")
     elif not PAGE.exists() or PAGE.read_text() != wanted:
-        raise SystemExit(f"{PAGE} is out of date: run `python -m tools.configuration_docs`")
+        raise SystemExit(f"{PAGE} is out of date: run `make docs`")
     else:
         print(f"{PAGE} is up to date")
 

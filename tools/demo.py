@@ -1,4 +1,4 @@
-"""Demonstration of the main job: start the service, make `demo.wav` by one request, stop the service.
+"""Demonstration: start the service, make `demo.wav` by one request, stop the service.
 
 python -m tools.demo ["PROMPT"] [--duration SECONDS] [--seed SEED] [--output FILE]
 """
@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 
 from serve_app.client import ApiError, MusicGenClient
-from serve_app.launcher import LaunchError, ProgressLine, Service
+from serve_app.launch_progress import ProgressLine
+from serve_app.launcher import LaunchError, Service
 from serve_app.machine import free_port
 
 CONFIG = Path(__file__).parent.parent / "configs" / "nano.yaml"

@@ -1,6 +1,6 @@
 """Write a Serve configuration into the KubeRay manifest, so that both have one source.
 
-python -m tools.kuberay configs/all.yaml cluster/kuberay/rayservice.yaml
+python -m tools.kuberay configs/all.yaml cluster/kuberay/rayservice.yaml    # `make manifest`
 """
 
 import argparse

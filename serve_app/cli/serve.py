@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from serve_app.cli.console import fail
-from serve_app.launcher import LaunchError, ProgressLine, Service
+from serve_app.launch_progress import ProgressLine
+from serve_app.launcher import LaunchError, Service
 
 NANO = Path(__file__).parents[2] / "configs" / "nano.yaml"
 

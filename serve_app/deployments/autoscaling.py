@@ -1,6 +1,7 @@
 """Autoscaling policies: replicas by the seconds of music that clients wait for.
 
-Ray Serve pickles this module by value and calls it on the head node. It imports the standard library alone.
+Ray Serve pickles this module by value and calls it on the head node, so it imports the standard
+library alone.
 """
 
 import logging
@@ -38,17 +39,19 @@ class Context(Protocol):
 
 
 class DrainTimePolicy:
-    """Enough replicas to keep up with arriving requests and to drain the queue within `drain_s` seconds.
+    """Policy that keeps up with arriving requests and drains the queue within `drain_s` seconds.
 
         replicas = ceil(max(arrivals / utilization + queued / drain_s, total / drain_s) / speed)
 
-    arrivals: seconds of music requested per second, over the last ARRIVALS_S: the rate of generation plus the growth
-        of `total`.
+    arrivals: seconds of music requested per second, over the last ARRIVALS_S: the rate of
+        generation plus the growth of `total`.
     utilization: fraction of its time that a replica is to be busy.
-    queued: seconds of music that wait for a slot. Requests that wait outside the replicas are only counted; each is
-        taken to be as long as the mean of the replicas' recent requests, or `audio_s` without any.
+    queued: seconds of music that wait for a slot. Requests that wait outside the replicas are only
+        counted; each is taken to be as long as the mean of the replicas' recent requests, or
+        `audio_s` without any.
     total: seconds of music queued and running.
-    speed: seconds of music per second of one replica: the mean of those that have measured it, or `audio_s_per_s`.
+    speed: seconds of music per second of one replica: the mean of those that have measured it, or
+        `audio_s_per_s`.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class DrainTimePolicy:
         self._history: deque[tuple[float, float]] = deque()  # (time, total seconds of music then)
 
     def __call__(self, context: Context) -> tuple[float, dict[str, Any]]:
-        """The number of replicas to have; Serve applies its bounds and delays to it. Never raises."""
+        """Decide the number of replicas, before Serve's bounds and delays. Never raises."""
         try:
             return self.wanted(context), {}
         except Exception:  # a policy that raises leaves the application stuck in DEPLOYING
@@ -73,7 +76,7 @@ class DrainTimePolicy:
             return context.target_num_replicas, {}
 
     def wanted(self, context: Context) -> int:
-        """The class's formula, before any bounds."""
+        """Compute the class's formula."""
         queued_s = _sum(context, WAITING_AUDIO_S) + self._outside_s(context)
         total_s = self._total_s(context)
         growth = self._growth(context.current_time, total_s)
@@ -109,12 +112,14 @@ class DrainTimePolicy:
 class BudgetPolicy:
     """The `autoscaling_policy` of an application: all its models share a number of GPUs.
 
-    Each model first gets its `min_replicas`, then as many replicas as its DrainTimePolicy wants while GPUs are free.
-    They are given one replica at a time: first to models with work and no replica, then to the model with most seconds
-    of work per GPU. A model waits to grow until another has returned its GPUs, so no more than `gpus` are in use.
+    Each model first gets its `min_replicas`, then as many replicas as its DrainTimePolicy wants
+    while GPUs are free. GPUs are assigned one replica at a time: first to models with work and
+    no replica, then to the model with the most seconds of work per GPU. A model waits to grow until
+    another has returned its GPUs, so no more than `gpus` are in use.
     Exception: Serve itself starts the first replica of a model with none.
 
-    gpus_per_replica: by model id, default 1. models: options of a model's own DrainTimePolicy, by model id.
+    gpus_per_replica: by model id, default 1. models: options of a model's own DrainTimePolicy, by
+    model id.
     """
 
     def __init__(
@@ -133,7 +138,7 @@ class BudgetPolicy:
     def __call__(
         self, contexts: Mapping[Any, Context]
     ) -> tuple[dict[Any, float], dict[Any, dict[str, Any]]]:
-        """The numbers of replicas to have; Serve applies each model's bounds and delays. Never raises."""
+        """Decide the numbers of replicas, before Serve's bounds and delays. Never raises."""
         try:
             return self._wanted(contexts), {}
         except Exception:  # see DrainTimePolicy
@@ -141,7 +146,7 @@ class BudgetPolicy:
             return {key: context.target_num_replicas for key, context in contexts.items()}, {}
 
     def _wanted(self, contexts: Mapping[Any, Context]) -> dict[Any, float]:
-        """The lesser of two shares: of a division from scratch, and of the GPUs that are free now."""
+        """Take the lesser of two shares: of a division from scratch, and of the GPUs free now."""
         claims = {
             key: self._claim(context)
             for key, context in contexts.items()

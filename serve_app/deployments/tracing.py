@@ -2,10 +2,14 @@
 
 Serve traces requests if its configuration has a `tracing_config`, with this module's exporter:
 
-    tracing_config: {enabled: true, exporter_import_path: "serve_app.deployments.tracing:otlp", sampling_ratio: 0.01}
+    tracing_config:
+      enabled: true
+      exporter_import_path: serve_app.deployments.tracing:otlp
+      sampling_ratio: 0.01
 
-Serve's own spans: https://docs.ray.io/en/latest/serve/monitoring.html. The environment variables that name the
-collector, such as OTEL_EXPORTER_OTLP_ENDPOINT: https://opentelemetry.io/docs/specs/otel/.
+Serve's own spans: https://docs.ray.io/en/latest/serve/monitoring.html.
+Environment variables that name the collector, such as OTEL_EXPORTER_OTLP_ENDPOINT:
+https://opentelemetry.io/docs/specs/otel/.
 """
 
 from time import time_ns
@@ -21,7 +25,10 @@ _tracer = trace.get_tracer("musicgen-serve")
 
 
 def otlp() -> list[SpanProcessor]:
-    """Span processors that send OTLP to a collector over HTTP. Raises ConfigError if the exporter is not installed."""
+    """Return span processors that send OTLP to a collector over HTTP.
+
+    Raises ConfigError if the exporter is not installed.
+    """
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError as error:
@@ -35,8 +42,8 @@ def otlp() -> list[SpanProcessor]:
 def trace_timings(request: GenerationRequest, timings: Timings) -> None:
     """Emit the spans of a track that has just been finished, inside the current span.
 
-    The codec decodes in parts, concurrently with the steps. Its span ends with the track and is as long as the sum
-    of the parts.
+    The codec decodes in parts, concurrently with the steps. Its span ends with the track and is as
+    long as the sum of the parts.
     """
     end = time_ns()
     start = end - _ns(timings.queue_s + timings.generation_s)

@@ -59,7 +59,7 @@ def test_loudness_stops_at_the_true_peak() -> None:
 
 @pytest.mark.parametrize("normalization", Normalization)
 @pytest.mark.parametrize("seconds", [0.02, 0.5])
-def test_silence_and_short_pieces_stay_finite(normalization: Normalization, seconds: float) -> None:
+def test_silence_and_short_tracks_stay_finite(normalization: Normalization, seconds: float) -> None:
     mastering = Mastering(normalization)
     assert not mastering.whole(np.zeros((2, int(seconds * RATE)), np.float32), RATE).any()
     short = mastering.whole(tone(0.1, seconds), RATE)
@@ -91,7 +91,7 @@ def test_a_fade_of_less_than_a_sample_silences_but_the_first() -> None:
 @pytest.mark.parametrize(
     "normalization", [Normalization.PEAK, Normalization.RMS, Normalization.LOUDNESS]
 )
-def test_what_needs_the_whole_piece_is_not_streamed(normalization: Normalization) -> None:
+def test_what_needs_the_whole_track_is_not_streamed(normalization: Normalization) -> None:
     Mastering(Normalization.CLIP, fade_out_s=1.0).check_streamable()
     with pytest.raises(InvalidRequest, match=f"'{normalization}' measures the whole track"):
         Mastering(normalization).check_streamable()

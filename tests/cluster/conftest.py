@@ -50,7 +50,10 @@ class Fleet:
         serve.run(app, name=APP, route_prefix="/")
 
     def replicas(self, deployment: str) -> list[Any]:
-        """Running replicas, each with its node_id and pid; without dead ones that Serve still lists as running."""
+        """List the running replicas, each with its node_id and pid.
+
+        Dead ones that Serve still lists as running are left out.
+        """
         details = ray.get(_controller().get_serve_instance_details.remote())
         application = details["applications"].get(APP, {"deployments": {}})
         replicas = application["deployments"].get(deployment, {"replicas": []})["replicas"]
@@ -129,7 +132,7 @@ def application(*models: dict[str, Any], **rest: Any) -> Application:
 
 @pytest.fixture(scope="package")
 def fleet() -> Iterator[Fleet]:
-    """One Ray for the tests of this folder; it stops before that of the `service` fixture starts."""
+    """Ray for the tests of this folder; it stops before that of the `service` fixture starts."""
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     fleet = Fleet()
     try:

@@ -1,4 +1,4 @@
-"""Accepted requests are answered although replicas, nodes or the controller die or an update replaces replicas."""
+"""Accepted requests survive the death of replicas, nodes and the controller, and an update."""
 
 import asyncio
 import os
@@ -47,9 +47,12 @@ def deploy(fleet: Fleet, **engine: Any) -> None:
 def body(number: int) -> dict[str, Any]:
     """A request; every other one streams."""
     return {
-        "prompt": PROMPTS[number % 4], "duration_s": 1 + number % 3 / 2, "seed": number, "response_format": "pcm",
+        "prompt": PROMPTS[number % 4],
+        "duration_s": 1 + number % 3 / 2,
+        "seed": number,
+        "response_format": "pcm",
         "stream": number % 2 == 0,
-    }  # fmt: skip
+    }
 
 
 def is_whole(answer: bytes, number: int) -> bool:
@@ -102,12 +105,12 @@ async def test_a_request_that_kills_replicas_is_refused(
 
 
 async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
-    """A lost node raises ReplicaUnreachable, for which no request is suspected of being a poison pill."""
+    """A lost node raises ReplicaUnreachable, which marks no request as a poison pill."""
     await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
     handles = {"nano": serve.get_deployment_handle(DEPLOYMENT, APP)}
     fleet = RayFleet(handles)
-    backend = RayGenerator(handles)
-    tracks = [asyncio.create_task(whole(backend, number)) for number in range(12)]
+    generator = RayGenerator(handles)
+    tracks = [asyncio.create_task(whole(generator, number)) for number in range(12)]
     async with asyncio.timeout(PATIENCE_S):
         while sum(replica.stats.slots_used > 0 for replica in await fleet.replicas("nano")) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
@@ -119,11 +122,11 @@ async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
         track.cancel()
 
 
-async def whole(backend: RayGenerator, number: int) -> list[StreamItem]:
+async def whole(generator: RayGenerator, number: int) -> list[StreamItem]:
     request = GenerationRequest(
         request_id=str(number), model="nano", prompt="piano", duration_s=30.0
     )
-    return [chunk async for chunk in backend.generate(request)]
+    return [chunk async for chunk in generator.generate(request)]
 
 
 async def test_of_too_many_callers_some_are_served_and_the_others_refused(
@@ -164,7 +167,10 @@ async def test_the_controller_may_die(two: Fleet, client: httpx.AsyncClient) -> 
 async def test_the_death_of_an_ingress_or_a_proxy_breaks_its_connections(
     two: Fleet, client: httpx.AsyncClient, process: str
 ) -> None:
-    """Callers get a 500 or a broken connection, never a short answer that looks whole. The service recovers."""
+    """Callers get a 500 or a broken connection, never a short answer that looks whole.
+
+    The service recovers.
+    """
     callers = await callers_with_music(two, client, 24)
     two.kill(process)
     ends = await asyncio.gather(*(caller.task for caller in callers), return_exceptions=True)

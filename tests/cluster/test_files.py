@@ -1,4 +1,4 @@
-"""The files in cluster/ are valid by the schemas of their programs and agree with the configurations."""
+"""Files of cluster/: valid by the schemas of their programs, and in agreement with configs/."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def all_metrics(owner: object) -> Iterator[Metric]:
 CLUSTER = CONFIGS.parent / "cluster"
 MANIFEST = CLUSTER / "kuberay" / "rayservice.yaml"
 DASHBOARD = CLUSTER / "grafana" / "dashboards" / "musicgen.json"
-GUIDE = (CONFIGS.parent / "docs" / "operations.md").read_text()
+OPERATIONS = (CONFIGS.parent / "docs" / "operations.md").read_text()
 KUBERNETES = "1.33"
 METRICS = {
     metric.info["name"]
@@ -51,9 +51,7 @@ def pods() -> dict[str, dict[str, Any]]:
 
 def test_the_manifest_has_the_configuration() -> None:
     config = (CONFIGS / "all.yaml").read_text()
-    assert with_config(MANIFEST.read_text(), config) == MANIFEST.read_text(), (
-        "python -m tools.kuberay configs/all.yaml cluster/kuberay/rayservice.yaml"
-    )
+    assert with_config(MANIFEST.read_text(), config) == MANIFEST.read_text(), "make manifest"
     assert yaml.safe_load(
         yaml.safe_load(MANIFEST.read_text())["spec"]["serveConfigV2"]
     ) == yaml.safe_load(config)
@@ -182,12 +180,12 @@ def test_alerts_are_of_metrics_that_there_are() -> None:
     assert shown((CLUSTER / "prometheus" / "alerts.yaml").read_text()) <= METRICS
 
 
-def test_the_guide_tells_of_every_metric_and_alert() -> None:
+def test_the_operations_page_names_every_metric_and_alert() -> None:
     rules = yaml.safe_load((CLUSTER / "prometheus" / "alerts.yaml").read_text())["groups"][0][
         "rules"
     ]
     for name in METRICS | {rule["alert"] for rule in rules}:
-        assert f"`{name}`" in GUIDE, name
+        assert f"`{name}`" in OPERATIONS, name
 
 
 def test_the_composed_services_find_their_files() -> None:

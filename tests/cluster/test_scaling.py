@@ -1,4 +1,4 @@
-"""Models scale with the seconds of music requested of them, by the autoscaling policy of the configurations."""
+"""Models scale with the requested seconds of music, by the policy of the configurations."""
 
 import asyncio
 from typing import Any
@@ -23,9 +23,14 @@ def scaled(model_id: str, least: int, most: int) -> dict[str, Any]:
     policy = application["args"]["models"][0]["deployment_config"]["autoscaling_config"]["policy"]
     policy["policy_kwargs"]["drain_s"] = 5  # so that a few requests already need more replicas
     scaling = {
-        "min_replicas": least, "max_replicas": most, "metrics_interval_s": 1, "look_back_period_s": 2,
-        "upscale_delay_s": 1, "downscale_delay_s": 3, "policy": policy,
-    }  # fmt: skip
+        "min_replicas": least,
+        "max_replicas": most,
+        "metrics_interval_s": 1,
+        "look_back_period_s": 2,
+        "upscale_delay_s": 1,
+        "downscale_delay_s": 3,
+        "policy": policy,
+    }
     part_of_a_node = {name: amount / 4 for name, amount in MODEL_NODE.items()}
     return model(
         model_id,

@@ -19,7 +19,7 @@ PATH = "/root/secret/engine.py"
 
 
 def from_replica(error: Exception) -> Exception:
-    """The error as it arrives from another process: a RayTaskError whose text is the remote traceback."""
+    """Wrap the error as Ray does: a RayTaskError whose text is the remote traceback."""
     return RayTaskError("generate", f"Traceback in {PATH}", error).as_instanceof_cause()  # type: ignore[no-any-return]
 
 

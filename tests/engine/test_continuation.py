@@ -1,4 +1,4 @@
-"""Audio prompts and pieces beyond the window: token for token what AudioCraft makes, streamed all the while."""
+"""Audio prompts and tracks beyond the window: equal to AudioCraft code for code, and streamed."""
 
 import asyncio
 import contextlib

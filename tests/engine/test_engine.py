@@ -358,7 +358,7 @@ async def test_shutdown_ends_what_runs(nano: Checkpoint) -> None:
         await collect(stream)
 
 
-async def test_warm_up_returns_when_a_piece_is_made(nano: Checkpoint) -> None:
+async def test_warm_up_returns_when_a_track_is_made(nano: Checkpoint) -> None:
     with running(nano) as engine:
         engine.warm_up(0.2)
         await until(lambda: engine.stats().steps_total == 13)

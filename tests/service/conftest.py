@@ -23,7 +23,7 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def stats(client: httpx.AsyncClient) -> dict[str, Any]:
-    """Statistics of the only replica, as soon as it answers: a busy one may be missing in /stats."""
+    """Statistics of the only replica, once it answers: a busy one may be missing in /stats."""
     replicas: list[dict[str, Any]] = []
     async with asyncio.timeout(PATIENCE_S):
         while not replicas:
@@ -33,7 +33,10 @@ async def stats(client: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def until(client: httpx.AsyncClient, condition: Callable[[dict[str, Any]], bool]) -> None:
-    """Wait until the replica's statistics meet the condition. Raises TimeoutError after PATIENCE_S."""
+    """Wait until the replica's statistics meet the condition.
+
+    Raises TimeoutError after PATIENCE_S.
+    """
     async with asyncio.timeout(PATIENCE_S):
         while not condition(await stats(client)):
             pass

@@ -28,8 +28,8 @@ async def test_the_serverless_contract(client: httpx.AsyncClient) -> None:
     content = base64.b64decode(answer["audio_base64"])
     assert len(samples_of(content)) == 32_000
     assert list(answer) == [
-        "success", "audio_base64", "prompt", "model", "decoder", "duration", "sample_rate", "size_bytes",
-        "generation_time_seconds", "format",
+        "success", "audio_base64", "prompt", "model", "decoder", "duration", "sample_rate",
+        "size_bytes", "generation_time_seconds", "format",
     ]  # fmt: skip
     assert (answer["success"], answer["model"], answer["duration"]) == (True, "nano", 1)
     assert answer["size_bytes"] == len(content)
@@ -42,8 +42,8 @@ async def test_the_local_contract(client: httpx.AsyncClient) -> None:
     answer = response.json()
     assert list(answer) == ["success", "audio_base64", "prompt", "error", "metadata"]
     assert list(answer["metadata"]) == [
-        "model", "model_size", "decoder", "duration", "sample_rate", "size_bytes", "generation_time_seconds",
-        "framework", "device",
+        "model", "model_size", "decoder", "duration", "sample_rate", "size_bytes",
+        "generation_time_seconds", "framework", "device",
     ]  # fmt: skip
     assert answer["metadata"]["device"] == "cpu"
     assert (await client.get("/health")).json() == {

@@ -1,4 +1,4 @@
-"""The application as operators see and change it: its status, its processes, an update, a budget of replicas."""
+"""The application of an operator: its status, its processes, an update, a GPU budget."""
 
 import asyncio
 import subprocess
@@ -75,7 +75,10 @@ def changed_config(port: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def changed_service(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """The service after `serve deploy` of a changed configuration. Its tests run after all others of the service."""
+    """The service after `serve deploy` of a changed configuration.
+
+    Its tests run after all others of the service.
+    """
     file = tmp_path_factory.mktemp("changed") / "nano.yaml"
     file.write_text(yaml.safe_dump(changed_config(service.port)))
     command = [SERVE, "deploy", str(file), "--address", str(service.dashboard_url)]

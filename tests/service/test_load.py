@@ -1,4 +1,4 @@
-"""Slots and the queue under load: clients that leave free their slot, more callers than room are refused."""
+"""Slots and the queue under load: a client that leaves frees its slot, an excess gets 429."""
 
 import asyncio
 from time import perf_counter

@@ -1,4 +1,4 @@
-"""Music by the embedded model through Ray Serve: whole, streamed, continued, and as its prompt describes it."""
+"""Music of the embedded model through Ray Serve: whole, streamed, continued, as prompted."""
 
 import asyncio
 import base64
@@ -25,7 +25,7 @@ async def test_music_comes_out(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_prompt_decides_what_is_heard(client: httpx.AsyncClient) -> None:
-    """Register, tempo and mode of most draws: a few miss the prompt, and which ones depends on the CPU."""
+    """Register, tempo and mode of most draws: a few miss the prompt, depending on the CPU."""
     prompts = {"happy bells, driving drums, 140 bpm": 140, "sad bass, soft drums, 80 bpm": 80}
     answers = await asyncio.gather(
         *(

@@ -97,7 +97,7 @@ async def test_what_fails_before_the_first_audio_has_its_status(
     assert generator.closed == 2
 
 
-async def test_what_needs_the_whole_piece_is_not_streamed(
+async def test_what_needs_the_whole_track_is_not_streamed(
     client: httpx.AsyncClient, generator: FakeGenerator
 ) -> None:
     response = await client.get(STREAM, params={"prompt": "a", "normalization": "loudness"})
