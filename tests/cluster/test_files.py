@@ -31,6 +31,7 @@ def all_metrics(owner: object) -> Iterator[Metric]:
 CLUSTER = CONFIGS.parent / "cluster"
 MANIFEST = CLUSTER / "kuberay" / "rayservice.yaml"
 DASHBOARD = CLUSTER / "grafana" / "dashboards" / "musicgen.json"
+DOCKERFILE = CLUSTER / "Dockerfile"
 OPERATIONS = (CONFIGS.parent / "docs" / "operations.md").read_text()
 KUBERNETES = "1.33"
 METRICS = {
@@ -141,9 +142,17 @@ def test_compose_publishes_the_api_alone_and_wants_a_token() -> None:
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
-    command = [str(Path(sys.executable).parent / "hadolint"), str(CLUSTER / "Dockerfile")]
+    command = [str(Path(sys.executable).parent / "hadolint"), str(DOCKERFILE)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (0, "")
+
+
+def test_the_images_nano_configuration_listens_beyond_the_containers_loopback() -> None:
+    """Its edit by the Dockerfile still matches the configuration."""
+    [expression] = re.findall(r'^RUN sed -i "(.*)" .*nano', DOCKERFILE.read_text(), re.MULTILINE)
+    edit = ["sed", expression, str(CONFIGS / "nano.yaml")]
+    run = subprocess.run(edit, capture_output=True, text=True, check=True)
+    assert yaml.safe_load(run.stdout)["http_options"]["host"] == "0.0.0.0"
 
 
 def test_alerts_are_raised_when_they_should_be() -> None:
