@@ -1,7 +1,8 @@
 """AudioCraft's export format: its configuration and its tensor names, translated to this package's.
 
-An export is `state_dict.bin` (the language model) and `compression_state_dict.bin` (the codec, or only the name of a
-repository that has it). Each holds `best_state`, a state dict, and `xp.cfg`, the training configuration as YAML text.
+An export is `state_dict.bin` (the language model) and `compression_state_dict.bin` (the codec, or
+only the name of a repository that has it). Each holds `best_state`, a state dict, and `xp.cfg`, the
+training configuration as YAML text.
 """
 
 from typing import Any
@@ -34,7 +35,9 @@ _SUPPORTED_TRANSFORMER = {
 
 
 def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenConfig:
-    """Translate the language model's `xp.cfg`; text_hidden_size: width of the text encoder's output.
+    """Translate the language model's `xp.cfg`.
+
+    text_hidden_size: width of the text encoder's output.
 
     Raises CheckpointError naming the first option that is not supported.
     """
@@ -60,7 +63,8 @@ def _check_language_model(cfg: ExperimentConfig) -> None:
     conditioners = sorted(set(cfg.get("conditioners", {})) - {"args"})
     if conditioners != ["description"]:
         raise CheckpointError(
-            f"{cfg.file}: conditioners {conditioners} are not supported (only 'description')"
+            f"{cfg.file}: conditioners {conditioners} are not supported (only "
+            "'description'). Use a MusicGen whose only condition is a text."
         )
     cfg.require("conditioners.description.model", "t5")
     cfg.require("conditioners.description.t5.finetune", False, False)
@@ -91,12 +95,18 @@ def _delays(cfg: ExperimentConfig, num_codebooks: int) -> tuple[int, ...]:
     cfg.require("codebooks_pattern.delay.empty_initial", 0, 0)
     delays = tuple(cfg.get("codebooks_pattern.delay.delays") or range(num_codebooks))
     if len(delays) != num_codebooks:
-        raise CheckpointError(f"{cfg.file}: {len(delays)} delays for {num_codebooks} codebooks")
+        raise CheckpointError(
+            f"{cfg.file}: {len(delays)} delays for {num_codebooks} codebooks. Correct "
+            "codebooks_pattern.delay.delays, or use a published model."
+        )
     return delays
 
 
 def encodec_config(cfg: ExperimentConfig) -> EncodecConfig:
-    """Translate the codec's `xp.cfg`. Raises CheckpointError naming the first option that is not supported."""
+    """Translate the codec's `xp.cfg`.
+
+    Raises CheckpointError naming the first option that is not supported.
+    """
     _check_codec(cfg)
     net = cfg.need("seanet")
     return EncodecConfig(
@@ -131,7 +141,10 @@ def _check_codec(cfg: ExperimentConfig) -> None:
     cfg.require("seanet.decoder.final_activation", None)
     net = cfg.need("seanet")
     if net.get("norm", "none") not in ("none", "weight_norm"):
-        raise CheckpointError(f"{cfg.file}: seanet.norm is {net['norm']!r}, which is not supported")
+        raise CheckpointError(
+            f"{cfg.file}: seanet.norm is {net['norm']!r}, which is not supported. Set codec_source "
+            "to a codec without normalization layers, such as facebook/encodec_32khz."
+        )
 
 
 def musicgen_sources(config: MusicGenConfig, store: TensorStore) -> dict[str, tuple[Source, ...]]:

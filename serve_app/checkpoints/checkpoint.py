@@ -1,7 +1,7 @@
-"""Checkpoints: a folder or a hub repository, in either of two formats, to modules with their weights.
+"""Checkpoints in either of two formats to modules with their weights.
 
-`huggingface.py` and `audiocraft.py` give the architecture and the names of the tensors; one strict assembly serves both
-formats. Safetensors are preferred; pickles are read as plain data only.
+`huggingface.py` and `audiocraft.py` give the architecture and the names of the tensors; one strict
+assembly serves both formats. Safetensors are preferred; pickles are read as plain data only.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Checkpoint:
 
     @property
     def stereo_codebooks(self) -> bool:
-        """Whether the codebooks alternate between the left and the right channel of a mono codec."""
+        """Whether the codebooks of a mono codec alternate between left and right."""
         return self.audio_channels == 2 and self.codec.config.channels == 1
 
 
@@ -57,9 +57,10 @@ def load_checkpoint(
     text_encoder_source: str | None = None,
     codec_source: str | None = None,
 ) -> Checkpoint:
-    """Load the model at `source`: a folder, a hub id, or `embedded:NAME` for a model inside this package.
+    """Load a model: a folder, a hub id, or `embedded:NAME` for a model inside this package.
 
-    dtype: of the language model's weights; text encoder and codec stay in fp32. text_encoder_source, codec_source:
+    dtype: of the language model's weights; text encoder and codec stay in fp32.
+    text_encoder_source, codec_source:
     replace the repositories that an AudioCraft export only names.
 
     Raises CheckpointError naming the file and the tensor.
@@ -117,5 +118,6 @@ def _check_consistency(folder: Path, checkpoint: Checkpoint) -> None:
     if per_channel > codec.num_quantizers or lm.codebook_size > codec.codebook_size:
         raise CheckpointError(
             f"{folder}: the language model has {per_channel} codebooks of {lm.codebook_size} for "
-            f"each channel, but the codec has {codec.num_quantizers} of {codec.codebook_size}"
+            f"each channel, but the codec has {codec.num_quantizers} of {codec.codebook_size}. "
+            "Use the codec that the model was trained with (codec_source of an AudioCraft export)."
         )

@@ -1,4 +1,7 @@
-"""Loading of the codec: from a MusicGen checkpoint or from a repository of its own. Its weights stay in fp32."""
+"""Loading of the codec: from a MusicGen checkpoint or from a repository of its own.
+
+Its weights stay in fp32.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -32,14 +35,20 @@ def load_codec(folder: Path, device: torch.device) -> Encodec:
 def huggingface_codec(
     folder: Path, config: Any, store: TensorStore, prefix: str, device: torch.device
 ) -> Encodec:
-    """Build the codec from the tensors of `store` whose names begin with `prefix`; config: transformers' own."""
+    """Build the codec from the tensors of `store` whose names begin with `prefix`.
+
+    config: transformers' own.
+    """
     codec = _on_meta(huggingface.encodec_config(folder, config, store, prefix))
     store.fill(codec, huggingface.encodec_sources(codec, prefix), torch.float32, device)
     return codec
 
 
 def audiocraft_codec(folder: Path, source: str | None, device: torch.device) -> Encodec:
-    """Load the codec of an AudioCraft export: from `source` if given, else from the export or where that points."""
+    """Load the codec of an AudioCraft export.
+
+    It is loaded from `source` if given, else from the export or the repository that it names.
+    """
     file = folder / "compression_state_dict.bin"
     if source is None:
         source = _pointer(file)
@@ -60,7 +69,8 @@ def _pointer(file: Path) -> str | None:
     source = str(pointer).removeprefix("//pretrained/")
     if not is_hub_id(source):
         raise CheckpointError(
-            f"{file}: points to '{pointer}', which is not the id of a hub repository (OWNER/REPOSITORY)"
+            f"{file}: points to '{pointer}', which is not the id of a hub repository "
+            "(OWNER/REPOSITORY). Set the model's codec_source to a repository or folder."
         )
     return source
 

@@ -37,7 +37,10 @@ class ExperimentConfig:
         return value
 
     def require(self, path: str, supported: object, default: object = None) -> None:
-        """Raise CheckpointError unless the value at `path` is `supported`; an absent one is `default`."""
+        """Raise CheckpointError unless the value at `path` is `supported`.
+
+        An absent value is `default`.
+        """
         value = self.get(path, default)
         if value != supported:
             raise CheckpointError(
@@ -74,7 +77,8 @@ def read_export(file: Path) -> tuple[ExperimentConfig, TensorStore]:
         isinstance(value, torch.Tensor) for value in state.values()
     ):
         raise CheckpointError(
-            f"{file}: has no 'best_state' of tensors. Export the model with audiocraft.utils.export."
+            f"{file}: has no 'best_state' of tensors. Export the model with "
+            "audiocraft.utils.export."
         )
     cfg = ExperimentConfig(file, package.get("xp.cfg", ""))
     return cfg, TensorStore(str(file), state)

@@ -1,4 +1,4 @@
-"""Location of checkpoints: local folders, models inside this package, and repositories of the Hugging Face hub."""
+"""Location of checkpoints: folders, models inside this package, and hub repositories."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,9 @@ _EXPORT_FILES = ("state_dict.bin", "compression_state_dict.bin")
 
 
 def resolve(source: str) -> Path:
-    """Local folder of `source`: a folder, `embedded:NAME`, or a hub id, which is downloaded to the hub's cache.
+    """Return the local folder of a source: a folder, `embedded:NAME`, or a hub id.
+
+    A hub repository is downloaded to the hub's cache.
 
     Raises CheckpointError if `source` is none of them or cannot be downloaded.
     """
@@ -46,7 +48,10 @@ def has_safetensors(folder: Path) -> bool:
 def _embedded(source: str) -> Path:
     folder = Path(str(files("serve_app"))) / "assets" / source.removeprefix(EMBEDDED_PREFIX)
     if not (folder / "config.json").exists():
-        raise CheckpointError(f"'{source}' is not a model inside this package")
+        raise CheckpointError(
+            f"'{source}' is not a model inside this package. Use embedded:musicgen-nano, a folder "
+            "or a hub id."
+        )
     return folder
 
 

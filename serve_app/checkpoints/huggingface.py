@@ -1,4 +1,4 @@
-"""The Hugging Face MusicGen format: its configuration and its tensor names, translated to this package's."""
+"""The Hugging Face MusicGen format: its configuration and tensor names, translated."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,10 @@ from serve_app.models.encodec.model import Encodec
 from serve_app.models.musicgen.model import MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
 
-# Positions (computed here), copies of T5's tied embedding, and statistics of the codebooks' training
+# Positions (computed here), copies of T5's tied embedding, statistics of the codebooks' training
 IGNORED = (
-    r"decoder\.model\.decoder\.embed_positions\.weights?|text_encoder\.(encoder\.embed_tokens|shared)\.weight|"
+    r"decoder\.model\.decoder\.embed_positions\.weights?|"
+    r"text_encoder\.(encoder\.embed_tokens|shared)\.weight|"
     r"(audio_encoder\.)?quantizer\.layers\.\d+\.codebook\.(inited|cluster_size|embed_avg)"
 )
 
@@ -25,23 +26,32 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: missing or not JSON") from error
+        raise CheckpointError(
+            f"{file}: missing or not JSON. Name the folder of a Hugging Face model or of an "
+            "AudioCraft export."
+        ) from error
     if not isinstance(config, dict) or "model_type" not in config:
-        raise CheckpointError(f"{file}: has no 'model_type'")
+        raise CheckpointError(
+            f"{file}: has no 'model_type'. Use the file that transformers saved with the model."
+        )
     return config
 
 
 def check_model_type(folder: Path, expected: str, role: str) -> None:
-    """Raise CheckpointError unless config.json has this `model_type`; role: its name in the message."""
+    """Raise CheckpointError unless config.json has this `model_type`.
+
+    role: the model's name in the message.
+    """
     kind = read_config(folder)["model_type"]
     if kind != expected:
         raise CheckpointError(
-            f"{folder / 'config.json'}: model_type '{kind}' is not supported, only '{expected}' ({role})"
+            f"{folder / 'config.json'}: model_type '{kind}' is not supported, only "
+            f"'{expected}' ({role}). Name another checkpoint."
         )
 
 
 def musicgen_config(folder: Path) -> tuple[MusicGenConfig, Any, Any]:
-    """Read config.json -> the language model's configuration, and transformers' own of T5 and of EnCodec.
+    """Read config.json: the language model, and transformers' own of T5 and of EnCodec.
 
     Raises CheckpointError naming the first option that is not supported.
     """
@@ -85,7 +95,9 @@ def _transformer_config(decoder: Any) -> TransformerConfig:
 
 
 def encodec_config(folder: Path, config: Any, store: TensorStore, prefix: str) -> EncodecConfig:
-    """Translate transformers' configuration of the codec; store, prefix: its tensors, for the number of codebooks.
+    """Translate transformers' configuration of the codec.
+
+    store, prefix: the codec's tensors, for the number of codebooks.
 
     Raises CheckpointError naming the first option that is not supported.
     """
@@ -170,5 +182,6 @@ def encodec_sources(codec: Encodec, prefix: str) -> dict[str, tuple[Source, ...]
 def _require(folder: Path, name: str, value: object, supported: object) -> None:
     if value != supported:
         raise CheckpointError(
-            f"{folder / 'config.json'}: {name} is {value!r}, which is not supported (only {supported!r})"
+            f"{folder / 'config.json'}: {name} is {value!r}, which is not supported "
+            f"(only {supported!r}). Use a text-to-music MusicGen of the published kind."
         )

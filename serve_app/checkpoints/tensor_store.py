@@ -16,7 +16,7 @@ from serve_app.errors import CheckpointError
 
 
 class Third(NamedTuple):
-    """Thirds `start` to `stop` of the rows of tensor `name`, which packs the projections of query, key and value."""
+    """Thirds `start` to `stop` of the rows of a tensor that packs query, key and value."""
 
     name: str
     start: int
@@ -27,7 +27,10 @@ Source = str | Third
 
 
 class TensorStore:
-    """Tensors of one checkpoint by their foreign names. Weight normalization is folded into plain weights."""
+    """Tensors of one checkpoint by their foreign names.
+
+    Weight normalization is folded into plain weights.
+    """
 
     def __init__(self, origin: str, tensors: Mapping[str, Tensor]) -> None:
         self.origin = origin
@@ -48,7 +51,8 @@ class TensorStore:
     def take(self, sources: tuple[Source, ...]) -> Tensor:
         """Concatenate the sources over their rows.
 
-        Raises CheckpointError naming the tensor that is missing, or whose shape differs beyond the rows.
+        Raises CheckpointError naming the tensor that is missing, or whose shape differs beyond the
+        rows.
         """
         parts = [self._part(source) for source in sources]
         for source, part in zip(sources, parts, strict=True):
@@ -84,12 +88,17 @@ class TensorStore:
         module.load_state_dict(state, strict=True, assign=True)
 
     def check_all_taken(self, ignored: str) -> None:
-        """Raise CheckpointError if a tensor was neither taken nor matches the regular expression `ignored`."""
+        """Raise CheckpointError if a tensor was neither taken nor is ignored.
+
+        ignored: a regular expression of names.
+        """
         left = [n for n in self._tensors if n not in self._taken and not re.fullmatch(ignored, n)]
         if left:
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
             raise CheckpointError(
-                f"{self.origin}: unexpected tensors {', '.join(map(repr, left[:3]))}{more}"
+                f"{self.origin}: unexpected tensors {', '.join(map(repr, left[:3]))}{more}. The "
+                "checkpoint's configuration describes another architecture: use the "
+                "configuration that was saved with these weights."
             )
 
     def _part(self, source: Source) -> Tensor:
@@ -107,7 +116,10 @@ class TensorStore:
             if magnitude in self._tensors and direction in self._tensors:
                 self._taken |= {magnitude, direction}
                 return _fold_weight_norm(self._tensors[magnitude], self._tensors[direction])
-        raise CheckpointError(f"{self.origin}: tensor '{name}' is missing")
+        raise CheckpointError(
+            f"{self.origin}: tensor '{name}' is missing. The file is incomplete, or its "
+            "configuration describes another architecture: save or download the checkpoint again."
+        )
 
 
 def _name(source: Source) -> str:
@@ -124,7 +136,10 @@ def _parametrized(name: str) -> tuple[str, str]:
 
 
 def _fold_weight_norm(magnitude: Tensor, direction: Tensor) -> Tensor:
-    """Fold weight normalization (arXiv:1602.07868); the norm is taken over all dimensions but the first."""
+    """Fold weight normalization (arXiv:1602.07868).
+
+    The norm is taken over all dimensions but the first.
+    """
     norm = torch.linalg.vector_norm(
         direction.float(), dim=tuple(range(1, direction.ndim)), keepdim=True
     )
@@ -155,7 +170,10 @@ def _read_file(file: Path) -> dict[str, Tensor]:
     if not file.exists():
         hint = ""
         if (file.parent / "pytorch_model.bin").exists():
-            hint = ". Pickled weights (pytorch_model.bin) are not read: save the model again as safetensors."
+            hint = (
+                ". Pickled weights (pytorch_model.bin) are not read: save the model again as "
+                "safetensors."
+            )
         raise CheckpointError(f"{file}: the file is missing{hint}")
     try:
         return load_file(file)

@@ -1,4 +1,7 @@
-"""Loading of the text encoder: from a MusicGen checkpoint or from a T5 repository. Its weights stay in fp32."""
+"""Loading of the text encoder: from a MusicGen checkpoint or from a T5 repository.
+
+Its weights stay in fp32.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -32,9 +35,9 @@ def load_text_encoder(folder: Path, device: torch.device) -> TextEncoder:
 def build_text_encoder(
     folder: Path, config: Any, store: TensorStore, prefix: str, device: torch.device
 ) -> TextEncoder:
-    """Build T5 from the tensors of `store` whose names begin with `prefix`, with the tokenizer in `folder`.
+    """Build T5 from the tensors of `store` whose names begin with `prefix`.
 
-    config: transformers' T5Config.
+    folder: of the tokenizer; config: transformers' T5Config.
     """
     from transformers import T5EncoderModel
 
@@ -56,8 +59,13 @@ def _read_tokenizer(folder: Path) -> Any:
 
     # Without this check transformers would build an empty tokenizer.
     if not any((folder / name).exists() for name in _TOKENIZER_FILES):
-        raise CheckpointError(f"{folder}: has no tokenizer ({' or '.join(_TOKENIZER_FILES)})")
+        raise CheckpointError(
+            f"{folder}: has no tokenizer ({' or '.join(_TOKENIZER_FILES)}). Copy the files of the "
+            "text encoder's tokenizer into it."
+        )
     try:
         return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: its tokenizer cannot be read ({error})") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder}: its tokenizer cannot be read ({error}). Save it again."
+        ) from error

@@ -9,7 +9,7 @@ from serve_app.types import Audio
 
 @torch.inference_mode()
 def encode_audio_prompt(checkpoint: Checkpoint, prompt: Audio) -> Tensor:
-    """Return the codes [K, frames] of the prompt, resampled and mixed to the model's rate and channels."""
+    """Return the prompt's codes [K, frames], at the model's sample rate and channels."""
     import torchaudio  # imported here: it takes a second, and few requests bring audio
 
     num_codebooks = checkpoint.musicgen.config.num_codebooks

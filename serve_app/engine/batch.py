@@ -15,7 +15,10 @@ from serve_app.models.musicgen.model import MusicGen
 
 
 class Batch:
-    """Slots for `slots` sequences with windows of up to `window_frames` frames. Used by one thread."""
+    """Slots for `slots` sequences with windows of up to `window_frames` frames.
+
+    Used by one thread.
+    """
 
     def __init__(
         self,
@@ -60,7 +63,10 @@ class Batch:
         self._stepper.step(self._shape(slots, list(sequences)))
 
     def codes(self, sequence: Sequence, frames: range) -> Tensor | None:
-        """Return the codes [K, n] of the track's frames; None after NaN or Inf. Waits for the device."""
+        """Return the codes [K, n] of the track's frames; None after NaN or Inf.
+
+        Waits for the device.
+        """
         slot = slot_of(sequence)
         if not self.runner.is_finite(slot):
             return None

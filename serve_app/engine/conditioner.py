@@ -1,7 +1,7 @@
 """Prompt -> conditions, in two parts.
 
-The text encoder runs in its own thread while the request waits, so that running sequences go on. The projection to the
-model's conditions, which are large, is computed once the request has a slot.
+The text encoder runs in its own thread while the request waits, so that running sequences go on.
+The projection to the model's conditions, which are large, is computed once the request has a slot.
 """
 
 import asyncio
@@ -37,16 +37,20 @@ class Conditioner:
         self._thread = ThreadPoolExecutor(1, "musicgen-text", _prepare_thread, (device,))
 
     def tokenize(self, prompt: str) -> list[int]:
-        """Return the prompt's tokens. Raises PromptTooLong beyond `max_tokens`: no prompt is truncated."""
+        """Return the prompt's tokens.
+
+        Raises PromptTooLong beyond `max_tokens`: no prompt is truncated.
+        """
         tokens = self._text_encoder.tokenize(prompt) if prompt else []
         if len(tokens) > self.max_tokens:
             raise PromptTooLong(
-                f"The prompt is {len(tokens)} tokens long, but this model takes {self.max_tokens}. Shorten the prompt."
+                f"The prompt is {len(tokens)} tokens long, but this model takes "
+                f"{self.max_tokens}. Shorten the prompt."
             )
         return tokens
 
     async def encode(self, tokens: list[int]) -> Handover:
-        """Encode in the conditioner's thread: tokens -> hidden states [tokens, text_hidden_size]."""
+        """Encode in the conditioner's thread: tokens -> states [tokens, text_hidden_size]."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self.encode_here, tokens)
 
@@ -65,7 +69,10 @@ class Conditioner:
 
     @torch.inference_mode()
     def condition(self, text: Handover) -> Conditions:
-        """Project hidden states to the model's conditions. No hidden states are the empty prompt."""
+        """Project hidden states to the model's conditions.
+
+        No hidden states are the empty prompt.
+        """
         hidden_states = text.take()
         return self._musicgen.conditions(hidden_states if len(hidden_states) else None)
 

@@ -1,4 +1,4 @@
-"""Cross-attention keys and values of every slot: computed once for a request, read in every step."""
+"""Cross-attention keys and values of every slot: computed once, read in every step."""
 
 import torch
 
@@ -39,7 +39,10 @@ class CrossAttentionSlots:
         self._last_token[slot] = tokens - 1
 
     def narrow(self, slots: slice, tokens: int) -> CrossAttentionInputs:
-        """Return all layers' keys and values [num_layers, B, H, tokens, Dh], and the mask of the texts' ends."""
+        """Return all layers' keys and values [num_layers, B, H, tokens, Dh].
+
+        The mask is -inf beyond each text's end.
+        """
         mask = self._masks[:, :tokens][self._last_token[slots]][:, None, None]
         keys = self._keys[:, slots, :, :tokens]
         values = self._values[:, slots, :, :tokens]

@@ -1,4 +1,7 @@
-"""The delay pattern: at step `s`, codebook `k` carries frame `s - delays[k]` (arXiv:2306.05284, section 2.2)."""
+"""The delay pattern: at step `s`, codebook `k` carries frame `s - delays[k]`.
+
+See arXiv:2306.05284, section 2.2.
+"""
 
 from collections.abc import Sequence
 
@@ -17,7 +20,10 @@ def frames_complete(steps: int, num_frames: int, delays: Sequence[int]) -> int:
 
 
 def delay(codes: Tensor, delays: Sequence[int], special_token: int) -> Tensor:
-    """Apply the pattern: codes [K, n] -> tokens by step [K, n + max(delays)], the special token where no code is."""
+    """Apply the pattern: codes [K, n] -> tokens by step [K, n + max(delays)].
+
+    The special token stands where no code is.
+    """
     tokens = codes.new_full((len(codes), num_steps(codes.shape[1], delays)), special_token)
     for k, steps in enumerate(delays):
         tokens[k, steps : steps + codes.shape[1]] = codes[k]
@@ -25,6 +31,6 @@ def delay(codes: Tensor, delays: Sequence[int], special_token: int) -> Tensor:
 
 
 def undelay(tokens: Tensor, delays: Sequence[int], first: int, last: int) -> Tensor:
-    """Return codes [K, last - first] of the frames from `first` to before `last`, from tokens by step [K, steps]."""
+    """Return codes [K, last - first] of frames `first` to before `last`: tokens [K, steps]."""
     rows = [tokens[k, first + delay : last + delay] for k, delay in enumerate(delays)]
     return torch.stack(rows)

@@ -18,8 +18,9 @@ def resolve_device(config: EngineConfig) -> torch.device:
 
 
 def resolve_precision(config: EngineConfig, device: torch.device) -> str:
-    """Return the precision of the weights; `auto` is fp16 on a GPU, as in AudioCraft, and fp32 on a CPU.
+    """Return the precision of the weights.
 
+    `auto` is fp16 on a GPU, as in AudioCraft, and fp32 on a CPU.
     Raises ConfigError if the GPU does not support the precision.
     """
     if (
@@ -28,7 +29,8 @@ def resolve_precision(config: EngineConfig, device: torch.device) -> str:
         and not torch.cuda.is_bf16_supported(False)
     ):
         raise ConfigError(
-            f"{torch.cuda.get_device_name(device)} does not support bf16: set precision to fp16 or auto"
+            f"{torch.cuda.get_device_name(device)} does not support bf16: set "
+            "precision to fp16 or auto"
         )
     if config.precision == "auto":
         return "fp16" if device.type == "cuda" else "fp32"
@@ -36,10 +38,16 @@ def resolve_precision(config: EngineConfig, device: torch.device) -> str:
 
 
 def loading_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Return the dtype to load weights in. CPU weights are loaded in fp32 and narrowed by `prepare_model`."""
+    """Return the dtype to load weights in.
+
+    CPU weights are loaded in fp32 and narrowed by `prepare_model`.
+    """
     return _DTYPES[precision] if device.type == "cuda" else torch.float32
 
 
 def available_threads() -> int:
-    """Return OMP_NUM_THREADS, which Ray sets to a replica's num_cpus, or else the cores of this process."""
+    """Return the threads of this process: OMP_NUM_THREADS, or else its cores.
+
+    Ray sets OMP_NUM_THREADS to a replica's num_cpus.
+    """
     return int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))

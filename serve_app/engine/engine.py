@@ -3,8 +3,9 @@
 A request goes in; its audio comes out of an async iterator, chunk by chunk, while it is being made.
 Leaving the iterator, for whatever reason, frees the slot.
 
-Call `torch.set_num_threads(1)` before a model is loaded: a second OpenMP pool on the same cores makes both pools sleep
-between operations, which slows every step. The engine's thread has the only pool.
+Call `torch.set_num_threads(1)` before a model is loaded: a second OpenMP pool on the same cores
+makes both pools sleep between operations, which slows every step. The engine's thread has the only
+pool.
 """
 
 import asyncio
@@ -28,7 +29,9 @@ WARM_UP_S = 0.5  # seconds of music
 
 
 class Engine:
-    """One loaded model that serves many requests at once. All methods may be called from any thread.
+    """One loaded model that serves many requests at once.
+
+    All methods may be called from any thread.
 
     backend: returned by `prepare_model`; None for a model whose layers are as they were loaded.
     """
@@ -59,8 +62,8 @@ class Engine:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Yield the request's audio in order, with Progress between the chunks if asked for.
 
-        Raises InvalidRequest before anything is queued, GenerationFailed if this sequence alone failed, and
-        ReplicaFailed if the engine did.
+        Raises InvalidRequest before anything is queued, GenerationFailed if this sequence alone
+        failed, and ReplicaFailed if the engine did.
         """
         loop = asyncio.get_running_loop()
         items: asyncio.Queue[StreamItem | ServeAppError] = asyncio.Queue()
@@ -84,7 +87,7 @@ class Engine:
         self.loop.abort_request(sequence)
 
     def warm_up(self, duration_s: float = WARM_UP_S) -> None:
-        """Capture CUDA graphs and make a short track, so that the first request finds everything ready. Blocks.
+        """Capture CUDA graphs and make a short track, before the first request. Blocks.
 
         Raises the error that ended the engine, if one did.
         """
@@ -124,7 +127,10 @@ class Engine:
             raise ReplicaFailed("The engine has stopped after a failure; the replica is replaced.")
 
     def shutdown(self) -> None:
-        """End the engine; running requests end with ReplicaFailed. Blocks until the step in progress is over."""
+        """End the engine; running requests end with ReplicaFailed.
+
+        Blocks until the step in progress is over.
+        """
         self.loop.shutdown()
         self.conditioner.shutdown()
 

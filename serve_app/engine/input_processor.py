@@ -39,7 +39,8 @@ class InputProcessor:
     async def process(self, request: GenerationRequest, sink: Sink) -> Sequence:
         """Check a request and encode its prompts, in other threads than the caller's.
 
-        Raises InvalidRequest for a request beyond the model's limits, and GenerationFailed if the text encoder fails.
+        Raises InvalidRequest for a request beyond the model's limits, and GenerationFailed if the
+        text encoder fails.
         """
         sequence = self._sequence(request, sink)
         started_at = perf_counter()
@@ -61,7 +62,10 @@ class InputProcessor:
         return sequence
 
     def process_here(self, request: GenerationRequest, sink: Sink) -> Sequence:
-        """Process a request without an audio prompt in the calling thread, while no other request is processed."""
+        """Process a request without an audio prompt in the calling thread.
+
+        No other request may be processed meanwhile.
+        """
         sequence = self._sequence(request, sink)
         sequence.text = self._conditioner.encode_here(sequence.prompt_tokens)
         return sequence
@@ -81,12 +85,13 @@ class InputProcessor:
         )
 
     def _check(self, request: GenerationRequest) -> None:
-        """Raise DurationTooLong, or InvalidRequest for lengths that do not fit into the model's window."""
+        """Raise DurationTooLong, or InvalidRequest for lengths beyond the model's window."""
         wanted_s = request.duration_s
         window_s = self.window_s
         if wanted_s > self.max_duration_s:
             raise DurationTooLong(
-                f"{wanted_s:g} seconds were asked for, but this model makes up to {self.max_duration_s:g}."
+                f"{wanted_s:g} seconds were asked for, but this model makes up to "
+                f"{self.max_duration_s:g}."
             )
         if not request.prompt and request.audio_prompt is None:
             raise InvalidRequest("Prompt is required and cannot be empty")
@@ -101,8 +106,9 @@ class InputProcessor:
         """Raise InvalidRequest for an audio prompt that leaves nothing to make."""
         if audio_prompt.duration_s >= min(wanted_s, self.window_s):
             raise InvalidRequest(
-                f"The audio prompt lasts {audio_prompt.duration_s:g} seconds. It must be shorter than the whole track "
-                f"({wanted_s:g}) and than this model's window ({self.window_s:g})."
+                f"The audio prompt lasts {audio_prompt.duration_s:g} seconds. It must be "
+                f"shorter than the whole track ({wanted_s:g}) and than this model's window "
+                f"({self.window_s:g})."
             )
 
     def _windows(self, request: GenerationRequest, prefix_frames: int) -> list[Window]:

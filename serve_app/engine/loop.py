@@ -69,7 +69,10 @@ class EngineLoop:
         return self.failure is None and self._thread.is_alive()
 
     def add_request(self, sequence: Sequence) -> None:
-        """Queue a sequence. Its sink is called with each item of the stream, or with the error that ends it."""
+        """Queue a sequence.
+
+        Its sink is called with each item of the stream, or with the error that ends it.
+        """
         self._inbox.put(lambda: self._add(sequence))
         if self.stopping:  # the thread may have emptied its inbox for the last time
             sequence.sink(stopping_error())
@@ -138,7 +141,10 @@ class EngineLoop:
             sequence.record_step(step_s, step_s / len(stepped))
 
     def _emit(self, sequence: Sequence, codes: Tensor | None) -> None:
-        """Send codes that are due, None for output that is not finite; then end the sequence, or slide its window."""
+        """Send codes that are due, then end the sequence or slide its window.
+
+        codes: None for output that is not finite, which ends the sequence.
+        """
         if codes is None:
             reason = "the model's output is not finite; try other sampling parameters"
             self._end(sequence, GenerationFailed(reason))

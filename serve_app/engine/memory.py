@@ -20,7 +20,7 @@ def default_slots(model: MusicGen, max_frames: int, max_text_tokens: int) -> int
 
 
 def slot_bytes(model: MusicGen, max_frames: int, max_text_tokens: int) -> int:
-    """Return one slot's bytes of keys and values: of all branches' positions, and of the cross-attended text."""
+    """Return one slot's bytes of keys and values: of all branches, and of the text."""
     transformer = model.config.transformer
     conditioning = model.config.conditioning
     itemsize = model.embedding.weight.dtype.itemsize

@@ -1,7 +1,8 @@
 """The tensors of decoding on one device, and the step over the first slots of the batch.
 
-A step reads and writes tensors only: drawn codes stay on the device until they are decoded to audio. All that depends
-on a request is a tensor over slots, so that one step serves any mix of requests.
+A step reads and writes tensors only: drawn codes stay on the device until they are decoded to
+audio. All that depends on a request is a tensor over slots, so that one step serves any mix of
+requests.
 """
 
 import math
@@ -33,7 +34,8 @@ TO_DRAW = -1  # marks a code in the history that is still to be drawn
 def bucket(length: int) -> int:
     """Round `length` up to a multiple of BUCKET.
 
-    Within a bucket and between buckets, a row's attention result is independent of the batch's length.
+    Within a bucket and between buckets, a row's attention result is independent of the batch's
+    length.
     """
     return math.ceil(length / BUCKET) * BUCKET
 
@@ -105,7 +107,10 @@ class ModelRunner:
 
     @torch.inference_mode()
     def set_conditions(self, slot: int, conditions: Conditions) -> None:
-        """Condition the slot's next window. Raises ValueError for conditions of another kind of model."""
+        """Condition the slot's next window.
+
+        Raises ValueError for conditions of another kind of model.
+        """
         if (conditions.cross_attention is None) != (self._texts is None):
             kind = self.model.config.conditioning.text
             raise ValueError(f"the conditions do not fit a model that takes its text by {kind}")
@@ -121,7 +126,8 @@ class ModelRunner:
     ) -> int:
         """Begin a window of `num_frames` frames, the first of which are `prefix_codes` [K, n].
 
-        first_frame: the window's first frame within the track. Returns the steps that the given codes make unnecessary.
+        first_frame: the window's first frame within the track. Returns the steps that the given
+        codes make unnecessary.
         """
         state = self._state
         config = self.model.config
@@ -188,7 +194,10 @@ class ModelRunner:
         return logits.view(shape.slots, rows, *logits.shape[1:])
 
     def _prefill(self, slot: int, first_position: int, x: Tensor) -> None:
-        """Fill a slot's cache from `first_position` on. x [T, R or 1, D]: the positions' embeddings."""
+        """Fill a slot's cache from `first_position` on.
+
+        x [T, R or 1, D]: the positions' embeddings.
+        """
         slots = slice(slot, slot + 1)
         cross = self._cross(slots, self.max_text_tokens)
         start = first_position

@@ -1,4 +1,4 @@
-"""Codes -> audio -> the callers' sinks, in a thread of its own, so that steps do not wait for the codec."""
+"""Codes -> audio -> the callers' sinks, in a thread of its own beside the steps."""
 
 import logging
 from collections.abc import Callable
@@ -30,7 +30,9 @@ class _Output:
 
 
 class OutputProcessor:
-    """Decoders of the running sequences. Its methods are called from one thread, and it writes to no sequence.
+    """Decoders of the running sequences.
+
+    Its methods are called from one thread, and it writes to no sequence.
 
     on_failure: called in the codec's thread with an error of the codec.
     """
@@ -69,7 +71,7 @@ class OutputProcessor:
         return None
 
     def send(self, sequence: Sequence, codes: Tensor) -> None:
-        """Decode the codes [K, n] of the frames that are due, and send the audio to the sequence's sink.
+        """Decode the codes [K, n] that are due, and send the audio to the sequence's sink.
 
         The last chunk has the timings, so that all of the sequence's steps must be recorded before.
         """

@@ -33,7 +33,8 @@ class ProgressReporter:
     def _all(self) -> Iterator[tuple[Sequence, Progress]]:
         """Yield every sequence's progress.
 
-        Running sequences advance together, by a frame each in a step; waiting ones come after all before them.
+        Running sequences advance together, by a frame each in a step; waiting ones come after all
+        before them.
         """
         steps_per_s, _ = self._throughput.rates()
         ahead = 0

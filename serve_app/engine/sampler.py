@@ -1,4 +1,7 @@
-"""Sampling of the next codes: guidance, temperature, top-k, top-p. Pure functions; randomness is an input."""
+"""Sampling of the next codes: guidance, temperature, top-k, top-p.
+
+Pure functions; randomness is an input.
+"""
 
 from collections.abc import Mapping
 
@@ -11,10 +14,10 @@ _TOKEN_SALT = 0x85EBCA6B
 
 
 def apply_cfg(logits: Tensor, cfg_coef: Tensor) -> Tensor:
-    """Apply classifier-free guidance (arXiv:2207.12598): logits [B, R, K, V], cfg_coef [B] -> [B, K, V].
+    """Apply classifier-free guidance: logits [B, R, K, V], cfg_coef [B] -> [B, K, V].
 
-    Row 0 is conditional, row 1 unconditional. At cfg_coef 1, or without row 1, the conditional logits are returned as
-    they are.
+    Implements arXiv:2207.12598. Row 0 is conditional, row 1 unconditional. At cfg_coef 1, or
+    without row 1, the conditional logits are returned as they are.
     """
     conditional = logits[:, 0].float()
     if logits.shape[1] == 1:
@@ -39,9 +42,10 @@ def draw(
 def sample(
     logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor
 ) -> Tensor:
-    """Draw codes [B, K] from logits [B, K, V], given noise ~ Exp(1) [B, K, V] and the parameters [B].
+    """Draw codes [B, K] from logits [B, K, V], by noise ~ Exp(1) [B, K, V] and parameters [B].
 
-    As in AudioCraft, temperature 0 is greedy, top_p replaces top_k when above 0, and top_k 0 means all codes.
+    As in AudioCraft, temperature 0 is greedy, top_p replaces top_k when above 0, and top_k 0 means
+    all codes.
     The drawn code is argmax(p / noise), which has the distribution p.
     """
     temperature, top_k, top_p = (x[:, None, None] for x in (temperature, top_k, top_p))
@@ -61,9 +65,11 @@ def sample(
 
 
 def exponential_noise(seeds: Tensor, steps: Tensor, token_keys: Tensor) -> Tensor:
-    """Return Exp(1) noise [B, K, V] for seeds and steps [B] (int64), a pure function of (seed, step, codebook, token).
+    """Return Exp(1) noise [B, K, V] for seeds and steps [B] (int64).
 
-    Integer operations hash the four into 24 bits, so that a CPU and a GPU draw the same uniform numbers.
+    The noise is a pure function of (seed, step, codebook, token).
+    Integer operations hash the four into 24 bits, so that a CPU and a GPU draw the same uniform
+    numbers.
     """
     key = _mix(_mix(seeds & _MASK) ^ (seeds >> 32 & _MASK) ^ _STEP_SALT)
     key = _mix(key ^ (steps & _MASK))

@@ -7,7 +7,10 @@ from serve_app.engine.sequence import Sequence
 
 
 class Scheduler:
-    """Assigns the lowest free slot, first come, first served. A finished or aborted sequence leaves at once."""
+    """Assigns the lowest free slot, first come, first served.
+
+    A finished or aborted sequence leaves at once.
+    """
 
     def __init__(self, max_slots: int) -> None:
         self.max_slots = max_slots
@@ -21,7 +24,7 @@ class Scheduler:
 
     @property
     def slots_in_reach(self) -> int:
-        """Slots from the first to the highest used one: the batch that covers all running sequences."""
+        """Slots of the batch that covers all running sequences, up to the highest used slot."""
         return 1 + max((s.slot for s in self.running.values() if s.slot is not None), default=-1)
 
     def add_request(self, sequence: Sequence) -> None:
@@ -34,7 +37,7 @@ class Scheduler:
         return self.finish(sequence_id)
 
     def schedule(self) -> list[Sequence]:
-        """Assign free slots to the sequences that have waited longest, and return these sequences."""
+        """Assign free slots to the sequences that have waited longest, and return them."""
         started = []
         while self._free_slots and self.waiting:
             sequence = self.waiting.pop(next(iter(self.waiting)))

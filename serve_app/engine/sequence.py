@@ -19,7 +19,7 @@ Sink = Callable[[StreamItem | ServeAppError], None]
 class Sequence:
     """A request that waits, then holds a slot, then has ended. Written by the engine's thread only.
 
-    prefix_codes [K, n]: codes that the track begins with; windows: the present one and those to come;
+    prefix_codes [K, n]: codes that the track begins with; windows: the present one and later ones;
     sink: takes the audio, or the error that ends the sequence; text: the encoded prompt;
     prefix_positions: cache positions before the codes; steps: done in the present window;
     arrived_at, started_at: of `perf_counter`; other seconds: as in Timings.

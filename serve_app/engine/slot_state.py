@@ -18,13 +18,14 @@ SamplingTensors = Mapping[str, Tensor]
 class SlotState:
     """One entry for each slot: the sequence's place, and its sampling parameters.
 
-    Three numbers place a sequence: its column in the history is `steps`, its position in the cache is
-    `prefix` + `steps`, and its noise step is `first_frame` + `steps`.
+    Three numbers place a sequence: its column in the history is `steps`, its position in the cache
+    is `prefix` + `steps`, and its noise step is `first_frame` + `steps`.
 
-    tokens [S, K]: the next step's input; steps [S]: done in the window; prefix [S]: positions before the codes;
-    first_frame [S]: of the window within the track; active [S]: 1 with a sequence, else 0; finite [S]: whether all
-    logits so far were finite; history [S, K, steps]: each step's tokens; sampling: tensors [S], named as in
-    SamplingParams.
+    tokens [S, K]: the next step's input; steps [S]: done in the window;
+    prefix [S]: positions before the codes; first_frame [S]: of the window within the track;
+    active [S]: 1 with a sequence, else 0; finite [S]: whether all logits so far were finite;
+    history [S, K, steps]: each step's tokens;
+    sampling: tensors [S], named as in SamplingParams.
     """
 
     tokens: Tensor

@@ -6,12 +6,12 @@ from time import perf_counter
 
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
-from serve_app.engine.throughput import WINDOW_S, Throughput
+from serve_app.engine.throughput import RATE_PERIOD_S, Throughput
 from serve_app.types import EngineStats
 
 
 class StatsBoard:
-    """Publishes the scheduler's and the throughput's state. One thread publishes; any thread reads."""
+    """Snapshots of the scheduler and the throughput: one thread publishes, any thread reads."""
 
     def __init__(
         self,
@@ -28,8 +28,8 @@ class StatsBoard:
         self._published_at = perf_counter()
 
     def latest(self) -> EngineStats:
-        """Return the last snapshot. Its rates are 0 once it is older than the rates' window."""
-        if perf_counter() - self._published_at > WINDOW_S:
+        """Return the last snapshot. Its rates are 0 once it is older than RATE_PERIOD_S."""
+        if perf_counter() - self._published_at > RATE_PERIOD_S:
             return replace(self._stats, steps_per_s=0.0, real_time_factor=0.0)
         return self._stats
 

@@ -1,6 +1,7 @@
-"""Steps on a GPU as CUDA graphs: captured once for each shape of the batch, then replayed as a single launch.
+"""Steps on a GPU as CUDA graphs: captured once for each batch shape, then replayed.
 
-A step launches hundreds of kernels, each of which runs for less time than its launch takes on the host.
+A replay is a single launch. An eager step launches hundreds of kernels, each of which runs for less
+time than its launch takes on the host.
 """
 
 import itertools
@@ -11,7 +12,7 @@ import torch
 
 from serve_app.engine.model_runner import BatchShape
 
-# Positions. On average half of them are read in vain, which costs less than capturing more graphs.
+# Positions. Half a bucket is wasted on average, which costs less than capturing more graphs.
 LENGTH = 256
 # Steps. Enough to keep the GPU busy, few enough for new and cancelled requests to be noticed soon.
 AHEAD = 2
@@ -23,7 +24,8 @@ Record = Callable[[Work], Work]  # capture `work`; return its replay
 class StepGraphs:
     """Replays of `step` for batches of up to `max_slots` slots and `max_length` positions.
 
-    Shapes are rounded up, so that few graphs serve all batches. The output of slots beyond the batch is ignored.
+    Shapes are rounded up, so that few graphs serve all batches. The output of slots beyond the
+    batch is ignored.
     """
 
     def __init__(
@@ -36,7 +38,10 @@ class StepGraphs:
         self._graphs: dict[BatchShape, Work] = {}
 
     def step(self, shape: BatchShape) -> None:
-        """Run one step. The first of a shape runs eagerly, which loads its kernels, and is captured afterwards."""
+        """Run one step.
+
+        The first of a shape runs eagerly, which loads its kernels, and is captured afterwards.
+        """
         shape = self._rounded(shape)
         if (replay := self._graphs.get(shape)) is not None:
             replay()

@@ -14,7 +14,8 @@ class StreamingDecoder:
 
     `is_due` and `advance` count complete frames in one thread; `decode` may follow in another.
 
-    stereo_codebooks: whether the codebooks alternate between left and right, which a mono codec decodes apart.
+    stereo_codebooks: whether the codebooks alternate between left and right, which a mono codec
+    decodes apart.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class StreamingDecoder:
     def decode(self, codes: Tensor, final: bool) -> NDArray[np.float32]:
         """Decode the next codes [K, n] to the audio [channels, samples] that they complete.
 
-        The codec holds back its look-ahead until `final`, so that the last codes always complete some audio.
+        The codec holds back its look-ahead until `final`, so that the last codes always complete
+        some audio.
         """
         batch = torch.stack([codes[0::2], codes[1::2]]) if self._stereo_codebooks else codes[None]
         audio = self._codec.decode_chunk(batch, self._state, final)

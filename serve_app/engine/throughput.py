@@ -3,15 +3,15 @@
 from collections import deque
 from time import perf_counter
 
-WINDOW_S = 5.0
+RATE_PERIOD_S = 5.0
 _SMOOTHING = 0.05  # EMA weight of the newest sample
 
 
 class Throughput:
-    """Counts steps and the frames that they made. Rates are over the last WINDOW_S seconds.
+    """Counts steps and the frames that they made. Rates are over the last RATE_PERIOD_S.
 
-    step_s: seconds of a step, idle time excluded; mean_audio_s: seconds of a requested track. Both are exponential
-    moving averages, 0 before the first sample.
+    step_s: seconds of a step, idle time excluded; mean_audio_s: seconds of a requested track. Both
+    are exponential moving averages, 0 before the first sample.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Throughput:
         now = perf_counter()
         _, steps, frames = self._marks[-1]
         self._marks.append((now, steps + 1, frames + sequences))
-        while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_S:
+        while len(self._marks) > 2 and now - self._marks[0][0] > RATE_PERIOD_S:
             self._marks.popleft()
 
     def record_request(self, audio_s: float) -> None:
@@ -37,7 +37,7 @@ class Throughput:
         self.mean_audio_s = _smooth(self.mean_audio_s, audio_s)
 
     def seconds_for(self, frames: int) -> float | None:
-        """Return the seconds that so many frames take at the present rate; None while nothing runs."""
+        """Return the seconds of so many frames at the present rate; None while nothing runs."""
         _, rate = self.rates()
         return frames / rate if rate > 0 else None
 

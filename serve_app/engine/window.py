@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """The frames of a track from `start` to before `end`, of which the first `prefix_frames` have codes already."""
+    """Frames `start` to before `end` of a track; the first `prefix_frames` have codes."""
 
     start: int
     end: int
@@ -17,9 +17,11 @@ class Window:
 
 
 def windows(num_frames: int, longest: int, stride: int, prefix_frames: int) -> list[Window]:
-    """Return the windows of a track of `num_frames` frames, the first `prefix_frames` of which have codes.
+    """Return the windows of a track of `num_frames` frames.
 
-    Each window is at most `longest` frames long and begins `stride` frames after the one before it, whose end it sees.
+    The first `prefix_frames` frames have codes already.
+    Each window is at most `longest` frames long and begins `stride` frames after the one before it,
+    whose end it sees.
     """
     found = [Window(0, min(num_frames, longest), prefix_frames)]
     while (last := found[-1]).end < num_frames:

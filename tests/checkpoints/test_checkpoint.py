@@ -8,7 +8,7 @@ import torch
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.errors import CheckpointError
-from tests.architectures import MONO, make_encodec, put_in_cache, write_audiocraft
+from tests.architectures import MONO, make_encodec, write_audiocraft
 
 CODEC = "compression_state_dict.bin"
 
@@ -24,22 +24,6 @@ def test_weights_have_the_asked_dtype_and_codec_and_text_encoder_stay_exact(
     assert {p.dtype for p in checkpoint.musicgen.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in checkpoint.codec.parameters()} == {torch.float32}
     assert {p.dtype for p in checkpoint.text_encoder.parameters()} == {torch.float32}
-
-
-def test_codec_may_be_a_pointer_to_another_repository(hub_cache: Path, export: Path) -> None:
-    codec = make_encodec(MONO)
-    put_in_cache(hub_cache, "someone/tiny-encodec", codec.save_pretrained)
-    pointer = {
-        "pretrained": "//pretrained/someone/tiny-encodec",
-        "exported": True,
-        "version": "1.3.0",
-    }
-    torch.save(pointer, export / "compression_state_dict.bin")
-    codes = torch.randint(0, 64, (1, 4, 9))
-    expected = codec.decode(codes[None], [None]).audio_values
-    torch.testing.assert_close(
-        load_checkpoint(str(export)).codec.decode(codes), expected, rtol=0, atol=1e-5
-    )
 
 
 def test_codec_and_text_encoder_may_come_from_elsewhere(

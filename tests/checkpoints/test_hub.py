@@ -51,7 +51,10 @@ def test_a_hub_id_has_an_owner_and_a_name(name: str, expected: bool) -> None:
     [
         ("nobody/nothing", "Hub repository 'nobody/nothing' could not be fetched .*HF_TOKEN"),
         ("no such place!", "'no such place!' is neither a folder nor the id of a hub repository"),
-        ("embedded:musicgen-huge", "'embedded:musicgen-huge' is not a model inside this package"),
+        (
+            "embedded:musicgen-huge",
+            "'embedded:musicgen-huge' is not .* inside this package. Use embedded:musicgen-nano",
+        ),
     ],
 )
 def test_unknown_sources_say_what_to_do(source: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Audio prompts and tracks beyond the window: equal to AudioCraft code for code, and streamed."""
+"""Audio prompts and tracks beyond the window equal AudioCraft's, code for code, and stream."""
 
 import asyncio
 import contextlib
@@ -77,9 +77,13 @@ def sound(checkpoint: Checkpoint, duration_s: float) -> Audio:
 
 def greedy(prompt: str, duration_s: float, audio_prompt: Audio | None) -> GenerationRequest:
     return GenerationRequest(
-        request_id="test", model="nano", prompt=prompt, duration_s=duration_s, audio_prompt=audio_prompt,
+        request_id="test",
+        model="nano",
+        prompt=prompt,
+        duration_s=duration_s,
+        audio_prompt=audio_prompt,
         sampling=SamplingParams(temperature=0.0),
-    )  # fmt: skip
+    )
 
 
 async def collect(engine: Engine, request: GenerationRequest) -> list[AudioChunk]:
@@ -104,12 +108,12 @@ async def test_codes_equal_audiocrafts(
     with running(checkpoint) as engine:
         chunks = await collect(engine, greedy(prompt, duration_s, audio_prompt))
     assert torch.equal(torch.cat(decoded, dim=-1), expected)
-    assert len(chunks) > duration_s / 2, "sent while it is being made"
+    assert len(chunks) > duration_s / 2, "the track is sent while it is generated"
     samples = torch.from_numpy(np.concatenate([chunk.samples for chunk in chunks], axis=1))
     torch.testing.assert_close(samples, oracle.decode(expected), rtol=0, atol=1e-4)
 
 
-async def test_a_window_that_slides_disturbs_nobody(
+async def test_a_sliding_window_changes_no_other_track(
     pair: tuple[Checkpoint, AudioCraftOracle],
 ) -> None:
     checkpoint, _ = pair
@@ -128,10 +132,10 @@ async def test_a_window_that_slides_disturbs_nobody(
         assert all(np.array_equal(a.samples, b.samples) for a, b in zip(one, other, strict=True))
 
 
-async def test_noise_does_not_come_back_in_the_next_window(
+async def test_the_next_window_has_other_noise(
     pair: tuple[Checkpoint, AudioCraftOracle], decoded: list[Tensor]
 ) -> None:
-    """Drawn from nearly equal chances, codes are as the noise is."""
+    """Codes are about equally likely at a high temperature: equal noise would give equal codes."""
     checkpoint, _ = pair
     sampling = SamplingParams(seed=1, temperature=10.0, top_k=0, cfg_coef=0.0)
     with running(checkpoint) as engine:
@@ -140,5 +144,6 @@ async def test_noise_does_not_come_back_in_the_next_window(
         )
         await collect(engine, request)
     codes = torch.cat(decoded, dim=-1)
-    first, second = codes[:, 240:600], codes[:, 600:960]
+    first = codes[:, 240:600]
+    second = codes[:, 600:960]
     assert (first == second).float().mean() < 0.1

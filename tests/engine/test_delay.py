@@ -11,7 +11,8 @@ DELAYS = [[0, 1, 2, 3], [0, 0, 1, 1, 2, 2, 3, 3], [0, 0], [0, 2, 5]]
 
 @pytest.mark.parametrize("delays", DELAYS, ids=str)
 def test_pattern_is_audiocrafts(delays: list[int]) -> None:
-    frames, num_codebooks = 9, len(delays)
+    frames = 9
+    num_codebooks = len(delays)
     codes = torch.randint(0, 50, (1, num_codebooks, frames))
     pattern = DelayedPatternProvider(num_codebooks, delays).get_pattern(frames)
     sequence, _, mask = pattern.build_pattern_sequence(codes, special_token=-1)

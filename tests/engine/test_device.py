@@ -1,4 +1,4 @@
-"""What `auto` means."""
+"""Device, precision and threads: the choices of `auto`."""
 
 import pytest
 import torch

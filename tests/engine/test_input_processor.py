@@ -1,4 +1,4 @@
-"""What a model cannot do is refused before anything is queued; the rest becomes a sequence."""
+"""Requests beyond the model's limits are refused before the queue; others become sequences."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ async def test_the_window_slides_as_asked(processor: InputProcessor) -> None:
         (request(60.0, audio_s=31.0), InvalidRequest, r"lasts 31 seconds.*window \(30\)"),
     ],
 )
-async def test_what_the_model_cannot_do_is_refused(
+async def test_a_request_beyond_the_limits_is_refused(
     processor: InputProcessor, refused: GenerationRequest, error: type[InvalidRequest], reason: str
 ) -> None:
     with pytest.raises(error, match=reason):

@@ -1,4 +1,4 @@
-"""Slots: what one takes, and how many fit."""
+"""Slots: the bytes of one slot, and the slots that fit."""
 
 import pytest
 import torch
@@ -14,11 +14,11 @@ from serve_app.models.musicgen.execution import torch_backend
     ("free", "slots"),
     [(RESERVED + 10, 10), (RESERVED + 19, 19), (2**50, MOST_SLOTS), (0, 1), (RESERVED + 1, 1)],
 )
-def test_slots_fill_what_is_free(free: int, slots: int) -> None:
+def test_slots_fill_the_free_memory(free: int, slots: int) -> None:
     assert fitting_slots(free, 1) == slots
 
 
-def test_a_slot_takes_what_the_runner_allocates(nano: Checkpoint) -> None:
+def test_a_slots_bytes_equal_the_runners_allocation(nano: Checkpoint) -> None:
     backend = torch_backend(nano.musicgen)
     runner = ModelRunner(nano.musicgen, backend, 3, max_frames=300, max_text_tokens=100)
     assert runner._texts is not None

@@ -1,4 +1,4 @@
-"""Slots: each sequence's place in cache, history and noise, and what becomes of a slot when it ends."""
+"""Slots: a sequence's place in cache, history and noise, and a slot after its sequence."""
 
 import pytest
 import torch
@@ -40,15 +40,15 @@ def test_lengths_are_whole_buckets(nano: Checkpoint, runner: ModelRunner) -> Non
     assert runner.max_length == max_positions(nano.musicgen, FRAMES, 64) == 320
 
 
-def test_given_codes_are_kept_and_continued_as_if_drawn(runner: ModelRunner) -> None:
-    """More of them than a prefill takes at once; what follows is what would have followed anyway."""
+def test_given_codes_are_kept_and_continued_as_drawn_codes(runner: ModelRunner) -> None:
+    """The given codes are longer than one prefill; the continuation equals the whole decoding."""
     whole = decode(runner, 0, NOTHING, FRAMES)
     given = whole[:, : PREFILL + 20]
     assert torch.equal(decode(runner, 1, given, FRAMES), whole)
 
 
 def test_noise_follows_the_tracks_frames(runner: ModelRunner) -> None:
-    """Two windows of the same track draw other codes, though all else is equal."""
+    """Two windows of the same track draw different codes, although only the first frame differs."""
     first, again, later = (decode(runner, 0, NOTHING, 20, frame) for frame in (0, 0, 20))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)

@@ -1,4 +1,4 @@
-"""Codes become chunks in the codec's thread: in order, none empty, the last one with complete timings."""
+"""Codes become chunks in the codec's thread: in order, none empty, the last with timings."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Sampling: the oracle's distribution, noise that depends on (seed, step, codebook, token) alone."""
+"""Sampling: AudioCraft's distribution, and noise of (seed, step, codebook, token) alone."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def draw(logits: torch.Tensor, temperature: float, top_k: int, top_p: float) -> 
 def oracle_distribution(
     logits: torch.Tensor, temperature: float, top_k: int, top_p: float
 ) -> torch.Tensor:
-    """What AudioCraft draws from: its sampling functions with the drawing itself taken out."""
+    """Return AudioCraft's distribution: its sampling functions without the draw."""
     seen: list[torch.Tensor] = []
     original = audiocraft_utils.multinomial
 
@@ -79,11 +79,9 @@ def test_parameters_are_each_rows_own() -> None:
     noise = exponential_noise(
         torch.tensor([1, 2, 3]), torch.zeros(3, dtype=torch.int64), token_keys(1, VOCABULARY)
     )
-    temperature, top_k, top_p = (
-        torch.tensor([0.0, 1.0, 1.3]),
-        torch.tensor([0, 1, 9]),
-        torch.tensor([0.0, 0.0, 0.6]),
-    )
+    temperature = torch.tensor([0.0, 1.0, 1.3])
+    top_k = torch.tensor([0, 1, 9])
+    top_p = torch.tensor([0.0, 0.0, 0.6])
     together = sample(logits, noise, temperature, top_k, top_p)
     for row in range(3):
         one = slice(row, row + 1)
@@ -121,7 +119,8 @@ def test_noise_is_exponential_and_independent() -> None:
 
 
 def test_noise_depends_on_seed_step_codebook_and_token_alone() -> None:
-    seeds, steps = torch.tensor([5, 2**62 + 5, 5]), torch.tensor([9, 9, 10])
+    seeds = torch.tensor([5, 2**62 + 5, 5])
+    steps = torch.tensor([9, 9, 10])
     noise = exponential_noise(seeds, steps, token_keys(4, 64))
     assert torch.equal(exponential_noise(seeds[1:2], steps[1:2], token_keys(4, 64))[0], noise[1])
     assert len({tuple(row.flatten().tolist()) for row in noise}) == 3

@@ -7,7 +7,7 @@ from serve_app.engine import stats_board
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stats_board import StatsBoard
-from serve_app.engine.throughput import WINDOW_S, Throughput
+from serve_app.engine.throughput import RATE_PERIOD_S, Throughput
 from serve_app.engine.window import Window
 from serve_app.types import GenerationRequest
 
@@ -15,7 +15,8 @@ from serve_app.types import GenerationRequest
 def test_a_snapshot_is_taken_and_its_rates_grow_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(stats_board, "perf_counter", lambda: now)
-    scheduler, throughput = Scheduler(max_slots=1), Throughput()
+    scheduler = Scheduler(max_slots=1)
+    throughput = Throughput()
     board = StatsBoard(scheduler, throughput, frame_rate=50, kv_cache_bytes=7)
     assert board.latest().slots == 1
     request = GenerationRequest(request_id="1", model="nano", prompt="music", duration_s=1.0)
@@ -35,6 +36,6 @@ def test_a_snapshot_is_taken_and_its_rates_grow_stale(monkeypatch: pytest.Monkey
     assert (stats.running_audio_s, stats.queued_audio_s) == (49 / 50, 1.0)
     assert (stats.codec_s, stats.text_encoder_s, stats.kv_cache_bytes) == (1.0, 2.0, 7)
     assert stats.real_time_factor > 0
-    now += WINDOW_S + 1
+    now += RATE_PERIOD_S + 1
     assert board.latest().real_time_factor == board.latest().steps_per_s == 0
     assert board.latest().steps_total == 1

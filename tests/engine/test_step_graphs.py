@@ -1,4 +1,4 @@
-"""Steps are recorded once a shape and replayed, whatever joins or leaves; what they compute stays the same."""
+"""Steps are captured once for each shape; replays compute the same as eager steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ NOTHING = torch.zeros(4, 0, dtype=torch.int64)
 
 
 class Recorder:
-    """In place of a GPU's: its graphs do the work again, and count."""
+    """A recorder without a GPU: its graphs run the work again, and count the replays."""
 
     def __init__(self) -> None:
         self.recorded = self.replayed = 0
@@ -61,8 +61,8 @@ def decode(
     return [runner.codes(0, 0, STEPS - 3).tolist(), runner.codes(1, 0, STEPS // 2 - 3).tolist()]
 
 
-def test_a_step_on_a_gpu_needs_nothing_from_it(nano: Checkpoint) -> None:
-    """A graph could not hold it. These tensors say that they are on a GPU, and have no values that could be read."""
+def test_a_step_on_a_gpu_reads_no_value_from_it(nano: Checkpoint) -> None:
+    """A graph holds no read of a GPU's values. These fake CUDA tensors have no values to read."""
     with FakeTensorMode(), torch.inference_mode():
         with torch.device("cuda"):
             model = MusicGen(nano.musicgen.config)
@@ -74,7 +74,9 @@ def test_a_step_on_a_gpu_needs_nothing_from_it(nano: Checkpoint) -> None:
             runner.is_finite(0)
 
 
-def test_replayed_steps_draw_what_eager_ones_draw(nano: Checkpoint, runner: ModelRunner) -> None:
+def test_replayed_steps_draw_the_same_codes_as_eager_steps(
+    nano: Checkpoint, runner: ModelRunner
+) -> None:
     recorder = Recorder()
     graphs = StepGraphs(runner.step, runner.max_slots, runner.max_length, recorder)
     replayed = decode(nano, runner, graphs.step)
@@ -115,7 +117,7 @@ def test_a_shape_never_exceeds_the_runner() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_cuda_graphs_draw_what_eager_steps_draw(nano: Checkpoint) -> None:
+def test_cuda_graphs_draw_the_same_codes_as_eager_steps(nano: Checkpoint) -> None:
     musicgen = nano.musicgen.to("cuda", torch.float16)
     try:
         runner, eager = (new_runner(musicgen) for _ in range(2))

@@ -10,7 +10,8 @@ PROMPT = "a calm piano melody, 70 bpm"
 
 
 def test_hidden_states_equal_transformers() -> None:
-    t5, tokenizer = make_t5(MONO), make_tokenizer()
+    t5 = make_t5(MONO)
+    tokenizer = make_tokenizer()
     encoder = TextEncoder(t5, tokenizer, MONO.text_size)
     tokens = encoder.tokenize(PROMPT)
     assert tokens[-1] == tokenizer.eos_token_id

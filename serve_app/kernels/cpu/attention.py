@@ -17,17 +17,22 @@ from serve_app.kernels.cpu.products import TINY
 
 @PARALLEL  # type: ignore[untyped-decorator]
 def attend(
-    qkv: Floats, slots: Indices, positions: Indices, cache: NDArray[Any], scales: Floats, first_slot: int, out: Floats,
+    qkv: Floats, slots: Indices, positions: Indices, cache: NDArray[Any], scales: Floats,
+    first_slot: int, out: Floats,
 ) -> None:  # fmt: skip
-    """Write the keys and values of new positions into the cache, then attend from each position up to itself.
+    """Write new positions into the cache, then attend from each position up to itself.
 
-    qkv [n, R, 3, H, Dh]; slots, positions [n], slots counted from `first_slot`; cache [2, S, >= R * H, L, Dh]: keys
-    and values, fp32, or int8 with scales [2, S, >= R * H, L] (otherwise scales.size is 0); out [n, R, H, Dh].
+    qkv [n, R, 3, H, Dh]; slots, positions [n], slots counted from `first_slot`;
+    cache [2, S, >= R * H, L, Dh]: keys and values, fp32, or int8 with scales [2, S, >= R * H, L]
+    (otherwise scales.size is 0); out [n, R, H, Dh].
     """
     n, rows, _, heads, _ = qkv.shape
     for i in numba.prange(n * rows * heads):
-        new, row, head = i // (rows * heads), i // heads % rows, i % heads
-        slot, position = first_slot + slots[new], positions[new]
+        new = i // (rows * heads)
+        row = i // heads % rows
+        head = i % heads
+        slot = first_slot + slots[new]
+        position = positions[new]
         for kind in range(2):
             entry = qkv[new, row, 1 + kind, head]
             stored = cache[kind, slot, row * heads + head, position]
@@ -36,10 +41,13 @@ def attend(
             else:
                 stored[:] = entry
     for i in numba.prange(n * rows * heads):
-        new, row, head = i // (rows * heads), i // heads % rows, i % heads
-        slot, length = first_slot + slots[new], positions[new] + 1
-        keys, values = cache[0, slot, row * heads + head], cache[1, slot, row * heads + head]
-        weights = np.empty(length, np.float32)
+        new = i // (rows * heads)
+        row = i // heads % rows
+        head = i % heads
+        slot = first_slot + slots[new]
+        keys = cache[0, slot, row * heads + head]
+        values = cache[1, slot, row * heads + head]
+        weights = np.empty(positions[new] + 1, np.float32)
         _score(qkv[new, row, 0, head], keys, weights)
         if scales.size:
             _scale(weights, scales[0, slot, row * heads + head])
@@ -53,12 +61,14 @@ def attend(
 def cross_attend(query: Floats, keys: Floats, values: Floats, mask: Floats, out: Floats) -> None:
     """Attend from the same number of positions of every slot to the slot's text.
 
-    query, out [n, H, Dh]; keys, values [B, H, tokens, Dh]; mask [B, 1, 1, tokens]: -inf beyond the end of a text.
+    query, out [n, H, Dh]; keys, values [B, H, tokens, Dh]; mask [B, 1, 1, tokens]: -inf beyond the
+    end of a text.
     """
     n, heads, _ = query.shape
     slots = len(keys)
     for i in numba.prange(n * heads):
-        new, head = i // heads, i % heads
+        new = i // heads
+        head = i % heads
         slot = new * slots // n
         weights = np.empty(_text_length(mask[slot, 0, 0]), np.float32)
         _score(query[new, head], keys[slot, head], weights)
@@ -68,7 +78,10 @@ def cross_attend(query: Floats, keys: Floats, values: Floats, mask: Floats, out:
 
 @SERIAL  # type: ignore[untyped-decorator]
 def _text_length(mask: Floats) -> int:
-    """Tokens before the mask's end; at least 1. Entries beyond it are never read: they may hold anything."""
+    """Tokens before the mask's end; at least 1.
+
+    Entries beyond it are never read: they may hold anything.
+    """
     tokens = len(mask)
     while tokens > 1 and mask[tokens - 1] < 0:
         tokens -= 1

@@ -1,8 +1,6 @@
-"""Compilation of the CPU kernels by numba: options, threading and the array types of their signatures.
+"""Compilation of the CPU kernels by numba: options, threading, array types of their signatures.
 
-Compiled kernels are cached in `__pycache__`, and an entry becomes stale only when the file of the cached function
-changes. A function inlined from another module is part of the entry: after a change to such a module (intrinsics,
-functions, products, attention, norm, activations), remove `__pycache__`.
+Compiled kernels are cached on disk: see `compile_cache`.
 """
 
 from typing import Any
@@ -10,6 +8,8 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from serve_app.kernels.cpu.compile_cache import stamp_kernels
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -20,8 +20,9 @@ OPTIONS: dict[str, Any] = {
     "cache": True,
     "nogil": True,
 }
-# The engine and the codec call kernels from two threads: of numba's layers, OpenMP (libgomp) allows that.
+# The engine and the codec call kernels from two threads. OpenMP (libgomp) allows that.
 numba.config.THREADING_LAYER = "threadsafe"
+stamp_kernels()
 SERIAL = numba.njit(**OPTIONS)
 PARALLEL = numba.njit(parallel=True, **OPTIONS)
 

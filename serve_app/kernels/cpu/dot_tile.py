@@ -1,7 +1,8 @@
-"""int8 dot products of two rows with one tile of packed weights, by x86's multiply-and-add instructions.
+"""int8 dot products of two rows with one tile of packed weights.
 
-LLVM does not find these instructions in a loop: vpdpbusd (AVX-512 VNNI) adds four products of 8 bits to each lane,
-pmaddwd (AVX2) two products of 16 bits. Without either, the same sums are computed by portable vector code.
+LLVM does not find x86's multiply-and-add instructions in a loop: vpdpbusd (AVX-512 VNNI) adds four
+products of 8 bits to each lane, pmaddwd (AVX2) two products of 16 bits. Without either, the same
+sums are computed by portable vector code.
 """
 
 from typing import Any
@@ -21,11 +22,13 @@ _INT64 = ir.IntType(64)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def dot_tile(_: Any, rows: Any, first: Any, second: Any, qweight: Any, tile: Any) -> Any:  # noqa: ARG001
+def dot_tile(
+    _: Any, rows: Any, first: Any, second: Any, qweight: Any, tile: Any,  # noqa: ARG001
+) -> Any:  # fmt: skip
     """Dot products of two rows with tile `tile` of `qweight` (see packing.py).
 
-    rows [n, K], ROW_TYPE, K a multiple of STRIDE; first, second: indices of the two rows -> 2 * TILE int32: the sums of
-    the first row, then those of the second.
+    rows [n, K], ROW_TYPE, K a multiple of STRIDE; first, second: indices of the two rows
+    -> 2 * TILE int32: the sums of the first row, then those of the second.
     """
     sums = types.UniTuple(types.int32, 2 * TILE)  # type: ignore[attr-defined]
     return sums(rows, types.intp, types.intp, qweight, types.intp), _generate
@@ -94,7 +97,10 @@ def _add_fours(builder: Any, total: Any, w: Any, x: Any) -> Any:
 
 
 def _add_pairs(builder: Any, total: Any, w: Any, x: Any) -> Any:
-    """total [8] + sums of two products: w [16] is uint8, x [16] int16. Any pairing gives the same total."""
+    """total [8] + sums of two products: w [16] is uint8, x [16] int16.
+
+    Any pairing gives the same total.
+    """
     w = builder.zext(w, x.type)
     if _FEATURES.get("avx2"):
         kind = ir.FunctionType(total.type, [x.type, x.type])

@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 @intrinsic  # type: ignore[untyped-decorator]
 def widen(_: Any, bits: Any) -> Any:
-    """A stored weight as fp32: float32 as is, uint16 as the bits of an fp16, int16 as the bits of a bf16."""
+    """Return a stored weight as fp32: float32, or uint16 bits of fp16, or int16 bits of bf16."""
 
     def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         [value] = arguments

@@ -1,6 +1,7 @@
 """One decoder layer in one call.
 
-Between its products a layer has many short operations: called one by one, they take as long as the products do.
+Between its products a layer has many short operations: called one by one, they take as long as the
+products do.
 """
 
 from typing import Any
@@ -17,14 +18,15 @@ from serve_app.kernels.cpu.products import multiply
 
 @SERIAL  # type: ignore[untyped-decorator]
 def layer_step(
-    x: Floats, rows: int, heads: int, ffn_dim: int, norms: Any, eps: float, weights: Any, biases: Any, slots: Indices,
-    positions: Indices, cache: NDArray[Any], scales: Floats, first_slot: int, keys: Floats, values: Floats,
-    mask: Floats, without_text: Floats,
+    x: Floats, rows: int, heads: int, ffn_dim: int, norms: Any, eps: float, weights: Any,
+    biases: Any, slots: Indices, positions: Indices, cache: NDArray[Any], scales: Floats,
+    first_slot: int, keys: Floats, values: Floats, mask: Floats, without_text: Floats,
 ) -> None:  # fmt: skip
-    """Run a pre-norm decoder layer on x [n * rows, D] in place: self-attention, cross-attention, feed-forward.
+    """Run a pre-norm decoder layer on x [n * rows, D] in place.
 
-    norms: weight and bias of each of the three norms; weights, biases: of qkv, out, cross-attention's q and out, fc1
-    and fc2 (see `products`); without_text [D], or [0] for zeros: cross-attention's output for every row but the first.
+    norms: weight and bias of each of the three norms; weights, biases: of qkv, out,
+    cross-attention's q and out, fc1 and fc2 (see `products`); without_text [D], or [0] for zeros:
+    cross-attention's output for every row but the first.
     The other arguments are those of `attend` and `cross_attend`.
     """
     n, size = x.shape
@@ -34,8 +36,8 @@ def layer_step(
     layer_norm(x, 1, norms[0], norms[1], eps, y)
     multiply(y, weights[0], biases[0], qkv, 1, False)
     shape = (new, rows, heads, size // heads)
-    attend(qkv.reshape((new, rows, 3, heads, size // heads)), slots, positions, cache, scales, first_slot,
-           y.reshape(shape))  # fmt: skip
+    by_head = qkv.reshape((new, rows, 3, heads, size // heads))
+    attend(by_head, slots, positions, cache, scales, first_slot, y.reshape(shape))
     multiply(y, weights[1], biases[1], x, 1, True)
 
     y = np.empty((new, size), np.float32)

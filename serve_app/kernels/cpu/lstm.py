@@ -1,4 +1,7 @@
-"""Recurrence of an LSTM layer. PyTorch's own reads the recurrent weights at half the speed of the CPU's cache."""
+"""Recurrence of an LSTM layer.
+
+PyTorch's own reads the recurrent weights at half the speed of the CPU's cache.
+"""
 
 from typing import Any
 

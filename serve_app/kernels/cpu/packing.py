@@ -1,7 +1,8 @@
 """Layout of int8 weights: tiles of TILE outputs, each read STRIDE inputs at a time.
 
-`qweight` is uint8 [N / TILE, ceil(K / STRIDE), TILE, STRIDE]. OFFSET is added to every int8 value, because the fastest
-dot-product instruction (VNNI's vpdpbusd) takes one unsigned operand. Padding inputs hold OFFSET, which stands for 0.
+`qweight` is uint8 [N / TILE, ceil(K / STRIDE), TILE, STRIDE]. OFFSET is added to every int8 value,
+because the fastest dot-product instruction (VNNI's vpdpbusd) takes one unsigned operand. Padding
+inputs hold OFFSET, which stands for 0.
 """
 
 import numpy as np
@@ -14,7 +15,10 @@ MAX_INT8 = 127  # quantization is symmetric: -128 is not used
 
 
 def pack_int8(weight: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """int8 weight [N, K] -> qweight [N / TILE, ceil(K / STRIDE), TILE, STRIDE]. N is a multiple of TILE."""
+    """int8 weight [N, K] -> qweight [N / TILE, ceil(K / STRIDE), TILE, STRIDE].
+
+    N is a multiple of TILE.
+    """
     n, size = weight.shape
     padded = np.full((n, -(-size // STRIDE) * STRIDE), OFFSET, np.uint8)
     padded[:, :size] += weight.view(np.uint8)

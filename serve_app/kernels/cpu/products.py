@@ -1,11 +1,13 @@
-"""Matrix products of a few rows with stored weights. They are memory-bound: a narrower weight is a faster one.
+"""Matrix products of a few rows with stored weights.
 
-PyTorch's products are made for many rows: for the few of a decode step they read memory at half the speed. Weights
-[N, K], N a multiple of TILE, are stored as
+They are memory-bound: a narrower weight is a faster one.
+
+PyTorch's products are made for many rows: for the few of a decode step they read memory at half the
+speed. Weights [N, K], N a multiple of TILE, are stored as
     float32;
     uint16 or int16: the bits of fp16 or bf16, which numba does not know, computed with in fp32;
-    (qweight, scales): packed int8 (see packing.py) with one fp32 scale for each output. Rows are quantized to 8 bits,
-    too, each by its own magnitude.
+    (qweight, scales): packed int8 (see packing.py) with one fp32 scale for each output. Rows are
+    quantized to 8 bits, too, each by its own magnitude.
 Every row is computed by itself, in a fixed order: its result depends on no other row.
 """
 
@@ -25,23 +27,25 @@ from serve_app.kernels.cpu.packing import MAX_INT8, OFFSET, STRIDE, TILE
 QuantizedWeight = tuple[NDArray[np.uint8], Floats]  # qweight, scales [N]
 Weight = NDArray[Any] | QuantizedWeight
 
-TINY = np.float32(
-    1e-20
-)  # least magnitude that is quantized as such: a row of zeros has a scale, too
+# Lower bound of a row's maximum, so that an all-zero row does not divide by zero.
+TINY = np.float32(1e-20)
 _INFINITY_BITS = np.int32(0x7F800000)  # those of a NaN are larger
 _SIGN_MASK = np.int32(0x7FFFFFFF)
 
 
 def product(x: Floats, weight: Weight, bias: Floats, out: Floats, step: int, add: bool) -> None:
-    """Write x [n, K] @ weight.T + bias to every `step`th row of out [n * step, N]; with `add`, add it there.
+    """Write x [n, K] @ weight.T + bias to every `step`th row of out [n * step, N].
 
-    bias [N], or [0] for none.
+    add: add to the row instead; bias [N], or [0] for none.
     """
     _product(x, weight, bias, out, step, add)
 
 
 def multiply(x: Floats, weight: Weight, bias: Floats, out: Floats, step: int, add: bool) -> None:
-    """`product` inside kernels. Overload stub: numba selects the kernel by the weight's type at compile time."""
+    """`product` inside kernels.
+
+    Overload stub: numba selects the kernel by the weight's type at compile time.
+    """
     raise NotImplementedError
 
 
@@ -51,7 +55,9 @@ def _product(x: Floats, weight: Any, bias: Floats, out: Floats, step: int, add: 
 
 
 @overload(multiply, jit_options=OPTIONS, strict=False)  # type: ignore[untyped-decorator]
-def _select(x: Any, weight: Any, bias: Any, out: Any, step: Any, add: Any) -> Any:  # noqa: ARG001 - their types
+def _select(
+    x: Any, weight: Any, bias: Any, out: Any, step: Any, add: Any,  # noqa: ARG001 - their types
+) -> Any:  # fmt: skip
     if isinstance(weight, types.BaseTuple):  # type: ignore[attr-defined]
         return lambda x, weight, bias, out, step, add: _multiply_int8(
             x, weight[0], weight[1], bias, out, step, add
@@ -63,7 +69,7 @@ def _select(x: Any, weight: Any, bias: Any, out: Any, step: Any, add: Any) -> An
 def _multiply_float(
     x: Floats, weight: NDArray[Any], bias: Floats, out: Floats, step: int, add: bool
 ) -> None:
-    """Rows meet a tile in pairs: its weights come from memory for the first pair, then from cache."""
+    """Process rows in pairs: a tile's weights come from memory once, then from the cache."""
     n, size = x.shape
     for tile in numba.prange(len(weight) // TILE):
         j = TILE * tile
@@ -90,7 +96,8 @@ def _multiply_float(
 
 @PARALLEL  # type: ignore[untyped-decorator]
 def _multiply_int8(
-    x: Floats, qweight: NDArray[np.uint8], scales: Floats, bias: Floats, out: Floats, step: int, add: bool,
+    x: Floats, qweight: NDArray[np.uint8], scales: Floats, bias: Floats, out: Floats, step: int,
+    add: bool,
 ) -> None:  # fmt: skip
     n = len(x)
     rows = np.zeros((n, qweight.shape[1] * STRIDE), ROW_TYPE)
@@ -136,7 +143,7 @@ def _quantize_row(row: Floats, quantized: NDArray[Any]) -> tuple[np.float32, np.
     largest_bits = np.int32(0)
     total = np.int32(0)
     bits = row.view(np.int32)
-    # Without their signs, floats are ordered as their bits are: an integer maximum, which LLVM vectorizes.
+    # Without signs, floats are ordered as their bits are: LLVM vectorizes an integer maximum.
     for d in range(len(bits)):
         largest_bits = max(largest_bits, bits[d] & _SIGN_MASK)
     if largest_bits >= _INFINITY_BITS:

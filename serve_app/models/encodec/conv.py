@@ -1,4 +1,4 @@
-"""SEANet's convolutions: padding, strides and trimming as in EnCodec, with faster ways for a CPU."""
+"""SEANet's convolutions: EnCodec's padding, strides and trimming, with faster CPU paths."""
 
 import math
 from typing import cast
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from serve_app.models.encodec.config import EncodecConfig
 from serve_app.models.encodec.onednn import as_image, as_operand
 
-_MANY_WEIGHTS = 2**22  # from here on, oneDNN rearranges the weights for longer than it convolves
+_MANY_WEIGHTS = 2**22  # from here on, oneDNN spends longer reordering weights than convolving
 
 
 class Conv1d(nn.Conv1d):
@@ -43,7 +43,7 @@ class Conv1d(nn.Conv1d):
         return F.conv2d(as_image(x), weight, self.bias, stride, 0, (1, *self.dilation)).squeeze(2)
 
     def _by_tap(self, x: Tensor) -> Tensor:
-        """Add shifted slices of one matrix product over all taps: several times as fast for so few outputs."""
+        """Add shifted slices of one matrix product over all taps: faster for so few outputs."""
         taps = self.kernel_size[0]
         n = x.shape[-1] - taps + 1
         weight = self.weight.transpose(1, 2).flatten(0, 1).contiguous()
@@ -69,7 +69,10 @@ class Conv1d(nn.Conv1d):
 
 
 def _reflect(x: Tensor, left: int, right: int) -> Tensor:
-    """F.pad(x, (left, right), "reflect") in a third of its time. x [B, C, n], n > left and n > right."""
+    """F.pad(x, (left, right), "reflect") in a third of its time.
+
+    x [B, C, n], n > left and n > right.
+    """
     n = x.shape[-1]
     padded = x.new_empty(len(x), left + n + right, x.shape[1]).transpose(1, 2)
     padded[..., left : left + n] = x
@@ -79,7 +82,10 @@ def _reflect(x: Tensor, left: int, right: int) -> Tensor:
 
 
 class ConvTranspose1d(nn.ConvTranspose1d):
-    """Upsampling by `stride`. The kernel's overhang is trimmed from both ends; when causal, from the right."""
+    """Upsampling by `stride`.
+
+    The kernel's overhang is trimmed from both ends; when causal, from the right.
+    """
 
     def __init__(self, config: EncodecConfig, channels_in: int, channels_out: int, ratio: int):
         super().__init__(channels_in, channels_out, kernel_size=2 * ratio, stride=ratio)
@@ -100,7 +106,7 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         return y[..., self.trim_left : y.shape[-1] - self.trim_right]
 
     def _by_tap(self, x: Tensor) -> Tensor:
-        """Compute all taps by one matrix product, whose weights are rearranged once and not for each call.
+        """Compute all taps by one matrix product, whose weights are reordered once.
 
         The kernel is two strides long: each output is the sum of two taps.
         """

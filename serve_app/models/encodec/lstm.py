@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from serve_app.models.encodec.onednn import as_operand
 
-_MANY_WEIGHTS = 2**19  # of a layer: fewer stay in the CPU's cache with PyTorch's own LSTM, too
+_MANY_WEIGHTS = 2**19  # of a layer; a smaller layer stays in the CPU's cache with PyTorch, too
 
 
 class LSTMState(NamedTuple):
@@ -27,7 +27,7 @@ class SkipLSTM(nn.Module):
         self._inputs: list[tuple[Tensor, Tensor]] = []  # oneDNN's operands, made on first use
 
     def forward(self, x: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
-        """x [B, C, n] and the state before its first frame (None: zeros) -> [B, C, n], the state after its last."""
+        """x [B, C, n] and the state before it (None: zeros) -> [B, C, n] and the state after it."""
         steps = x.permute(2, 0, 1)
         if x.device.type == "cpu" and 4 * self.lstm.hidden_size**2 >= _MANY_WEIGHTS:
             y, after = self._by_kernel(steps, state)
@@ -37,7 +37,7 @@ class SkipLSTM(nn.Module):
         return (y + steps).permute(1, 2, 0), after
 
     def _by_kernel(self, steps: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
-        """steps [n, B, C], layer by layer, so that the weights of one layer stay in the CPU's cache."""
+        """steps [n, B, C], layer by layer: the weights of one layer stay in the CPU's cache."""
         from serve_app.kernels.cpu.compilation import limit_threads  # numba: small models need none
         from serve_app.kernels.cpu.lstm import lstm_layer
 
@@ -60,7 +60,7 @@ class SkipLSTM(nn.Module):
         return self._inputs
 
     def _copy(self, state: LSTMState | None, steps: Tensor) -> LSTMState:
-        """A state to update in place: a copy of `state`, or zeros."""
+        """Return a state to update in place: a copy of `state`, or zeros."""
         if state is not None:
             return LSTMState(state.hidden.clone(), state.cell.clone())
         shape = (self.lstm.num_layers, steps.shape[1], self.lstm.hidden_size)

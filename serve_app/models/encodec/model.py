@@ -1,4 +1,4 @@
-"""EnCodec: residual vector quantization around SEANet, with chunked decoding that equals decoding the whole.
+"""EnCodec: residual vector quantization around SEANet. Chunked decoding equals decoding the whole.
 
 Follows "High Fidelity Neural Audio Compression" (arXiv:2210.13438), as configured for MusicGen.
 """
@@ -54,9 +54,10 @@ class Encodec(nn.Module):
         return torch.cat([*audio, self.decode_chunk(chunks[-1], state, True)], dim=-1)
 
     def decode_chunk(self, codes: Tensor, state: DecoderState, final: bool) -> Tensor:
-        """Decode the next codes [B, K, n] of a track -> the audio [B, channels, samples] that they complete.
+        """Decode the next codes [B, K, n] -> the audio [B, channels, samples] that they complete.
 
-        The last `lookahead_frames` are held back in `state` until what follows them is known, or `final` is set.
+        The last `lookahead_frames` are held back in `state` until what follows them is known, or
+        `final` is set.
         """
         x: Tensor | None = dequantize(codes, self._by_codebook())
         for number, stage in enumerate(self._stages):
@@ -67,7 +68,10 @@ class Encodec(nn.Module):
 
     @property
     def lookahead_frames(self) -> int:
-        """Frames that must follow a frame before its audio is complete; at a causal track's start, a few more."""
+        """Frames that must follow a frame before its audio is complete.
+
+        At a causal track's start, a few more must follow.
+        """
         return lookahead(self._stages)
 
     def _by_codebook(self) -> Tensor:

@@ -1,4 +1,7 @@
-"""Residual vector quantization (SoundStream, arXiv:2107.03312): each codebook quantizes what the one before leaves."""
+"""Residual vector quantization (SoundStream, arXiv:2107.03312).
+
+Each codebook quantizes the previous residual.
+"""
 
 import torch
 from torch import Tensor

@@ -1,6 +1,6 @@
-"""SEANet: EnCodec's convolutional encoder and decoder with an LSTM in the middle (arXiv:2009.02095).
+"""SEANet: EnCodec's convolutional encoder and decoder with an LSTM in the middle.
 
-Layers are numbered as in the published checkpoints.
+Follows arXiv:2009.02095. Layers are numbered as in the published checkpoints.
 """
 
 from typing import cast

@@ -1,7 +1,8 @@
 """Streaming through SEANet's decoder: buffers that make chunked decoding equal decoding the whole.
 
-Convolutions look back and ahead, so the decoder is run stage by stage, each at one frame rate, and each stage buffers
-the input that later outputs need. The LSTM runs forward in time: its state is carried from chunk to chunk.
+Convolutions look back and ahead, so the decoder is run stage by stage, each at one frame rate, and
+each stage buffers the input that later outputs need. The LSTM runs forward in time: its state is
+carried from chunk to chunk.
 """
 
 import math
@@ -20,7 +21,8 @@ from serve_app.models.encodec.seanet import Elu, ResidualBlock
 class StageBuffer:
     """Input frames that one stage still needs, [B, C, n] at the stage's own rate.
 
-    `start` is the first frame held, `done` the first frame without output; both count from the start of the track.
+    `start` is the first frame held, `done` the first frame without output; both count from the
+    start of the track.
     """
 
     frames: Tensor | None = None
@@ -53,9 +55,12 @@ class DecoderState:
 
 
 class Stage:
-    """Decoder layers at one rate. An upsampling, if any, comes first: `scale` frames out for each frame in.
+    """Decoder layers at one rate.
 
-    left_context, right_context: the receptive field of a frame's outputs, in input frames before and after it.
+    An upsampling, if any, comes first: `scale` frames out for each frame in.
+
+    left_context, right_context: the receptive field of a frame's outputs, in input frames before
+    and after it.
     """
 
     def __init__(self, layers: Iterable[nn.Module]) -> None:
@@ -71,10 +76,11 @@ class Stage:
         self.right_context = last
 
     def advance(self, buffer: StageBuffer, new: Tensor | None, final: bool) -> Tensor | None:
-        """Append new frames; return the outputs that are complete and not returned before, None if there are none.
+        """Append new frames; return the newly complete outputs, None if there are none.
 
-        The buffer begins at the start of the track or `left_context` frames before the first output due. Padding at its
-        borders is therefore that of the whole track, or affects only outputs that are cut off.
+        The buffer begins at the start of the track or `left_context` frames before the first output
+        due. Padding at its borders is therefore that of the whole track, or affects only outputs
+        that are cut off.
         """
         buffer.append(new)
         if buffer.frames is None:
@@ -102,7 +108,7 @@ class Stage:
 
 
 def decoder_stages(decoder: nn.ModuleList) -> list[Stage]:
-    """The first convolution; after the LSTM, the layers up to each next upsampling; the last convolution."""
+    """Group a decoder's layers: first convolution, each upsampling, last convolution."""
     groups: list[list[nn.Module]] = [[decoder[0]]]
     for layer in decoder[1:]:
         if isinstance(layer, Elu):

@@ -1,8 +1,8 @@
 """Conditioning of a MusicGen: by cross-attention to the text, or by a prefix of embeddings.
 
-The published text models cross-attend to the text. The melody models have no cross-attention: their conditions are
-embeddings in front of the codes, in the same causal sequence ("Simple and Controllable Music Generation",
-arXiv:2306.05284, section 2.3).
+The published text models cross-attend to the text. The melody models have no cross-attention: their
+conditions are embeddings in front of the codes, in the same causal sequence ("Simple and
+Controllable Music Generation", arXiv:2306.05284, section 2.3).
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 CONDITIONAL = 0  # the first row of a slot; the unconditional row follows
+_BRANCHES = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,22 @@ class ConditioningSpec:
     """The conditioning that a model expects.
 
     text: where the encoded text goes; prefix_positions: positions of the prefix beside the text's;
-    branches: rows of a slot. Two rows serve classifier-free guidance, one row is a model without guidance.
+    branches: rows of a slot. Two rows serve classifier-free guidance. One row is a model without
+    guidance, on which the sampling parameter cfg_coef has no effect.
+    Raises ValueError for another number of branches: guidance combines one conditional row with one
+    unconditional row (`apply_cfg`).
     """
 
     text: Literal["cross_attention", "prefix"] = "cross_attention"
     prefix_positions: int = 0
     branches: int = 2
+
+    def __post_init__(self) -> None:
+        if self.branches not in _BRANCHES:
+            raise ValueError(
+                f"{self.branches} guidance branches are not supported. "
+                "Use 2 for classifier-free guidance, or 1 for a model without guidance."
+            )
 
     @property
     def cross_attention(self) -> bool:
@@ -39,7 +50,7 @@ class ConditioningSpec:
 
 
 class CrossAttentionKV(NamedTuple):
-    """Cross-attention keys and values of a text, each [num_layers, num_heads, tokens, head_dim]."""
+    """Keys and values of a text, each [num_layers, num_heads, tokens, head_dim]."""
 
     keys: Tensor
     values: Tensor
@@ -48,7 +59,8 @@ class CrossAttentionKV(NamedTuple):
 class Conditions(NamedTuple):
     """Conditions of one request.
 
-    prefix [branches, positions, D]: embeddings without position embeddings, equally long in every branch.
+    prefix [branches, positions, D]: embeddings without position embeddings, equally long in every
+    branch.
     """
 
     cross_attention: CrossAttentionKV | None = None

@@ -12,7 +12,9 @@ from serve_app.models.musicgen.transformer import DecoderLayer, Linear
 
 
 class CpuBackend:
-    """Numba kernels over weights of one precision, and a KV cache that is 8 bits wide where the weights are.
+    """Numba kernels over weights of one precision, and a KV cache in int8 or fp32.
+
+    The cache is int8 where the weights are.
 
     precision: fp32, fp16, bf16 or int8.
     """
@@ -23,9 +25,10 @@ class CpuBackend:
         self.precision = precision
 
     def prepare(self, model: MusicGen) -> None:
-        """Quantize the decoder layers' and the heads' weights and fuse the layers. The model must be in fp32.
+        """Quantize the decoder layers' and the heads' weights and fuse the layers.
 
-        Embeddings, norms and the text projection stay in fp32. All arithmetic is fp32, except int8's products.
+        The model must be in fp32. Embeddings, norms and the text projection stay in fp32. All
+        arithmetic is fp32, except int8's products.
         """
         optimize_for_cpu(model, self.precision)
 
@@ -36,7 +39,7 @@ class CpuBackend:
 
 
 def optimize_for_cpu(model: MusicGen, precision: str) -> None:
-    """Replace each Linear by a CpuLinear, and each decoder layer with cross-attention by a fused one.
+    """Replace each Linear by a CpuLinear, and decoder layers by fused layers.
 
     A layer without cross-attention keeps PyTorch's structure around its CpuLinear products.
     """

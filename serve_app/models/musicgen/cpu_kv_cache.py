@@ -1,4 +1,4 @@
-"""Self-attention's KV cache on a CPU: fp32, or 8-bit codes with scales, a quarter of the bytes to read."""
+"""Self-attention's KV cache on a CPU: fp32, or int8 with scales, a quarter of the bytes to read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,10 @@ from serve_app.models.musicgen.transformer import At, LayerCache, TransformerCon
 
 
 class CpuKVCache:
-    """A cache for the CPU kernels. narrow: store 8-bit codes, with one scale for each key and value of a head."""
+    """A cache for the CPU kernels.
+
+    narrow: store int8 numbers, with one scale for each key and each value of a head.
+    """
 
     def __init__(
         self, config: TransformerConfig, slots: int, rows: int, max_length: int, narrow: bool
@@ -22,19 +25,19 @@ class CpuKVCache:
         layers = config.num_layers
         shape = (layers, 2, slots, rows * config.num_heads, max_length, config.head_dim)
         scales_shape = shape[:-1] if narrow else (layers, 0, 0, 0, 0)
-        self._codes = np.zeros(shape, np.int8 if narrow else np.float32)
+        self._stored = np.zeros(shape, np.int8 if narrow else np.float32)
         self._scales = np.zeros(scales_shape, np.float32)
 
     @property
     def nbytes(self) -> int:
-        return self._codes.nbytes + self._scales.nbytes
+        return self._stored.nbytes + self._scales.nbytes
 
     def narrow(self, slots: slice, rows: int, length: int) -> Sequence[LayerCache]:
         """Return each layer's cache. `length` is unused: a position reads up to itself only."""
         del length
         limit_threads(torch.get_num_threads())
-        layers = zip(self._codes, self._scales, strict=True)
-        return [CpuLayerCache(codes, scales, rows, slots.start) for codes, scales in layers]
+        layers = zip(self._stored, self._scales, strict=True)
+        return [CpuLayerCache(stored, scales, rows, slots.start) for stored, scales in layers]
 
     def clear(self, slot: int) -> None:
         """Do nothing: no position beyond a sequence's own is ever read."""
@@ -43,12 +46,13 @@ class CpuKVCache:
 class CpuLayerCache:
     """One layer's keys and values of all slots; a step's slots begin at `first_slot`.
 
-    codes [2, S, R * H, L, Dh]; scales [2, S, R * H, L], or empty for fp32.
+    stored [2, S, R * H, L, Dh]: keys and values, fp32 or int8; scales [2, S, R * H, L], empty for
+    fp32.
     """
 
-    def __init__(self, codes: NDArray[Any], scales: Floats, rows: int, first_slot: int) -> None:
+    def __init__(self, stored: NDArray[Any], scales: Floats, rows: int, first_slot: int) -> None:
         self.rows = rows
-        self.codes = codes
+        self.stored = stored
         self.scales = scales
         self.first_slot = first_slot
 
@@ -61,7 +65,7 @@ class CpuLayerCache:
             qkv.numpy(),
             at[0].numpy(),
             at[1].numpy(),
-            self.codes,
+            self.stored,
             self.scales,
             self.first_slot,
             out.numpy(),

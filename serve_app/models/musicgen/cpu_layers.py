@@ -1,4 +1,4 @@
-"""Linear and decoder layers on the CPU kernels. Many rows, as in a prefill, go through PyTorch instead."""
+"""Linear and decoder layers on the CPU kernels. PyTorch computes many rows, as in a prefill."""
 
 from typing import Any, cast
 
@@ -38,7 +38,8 @@ class CpuLinear(nn.Module):
         self.precision = precision
         if self.out_features % TILE:
             raise ValueError(
-                f"the layer's {self.out_features} outputs ({self.in_features} inputs) are no multiple of {TILE}"
+                f"the layer's {self.out_features} outputs ({self.in_features} inputs) are no "
+                f"multiple of {TILE}, which the CPU kernels need: run this model on a GPU"
             )
         self.bias = linear.bias
         self.stored = _stored(linear.weight.detach(), precision)
@@ -67,8 +68,8 @@ def _stored(weight: Tensor, precision: str) -> Weight:
     """Convert weights to the kernels' format; int8 has one scale for each output."""
     if precision == "int8":
         scales = (weight.abs().amax(dim=1) / MAX_INT8).clamp(min=torch.finfo(torch.float32).tiny)
-        codes = torch.round(weight / scales[:, None]).to(torch.int8)
-        return pack_int8(codes.numpy()), scales.numpy()
+        quantized = torch.round(weight / scales[:, None]).to(torch.int8)
+        return pack_int8(quantized.numpy()), scales.numpy()
     stored = weight.to(_STORED_AS[precision]).contiguous()
     if precision == "fp32":
         return stored.numpy()
@@ -112,7 +113,10 @@ class CpuDecoderLayer(nn.Module):
     def forward(
         self, x: Tensor, cache: LayerCache, at: At, mask: Tensor, cross: CrossAttentionInputs | None
     ) -> Tensor:
-        """Compute as DecoderLayer does. x is changed in place where its rows are few."""
+        """Compute as DecoderLayer does. x is changed in place where its rows are few.
+
+        Raises ValueError if `cross` is None.
+        """
         used = len(at[0]) * cache.rows
         if used > MANY_ROWS or not isinstance(cache, CpuLayerCache) or cross is None:
             return cast(Tensor, self._layer(x, cache, at, mask, cross))
@@ -127,7 +131,7 @@ class CpuDecoderLayer(nn.Module):
             self._biases,
             at[0].numpy(),
             at[1].numpy(),
-            cache.codes,
+            cache.stored,
             cache.scales,
             cache.first_slot,
             cross.keys.numpy(),

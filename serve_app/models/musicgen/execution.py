@@ -1,6 +1,7 @@
 """Execution backends: the layers, the KV cache and the attention for one device and precision.
 
-A backend is selected where a model is loaded. A further one, such as GPU kernels, is one more class here.
+A backend is selected where a model is loaded. A further one, such as GPU kernels, is one more class
+here.
 """
 
 from typing import Protocol
@@ -17,7 +18,8 @@ _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf
 class ExecutionBackend(Protocol):
     """The way in which a model runs.
 
-    precision: of the stored weights; batch_invariant: whether a row's result is the same bits in every batch.
+    precision: of the stored weights; batch_invariant: whether a row's result is the same bits in
+    every batch.
     """
 
     @property
@@ -62,7 +64,8 @@ def torch_backend(model: MusicGen) -> TorchBackend:
 def prepare_model(model: MusicGen, precision: str) -> ExecutionBackend:
     """Select the backend of a loaded model and prepare the model for it.
 
-    precision: of the weights to store: fp32, fp16, bf16, or int8 on a CPU. On a CPU the model must be loaded in fp32.
+    precision: of the weights to store: fp32, fp16, bf16, or int8 on a CPU. On a CPU the model must
+    be loaded in fp32.
     """
     backend = _select(model, precision)
     backend.prepare(model)

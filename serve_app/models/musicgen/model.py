@@ -25,8 +25,8 @@ from serve_app.models.musicgen.transformer import (
 class MusicGenConfig:
     """Architecture of a MusicGen.
 
-    delays: steps by which each codebook lags behind the first; audio_channels: 2 if the codebooks of a mono codec
-    alternate between left and right.
+    delays: steps by which each codebook lags behind the first; audio_channels: 2 if the codebooks
+    of a mono codec alternate between left and right.
     """
 
     transformer: TransformerConfig
@@ -70,19 +70,28 @@ class MusicGen(nn.Module):
             self.text_proj = nn.Linear(config.text_hidden_size, hidden_size)
         self.num_parameters = sum(parameter.numel() for parameter in self.parameters())
 
-    def conditions(self, text: Tensor | None) -> Conditions:
-        """Return a request's conditions from the text encoder's output [tokens, text_hidden_size].
+    def conditions(self, text: Tensor | None, leading: Tensor | None = None) -> Conditions:
+        """Return the conditions of a text: the encoder's output [tokens, text_hidden_size].
 
         The text None is the empty prompt: one all-zero token after `text_proj`.
+        leading [branches, prefix_positions, D]: embeddings of further conditions, which precede the
+        text; None for a model without them. Raises ValueError for another number of positions.
         """
+        self._check_leading(leading)
         if text is None:
             projected = self.embedding.weight.new_zeros(1, self.config.transformer.hidden_size)
         else:
             projected = self.text_proj(text.to(self.embedding.weight.dtype))
-        return Conditions(cross_attention=self._cross_attention_kv(projected))
+        if self.config.conditioning.cross_attention:
+            return Conditions(self._cross_attention_kv(projected), leading)
+        rows = self._text_prefix(projected)
+        return Conditions(prefix=rows if leading is None else torch.cat([leading, rows], dim=1))
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Sum the codebooks' embeddings: tokens [n, K] with `embedding_offsets` added -> [n, 1, D], for all rows."""
+        """Sum the codebooks' embeddings, for all rows: tokens [n, K] -> [n, 1, D].
+
+        `embedding_offsets` must be added to the tokens before.
+        """
         return cast(Tensor, self.embedding(tokens)).sum(dim=1, keepdim=True)
 
     def forward(
@@ -98,11 +107,11 @@ class MusicGen(nn.Module):
         """Run the layers over T new positions of each of B slots.
 
         x [B * T, R or 1, D]: embeddings of codes or of a prefix; position_embedding [B * T, D];
-        mask [B, 1, T, L]: added to self-attention's scores; cross: CrossAttentionInputs stacked over the layers,
-        with one mask. Returns hidden states [N * R, D], N >= B * T, for `logits`.
+        mask [B, 1, T, L]: added to self-attention's scores; cross: CrossAttentionInputs stacked
+        over the layers, with one mask. Returns hidden states [N * R, D], N >= B * T, for `logits`.
 
-        R is the number of the cache's rows. With padded_slots, matrix products have at least so many positions, because
-        their rounding depends on the number of rows.
+        R is the number of the cache's rows. With padded_slots, matrix products have at least so
+        many positions, because their rounding depends on the number of rows.
         """
         rows = cache[0].rows
         positions = x.shape[0]
@@ -124,6 +133,23 @@ class MusicGen(nn.Module):
         """Apply the heads: hidden_states [n, D] -> [n, K, codebook_size]."""
         logits: Tensor = self.heads(self.out_norm(hidden_states))
         return logits.view(-1, self.config.num_codebooks, self.config.codebook_size)
+
+    def _check_leading(self, leading: Tensor | None) -> None:
+        given = 0 if leading is None else leading.shape[1]
+        expected = self.config.conditioning.prefix_positions
+        if given != expected:
+            raise ValueError(
+                f"{given} positions of further conditions were given, but this model takes "
+                f"{expected}: pass `leading` of that length, or change `prefix_positions`"
+            )
+
+    def _text_prefix(self, text: Tensor) -> Tensor:
+        """Return prefix rows [branches, tokens, D] of a text [tokens, D].
+
+        The unconditional row is all zeros, as in AudioCraft's melody models.
+        """
+        rows = [text, torch.zeros_like(text)]
+        return torch.stack(rows[: self.config.conditioning.branches])
 
     def _cross_attention_kv(self, text: Tensor) -> CrossAttentionKV:
         """Project a text [tokens, D] to every layer's keys and values."""

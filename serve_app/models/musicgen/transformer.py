@@ -1,8 +1,9 @@
 """MusicGen's transformer: pre-norm decoder layers over a static KV cache.
 
-Implements "Simple and Controllable Music Generation" (arXiv:2306.05284). A slot of a batch holds one row for each
-branch of classifier-free guidance: the conditional row, then the unconditional one. Without guidance the first row
-suffices.
+Implements "Simple and Controllable Music Generation" (arXiv:2306.05284). A slot of a batch holds
+one row for each branch of classifier-free guidance: the conditional row, then the unconditional
+one.
+Without guidance the first row suffices.
 """
 
 from dataclasses import dataclass
@@ -55,8 +56,8 @@ class LayerCache(Protocol):
     def attend(self, qkv: Tensor, at: At, mask: Tensor) -> Tensor:
         """Store the keys and values of new positions, and attend from these positions.
 
-        qkv [n, R, 3, H, Dh], equally many positions of every slot; mask [B, 1, T, L]: added to the scores
-        -> [n * R, H * Dh]
+        qkv [n, R, 3, H, Dh], equally many positions of every slot; mask [B, 1, T, L]: added to the
+        scores -> [n * R, H * Dh]
         """
         ...
 
@@ -132,7 +133,7 @@ class CrossAttention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention and feed-forward, each after a layer norm and added to its input.
+    """Self-attention, cross-attention and feed-forward: pre-norm, residual.
 
     cross_attention: False omits that part, as in models conditioned by a prefix.
     """
@@ -152,15 +153,34 @@ class DecoderLayer(nn.Module):
     def forward(
         self, x: Tensor, cache: LayerCache, at: At, mask: Tensor, cross: CrossAttentionInputs | None
     ) -> Tensor:
-        """Run the layer: x [N * R, D] -> [N * R, D]; the other shapes are those of the two attentions."""
+        """Run the layer: x [N * R, D] -> [N * R, D]. Other shapes are those of the two attentions.
+
+        Raises ValueError if the layer has cross-attention and `cross` is None.
+        """
         x = x + self.self_attn(self.self_attn_norm(x), cache, at, mask)
-        if self.cross_attn is not None and cross is not None:
-            by_row = x.view(-1, cache.rows, x.shape[1])
-            conditional = by_row[:, CONDITIONAL]
-            conditional += self.cross_attn(self.cross_attn_norm(conditional), cross, at[0].shape[0])
-            if (constant := self.cross_attn.unconditional_output()) is not None:
-                by_row[:, CONDITIONAL + 1 :] += constant
+        if self.cross_attn is not None:
+            self._add_cross_attention(self.cross_attn, x, cache.rows, cross, at[0].shape[0])
         return x + cast(Tensor, self.fc2(F.gelu(self.fc1(self.ffn_norm(x)))))
+
+    def _add_cross_attention(
+        self,
+        cross_attn: CrossAttention,
+        x: Tensor,
+        rows: int,
+        cross: CrossAttentionInputs | None,
+        new: int,
+    ) -> None:
+        """Add cross-attention to x [N * R, D] in place; new: positions that are no padding."""
+        if cross is None:
+            raise ValueError(
+                "a decoder layer with cross-attention was run without a text: pass the slots' "
+                "CrossAttentionInputs, or build the model with ConditioningSpec(text='prefix')"
+            )
+        by_row = x.view(-1, rows, x.shape[1])
+        conditional = by_row[:, CONDITIONAL]
+        conditional += cross_attn(self.cross_attn_norm(conditional), cross, new)
+        if (constant := cross_attn.unconditional_output()) is not None:
+            by_row[:, CONDITIONAL + 1 :] += constant
 
 
 def pad_rows(x: Tensor, rows: int) -> Tensor:
@@ -171,7 +191,7 @@ def pad_rows(x: Tensor, rows: int) -> Tensor:
 def sinusoidal_positions(
     length: int, hidden_size: int, device: torch.device, max_period: float = 10_000.0
 ) -> Tensor:
-    """Return position embeddings [length, hidden_size], cosines first, as AudioCraft computes them."""
+    """Return position embeddings [length, hidden_size], cosines first, as in AudioCraft."""
     half = hidden_size // 2
     exponent = torch.arange(half, device=device, dtype=torch.float32) / (half - 1)
     phase = torch.arange(length, device=device, dtype=torch.float32)[:, None] / (
@@ -181,5 +201,5 @@ def sinusoidal_positions(
 
 
 def causal_masks(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return masks [length, length]: row `i` is 0 up to and including position `i`, -inf beyond it."""
+    """Return masks [length, length]: row `i` is 0 up to and including position `i`, else -inf."""
     return torch.full((length, length), -torch.inf, dtype=dtype, device=device).triu(1)

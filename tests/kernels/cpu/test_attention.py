@@ -58,7 +58,8 @@ def test_a_slot_does_not_depend_on_its_neighbours(int8: bool) -> None:
 
 def test_a_text_is_attended_to_up_to_its_end() -> None:
     query = random(4, HEADS, HEAD_DIM)  # two positions of each of two slots
-    keys, values = random(2, HEADS, TOKENS, HEAD_DIM), random(HEADS, 2, TOKENS, HEAD_DIM)
+    keys = random(2, HEADS, TOKENS, HEAD_DIM)
+    values = random(HEADS, 2, TOKENS, HEAD_DIM)
     values = np.ascontiguousarray(values.swapaxes(0, 1))
     mask = np.zeros((2, 1, 1, TOKENS), np.float32)
     mask[1, ..., 3:] = -np.inf

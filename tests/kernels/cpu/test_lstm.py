@@ -19,7 +19,8 @@ def test_the_recurrence_equals_pytorchs(batch: int, split: int) -> None:
     expected, (last_hidden, last_cell) = lstm(x)
     [[input_weight, weight, *biases]] = lstm.all_weights
     gates = F.linear(x, input_weight, biases[0] + biases[1]).numpy()
-    hidden, cell = np.zeros((batch, SIZE), np.float32), np.zeros((batch, SIZE), np.float32)
+    hidden = np.zeros((batch, SIZE), np.float32)
+    cell = np.zeros((batch, SIZE), np.float32)
     out = np.empty((STEPS, batch, SIZE), np.float32)
     for part in filter(len, np.split(np.arange(STEPS), [split])):
         steps = slice(part[0], part[-1] + 1)

@@ -44,7 +44,8 @@ def norms(x: NDArray[np.float64]) -> list[float]:
 def test_a_product_is_near_the_exact_one(precision: str, rows: int) -> None:
     x = random(rows, K) * np.logspace(-3, 2, rows, dtype=np.float32)[:, None]
     x[-1] = 0
-    weight, bias = random(N, K), random(N)
+    weight = random(N, K)
+    bias = random(N)
     expected = x.astype(np.float64) @ weight.T + bias
     errors = norms(multiply(x, stored(weight, precision), bias) - expected)
     for error, norm in zip(errors, norms(expected), strict=True):

@@ -1,4 +1,4 @@
-"""Convolutions on a CPU go other ways than PyTorch's own, with the same results."""
+"""The faster convolutions on a CPU give the same results as PyTorch's own."""
 
 import pytest
 import torch

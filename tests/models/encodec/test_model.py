@@ -1,4 +1,4 @@
-"""The codec equals AudioCraft's and transformers' on the same random weights, whole and in chunks."""
+"""The codec equals AudioCraft's and transformers' on the same weights, whole and in chunks."""
 
 from pathlib import Path
 
@@ -37,7 +37,8 @@ def test_audio_equals_the_oracles(pair: tuple[Checkpoint, Oracle]) -> None:
 def test_chunked_audio_equals_whole(pair: tuple[Checkpoint, Oracle], sizes: list[int]) -> None:
     codec = pair[0].codec
     codes = torch.randint(0, codec.config.codebook_size, (2, 4, FRAMES))
-    state, chunks = DecoderState(), []
+    state = DecoderState()
+    chunks = []
     for i, part in enumerate(torch.split(codes, sizes, dim=-1)):
         chunks.append(codec.decode_chunk(part, state, final=i == len(sizes) - 1))
     torch.testing.assert_close(torch.cat(chunks, dim=-1), codec.decode(codes), rtol=0, atol=1e-5)

@@ -1,12 +1,13 @@
-"""Residual vector quantization: nearest entries, and what each codebook leaves to the next."""
+"""Residual vector quantization: each codebook's nearest entries to the previous residual."""
 
 import torch
 
 from serve_app.models.encodec.rvq import dequantize, quantize
 
 
-def test_each_codebook_takes_the_entry_nearest_to_what_is_left() -> None:
-    codebooks, latents = torch.randn(3, 8, 5), torch.randn(2, 5, 7)
+def test_each_codebook_takes_the_entry_nearest_to_the_residual() -> None:
+    codebooks = torch.randn(3, 8, 5)
+    latents = torch.randn(2, 5, 7)
     codes = quantize(latents, codebooks)
     assert codes.shape == (2, 3, 7)
     residual = latents.transpose(1, 2)
@@ -17,7 +18,8 @@ def test_each_codebook_takes_the_entry_nearest_to_what_is_left() -> None:
 
 
 def test_dequantizing_adds_the_entries_of_the_codebooks_given() -> None:
-    codebooks, codes = torch.randn(3, 8, 5), torch.randint(8, (2, 2, 7))
+    codebooks = torch.randn(3, 8, 5)
+    codes = torch.randint(8, (2, 2, 7))
     expected = codebooks[0][codes[:, 0]] + codebooks[1][codes[:, 1]]
     torch.testing.assert_close(dequantize(codes, codebooks), expected.transpose(1, 2))
 

@@ -1,4 +1,4 @@
-"""Chunked decoding: buffers, receptive fields and look-ahead are exactly as large as they must be."""
+"""Chunked decoding: buffers, receptive fields and look-ahead have exactly the needed size."""
 
 import pytest
 import torch

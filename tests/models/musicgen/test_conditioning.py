@@ -1,12 +1,16 @@
-"""A model conditioned by a prefix of embeddings runs beside one that cross-attends, through the same engine.
+"""Conditioning by a prefix of embeddings, alone and beside a model that cross-attends.
 
-The reference recomputes all positions in every step, without a cache: embed the prefix and the codes, attend causally,
-guide by the branches, take the likeliest code.
+The reference recomputes all positions in every step, without a cache: embed the prefix and the
+codes, attend causally, guide by the branches, draw. It counts a sequence's three numbers apart:
+the position is the index in the whole sequence, the column is the step within the window, and the
+noise step is `first_frame + step`.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -20,7 +24,9 @@ from serve_app.engine.delay import delay, undelay
 from serve_app.engine.engine import Engine
 from serve_app.engine.memory import slot_bytes
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.sampler import exponential_noise, token_keys
 from serve_app.engine.streaming_decoder import StreamingDecoder
+from serve_app.models.encodec.model import Encodec
 from serve_app.models.musicgen import execution
 from serve_app.models.musicgen.conditioning import ConditioningSpec, Conditions
 from serve_app.models.musicgen.execution import prepare_model, torch_backend
@@ -31,30 +37,29 @@ from serve_app.models.musicgen.transformer import (
     sinusoidal_positions,
 )
 from serve_app.types import GenerationRequest, SamplingParams
-from tests.architectures import randomize
+from tests.architectures import MONO, randomize
+from tests.oracles import PROMPT, load_pair
 
 K, V = 4, 64
 CFG_COEF = 3.0
 LEADING = 70  # positions before the text: more than a bucket of the cache
 MAX_TEXT = 30
 GREEDY = SamplingParams(temperature=0.0, cfg_coef=CFG_COEF)
+SAMPLED = SamplingParams(temperature=1.2, top_k=0, cfg_coef=CFG_COEF, seed=2**40 + 5)
 NOTHING = torch.zeros(K, 0, dtype=torch.int64)
 
 
 class PrefixMusicGen(MusicGen):
-    """A double: constant embeddings, then the text, in front of the codes. The unconditional branch has zeros there."""
+    """A double of a melody model: constant embeddings in front of the text, in every branch."""
 
     def __init__(self, config: MusicGenConfig) -> None:
         super().__init__(config)
         self.leading = torch.nn.Parameter(torch.empty(LEADING, config.transformer.hidden_size))
 
-    def conditions(self, text: Tensor | None) -> Conditions:
-        tail = self.embedding.weight.new_zeros(1, self.config.transformer.hidden_size)
-        if text is not None:
-            tail = self.text_proj(text)
-        conditional = torch.cat([self.leading, tail])
-        unconditional = torch.cat([self.leading, torch.zeros_like(tail)])
-        return Conditions(prefix=torch.stack([conditional, unconditional]))
+    def conditions(self, text: Tensor | None, leading: Tensor | None = None) -> Conditions:
+        assert leading is None
+        branches = self.config.conditioning.branches
+        return super().conditions(text, self.leading.expand(branches, -1, -1))
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +82,8 @@ def model(nano: Checkpoint) -> PrefixMusicGen:
     return model.eval().requires_grad_(False)
 
 
-def reference_logits(model: MusicGen, prefix: Tensor, inputs: Tensor) -> Tensor:
-    """Guided logits [K, V] of the step after inputs [K, steps], by whole passes over both branches."""
+def reference_logits(model: MusicGen, prefix: Tensor, inputs: Tensor, cfg_coef: float) -> Tensor:
+    """Guided logits [K, V] of the step after inputs [K, steps], by passes over both branches."""
     heads = model.config.transformer.num_heads
     codes = model.embed(inputs.T + model.embedding_offsets())[:, 0]
     x = torch.cat([prefix, codes.expand(len(prefix), -1, -1)], dim=1)
@@ -91,13 +96,32 @@ def reference_logits(model: MusicGen, prefix: Tensor, inputs: Tensor) -> Tensor:
         x = x + layer.self_attn.out_proj(attended.transpose(1, 2).flatten(2))
         x = x + layer.fc2(F.gelu(layer.fc1(layer.ffn_norm(x))))
     conditional, unconditional = model.logits(x[:, -1])
-    guided: Tensor = unconditional + CFG_COEF * (conditional - unconditional)
+    guided: Tensor = unconditional + cfg_coef * (conditional - unconditional)
     return guided
 
 
+def reference_draw(logits: Tensor, sampling: SamplingParams, noise_step: int) -> Tensor:
+    """Codes [K]: the likeliest at temperature 0, else argmax(p / noise) over all codes."""
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    keys = token_keys(K, V)
+    noise = exponential_noise(torch.tensor([sampling.seed]), torch.tensor([noise_step]), keys)[0]
+    return ((logits / sampling.temperature).softmax(-1) / noise).argmax(-1)
+
+
 @torch.inference_mode()
-def reference(model: MusicGen, text: Tensor | None, given: Tensor, num_frames: int) -> Tensor:
-    """Greedy codes [K, num_frames] of a window that begins with the codes `given` [K, n]."""
+def reference(
+    model: MusicGen,
+    text: Tensor | None,
+    given: Tensor,
+    num_frames: int,
+    sampling: SamplingParams = GREEDY,
+    first_frame: int = 0,
+) -> Tensor:
+    """Codes [K, num_frames] of a window that begins with the codes `given` [K, n].
+
+    first_frame: the window's first frame within the track.
+    """
     config = model.config
     prefix = model.conditions(text).prefix
     assert prefix is not None
@@ -107,7 +131,8 @@ def reference(model: MusicGen, text: Tensor | None, given: Tensor, num_frames: i
     inputs = torch.full((K, 1), config.special_token)
     for step in range(tokens.shape[1]):
         if (tokens[:, step] == -1).any():
-            drawn = reference_logits(model, prefix, inputs).argmax(-1)
+            logits = reference_logits(model, prefix, inputs, sampling.cfg_coef)
+            drawn = reference_draw(logits, sampling, first_frame + step)
             tokens[:, step] = torch.where(tokens[:, step] == -1, drawn, tokens[:, step])
         inputs = torch.cat([inputs, tokens[:, step : step + 1]], dim=1)
     return undelay(tokens, config.delays, 0, num_frames)
@@ -118,11 +143,17 @@ def new_runner(model: MusicGen, slots: int = 3, frames: int = 40) -> ModelRunner
 
 
 def start(runner: ModelRunner, slot: int, text: Tensor, given: Tensor, frames: int) -> int:
-    """Start a window; returns the filled positions of the cache."""
+    """Start a window; return the filled positions of the cache."""
     with torch.inference_mode():
         conditions = runner.model.conditions(text)
     runner.start(slot, conditions, GREEDY)
     return conditions.prefix_positions + runner.open_window(slot, given, frames)
+
+
+@pytest.mark.parametrize("branches", [0, 3])
+def test_other_numbers_of_branches_are_refused(branches: int) -> None:
+    with pytest.raises(ValueError, match=rf"^{branches} guidance branches.*Use 2 .* or 1 "):
+        ConditioningSpec(branches=branches)
 
 
 def test_sequences_that_join_midway_equal_the_reference(model: PrefixMusicGen) -> None:
@@ -201,57 +232,137 @@ def test_the_cpu_backend_runs_it(
         assert torch.equal(runner.codes(0, 0, 12), reference(model, text, NOTHING, 12))
 
 
-def engine_codes(
-    checkpoint: Checkpoint, requests: list[GenerationRequest], monkeypatch: pytest.MonkeyPatch
-) -> list[Tensor]:
-    """The codes of each request, decoded together by an engine."""
-    seen: dict[int, list[Tensor]] = {}
+def request(
+    prompt: str, num_frames: int, frame_rate: float, sampling: SamplingParams
+) -> GenerationRequest:
+    return GenerationRequest(
+        request_id="test",
+        model="nano",
+        prompt=prompt,
+        duration_s=num_frames / frame_rate,
+        sampling=sampling,
+    )
+
+
+def served_codes(
+    served: list[tuple[Checkpoint, list[GenerationRequest]]], monkeypatch: pytest.MonkeyPatch
+) -> list[dict[int, Tensor]]:
+    """Serve all requests at the same time, by one engine for each checkpoint.
+
+    Returns each checkpoint's codes by their number of frames.
+    """
+    seen: dict[tuple[Encodec, StreamingDecoder], list[Tensor]] = defaultdict(list)
     decode: Callable[..., object] = StreamingDecoder.decode
 
     def record(self: StreamingDecoder, codes: Tensor, final: bool) -> object:
-        seen.setdefault(id(self), []).append(codes.clone())
+        seen[self._codec, self].append(codes.clone())
         return decode(self, codes, final)
 
     monkeypatch.setattr(StreamingDecoder, "decode", record)
-    config = EngineConfig(max_slots=2, num_threads=1, max_prompt_tokens=MAX_TEXT, chunk_s=0.3)
-    engine = Engine(checkpoint, config)
+    config = EngineConfig(
+        max_slots=2,
+        num_threads=1,
+        max_prompt_tokens=MAX_TEXT,
+        max_duration_s=2.0,
+        chunk_s=0.3,
+    )
+    engines = [Engine(checkpoint, config) for checkpoint, _ in served]
 
-    async def run(request: GenerationRequest) -> None:
-        async for _ in engine.generate(request):
+    async def run(engine: Engine, one: GenerationRequest) -> None:
+        async for _ in engine.generate(one):
             pass
 
     async def run_all() -> None:
-        await asyncio.gather(*(run(request) for request in requests))
+        pairs = zip(engines, served, strict=True)
+        await asyncio.gather(*(run(e, one) for e, (_, requests) in pairs for one in requests))
 
     try:
         asyncio.run(run_all())
     finally:
-        engine.shutdown()
-    return [torch.cat(parts, dim=-1) for parts in seen.values()]
+        for engine in engines:
+            engine.shutdown()
+    tracks = [(codec, torch.cat(parts, dim=-1)) for (codec, _), parts in seen.items()]
+    return [
+        {codes.shape[1]: codes for codec, codes in tracks if codec is checkpoint.codec}
+        for checkpoint, _ in served
+    ]
 
 
+def encoded(checkpoint: Checkpoint, prompt: str) -> Tensor:
+    with torch.inference_mode():
+        hidden: Tensor = checkpoint.text_encoder(checkpoint.text_encoder.tokenize(prompt))
+    return hidden
+
+
+def long_reference(model: MusicGen, text: Tensor, sampling: SamplingParams) -> Tensor:
+    """Codes [K, 70] of a track in windows of 40 frames; 0.6 of the window is new in each."""
+    codes = reference(model, text, NOTHING, 40, sampling)
+    for first_frame in (24, 48):
+        frames = min(40, 70 - first_frame)
+        window = reference(model, text, codes[:, first_frame:], frames, sampling, first_frame)
+        codes = torch.cat([codes[:, :first_frame], window], dim=1)
+    return codes
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 def test_the_engine_slides_its_window(
-    model: PrefixMusicGen, nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+    model: PrefixMusicGen,
+    nano: Checkpoint,
+    sampling: SamplingParams,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two tracks, of which one is longer than the window of 40 frames; each window has the same prefix."""
+    """Two tracks, of which one is longer than the window; each window has the same prefix."""
     checkpoint = replace(nano, musicgen=model)
-    request = GenerationRequest(
-        request_id="test", model="nano", prompt="calm piano", duration_s=1.4, sampling=GREEDY
-    )
-    short = request.model_copy(update={"prompt": "loud techno drums", "duration_s": 0.5})
-    codes = engine_codes(checkpoint, [request, short], monkeypatch)
+    requests = [
+        request("calm piano", 70, nano.frame_rate, sampling),
+        request("loud techno drums", 25, nano.frame_rate, sampling),
+    ]
+    [codes] = served_codes([(checkpoint, requests)], monkeypatch)
+    assert torch.equal(codes[70], long_reference(model, encoded(nano, "calm piano"), sampling))
+    short = reference(model, encoded(nano, "loud techno drums"), NOTHING, 25, sampling)
+    assert torch.equal(codes[25], short)
 
-    def text(prompt: str) -> Tensor:
-        with torch.inference_mode():
-            hidden: Tensor = nano.text_encoder(nano.text_encoder.tokenize(prompt))
-        return hidden
 
-    expected = reference(model, text("calm piano"), NOTHING, 40)
-    for _ in range(2):  # 0.6 of the window at a time
-        window = reference(
-            model, text("calm piano"), expected[:, -16:], min(40, 16 + 70 - expected.shape[1])
-        )
-        expected = torch.cat([expected, window[:, 16:]], dim=1)
-    by_length = {part.shape[1]: part for part in codes}
-    assert torch.equal(by_length[70], expected)
-    assert torch.equal(by_length[25], reference(model, text("loud techno drums"), NOTHING, 25))
+def test_it_generates_beside_a_model_that_cross_attends(
+    model: PrefixMusicGen,
+    nano: Checkpoint,
+    tmp_path: Path,
+    hub_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both engines serve at the same time; each track equals its lone oracle's."""
+    other, oracle = load_pair("transformers", MONO, tmp_path, hub_cache)
+    prefixed = replace(nano, musicgen=model)
+    by_prefix = [
+        request("calm piano", 70, nano.frame_rate, SAMPLED),
+        request("loud techno drums", 25, nano.frame_rate, GREEDY),
+    ]
+    by_cross_attention = [
+        request(PROMPT, 120, other.frame_rate, GREEDY),
+        request("bells", 45, other.frame_rate, GREEDY),
+    ]
+    ours, theirs = served_codes([(prefixed, by_prefix), (other, by_cross_attention)], monkeypatch)
+    assert torch.equal(ours[70], long_reference(model, encoded(nano, "calm piano"), SAMPLED))
+    short = reference(model, encoded(nano, "loud techno drums"), NOTHING, 25)
+    assert torch.equal(ours[25], short)
+    assert torch.equal(theirs[120], oracle.generate(PROMPT, 120))
+    assert torch.equal(theirs[45], oracle.generate("bells", 45))
+
+
+def test_a_model_with_one_branch_decodes_without_guidance(
+    tmp_path: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its slots have one row, and cfg_coef has no effect on it."""
+    checkpoint, oracle = load_pair("transformers", MONO, tmp_path, hub_cache)
+    config = replace(checkpoint.musicgen.config, conditioning=ConditioningSpec(branches=1))
+    one_branch = MusicGen(config).eval().requires_grad_(False)
+    one_branch.load_state_dict(checkpoint.musicgen.state_dict())
+    plain = SamplingParams(temperature=0.0, cfg_coef=1.0)
+    requests = [
+        request(PROMPT, 60, checkpoint.frame_rate, plain),
+        request(PROMPT, 50, checkpoint.frame_rate, GREEDY),
+    ]
+    unguided = replace(checkpoint, musicgen=one_branch)
+    [codes] = served_codes([(unguided, requests)], monkeypatch)
+    assert torch.equal(codes[60], oracle.generate(PROMPT, 60, cfg_coef=1.0))
+    assert torch.equal(codes[50], oracle.generate(PROMPT, 50, cfg_coef=1.0))

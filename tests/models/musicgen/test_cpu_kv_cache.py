@@ -1,4 +1,4 @@
-"""Attention to the 8-bit cache is that of the exact one, but for rounding, and nobody sees a neighbour."""
+"""Attention to the int8 cache equals the exact one up to rounding, in every slot by itself."""
 
 import pytest
 import torch
@@ -59,11 +59,11 @@ def test_both_attend_alike(rows: int) -> None:
 
 
 def test_a_lone_slot_gets_the_same_bits() -> None:
-    known, new, other = new_positions(5), new_positions(2), new_positions(9)
-    alone, among = (
-        CpuKVCache(CONFIG, 1, ROWS, LENGTH, narrow=True),
-        CpuKVCache(CONFIG, SLOTS, ROWS, LENGTH, narrow=True),
-    )
+    known = new_positions(5)
+    new = new_positions(2)
+    other = new_positions(9)
+    alone = CpuKVCache(CONFIG, 1, ROWS, LENGTH, narrow=True)
+    among = CpuKVCache(CONFIG, SLOTS, ROWS, LENGTH, narrow=True)
     prefill(among, 1, other)
     for cache in (alone, among):
         prefill(cache, 0, known)

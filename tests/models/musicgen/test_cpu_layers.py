@@ -1,4 +1,4 @@
-"""The CPU's layers compute what PyTorch's do, and every row for itself."""
+"""The CPU's layers compute the same as PyTorch's, and every row by itself."""
 
 import copy
 
@@ -43,7 +43,7 @@ def test_a_row_does_not_depend_on_the_others(precision: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ERRORS)
-def test_what_is_not_finite_stays_so(precision: str) -> None:
+def test_a_row_with_nan_stays_nan(precision: str) -> None:
     layer = CpuLinear(Linear(16, 8, bias=False).requires_grad_(False), precision)
     x = torch.ones(2, 16)
     x[0, 3] = torch.nan
@@ -59,7 +59,7 @@ def test_a_layer_that_is_not_made_of_whole_tiles_is_refused() -> None:
 def run(
     layer: nn.Module, cache: KVCache, x: Tensor, rows: int, text: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Two positions of each slot, the first of which nothing is behind; the texts are of 5 and 3 tokens."""
+    """Run two positions of each slot, from an empty cache; the texts have 5 and 3 tokens."""
     text_mask = torch.zeros(SLOTS, 1, 1, TOKENS)
     text_mask[1, ..., 3:] = -torch.inf
     for position in range(2):

@@ -1,4 +1,4 @@
-"""The float cache: rows, positions and slots are each other's strangers."""
+"""The float cache: rows, positions and slots are independent."""
 
 import pytest
 import torch

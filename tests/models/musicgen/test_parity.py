@@ -1,4 +1,4 @@
-"""The language model equals AudioCraft's and transformers' on the same random weights, read by the real loaders."""
+"""The language model equals AudioCraft's and transformers' on the same random weights."""
 
 from collections.abc import Callable
 from pathlib import Path

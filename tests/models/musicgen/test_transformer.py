@@ -62,3 +62,10 @@ def test_a_layer_without_cross_attention_has_none_of_its_weights() -> None:
     assert not [name for name in layer.state_dict() if "cross" in name]
     x = torch.randn(SLOTS * ROWS, 32)
     assert not torch.equal(run(layer, x, None).flatten(0, 1), x)
+
+
+@torch.inference_mode()
+def test_a_layer_with_cross_attention_needs_a_text() -> None:
+    layer = DecoderLayer(TransformerConfig(32, 1, 4, 64))
+    with pytest.raises(ValueError, match="run without a text: pass the slots' CrossAttentionInput"):
+        run(layer, torch.randn(SLOTS * ROWS, 32), None)

@@ -1,0 +1,61 @@
+"""Audio prompts become codes at the model's sample rate, channels and order of codebooks."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from serve_app.engine.audio_prompter import encode_audio_prompt
+from serve_app.types import Audio
+from tests.architectures import STEREO, write_huggingface
+
+
+@pytest.fixture(scope="module")
+def stereo(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A model whose codebooks alternate between the channels of a mono codec."""
+    checkpoint = load_checkpoint(str(write_huggingface(STEREO, tmp_path_factory.mktemp("stereo"))))
+    assert checkpoint.stereo_codebooks
+    return checkpoint
+
+
+def sound(channels: int, samples: int, sample_rate: int) -> Audio:
+    noise = np.random.default_rng(channels).uniform(-0.5, 0.5, (channels, samples))
+    return Audio(noise.astype(np.float32), sample_rate)
+
+
+def encoded(checkpoint: Checkpoint, samples: Tensor, num_codebooks: int) -> Tensor:
+    """Codes [K, frames] of one channel."""
+    with torch.inference_mode():
+        return checkpoint.codec.encode(samples[None, None], num_codebooks)[0]
+
+
+def test_a_mono_model_gets_the_mean_of_the_channels(nano: Checkpoint) -> None:
+    prompt = sound(2, 6400, nano.sample_rate)
+    mean = torch.from_numpy(prompt.samples.mean(axis=0))
+    assert torch.equal(encode_audio_prompt(nano, prompt), encoded(nano, mean, 4))
+
+
+def test_another_sample_rate_is_resampled(nano: Checkpoint) -> None:
+    """A slow sine has the same codes at half the rate, but for the codec's last codebooks."""
+    seconds = np.arange(0, 1, 1 / nano.sample_rate)
+    whole = np.sin(2 * np.pi * 220 * seconds, dtype=np.float32)[None]
+    at_rate = encode_audio_prompt(nano, Audio(whole, nano.sample_rate))
+    at_half = encode_audio_prompt(nano, Audio(whole[:, ::2], nano.sample_rate // 2))
+    assert at_half.shape == at_rate.shape == (4, 50)
+    assert (at_half[0] == at_rate[0]).float().mean() > 0.8
+
+
+def test_codebooks_of_a_stereo_model_alternate(stereo: Checkpoint) -> None:
+    prompt = sound(2, 24 * 30, stereo.sample_rate)
+    codes = encode_audio_prompt(stereo, prompt)
+    left, right = torch.from_numpy(prompt.samples)
+    assert codes.shape == (8, 30)
+    assert torch.equal(codes[0::2], encoded(stereo, left, 4))
+    assert torch.equal(codes[1::2], encoded(stereo, right, 4))
+    assert not torch.equal(codes[0::2], codes[1::2])
+
+
+def test_a_stereo_model_gets_a_mono_prompt_on_both_sides(stereo: Checkpoint) -> None:
+    codes = encode_audio_prompt(stereo, sound(1, 24 * 30, stereo.sample_rate))
+    assert torch.equal(codes[0::2], codes[1::2])
