@@ -72,7 +72,8 @@ def test_a_slow_card_needs_more_replicas() -> None:
 
 
 def test_replicas_keep_up_with_arrivals() -> None:
-    """Arrivals of 10 s of music per second at a speed of 10 need two replicas, at a utilization of 0.8."""
+    """Arrivals of 10 s of music per second at a speed of 10 need two replicas, at a utilization of
+    0.8."""
     policy = DrainTimePolicy(drain_s=30.0, utilization=0.8)
     steady = [
         policy(Load([(100.0, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in range(5)
