@@ -43,7 +43,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def known(error: Exception) -> ServeAppError:
+def as_serve_app_error(error: Exception) -> ServeAppError:
     """Return the error itself if it is this package's own, else the 500 that hides it."""
     return error if isinstance(error, ServeAppError) else unexpected(error)
 
@@ -57,7 +57,7 @@ def unexpected(error: Exception) -> ServeAppError:
 
 
 async def _serve_app_error(_: Request, error: Exception) -> JSONResponse:
-    return problem(known(error))
+    return problem(as_serve_app_error(error))
 
 
 async def _validation_error(_: Request, error: Exception) -> JSONResponse:

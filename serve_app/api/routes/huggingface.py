@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serve_app.api.error_handlers import known, retry_after
+from serve_app.api.error_handlers import as_serve_app_error, retry_after
 from serve_app.api.openapi import body, contract_responses, json_content, schema_of
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.generation import RequestSeed
@@ -135,7 +135,7 @@ def _parse(content: bytes) -> Body:
 
 
 def _failure(error: Exception) -> JSONResponse:
-    failure = known(error)
+    failure = as_serve_app_error(error)
     answer: dict[str, Any] = {"error": failure.message}
     if isinstance(failure, ModelLoading):
         answer["estimated_time"] = failure.retry_after_s or 1.0

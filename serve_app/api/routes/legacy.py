@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from serve_app.api import openapi
-from serve_app.api.error_handlers import known, retry_after
+from serve_app.api.error_handlers import as_serve_app_error, retry_after
 from serve_app.api.openapi import contract_responses, json_content
 from serve_app.api.request_context import request_context
 from serve_app.api.routes.legacy_request import BODY_SCHEMA, LegacyRequest
@@ -100,7 +100,7 @@ async def _local(
     except InvalidRequest as error:
         return _failure(error)
     except Exception as error:  # any error has the contract's shape
-        failure = f"Generation failed: {known(error).message}"
+        failure = f"Generation failed: {as_serve_app_error(error).message}"
         return _local_answer(legacy, None, failure, {})
     return _local_answer(legacy, content, None, metadata)
 
@@ -193,7 +193,7 @@ def _device(loaded: LoadedModel | None) -> str:
 
 
 def _failure(error: Exception) -> JSONResponse:
-    failure = known(error)
+    failure = as_serve_app_error(error)
     if isinstance(failure, InvalidRequest):
         return JSONResponse({"detail": failure.message}, status_code=400)
     detail = {"detail": f"Generation failed: {failure.message}"}
