@@ -10,8 +10,6 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
-from starlette.types import Scope
 
 STATIC = Path(__file__).parent.parent / "static"
 # An injected element can load nothing from elsewhere either.
@@ -46,11 +44,6 @@ def mount_static_files(app: Starlette) -> None:
 def stats_page() -> FileResponse:
     """Answer `GET /stats` of a browser."""
     return _page("stats.html", _POLICY, {"vary": "accept"})
-
-
-def wants_page(scope: Scope) -> bool:
-    """Test that a browser asks for a page: it accepts text/html."""
-    return "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def _page(name: str, policy: str, headers: Mapping[str, str] | None = None) -> FileResponse:
