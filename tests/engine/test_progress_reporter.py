@@ -28,7 +28,7 @@ def sequence(number: int, sink: Any, progress: bool) -> Sequence:
     return Sequence(number, request, [1], torch.zeros(1, 0), [Window(0, 50, 0)], (0,), sink)
 
 
-def test_those_who_ask_hear_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_to_requests_that_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(progress_reporter, "perf_counter", lambda: now)
     heard: dict[int, list[Any]] = {number: [] for number in range(4)}
