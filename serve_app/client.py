@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from serve_app.track_fields import TrackHeaders, from_headers
 
@@ -187,7 +187,10 @@ def _streamed(prompt: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _models(response: httpx.Response) -> list[dict[str, Any]]:
     _check(response)
-    return list(response.json()["data"])
+    try:
+        return list(response.json()["data"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _bad_answer("the list of models") from error
 
 
 def _check(response: httpx.Response) -> None:
@@ -215,6 +218,16 @@ def _facts(response: httpx.Response) -> Mapping[str, Any]:
 def _track(content: bytes, facts: Mapping[str, Any]) -> Track:
     """Build a track from the facts of headers (text) or of the event `done` (JSON).
 
-    The only place that parses them. Facts without a field are ignored.
+    The only place that parses them. Facts without a field are ignored. Raises ApiError for a fact
+    that is missing or malformed.
     """
-    return Track.model_validate({**facts, "content": content})
+    try:
+        return Track.model_validate({**facts, "content": content})
+    except ValidationError as error:
+        lacking = ", ".join(str(one["loc"][0]) for one in error.errors())
+        raise _bad_answer(f"a valid {lacking}") from error
+
+
+def _bad_answer(lacking: str) -> ApiError:
+    detail = f"The service's answer lacks {lacking}: is the URL that of a musicgen-serve?"
+    return ApiError(502, "bad_answer", detail)

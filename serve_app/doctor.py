@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from serve_app.audio.file_format import FORMATS
 from serve_app.machine import GIB, NEEDED_MEMORY_GIB, free_memory_gib, port_is_free
 
 PACKAGES = ("ray", "torch", "torchaudio", "transformers", "fastapi")
-ENCODERS = ("libmp3lame", "libopus", "flac")
+_CODECS = {codec.name for spec in FORMATS.values() for codec in spec.codecs.values()}
+ENCODERS = sorted(name for name in _CODECS if not name.startswith("pcm_"))  # FFmpeg always has PCM
 MODEL = "facebook/musicgen-small"
 _NEEDED_DISK_GIB = 5.0
 

@@ -11,7 +11,8 @@ class ServeAppError(Exception):
     """Base of this package's errors.
 
     status: HTTP status; code: stable machine-readable name; title: short meaning of the code;
-    retryable: whether the same request may succeed later; retry_after_s: seconds until then, None: unknown.
+    retryable: whether the same request may succeed later;
+    retry_after_s: seconds until then; None: unknown.
     """
 
     status: ClassVar[int] = 500
@@ -131,7 +132,10 @@ class DeadlineExceeded(ServeAppError):
 
 
 class CheckpointError(ServeAppError):
-    """A checkpoint cannot be loaded. Raised at start-up, for the operator: the message names files and tensors."""
+    """A checkpoint cannot be loaded.
+
+    Raised at start-up, for the operator: the message names files and tensors.
+    """
 
     code = "checkpoint_error"
     title = "A model's checkpoint cannot be loaded"

@@ -22,7 +22,7 @@ class ProgressLine:
 
 
 def replica_counts(application: dict[str, Any]) -> str:
-    """Format running of wanted replicas by deployment: `MusicGen:nano 0/1, Ingress 1/1`.
+    """Format `running/target` replicas by deployment: `MusicGen:nano 0/1, Ingress 1/1`.
 
     application: its state as Ray's dashboard returns it.
     """

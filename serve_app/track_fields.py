@@ -1,13 +1,13 @@
 """The facts that an answer tells of a finished track: the one table of them.
 
-Response headers (`x-musicgen-*`), JSON answers, the `done` event, their OpenAPI documentation and the client's Track
-are derived from the fields of `TrackHeaders` and `TrackReport`. A new fact needs a field here and its value in
-`TrackReport.of`.
+Response headers (`x-musicgen-*`), JSON answers, the `done` event, their OpenAPI documentation and
+the client's Track are derived from the fields of `TrackHeaders` and `TrackReport`. A new fact needs
+a field here and its value in `TrackReport.of`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
@@ -77,7 +77,7 @@ class TrackReport(TrackHeaders, frozen=True, protected_namespaces=()):
     def of(
         cls, model: ModelCard, seed: int, sample_rate: int, duration_s: float, timings: Timings
     ) -> Self:
-        """Compute the facts of one track. duration_s: seconds of audio that were made."""
+        """Compute the facts of one track. duration_s: seconds of audio."""
         return cls(
             model=model.model_id,
             seed=seed,
@@ -116,6 +116,14 @@ def from_headers(headers: Mapping[str, str]) -> dict[str, str]:
         for name in TrackHeaders.model_fields
         if header_name(name) in headers
     }
+
+
+def ordered(
+    facts: Mapping[str, Any], first: Sequence[str] = (), last: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Order the keys of JSON: `first`, the others as they come, `last`."""
+    middle = [name for name in facts if name not in first and name not in last]
+    return {name: facts[name] for name in (*first, *middle, *last)}
 
 
 def _render(name: str, value: object) -> str:

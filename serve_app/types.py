@@ -4,11 +4,11 @@ import math
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat
 
 MAX_SEED = 2**63 - 1
 
@@ -22,45 +22,51 @@ def _seed_or_drawn(seed: object) -> object:
     return draw_seed() if seed is None else seed
 
 
+def _document_null(schema: dict[str, Any]) -> None:
+    """Document that null is accepted: it means the same as an absent seed."""
+    number = {name: schema.pop(name) for name in ("type", "minimum", "maximum")}
+    schema["anyOf"] = [number, {"type": "null"}]
+
+
 Temperature = Annotated[
-    float, Field(ge=0.0, le=10.0, allow_inf_nan=False, description="0 is greedy decoding.")
+    FiniteFloat,
+    Field(ge=0.0, le=10.0, description="Softmax temperature of sampling; 0: greedy decoding."),
 ]
 TopK = Annotated[
     int, Field(ge=0, le=1_000_000, description="Sample from the k likeliest codes; 0: from all.")
 ]
 TopP = Annotated[
-    float,
+    FiniteFloat,
     Field(
         ge=0.0,
         le=1.0,
-        allow_inf_nan=False,
         description="Sample from the likeliest codes of this total probability (nucleus sampling); "
         "replaces top_k when above 0.",
     ),
 ]
 CfgCoef = Annotated[
-    float,
-    Field(
-        ge=0.0,
-        le=100.0,
-        allow_inf_nan=False,
-        description="Classifier-free guidance scale; 1: no guidance.",
-    ),
+    FiniteFloat,
+    Field(ge=0.0, le=100.0, description="Classifier-free guidance scale; 1: no guidance."),
 ]
 Seed = Annotated[
     int,
-    Field(ge=0, le=MAX_SEED, description="The same seed makes the same track; drawn when absent."),
+    Field(
+        ge=0,
+        le=MAX_SEED,
+        description="The same seed makes the same track; drawn when absent.",
+        json_schema_extra=_document_null,
+    ),
     BeforeValidator(_seed_or_drawn),
 ]
-ExtendStrideS = Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)]
-DurationS = Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False)]
+ExtendStrideS = Annotated[FiniteFloat, Field(ge=1.0, le=60.0)]
+DurationS = Annotated[FiniteFloat, Field(gt=0.0, le=3600.0)]
 
 
 class SamplingParams(BaseModel, frozen=True, extra="forbid"):
     """The sampling parameters: the one table of them, with AudioCraft's defaults.
 
-    The engine's slot tensors, the API's schemas, the command's options and the page are derived from these fields.
-    A request that names no seed gets one here, once.
+    The engine's slot tensors, the API's schemas, the command's options and the page are derived
+    from these fields. A request that names no seed gets one here, once.
     """
 
     temperature: Temperature = 1.0
@@ -83,10 +89,10 @@ class Audio:
 
 
 class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_allowed=True):
-    """A request for one track: `duration_s` seconds of music, made by the model with the id `model` from `prompt`.
+    """A request for one track: `duration_s` seconds of music by the model with the id `model`.
 
     audio_prompt: the beginning of the track, part of its `duration_s`;
-    extend_stride_s: seconds by which the model's window slides in a longer track; None: 0.6 of the window;
+    extend_stride_s: stride of the model's window in a longer track; None: 0.6 of the window;
     progress: whether the stream has Progress items between its chunks;
     caller: the name of the API key; deadline: Unix time at which the request is given up.
     """
@@ -111,10 +117,11 @@ class FinishReason(StrEnum):
 class Timings:
     """Durations of one request, in seconds.
 
-    queue_s: from arrival in the engine to a slot; time_to_first_audio_s: from arrival to the first audio;
+    queue_s: from arrival in the engine to a slot;
+    time_to_first_audio_s: from arrival to the first audio;
     generation_s: from the slot to the last sample;
     compute_s: the request's share of the replica's time (a step is split evenly over its batch);
-    text_encoder_s, first_step_s, codec_s: text encoding, the first decoding step, and decoding codes to audio.
+    text_encoder_s, first_step_s, codec_s: text encoding, first decoding step, codes to audio.
     """
 
     queue_s: float
@@ -161,9 +168,9 @@ StreamItem = Progress | AudioChunk
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A snapshot of a replica's engine. Rates are averages over the last few seconds; audio is in seconds of music.
+    """Snapshot of a replica's engine. Rates: averages over a few seconds; audio: seconds of music.
 
-    queued_audio_s: requested by waiting requests; running_audio_s: still to be made of the running tracks;
+    queued_audio_s: of the waiting requests; running_audio_s: left to make of the running tracks;
     step_s: duration of one decoding step, which makes one frame of every running track;
     mean_audio_s: mean duration of recently requested tracks;
     codec_s, text_encoder_s: working time of these two so far, in seconds.
@@ -215,7 +222,7 @@ class ModelCard:
     source: a hub id, or the name of a folder without its path; license: of the weights;
     fallbacks: ids of the models that answer instead when this model's queue is full;
     price_per_hour: of one replica, in US dollars; None: unknown;
-    max_queued_audio_s: seconds of music that may wait for this model in one ingress replica; None: no bound.
+    max_queued_audio_s: seconds of music that may wait in one ingress replica; None: no bound.
     """
 
     model_id: str
@@ -228,13 +235,14 @@ class ModelCard:
 
     def cost_usd(self, timings: Timings) -> float | None:
         """Cost of a track in US dollars; None when the price is unknown."""
-        return (
-            None
-            if self.price_per_hour is None
-            else round(self.price_per_hour * timings.compute_s / 3600, 8)
-        )
+        if self.price_per_hour is None:
+            return None
+        return round(self.price_per_hour * timings.compute_s / 3600, 8)
 
 
 def num_frames(duration_s: float, frame_rate: float) -> int:
-    """Count the frames of `duration_s` seconds, at least one. Rounding first keeps 0.1 * 3 * 50 from becoming 16."""
+    """Count the frames of `duration_s` seconds, at least one.
+
+    Rounding first keeps 0.1 * 3 * 50 from becoming 16.
+    """
     return max(1, math.ceil(round(duration_s * frame_rate, 6)))

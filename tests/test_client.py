@@ -107,3 +107,65 @@ def test_a_proxys_error_needs_no_problem_details(body: str) -> None:
     with client, pytest.raises(ApiError, match="The server answered 502 Bad Gateway") as error:
         client.models()
     assert error.value.code == "unknown"
+
+
+def test_a_track_is_shown_without_its_bytes(url: str) -> None:
+    with MusicGenClient(url) as client:
+        track = client.generate("lofi beat", duration_s=1, seed=7)
+    shown = repr(track)
+    assert "seed=7" in shown
+    assert "content" not in shown
+    assert "RIFF" not in shown
+
+
+FACTS = {
+    "x-musicgen-model": "small", "x-musicgen-seed": "7", "x-musicgen-license": "MIT",
+    "x-musicgen-sample-rate": "32000", "x-musicgen-duration-s": "1.000",
+    "x-musicgen-queue-s": "0.0", "x-musicgen-time-to-first-audio-s": "0.1",
+    "x-musicgen-generation-s": "0.5", "x-musicgen-real-time-factor": "2.00",
+    "x-musicgen-compute-s": "0.5",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("headers", "lacking"),
+    [
+        ({}, "lacks a valid model, seed, license"),
+        (FACTS | {"x-musicgen-seed": "seven"}, "lacks a valid seed:"),
+    ],
+)
+def test_an_answer_without_the_facts_of_a_track_is_an_error(
+    headers: dict[str, str], lacking: str
+) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, text="<html>"))
+    client = MusicGenClient("http://test", transport=transport)
+    with client, pytest.raises(ApiError, match=lacking) as error:
+        client.generate("a")
+    assert error.value.status == 502
+    assert error.value.code == "bad_answer"
+    assert error.value.detail.endswith("is the URL that of a musicgen-serve?")
+
+
+def test_a_cost_may_be_absent() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=FACTS, content=b"RIFF"))
+    with MusicGenClient("http://test", transport=transport) as client:
+        assert client.generate("a").cost_usd is None
+
+
+def test_done_without_the_facts_of_a_track_is_an_error() -> None:
+    answer = httpx.Response(
+        200,
+        headers={"content-type": "text/event-stream"},
+        text='event: done\ndata: {"seed": 7}\n\n',
+    )
+    client = MusicGenClient("http://test", transport=httpx.MockTransport(lambda _: answer))
+    with client, pytest.raises(ApiError, match="lacks a valid model, license"):
+        list(client.stream("a"))
+
+
+@pytest.mark.parametrize("text", ["<html>", "[]", "{}"])
+def test_an_answer_without_a_list_of_models_is_an_error(text: str) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text=text))
+    client = MusicGenClient("http://test", transport=transport)
+    with client, pytest.raises(ApiError, match="lacks the list of models"):
+        client.models()

@@ -125,3 +125,7 @@ def test_missing_encoders_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not found.good
     assert "libunheardof" in found.state
     assert "PyAV" in found.advice
+
+
+def test_the_encoders_are_those_of_the_formats() -> None:
+    assert doctor.ENCODERS == ["flac", "libmp3lame", "libopus"]

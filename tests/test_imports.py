@@ -35,7 +35,7 @@ ALLOWED = {
     "launch_progress": set[str](),
     "launcher": {"machine", "ray_token", "launch_progress"},
     "client": {"types", "track_fields"},
-    "doctor": {"machine"},
+    "doctor": {"audio", "machine"},
     "cli": {
         "types", "errors", "audio", "checkpoints", "client", "doctor", "launcher", "launch_progress",
     },

@@ -199,6 +199,35 @@ async def test_sampling_inputs_are_sent(
     )
 
 
+async def test_a_typed_seed_waits_for_the_parameters(
+    guarded_url: str, backend: FakeGenerator, page: Page
+) -> None:
+    """Loading them fails with the page, and again at the first attempt to generate."""
+    failures = 2
+
+    async def fail(route: Route) -> None:
+        nonlocal failures
+        failures -= 1
+        await (route.abort() if failures >= 0 else route.continue_())
+
+    await page.route("**/openapi.json", fail)
+    async with page.expect_event("requestfailed"):
+        await page.goto(guarded_url)
+    await page.get_by_label("API key").fill(KEY)
+    await page.get_by_label("Seed").fill("21")
+    await generate(page, "bells", 2)
+    alert = page.get_by_role("alert")
+    await expect(alert).to_contain_text("The service cannot be reached")
+    assert backend.requests == []
+    await page.get_by_role("button", name="Generate").click()
+    await expect(page.locator(".track")).to_contain_text("seed 21")
+    assert backend.requests[-1].sampling.seed == 21
+    await expect(alert).to_be_hidden()
+    async with page.expect_download() as waiting:
+        await page.get_by_label("Download as").select_option("mp3")
+    assert (await waiting.value).suggested_filename == "musicgen-21.mp3"
+
+
 async def test_downloads_offer_the_formats_of_the_table(guarded_url: str, page: Page) -> None:
     await page.goto(guarded_url)
     await page.get_by_label("API key").fill(KEY)

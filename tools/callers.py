@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 
+from serve_app.audio.file_format import FORMATS
+
 PATH = "/v1/audio/generations"
-FORMATS = ("wav", "flac", "mp3", "opus", "pcm")
+RESPONSE_FORMATS = tuple(FORMATS)
 INVALID: tuple[dict[str, Any], ...] = (
     {"content": b"{"},
     {"content": b"\x00" * 70_000, "headers": {"content-type": "application/json"}},
@@ -68,7 +70,7 @@ class Callers:
             self.wrong[f"{response.request.url.path}: {response.status_code}"] += 1
 
     async def _wait(self) -> None:
-        body = self._body(response_format=self._random.choice(FORMATS))
+        body = self._body(response_format=self._random.choice(RESPONSE_FORMATS))
         self._expect(await self._client.post(PATH, json=body), 200)
 
     async def _stream(self) -> None:

@@ -8,7 +8,6 @@ from fastapi.middleware.cors import CORSMiddleware
 import serve_app
 from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
-from serve_app.api.keys import KeyRing
 from serve_app.api.middleware.authentication import Authentication
 from serve_app.api.middleware.body_limit import BodyLimit
 from serve_app.api.middleware.deadline import Deadline
@@ -20,6 +19,7 @@ from serve_app.config import ApiConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.deadlines import DeadlineGenerator
 from serve_app.gateway.generator import Fleet, Generator
+from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import LimitedGenerator, Limits
 from serve_app.gateway.observer import LogObserver, RequestObserver
 from serve_app.gateway.readiness import Readiness
@@ -30,8 +30,8 @@ from serve_app.track_fields import HEADERS
 from serve_app.types import ModelCard
 
 _DESCRIPTION = """
-Text to music with MusicGen. The weights of `facebook/musicgen-*` are licensed CC-BY-NC 4.0: **not for commercial use**.
-`GET /v1/models` lists the licence of each served model.
+Text to music with MusicGen. The weights of `facebook/musicgen-*` are licensed CC-BY-NC 4.0: **not for
+commercial use**. `GET /v1/models` lists the licence of each served model.
 """
 
 
@@ -45,7 +45,8 @@ def create_api(
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
-    default_model: id or alias; None: the first model. observer: None: outcomes of requests are logged.
+    default_model: id or alias; None: the first model.
+    observer: None: outcomes of requests are logged.
     """
     observer = observer or LogObserver()
     limits = Limits(config.access)

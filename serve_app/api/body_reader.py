@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from serve_app.api.openapi import json_content, schema_of
 from serve_app.api.schemas.file_options import Conversion
 from serve_app.api.schemas.generation import GenerationBody, GenerationForm
-from serve_app.audio.reader import read_audio
+from serve_app.audio.reader import UPLOAD_FORMATS, read_audio
 from serve_app.errors import InvalidAudio, InvalidRequest
 from serve_app.types import Audio
 
@@ -53,7 +53,10 @@ async def read_generation(request: Request) -> GenerationBody:
 
 
 async def read_conversion(request: Request) -> tuple[Conversion, Audio]:
-    """Read a conversion's options and decode its file. Raises RequestValidationError, InvalidRequest, InvalidAudio."""
+    """Read a conversion's options and decode its file.
+
+    Raises RequestValidationError, InvalidRequest, InvalidAudio.
+    """
     if _content_type(request) != FORM:
         raise InvalidRequest(f"The request's body must be a form ({FORM})")
     fields = await _form(request, "audio")
@@ -123,5 +126,5 @@ def _content_type(request: Request) -> str:
 
 
 def _with_file(schema: Mapping[str, Any], field: str) -> dict[str, Any]:
-    file = {"type": "string", "format": "binary", "description": "A wav, flac, mp3 or ogg file."}
+    file = {"type": "string", "format": "binary", "description": f"A {UPLOAD_FORMATS} file."}
     return {**schema, "properties": {**schema["properties"], field: file}}

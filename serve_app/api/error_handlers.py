@@ -20,7 +20,10 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 def problem(
     error: ServeAppError, headers: dict[str, str] | None = None, **members: Any
 ) -> JSONResponse:
-    """Render the error as problem details, with `Retry-After` if it is retryable. members: added to the body."""
+    """Render the error as problem details, with `Retry-After` if it is retryable.
+
+    members: added to the body.
+    """
     headers = (headers or {}) | retry_after(error)
     return _problem(error.status, error.code, error.title, error.message, headers, members)
 
@@ -43,7 +46,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def known(error: Exception) -> ServeAppError:
+def as_serve_app_error(error: Exception) -> ServeAppError:
     """Return the error itself if it is this package's own, else the 500 that hides it."""
     return error if isinstance(error, ServeAppError) else unexpected(error)
 
@@ -51,13 +54,11 @@ def known(error: Exception) -> ServeAppError:
 def unexpected(error: Exception) -> ServeAppError:
     """Log the error with its traceback; return a 500 without details."""
     logger.error("Unexpected error", exc_info=error)
-    return ServeAppError(
-        "The service met an unexpected error, which is in the log under the request's id."
-    )
+    return ServeAppError("Unexpected error. Quote the x-request-id; the log has the cause.")
 
 
 async def _serve_app_error(_: Request, error: Exception) -> JSONResponse:
-    return problem(known(error))
+    return problem(as_serve_app_error(error))
 
 
 async def _validation_error(_: Request, error: Exception) -> JSONResponse:
@@ -81,7 +82,7 @@ async def _unexpected(_: Request, error: Exception) -> JSONResponse:
 
 
 def _field(location: Sequence[object]) -> str:
-    """Name the field of a location: `prompt` for `body.prompt`; empty for a position inside broken JSON."""
+    """Name the field of a location: `prompt` for `body.prompt`; empty inside broken JSON."""
     return ".".join(str(part) for part in location[1:] if isinstance(part, str))
 
 

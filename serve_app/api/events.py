@@ -1,4 +1,4 @@
-"""Server-sent events of a track that is being made: `progress` and `audio`, then `done` or `error`."""
+"""Server-sent events of a track in the making: `progress` and `audio`, then `done` or `error`."""
 
 import base64
 import json
@@ -8,12 +8,14 @@ from typing import Any
 
 from fastapi.sse import format_sse_event
 
-from serve_app.api.error_handlers import known, problem_body
+from serve_app.api.error_handlers import as_serve_app_error, problem_body
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.gateway.track import LiveTrack
-from serve_app.track_fields import TrackReport
+from serve_app.track_fields import TrackReport, ordered
 from serve_app.types import Progress
+
+_LAST = ("real_time_factor", "cost_usd")  # keys of `done`
 
 
 async def events(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> AsyncIterator[bytes]:
@@ -22,7 +24,7 @@ async def events(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> A
         async for part in live.parts(encoding, mastering):
             yield _event_of(part, live.request.duration_s)
     except Exception as error:
-        yield _event("error", problem_body(known(error)))
+        yield _event("error", problem_body(as_serve_app_error(error)))
 
 
 def _event_of(part: Progress | bytes | TrackReport, duration_s: float) -> bytes:
@@ -31,7 +33,7 @@ def _event_of(part: Progress | bytes | TrackReport, duration_s: float) -> bytes:
         return _event("progress", {"fraction": fraction, **asdict(part)})
     if isinstance(part, bytes):
         return _event("audio", {"audio": base64.b64encode(part).decode("ascii")})
-    return _event("done", part.model_dump())
+    return _event("done", ordered(part.model_dump(), last=_LAST))
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

@@ -28,17 +28,18 @@ from serve_app.errors import (
 from serve_app.track_fields import HEADERS
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
-    InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, ModelNotFound, PayloadTooLarge,
-    QueueFull, RateLimited, GenerationFailed, ServeAppError, ReplicaFailed, ModelLoading, DeadlineExceeded,
+    InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, ModelNotFound,
+    PayloadTooLarge, QueueFull, RateLimited, GenerationFailed, ServeAppError, ReplicaFailed,
+    ModelLoading, DeadlineExceeded,
 )  # fmt: skip
 
 TIMEOUT = {
     "name": "x-request-timeout-seconds",
     "in": "header",
     "required": False,
-    "description": "Deadline of the request, in seconds from now. A track that is not finished by then is aborted, "
-    "whether it waits or runs: `504`.",
-    "schema": {"type": "number", "minimum": 1, "maximum": 3600},
+    "description": "Deadline of the request, in seconds from now. A track that is not finished by "
+    "then is aborted, whether it waits or runs: `504`.",
+    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
 }
 Responses = dict[int | str, dict[str, Any]]
 

@@ -13,15 +13,19 @@ Samples = NDArray[np.float32]
 
 
 class Encoder:
-    """Writes one file from float32 samples [channels, n], in parts of any length, clipped to [-1, 1].
+    """Writes one file from float32 samples [channels, n], in parts of any length.
 
-    A streamed file is handed out in parts as they become ready. Its header cannot state the length: a streamed wav is
-    open-ended. A file that is not streamed is returned whole by `finish`.
+    Samples are clipped to [-1, 1]. A streamed file is handed out in parts as they become ready. Its
+    header cannot state the length: a streamed wav is open-ended. A file that is not streamed is
+    returned whole by `finish`.
+
+    Raises InvalidRequest for a bit rate that the number of channels excludes.
     """
 
     def __init__(
         self, encoding: Encoding, sample_rate: int, channels: int, *, streamed: bool
     ) -> None:
+        encoding.check_channels(channels)
         self._sample_rate = sample_rate
         self._layout = "mono" if channels == 1 else "stereo"
         self._written: _Parts | io.BytesIO = _Parts() if streamed else io.BytesIO()
@@ -85,7 +89,7 @@ def _open(
 
 
 def encode(samples: Samples, sample_rate: int, encoding: Encoding) -> bytes:
-    """Encode a whole file. samples: float32 [channels, n]."""
+    """Encode a whole file. samples: float32 [channels, n]. Raises InvalidRequest."""
     encoder = Encoder(encoding, sample_rate, len(samples), streamed=False)
     encoder.add(samples)
     return encoder.finish()

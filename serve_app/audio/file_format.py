@@ -26,15 +26,26 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class Bitrates:
-    """Bit rates of a lossy format, in kbit/s: `choices` alone, or, without them, all from `low` to `high`."""
+    """Bit rates of a lossy format, in kbit/s.
+
+    choices: the only ones; empty: all from `low` to `high`;
+    high_per_channel: the highest for each channel; None: no bound of its own.
+    """
 
     default: int
     low: int
     high: int
     choices: tuple[int, ...] = ()
+    high_per_channel: int | None = None
 
     def __contains__(self, kbps: int) -> bool:
         return kbps in self.choices if self.choices else self.low <= kbps <= self.high
+
+    def highest(self, channels: int) -> int:
+        """Return the highest bit rate of a file with so many channels."""
+        if self.high_per_channel is None:
+            return self.high
+        return min(self.high, channels * self.high_per_channel)
 
     def __str__(self) -> str:
         if self.choices:
@@ -47,9 +58,11 @@ class FormatSpec:
     """One audio file format.
 
     name: as requests name it; codecs: by the sample formats that it offers; sample_rates: in Hz;
-    default_sample_rate: in Hz, for audio at a rate that the format lacks; bitrates: None in lossless formats;
-    tagged: whether files carry tags; streamable: whether a player can start before the file is complete;
-    stream_options: FFmpeg's muxer options of a streamed file; suffixes: of file names, the usual one first.
+    default_sample_rate: in Hz, for audio at a rate that the format lacks;
+    bitrates: None in lossless formats; tagged: whether files carry tags;
+    streamable: whether a player can start before the file is complete;
+    stream_options: FFmpeg's muxer options of a streamed file;
+    suffixes: of file names, the usual one first.
     """
 
     name: str
@@ -111,7 +124,7 @@ OPUS = FormatSpec(
     suffixes=("ogg", "opus"),
     codecs={SampleFormat.INT16: Codec("ogg", "libopus")},
     sample_rates=(8_000, 12_000, 16_000, 24_000, 48_000),
-    bitrates=Bitrates(128, 6, 320),
+    bitrates=Bitrates(128, 6, 320, high_per_channel=256),
     tagged=True,
     stream_options={"page_duration": "100000"},  # microseconds of audio before a player can start
 )
@@ -129,19 +142,22 @@ FORMATS = {spec.name: spec for spec in (WAV, FLAC, MP3, OPUS, PCM)}
 
 
 def format_of_suffix(suffix: str) -> FormatSpec | None:
-    """Find the format that files with this suffix have. suffix: with or without its dot, in any case."""
+    """Find the format that files with this suffix have.
+
+    suffix: with or without its dot, in any case.
+    """
     wanted = suffix.lower().removeprefix(".")
     return next((spec for spec in FORMATS.values() if wanted in spec.suffixes), None)
 
 
-def names_with(sample_format: SampleFormat) -> str:
-    """List the formats that offer `sample_format`, as in "wav and pcm"."""
-    return " and ".join(spec.name for spec in FORMATS.values() if sample_format in spec.codecs)
+def names_with(sample_format: SampleFormat) -> list[str]:
+    """List the formats that offer `sample_format`."""
+    return [spec.name for spec in FORMATS.values() if sample_format in spec.codecs]
 
 
-def names_with_bitrates() -> str:
-    """List the lossy formats, as in "mp3 and opus"."""
-    return " and ".join(spec.name for spec in FORMATS.values() if spec.bitrates is not None)
+def names_with_bitrates() -> list[str]:
+    """List the lossy formats."""
+    return [spec.name for spec in FORMATS.values() if spec.bitrates is not None]
 
 
 @dataclass(frozen=True)
@@ -159,19 +175,9 @@ class Encoding:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        spec = self.file_format
-        if self.sample_rate is not None and self.sample_rate not in spec.sample_rates:
-            rates = ", ".join(map(str, spec.sample_rates))
-            raise InvalidRequest(f"sample_rate of {spec} must be one of {rates}")
-        if self.sample_format not in spec.codecs:
-            wanted = self.sample_format
-            raise InvalidRequest(f"{spec} has no {wanted} samples; {names_with(wanted)} do")
-        if self.bitrate_kbps is None:
-            return
-        if spec.bitrates is None:
-            raise InvalidRequest(f"{spec} has no bitrate_kbps; {names_with_bitrates()} do")
-        if self.bitrate_kbps not in spec.bitrates:
-            raise InvalidRequest(f"bitrate_kbps of {spec} must be {spec.bitrates}")
+        self._check_sample_rate()
+        self._check_sample_format()
+        self._check_bitrate()
 
     @property
     def codec(self) -> Codec:
@@ -189,3 +195,49 @@ class Encoding:
             return self.sample_rate
         spec = self.file_format
         return sample_rate if sample_rate in spec.sample_rates else spec.default_sample_rate
+
+    @property
+    def needs_two_channels(self) -> bool:
+        """Whether the bit rate exceeds that of a file with one channel."""
+        bitrates = self.file_format.bitrates
+        kbps = self.bitrate_kbps
+        return bitrates is not None and kbps is not None and kbps > bitrates.highest(1)
+
+    def check_channels(self, channels: int) -> None:
+        """Raise InvalidRequest for a bit rate that a file with so many channels cannot have."""
+        bitrates = self.file_format.bitrates
+        if bitrates is None or self.bitrate_kbps is None:
+            return
+        highest = bitrates.highest(channels)
+        if self.bitrate_kbps > highest:
+            subject = "one channel" if channels == 1 else f"{channels} channels"
+            raise InvalidRequest(
+                f"bitrate_kbps of {self.file_format} must be between {bitrates.low} and {highest} "
+                f"for {subject}"
+            )
+
+    def _check_sample_rate(self) -> None:
+        spec = self.file_format
+        if self.sample_rate is not None and self.sample_rate not in spec.sample_rates:
+            rates = ", ".join(map(str, spec.sample_rates))
+            raise InvalidRequest(f"sample_rate of {spec} must be one of {rates}")
+
+    def _check_sample_format(self) -> None:
+        wanted = self.sample_format
+        if wanted not in self.file_format.codecs:
+            raise InvalidRequest(
+                f"sample_format '{wanted}' is not available in {self.file_format}: "
+                f"use {' or '.join(names_with(wanted))}"
+            )
+
+    def _check_bitrate(self) -> None:
+        spec = self.file_format
+        if self.bitrate_kbps is None:
+            return
+        if spec.bitrates is None:
+            raise InvalidRequest(
+                f"bitrate_kbps does not apply to {spec}: "
+                f"leave it out, or use {' or '.join(names_with_bitrates())}"
+            )
+        if self.bitrate_kbps not in spec.bitrates:
+            raise InvalidRequest(f"bitrate_kbps of {spec} must be {spec.bitrates}")

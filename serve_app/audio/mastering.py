@@ -22,9 +22,10 @@ _BLOCK = 4096  # samples measured at a time
 class Normalization(StrEnum):
     """How the gain of a track is chosen.
 
-    none: unchanged; clip: unchanged, clipped to full scale; peak: peak at -1 dBFS; rms: root mean square at -18 dBFS;
-    loudness: a given integrated loudness in LUFS (ITU-R BS.1770-4). The gain of rms and loudness is limited so that
-    the peak (the true peak, for loudness) stays at or below -1 dBFS.
+    none: unchanged; clip: unchanged, clipped to full scale; peak: peak at -1 dBFS;
+    rms: root mean square at -18 dBFS;
+    loudness: a given integrated loudness in LUFS (ITU-R BS.1770-4). The gain of rms and loudness is
+    limited so that the peak (the true peak, for loudness) stays at or below -1 dBFS.
     """
 
     NONE = "none"
@@ -47,12 +48,15 @@ class Mastering:
         """Raise InvalidRequest for a normalization that measures the whole track."""
         if self.normalization not in (Normalization.NONE, Normalization.CLIP):
             raise InvalidRequest(
-                f"normalization '{self.normalization}' measures the whole track, so it cannot be streamed: "
-                "use 'none' or 'clip', or do not stream"
+                f"normalization '{self.normalization}' measures the whole track, "
+                "so it cannot be streamed: use 'none' or 'clip', or do not stream"
             )
 
     def part(self, samples: Samples, sample_rate: int, start: int, total: int) -> Samples:
-        """Master the stretch of a track of `total` samples that begins at sample `start`, without normalization."""
+        """Master a stretch of a track of `total` samples, without normalization.
+
+        start: position of the stretch in the track, in samples.
+        """
         if self.normalization is Normalization.CLIP:
             samples = np.clip(samples, -1.0, 1.0)
         position = np.arange(start, start + samples.shape[1])
@@ -80,7 +84,8 @@ class Mastering:
 
 
 def loudness(samples: Samples, sample_rate: int) -> tuple[float, float]:
-    """Measure integrated loudness in LUFS and true peak in dBFS (ITU-R BS.1770-4), by FFmpeg's ebur128 filter.
+    """Measure integrated loudness in LUFS and true peak in dBFS (ITU-R BS.1770-4), by FFmpeg's
+    ebur128 filter.
 
     Silence, and audio shorter than 0.4 s, measures -70 LUFS.
     """
@@ -103,16 +108,16 @@ def _loudness_graph(sample_rate: int, layout: str) -> av.filter.Graph:
     source = graph.add_abuffer(
         sample_rate=sample_rate, format="fltp", layout=layout, time_base=Fraction(1, sample_rate)
     )
-    meter = graph.add("ebur128", "metadata=1:peak=true:framelog=quiet")
+    ebur128 = graph.add("ebur128", "metadata=1:peak=true:framelog=quiet")
     sink = graph.add("abuffersink")
-    source.link_to(meter)
-    meter.link_to(sink)
+    source.link_to(ebur128)
+    ebur128.link_to(sink)
     graph.configure()
     return graph
 
 
 def _measurement(graph: av.filter.Graph) -> dict[str, str]:
-    """Pull the measurements that are ready, one every 100 ms of audio; return the last, which covers all audio."""
+    """Pull the measurements that are ready, one every 100 ms; return the last: of all audio."""
     measured: dict[str, str] = {}
     while True:
         try:
@@ -122,7 +127,10 @@ def _measurement(graph: av.filter.Graph) -> dict[str, str]:
 
 
 def _fade(samples: Samples, distance: NDArray[np.int64], length: float) -> Samples:
-    """Apply a sine fade. distance [n]: samples from the silent end; gain is full from `length` samples on."""
+    """Apply a sine fade.
+
+    distance [n]: samples from the silent end; the gain is full from `length` samples on.
+    """
     gain = np.sin(np.clip(distance / max(length, 1.0), 0.0, 1.0) * (np.pi / 2))
     return np.asarray(samples * gain, np.float32)
 

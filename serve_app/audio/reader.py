@@ -15,13 +15,15 @@ from serve_app.types import Audio
 _DEMUXERS = {
     b"RIFF": "wav",
     b"fLaC": "flac",
-    b"OggS": "ogg",
     b"ID3": "mp3",
     b"\xff\xfb": "mp3",
     b"\xff\xf3": "mp3",
     b"\xff\xf2": "mp3",
     b"\xff\xfa": "mp3",
+    b"OggS": "ogg",
 }
+*_FIRST, _LAST = dict.fromkeys(_DEMUXERS.values())
+UPLOAD_FORMATS = f"{', '.join(_FIRST)} or {_LAST}"  # for texts: "a wav, ... file"
 _MAX_CHANNELS = 2
 _SAMPLE_RATES = range(4_000, 192_001)
 _MAX_RATE = 48_000
@@ -30,16 +32,16 @@ _PADDING = 0.02  # share of the announced duration that may be missing: padding,
 
 
 def read_audio(content: bytes, max_duration_s: float) -> Audio:
-    """Decode a wav, flac, mp3 or ogg file of one or two channels, resampled to at most 48 kHz.
+    """Decode a file of the UPLOAD_FORMATS, of one or two channels, resampled to at most 48 kHz.
 
-    Stops reading beyond `max_duration_s`. Raises InvalidAudio for other files, and for damaged, truncated or longer
-    ones.
+    Stops reading beyond `max_duration_s`. Raises InvalidAudio for other files, and for damaged,
+    truncated or longer ones.
     """
     demuxer = next(
         (demuxer for start, demuxer in _DEMUXERS.items() if content.startswith(start)), None
     )
     if demuxer is None:
-        raise InvalidAudio("The audio is not a wav, flac, mp3 or ogg file")
+        raise InvalidAudio(f"The audio is not a {UPLOAD_FORMATS} file")
     if demuxer == "wav":
         _check_wav_size(content)
     try:
@@ -85,7 +87,10 @@ def _check_stream(stream: av.AudioStream) -> None:
 def _read(
     parts: Iterator[NDArray[np.float32]], rate: int, max_duration_s: float
 ) -> NDArray[np.float32]:
-    """Concatenate the parts to samples [channels, n]. Raises InvalidAudio beyond `max_duration_s`."""
+    """Concatenate the parts to samples [channels, n].
+
+    Raises InvalidAudio beyond `max_duration_s`.
+    """
     read: list[NDArray[np.float32]] = []
     length = 0
     for part in parts:
@@ -93,7 +98,8 @@ def _read(
         length += part.shape[1]
         if length > max_duration_s * rate:
             raise InvalidAudio(
-                f"The audio is longer than the allowed {max_duration_s:g} seconds; send a shorter file"
+                f"The audio is longer than the allowed {max_duration_s:g} seconds; "
+                "send a shorter file"
             )
     return np.concatenate(read, axis=1) if read else np.zeros((1, 0), np.float32)
 

@@ -11,21 +11,14 @@ import rich.progress
 import typer
 
 from serve_app import client as api
-from serve_app.audio.file_format import FORMATS
+from serve_app.audio.file_format import FORMATS, format_of_suffix
 from serve_app.cli.connection import DEFAULT_URL, Key, Url, connected
 from serve_app.cli.console import AsJson, fail, stderr
 from serve_app.cli.player import play_file
 from serve_app.cli.sampling_options import with_sampling_options
 
 _TRACK = Path("track.wav")
-
-
-def formats() -> dict[str, str]:
-    """Map the endings of file names to values of `response_format`."""
-    return {f".{suffix}": spec.name for spec in FORMATS.values() for suffix in spec.suffixes}
-
-
-_ENDINGS = ", ".join(formats())
+_ENDINGS = ", ".join(f".{suffix}" for spec in FORMATS.values() for suffix in spec.suffixes)
 
 
 @with_sampling_options
@@ -66,12 +59,12 @@ def generate(
 
 def _response_format(output: Path) -> str:
     """Find the format that the name of `output` asks for. Exit where it cannot be written."""
-    response_format = formats().get(output.suffix.lower())
-    if response_format is None:
+    spec = format_of_suffix(output.suffix)
+    if spec is None:
         fail(f"{output.name}: the name must end in one of {_ENDINGS}", code=2)
     if not output.parent.is_dir():
         fail(f"{output.parent} is not a folder", code=2)
-    return response_format
+    return spec.name
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

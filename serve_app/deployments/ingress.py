@@ -26,13 +26,13 @@ from serve_app.types import GenerationRequest, ModelCard, ReplicaStatus, StreamI
 logger = logging.getLogger(__name__)
 
 _STATUS_TIMEOUT_S = 2.0
-# Ray's text for an actor lost with its node. Until Ray has noticed the loss, the error is ActorUnavailableError.
+# Ray's text for an actor lost with its node. Until Ray notices, it is an ActorUnavailableError.
 _NODE_DEATH = "its node has died"
 
 
 @serve.ingress()
 class Ingress:
-    """The ingress deployment: the app of `create_api` over handles to the models' deployments, by model id."""
+    """The ingress deployment: the app of `create_api` over the models' handles, by model id."""
 
     def __init__(self, config: AppConfig, handles: dict[str, DeploymentHandle]) -> None:
         log_with_serve()
@@ -60,15 +60,16 @@ class RayGenerator:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Stream the items from a replica.
 
-        Raises the replica's own ServeAppErrors, QueueFull, ModelLoading when no replica could be started,
-        ReplicaFailed when the replica crashed, and ReplicaUnreachable when it was lost with its node.
+        Raises the replica's own ServeAppErrors, QueueFull, ModelLoading when no replica could be
+        started, ReplicaFailed when the replica crashed, and ReplicaUnreachable when it was lost
+        with its node.
         """
         stream = self._handles[request.model].options(stream=True).generate.remote(request)
         try:
             async for item in stream:
                 yield item
         except Exception as error:
-            raise known_error(error) from error
+            raise as_serve_app_error(error) from error
         except (asyncio.CancelledError, GeneratorExit):
             stream.cancel()  # leaving the loop does not stop the replica
             raise
@@ -96,8 +97,11 @@ class RayFleet:
         self._handles[model_id].status.remote()
 
 
-def known_error(error: Exception) -> ServeAppError:
-    """Translate an error to this package's own. The text of a RayTaskError is a traceback: only its cause is used."""
+def as_serve_app_error(error: Exception) -> ServeAppError:
+    """Translate an error to this package's own.
+
+    The text of a RayTaskError is a traceback: only its cause is used.
+    """
     cause = error.cause if isinstance(error, RayTaskError) else error
     if isinstance(cause, ServeAppError):
         return cause
@@ -116,7 +120,7 @@ def known_error(error: Exception) -> ServeAppError:
 
 
 def _replica_error(error: RayActorError) -> ReplicaFailed:
-    """A crash is of the replica's process alone; else its node, or the connection to it, was lost."""
+    """Tell a crash of the replica's process from the loss of its node or of the connection."""
     if isinstance(error, ActorDiedError) and _NODE_DEATH not in str(error):
         return ReplicaFailed(
             "The replica crashed while it made this track. Send the same request again."

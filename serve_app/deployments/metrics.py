@@ -1,6 +1,10 @@
-"""Metrics, which Ray exports to Prometheus with `ray_` before their names. Serve adds deployment and replica."""
+"""Metrics, which Ray exports to Prometheus with `ray_` before their names.
+
+Serve adds the labels deployment and replica.
+"""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from ray.serve.metrics import Counter, Gauge, Histogram
@@ -71,8 +75,8 @@ class RayObserver(LogObserver):
 class ColdStart:
     """Seconds of each stage of a replica's start.
 
-    process: from the start of the process to the replica's constructor; graphs: capture of CUDA graphs; warm_up: the
-    first track.
+    process: from the start of the process to the replica's constructor;
+    graphs: capture of CUDA graphs; warm_up: the first track.
     """
 
     process: float
@@ -93,57 +97,75 @@ class ReplicaMetrics:
             "Duration of a stage of the replica's start.",
             ("model", "stage"),
         )
-        self._gauges = {
-            name: Gauge(f"musicgen_{name}", text, ("model",)) for name, text in _GAUGES.items()
-        }
-        self._counters = {
-            name: Counter(f"musicgen_{name}", text, ("model",)) for name, text in _COUNTERS.items()
-        }
-        self._counted = dict.fromkeys(_COUNTERS, 0.0)
+        self._gauges = [
+            (Gauge(f"musicgen_{name}", text, ("model",)), value)
+            for name, (text, value) in _GAUGES.items()
+        ]
+        self._totals = [
+            _Total(Counter(f"musicgen_{name}", text, ("model",)), value)
+            for name, (text, value) in _COUNTERS.items()
+        ]
 
     def report(self, stats: EngineStats) -> None:
-        """Set all gauges, because Ray drops a gauge that is not set again, and add to the counters."""
+        """Set all gauges, because Ray drops a gauge that is not set again; add to the counters."""
         for stage, seconds in self._stages.items():
             self._cold_start.set(seconds, {**self._tags, "stage": stage})
-        values = {
-            "slots": stats.slots,
-            "slots_used": stats.slots_used,
-            "queued_requests": stats.queued_requests,
-            "queued_audio_seconds": stats.queued_audio_s,
-            "running_audio_seconds": stats.running_audio_s,
-            "steps_per_second": stats.steps_per_s,
-            "real_time_factor": stats.real_time_factor,
-            "step_seconds": stats.step_s,
-            "kv_cache_bytes": stats.kv_cache_bytes,
-        }
-        for name, value in values.items():
-            self._gauges[name].set(value if math.isfinite(value) else 0.0, self._tags)
-        totals = {
-            "steps_total": stats.steps_total,
-            "codec_seconds_total": stats.codec_s,
-            "text_encoder_seconds_total": stats.text_encoder_s,
-        }
-        for name, total in totals.items():
-            if total > self._counted[name]:
-                self._counters[name].inc(total - self._counted[name], self._tags)
-                self._counted[name] = total
+        for gauge, value in self._gauges:
+            measured = value(stats)
+            gauge.set(measured if math.isfinite(measured) else 0.0, self._tags)
+        for total in self._totals:
+            total.report(stats, self._tags)
 
 
-_GAUGES = {
-    "slots": "Tracks that the replica can generate at a time.",
-    "slots_used": "Tracks that the replica is generating.",
-    "queued_requests": "Requests in the replica that wait for a slot.",
-    "queued_audio_seconds": "Seconds of music of the requests that wait for a slot.",
-    "running_audio_seconds": "Seconds of music left to generate of the running tracks.",
-    "steps_per_second": "Decoding steps per second, over the last few seconds.",
-    "real_time_factor": "Seconds of music generated per second by all slots together, over the last few seconds.",
-    "step_seconds": "Duration of a decoding step, which generates one frame of every running track.",
-    "kv_cache_bytes": "Memory of the KV cache.",
+class _Total:
+    """Counter that follows a total of the engine. A counter takes increments alone."""
+
+    def __init__(self, counter: Counter, value: Callable[[EngineStats], float]) -> None:
+        self._counter = counter
+        self._value = value
+        self._counted = 0.0
+
+    def report(self, stats: EngineStats, tags: dict[str, str]) -> None:
+        total = self._value(stats)
+        if total > self._counted:
+            self._counter.inc(total - self._counted, tags)
+            self._counted = total
+
+
+_Row = tuple[str, Callable[[EngineStats], float]]  # description, and the value in the statistics
+_GAUGES: dict[str, _Row] = {
+    "slots": ("Tracks that the replica can generate at a time.", lambda stats: stats.slots),
+    "slots_used": ("Tracks that the replica is generating.", lambda stats: stats.slots_used),
+    "queued_requests": (
+        "Requests in the replica that wait for a slot.",
+        lambda stats: stats.queued_requests,
+    ),
+    "queued_audio_seconds": (
+        "Seconds of music of the requests that wait for a slot.",
+        lambda stats: stats.queued_audio_s,
+    ),
+    "running_audio_seconds": (
+        "Seconds of music left to generate of the running tracks.",
+        lambda stats: stats.running_audio_s,
+    ),
+    "steps_per_second": (
+        "Decoding steps per second, over the last few seconds.",
+        lambda stats: stats.steps_per_s,
+    ),
+    "real_time_factor": (
+        "Seconds of music generated per second by all slots together, over the last few seconds.",
+        lambda stats: stats.real_time_factor,
+    ),
+    "step_seconds": (
+        "Duration of a decoding step, which generates one frame of every running track.",
+        lambda stats: stats.step_s,
+    ),
+    "kv_cache_bytes": ("Memory of the KV cache.", lambda stats: stats.kv_cache_bytes),
 }
-_COUNTERS = {
-    "steps_total": "Decoding steps.",
-    "codec_seconds_total": "Seconds of codec decoding.",
-    "text_encoder_seconds_total": "Seconds of text encoding.",
+_COUNTERS: dict[str, _Row] = {
+    "steps_total": ("Decoding steps.", lambda stats: stats.steps_total),
+    "codec_seconds_total": ("Seconds of codec decoding.", lambda stats: stats.codec_s),
+    "text_encoder_seconds_total": ("Seconds of text encoding.", lambda stats: stats.text_encoder_s),
 }
 
 

@@ -1,1 +1,1 @@
-"""The service's rules without HTTP: routing, admission, limits, deadlines, retries, observation, finished tracks."""
+"""Rules of the service without HTTP: routing, admission, limits, deadlines, retries, keys."""

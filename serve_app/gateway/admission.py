@@ -12,14 +12,14 @@ INTERVAL_S = 0.5  # between two reports to a waiting request
 
 
 class AdmissionQueue:
-    """Bounded FIFO per model: refuses requests beyond its bound, and tells waiting ones their position."""
+    """Bounded FIFO per model: refuses requests beyond the bound, tells others their position."""
 
     def __init__(self, generator: Generator, cards: Iterable[ModelCard]) -> None:
         self._generator = generator
         self._lines = {card.model_id: WaitingLine(card.max_queued_audio_s) for card in cards}
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
-        """Pass the items on; until the first audio, report the position if the request asks for progress.
+        """Pass the items on; until the first audio, report the position if `progress` is asked for.
 
         Raises QueueFull.
         """
@@ -41,7 +41,7 @@ class AdmissionQueue:
 
 
 def _is_waiting(item: StreamItem) -> bool:
-    """Tell whether a replica's progress is of a waiting request: then its position in this line replaces the item."""
+    """Test for progress of a request that waits in a replica: this line's position replaces it."""
     return isinstance(item, Progress) and item.queue_position > 0
 
 

@@ -10,7 +10,10 @@ class Generator(Protocol):
     """Makes tracks. Errors are ServeAppErrors."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
-        """Stream the request's audio, and its progress if it asks for that. Closing the iterator aborts the request."""
+        """Stream the request's audio, and its progress if it asks for that.
+
+        Closing the iterator aborts the request.
+        """
         ...
 
 

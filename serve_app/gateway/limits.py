@@ -10,7 +10,7 @@ from serve_app.errors import InvalidRequest, RateLimited
 from serve_app.gateway.generator import Generator
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 
-_WINDOW_S = 60.0
+_PERIOD_S = 60.0
 
 
 @dataclass
@@ -23,7 +23,10 @@ class _Account:
 
 
 class Limits:
-    """Accounts by callers' names. The allowance of music is a token bucket that refills within a minute."""
+    """Accounts by callers' names.
+
+    The allowance of music is a token bucket that refills within a minute.
+    """
 
     def __init__(self, config: AccessConfig) -> None:
         self._max_running = config.max_concurrent_requests
@@ -31,8 +34,11 @@ class Limits:
         self._accounts: dict[str, _Account] = {}
 
     def take(self, caller: str, duration_s: float) -> None:
-        """Charge one request. Raises RateLimited, with the time after which to retry, and InvalidRequest for a track
-        that exceeds a whole minute's allowance."""
+        """Charge one request.
+
+        Raises RateLimited, with the time after which to retry, and InvalidRequest for a track that
+        exceeds a whole minute's allowance.
+        """
         self._check_size(duration_s)
         account = self._account(caller)
         if self._max_running is not None and account.running >= self._max_running:
@@ -57,16 +63,17 @@ class Limits:
         if self._audio_s is None:
             return {}
         left = self._account(caller).audio_s
-        full_in_s = (self._audio_s - left) / self._audio_s * _WINDOW_S
+        full_in_s = (self._audio_s - left) / self._audio_s * _PERIOD_S
         return {
-            "ratelimit-policy": f'"audio-seconds";q={self._audio_s:.0f};w={_WINDOW_S:.0f}',
+            "ratelimit-policy": f'"audio-seconds";q={self._audio_s:.0f};w={_PERIOD_S:.0f}',
             "ratelimit": f'"audio-seconds";r={max(0.0, left):.0f};t={full_in_s:.0f}',
         }
 
     def _check_size(self, duration_s: float) -> None:
         if self._audio_s is not None and duration_s > self._audio_s:
             raise InvalidRequest(
-                f"This API key is limited to {self._audio_s:g} seconds of music a minute: ask for a shorter track"
+                f"This API key is limited to {self._audio_s:g} seconds of music a minute: "
+                "ask for a shorter track"
             )
 
     def _take_audio(self, account: _Account, duration_s: float) -> None:
@@ -77,7 +84,7 @@ class Limits:
             raise RateLimited(
                 f"This API key has used its {self._audio_s:g} seconds of music a minute. "
                 "Send the request again later.",
-                missing_s / self._audio_s * _WINDOW_S,
+                missing_s / self._audio_s * _PERIOD_S,
             )
         account.audio_s -= duration_s
 
@@ -85,7 +92,7 @@ class Limits:
         now = monotonic()
         full = self._audio_s or 0.0
         account = self._accounts.setdefault(caller, _Account(0, full, now))
-        account.audio_s = min(full, account.audio_s + (now - account.at) / _WINDOW_S * full)
+        account.audio_s = min(full, account.audio_s + (now - account.at) / _PERIOD_S * full)
         account.at = now
         return account
 

@@ -20,8 +20,9 @@ OK = "ok"
 class Outcome:
     """The end of one request.
 
-    code: `ok`, or the error's code; audio_s: seconds of music delivered; first_audio_s, total_s: seconds from the
-    request to its first audio, None: there was none, and to its end; timings: of a finished track;
+    code: `ok`, or the error's code; audio_s: seconds of music delivered;
+    first_audio_s: seconds from the request to its first audio; None: there was none;
+    total_s: seconds from the request to its end; timings: of a finished track;
     cost_usd: of a finished track, None: unknown.
     """
 
@@ -36,7 +37,10 @@ class Outcome:
 
 
 class RequestObserver(Protocol):
-    """Is told what happens to requests. Its methods neither block nor raise."""
+    """Receiver of request outcomes, retries and rejected keys files.
+
+    Its methods neither block nor raise.
+    """
 
     def ended(self, outcome: Outcome) -> None: ...
 
@@ -58,7 +62,7 @@ class LogObserver:
         """Do nothing: `Retries` logs each retry."""
 
     def keys_rejected(self) -> None:
-        """Nothing: the ring of keys logs it."""
+        """Do nothing: `KeyRing` logs it."""
 
 
 async def observed(
@@ -67,7 +71,7 @@ async def observed(
     card: ModelCard,
     observer: RequestObserver,
 ) -> AsyncGenerator[StreamItem, None]:
-    """Pass on the items of `request`, made by the model of `card`; tell the observer how they ended."""
+    """Pass on the items of `request` by the model of `card`; tell the observer how they ended."""
     tally = _Tally()
     try:
         async with contextlib.aclosing(items):

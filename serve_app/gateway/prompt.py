@@ -6,7 +6,8 @@ from serve_app.errors import InvalidRequest
 def check_prompt(prompt: str, max_chars: int, *, required: bool = True) -> str:
     """Return the prompt without surrounding whitespace.
 
-    Raises InvalidRequest when it is empty though `required`, longer than `max_chars`, or not valid Unicode.
+    Raises InvalidRequest when it is empty though `required`, longer than `max_chars`, or not
+    valid Unicode.
     """
     prompt = prompt.strip()
     if any("\ud800" <= character <= "\udfff" for character in prompt):

@@ -18,11 +18,12 @@ MAX_TRIES = 5
 
 
 class Retries:
-    """Sends a request again when its replica fails; the caller gets the audio that it has not had yet.
+    """Sends a request again when its replica fails; the caller gets the audio that it still lacks.
 
-    Poison-pill guard: a request that crashes replicas must not crash all of them. So the requests in flight on a
-    crashed replica are retried one at a time, each once the one before it has audio; a request at whose turn a second
-    replica crashes is failed. A replica that became unreachable, as with its node, does not count.
+    Poison-pill guard: a request that crashes replicas must not crash all of them. So the requests
+    in flight on a crashed replica are retried one at a time, each once the one before it has audio;
+    a request at whose turn a second replica crashes is failed. A replica that became unreachable,
+    as with its node, does not count.
     """
 
     def __init__(self, generator: Generator, observer: RequestObserver) -> None:
@@ -31,7 +32,10 @@ class Retries:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
-        """Pass the items on. Raises GenerationFailed for a poison pill, and ReplicaFailed after MAX_TRIES."""
+        """Pass the items on.
+
+        Raises GenerationFailed for a poison pill, and ReplicaFailed after MAX_TRIES.
+        """
         delivered = _Delivered()
         failures = 0
         is_suspect = False
@@ -54,8 +58,10 @@ class Retries:
                 logger.warning("Retrying request %s: %s", request.request_id, error.message)
 
     async def _in_turn(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
-        """Generate in the model's turn, which passes on at the first audio. Raises GenerationFailed for a crash before
-        that."""
+        """Generate in the model's turn, which passes on at the first audio.
+
+        Raises GenerationFailed for a crash before that.
+        """
         async with (
             contextlib.AsyncExitStack() as turn,
             contextlib.aclosing(self._generator.generate(request)) as items,
@@ -72,7 +78,8 @@ class Retries:
                 if has_audio or isinstance(error, ReplicaUnreachable):
                     raise
                 raise GenerationFailed(
-                    "two replicas crashed while they made this track. Change the prompt or the parameters."
+                    "two replicas crashed while they made this track. "
+                    "Change the prompt or the parameters."
                 ) from error
 
 
@@ -87,7 +94,7 @@ class _Delivered:
         self._made = 0
 
     def unseen(self, item: StreamItem) -> StreamItem | None:
-        """Return the part of an item that the caller has not had yet; None when it has had all of it."""
+        """Return the part of an item that the caller still lacks; None when it lacks nothing."""
         if not isinstance(item, AudioChunk):
             return item if self._made >= self._delivered else None
         samples = item.samples[:, max(0, self._delivered - self._made) :]

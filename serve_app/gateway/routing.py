@@ -7,7 +7,7 @@ from serve_app.types import ModelCard
 
 
 class ModelRouter:
-    """The served models by each of their names: id, aliases, and the repository of their weights."""
+    """The served models by each of their names: id, aliases, and the weights' repository."""
 
     def __init__(self, cards: Iterable[ModelCard], default_model: str | None = None) -> None:
         self.cards = tuple(cards)
@@ -23,7 +23,10 @@ class ModelRouter:
         return list(self._by_name)
 
     def resolve(self, name: str | None) -> ModelCard:
-        """Find the model of that name; the default for None. Raises ModelNotFound, listing the served models."""
+        """Find the model of that name; the default for None.
+
+        Raises ModelNotFound, listing the served models.
+        """
         if name is None:
             return self.default
         card = self._by_name.get(name)
@@ -34,7 +37,7 @@ class ModelRouter:
         return card
 
     def resolve_repository(self, repository: str) -> ModelCard:
-        """Find the model by its repository `owner/name`, or by a name in `name`, as in `musicgen-small`.
+        """Find the model by its repository `owner/name`, or by a name in `name`: `musicgen-small`.
 
         Raises ModelNotFound.
         """

@@ -15,7 +15,7 @@ _AUTO_WAIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A model that has replicas for the track, and the estimated seconds until the track is finished."""
+    """A model with replicas for the track, and the estimated seconds until the track ends."""
 
     card: ModelCard
     parameters: int
@@ -32,11 +32,13 @@ class ModelSelector:
     async def select(
         self, name: str | None, duration_s: float, max_wait_s: float | None
     ) -> ModelCard:
-        """Find the model of that name; for `auto`, the largest that is expected to finish a track of `duration_s`
-        within `max_wait_s`, else the quickest.
+        """Find the model of that name.
 
-        Raises ModelNotFound; with a `max_wait_s`, ModelLoading when no replica is ready, and QueueFull when the track
-        is expected to take longer.
+        For `auto`: the largest that is expected to finish a track of `duration_s` within
+        `max_wait_s`, else the quickest.
+
+        Raises ModelNotFound; with a `max_wait_s`, ModelLoading when no replica is ready, and
+        QueueFull when the track is expected to take longer.
         """
         if name == AUTO:
             return await self._select_largest(duration_s, max_wait_s or _AUTO_WAIT_S)
@@ -55,7 +57,8 @@ class ModelSelector:
         ]
         if not candidates:
             raise ModelLoading(
-                "No model that makes a track of this length is ready. Send the request again later.",
+                "No model that makes a track of this length is ready. "
+                "Send the request again later.",
                 self._readiness.wake(self._router.default),
             )
         in_time = [candidate for candidate in candidates if candidate.expected_s <= max_wait_s]
@@ -73,7 +76,8 @@ class ModelSelector:
         wait_s = expected_s(replicas, duration_s)
         if wait_s is not None and wait_s > max_wait_s:
             raise QueueFull(
-                f"The track would take about {wait_s:.0f} s, longer than max_wait_s. Send the request again later.",
+                f"The track would take about {wait_s:.0f} s, longer than max_wait_s. "
+                "Send the request again later.",
                 wait_s - max_wait_s,
             )
 

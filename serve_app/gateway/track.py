@@ -12,7 +12,7 @@ from opentelemetry import trace
 from serve_app.audio.encoder import Encoder, encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
-from serve_app.errors import GenerationFailed
+from serve_app.errors import GenerationFailed, InvalidRequest
 from serve_app.track_fields import TrackReport
 from serve_app.types import AudioChunk, GenerationRequest, ModelCard, Progress, StreamItem, Timings
 
@@ -34,7 +34,7 @@ class Track:
         return float(self.samples.shape[1] / self.sample_rate)
 
     def report(self) -> TrackReport:
-        """The facts that answers tell of the track."""
+        """Collect the facts that answers tell of the track."""
         seed = self.request.sampling.seed
         return TrackReport.of(self.model, seed, self.sample_rate, self.duration_s, self.timings)
 
@@ -57,8 +57,21 @@ class LiveTrack:
     first: StreamItem
     later: AsyncGenerator[StreamItem, None]
 
-    def known_facts(self) -> dict[str, object]:
-        """The facts that are known so far, by their names in TrackHeaders."""
+    async def check_channels(self, encoding: Encoding) -> None:
+        """Raise InvalidRequest for a bit rate that the channels exclude, once there is audio.
+
+        The request is aborted then.
+        """
+        if not isinstance(self.first, AudioChunk):
+            return
+        try:
+            encoding.check_channels(len(self.first.samples))
+        except InvalidRequest:
+            await self.later.aclose()
+            raise
+
+    def facts_so_far(self) -> dict[str, object]:
+        """Collect the facts that are there before the track is, by their names in TrackHeaders."""
         facts: dict[str, object] = {
             "model": self.model.model_id,
             "seed": self.request.sampling.seed,
@@ -73,7 +86,8 @@ class LiveTrack:
     ) -> AsyncIterator[Progress | bytes | TrackReport]:
         """Yield the file's bytes while the track is made, its progress, and at last the report.
 
-        Leaving the iterator aborts the request. Raises ServeAppError.
+        The report tells the requested duration. Leaving the iterator aborts the request.
+        Raises ServeAppError.
         """
         tagged = replace(encoding, tags=file_tags(self.request, self.model))
         file = _LiveFile(tagged, mastering, self.request.duration_s)
@@ -87,9 +101,7 @@ class LiveTrack:
                 content = await file.add(item)
                 if content:
                     yield content
-            seed = self.request.sampling.seed
-            timings = _timings_of(last)
-            yield TrackReport.of(self.model, seed, file.sample_rate, file.duration_s, timings)
+            yield self._report(file.sample_rate, _timings_of(last))
 
     async def finish(self) -> Track:
         """Wait for the whole track. Raises ServeAppError."""
@@ -99,6 +111,10 @@ class LiveTrack:
         samples = np.concatenate([chunk.samples for chunk in chunks], axis=1)
         return Track(self.request, self.model, samples, chunks[0].sample_rate, timings)
 
+    def _report(self, sample_rate: int, timings: Timings) -> TrackReport:
+        seed = self.request.sampling.seed
+        return TrackReport.of(self.model, seed, sample_rate, self.request.duration_s, timings)
+
     async def _items(self) -> AsyncIterator[StreamItem]:
         yield self.first
         async for item in self.later:
@@ -106,7 +122,10 @@ class LiveTrack:
 
 
 class _LiveFile:
-    """The file of a track that is being made. requested_s: duration of the whole track, for the fade at its end."""
+    """The file of a track that is being made.
+
+    requested_s: duration of the whole track, for the fade at its end.
+    """
 
     def __init__(self, encoding: Encoding, mastering: Mastering, requested_s: float) -> None:
         self._encoding = encoding
@@ -115,11 +134,6 @@ class _LiveFile:
         self._encoder: Encoder | None = None
         self._length = 0
         self.sample_rate = 0
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds of audio added so far."""
-        return self._length / self.sample_rate
 
     async def add(self, chunk: AudioChunk) -> bytes:
         """Encode a chunk off the event loop; return the bytes that it completes."""

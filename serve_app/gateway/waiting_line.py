@@ -6,11 +6,11 @@ from time import monotonic
 from serve_app.errors import QueueFull
 from serve_app.types import Progress
 
-_RATE_WINDOW_S = 10.0
+_RATE_PERIOD_S = 10.0
 
 
 class WaitingLine:
-    """Requests of one model that have no audio yet, oldest first, and the rate at which audio is made.
+    """Requests of one model without audio, oldest first, and the rate at which audio is made.
 
     max_audio_s: seconds of music that may wait; None: no bound.
     """
@@ -21,15 +21,16 @@ class WaitingLine:
         self._made: deque[tuple[float, float]] = deque()  # (time, seconds of audio)
 
     def enter(self, duration_s: float) -> object:
-        """Return a ticket for the end of the line. A request that finds the line empty is always admitted.
+        """Return a ticket for the end of the line.
 
-        Raises QueueFull, with the time after which to retry.
+        A request that finds the line empty is always admitted. Raises QueueFull, with the
+        time after which to retry.
         """
         waiting_s = sum(self._waiting.values())
         if self._exceeds(waiting_s + duration_s):
             raise QueueFull(
-                f"{len(self._waiting)} requests for {waiting_s:.0f} seconds of music are waiting for this model. "
-                "Send the request again later.",
+                f"{len(self._waiting)} requests for {waiting_s:.0f} seconds of music are waiting "
+                "for this model. Send the request again later.",
                 self._seconds_for(duration_s),
             )
         ticket = object()
@@ -41,7 +42,7 @@ class WaitingLine:
         self._waiting.pop(ticket, None)
 
     def progress(self, ticket: object) -> Progress:
-        """Report the ticket's position, from 1, and the estimated seconds until its audio is complete."""
+        """Report the ticket's position, from 1, and the estimated seconds until its audio ends."""
         tickets = list(self._waiting)
         position = tickets.index(ticket) + 1
         audio_s = sum(self._waiting[earlier] for earlier in tickets[:position])
@@ -51,7 +52,7 @@ class WaitingLine:
         """Record that `audio_s` seconds of audio were made."""
         now = monotonic()
         self._made.append((now, audio_s))
-        while now - self._made[0][0] > _RATE_WINDOW_S:
+        while now - self._made[0][0] > _RATE_PERIOD_S:
             self._made.popleft()
 
     def _exceeds(self, audio_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""What a body may bring: JSON or a form, audio in base64 or as a file; and how many variations."""
+"""Bodies of requests: JSON and forms, audio in base64 and as a file, variations."""
 
 import base64
 import io
@@ -195,9 +195,14 @@ async def test_audio_is_converted(client: httpx.AsyncClient, generator: FakeGene
             {"audio": ("a", sound())},
             "bitrate_kbps of mp3 must be",
         ),
+        (
+            {"bitrate_kbps": "300", "response_format": "opus"},
+            {"audio": ("a", sound())},
+            "bitrate_kbps of opus must be between 6 and 256 for one channel",
+        ),
     ],
 )
-async def test_what_cannot_be_converted_is_refused(
+async def test_unusable_files_are_refused(
     client: httpx.AsyncClient, fields: dict[str, str], files: dict[str, Any], detail: str
 ) -> None:
     response = await client.post(CONVERSIONS, data=fields, files=files)

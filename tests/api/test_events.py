@@ -2,15 +2,23 @@
 
 import base64
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
+import pytest
 
 from serve_app.errors import ReplicaFailed
-from tests.fakes import FakeGenerator, Unexpected, leaks
+from serve_app.types import GenerationRequest, StreamItem
+from tests.fakes import TIMINGS, FakeGenerator, Unexpected, leaks
 
 PATH = "/v1/audio/generations"
 Event = tuple[str, dict[str, Any]]
+KEYS = [
+    "model", "seed", "license", "sample_rate", "duration_s", "queue_s", "time_to_first_audio_s",
+    "generation_s", "compute_s", "text_encoder_s", "first_step_s", "codec_s", "real_time_factor",
+    "cost_usd",
+]  # fmt: skip
 
 
 async def events(client: httpx.AsyncClient, **body: Any) -> list[Event]:
@@ -32,7 +40,7 @@ async def events(client: httpx.AsyncClient, **body: Any) -> list[Event]:
     return found
 
 
-async def test_events_tell_what_happens(client: httpx.AsyncClient) -> None:
+async def test_events_tell_the_progress_the_audio_and_the_facts(client: httpx.AsyncClient) -> None:
     whole = await client.post(PATH, json={"prompt": "a", "duration_s": 1, "seed": 7})
     found = await events(client, response_format="pcm")
     assert [name for name, _ in found] == ["progress", "progress", "audio", "audio", "done"]
@@ -40,15 +48,18 @@ async def test_events_tell_what_happens(client: httpx.AsyncClient) -> None:
     assert found[1][1] == {"fraction": 0.5, "queue_position": 0, "audio_s": 0.5, "remaining_s": 1.5}
     content = b"".join(base64.b64decode(data["audio"]) for name, data in found if name == "audio")
     assert content == whole.content[44:]
-    assert found[-1][1] == {
-        "model": "small", "seed": 7, "license": "CC-BY-NC-4.0", "sample_rate": 32_000, "duration_s": 1.0,
+    done = found[-1][1]
+    assert done == {
+        "model": "small", "seed": 7, "license": "CC-BY-NC-4.0", "sample_rate": 32_000,
+        "duration_s": 1.0,
         "queue_s": 0.25, "time_to_first_audio_s": 0.5, "generation_s": 2.004, "compute_s": 1.5,
         "text_encoder_s": 0.125, "first_step_s": 0.0625, "codec_s": 0.375,
         "real_time_factor": 0.5, "cost_usd": 0.0005,
     }  # fmt: skip
+    assert list(done) == KEYS
 
 
-async def test_what_fails_on_the_way_is_an_event(
+async def test_a_failure_on_the_way_is_an_event(
     client: httpx.AsyncClient, generator: FakeGenerator
 ) -> None:
     generator.late_error = ReplicaFailed("The replica died.")
@@ -67,3 +78,33 @@ async def test_events_need_a_stream(client: httpx.AsyncClient) -> None:
     response = await client.post(PATH, json={"prompt": "a", "stream_format": "sse"})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
     assert "needs stream: true" in response.json()["detail"]
+
+
+async def test_done_tells_the_requested_duration(client: httpx.AsyncClient) -> None:
+    """The audio is a whole number of samples, which the requested duration need not be."""
+    done = (await events(client, duration_s=1.00001))[-1][1]
+    assert done["duration_s"] == 1.00001
+    assert done["real_time_factor"] == round(1.00001 / TIMINGS.generation_s, 2)
+    whole = {"prompt": "a", "duration_s": 1.00001, "response_format": "json"}
+    [variation] = (await client.post(PATH, json=whole)).json()["data"]
+    assert variation["duration_s"] == 1.0
+
+
+async def test_headers_of_events_leave_out_the_sample_rate(
+    client: httpx.AsyncClient, generator: FakeGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even when audio comes before any progress."""
+    make = generator.generate
+
+    async def audio_alone(request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        async for item in make(request.model_copy(update={"progress": False})):
+            yield item
+
+    monkeypatch.setattr(generator, "generate", audio_alone)
+    body = {"prompt": "a", "duration_s": 1, "seed": 7, "stream": True}
+    streamed = await client.post(PATH, json=body)
+    assert streamed.headers["x-musicgen-sample-rate"] == "32000"
+    as_events = await client.post(PATH, json=body | {"stream_format": "sse"})
+    assert "event: progress" not in as_events.text
+    assert as_events.headers["x-musicgen-seed"] == "7"
+    assert "x-musicgen-sample-rate" not in as_events.headers

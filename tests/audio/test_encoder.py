@@ -174,14 +174,27 @@ def test_bitrates() -> None:
         ),
         (
             {"file_format": FLAC, "bitrate_kbps": 128},
-            "flac has no bitrate_kbps; mp3 and opus do",
+            "bitrate_kbps does not apply to flac: leave it out, or use mp3 or opus",
         ),
         (
             {"file_format": MP3, "sample_format": SampleFormat.FLOAT32},
-            "mp3 has no float32 samples",
+            "sample_format 'float32' is not available in mp3: use wav or pcm",
         ),
     ],
 )
-def test_what_a_format_cannot_hold_is_said(arguments: dict[str, object], message: str) -> None:
+def test_options_that_a_format_lacks_are_refused(
+    arguments: dict[str, object], message: str
+) -> None:
     with pytest.raises(InvalidRequest, match=message):
         Encoding(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("channels", "highest"), [(1, 256), (2, 320)])
+def test_the_bit_rate_of_opus_is_bounded_by_channels(channels: int, highest: int) -> None:
+    samples = melody(channels, seconds=0.5)
+    assert encode(samples, RATE, Encoding(OPUS, bitrate_kbps=highest))[:4] == b"OggS"
+    if channels == 1:
+        message = "bitrate_kbps of opus must be between 6 and 256 for one channel"
+        for streams in (False, True):
+            with pytest.raises(InvalidRequest, match=message):
+                Encoder(Encoding(OPUS, bitrate_kbps=257), RATE, channels, streamed=streams)

@@ -72,7 +72,31 @@ def test_bit_rates_of_opus_are_a_range(kbps: int) -> None:
 
 
 def test_errors_name_the_formats_that_can() -> None:
-    with pytest.raises(InvalidRequest, match="flac has no float32 samples; wav and pcm do"):
+    with pytest.raises(
+        InvalidRequest, match="sample_format 'float32' is not available in flac: use wav or pcm"
+    ):
         Encoding(FLAC, sample_format=SampleFormat.FLOAT32)
-    with pytest.raises(InvalidRequest, match="wav has no bitrate_kbps; mp3 and opus do"):
+    with pytest.raises(
+        InvalidRequest, match="bitrate_kbps does not apply to wav: leave it out, or use mp3 or opus"
+    ):
         Encoding(WAV, bitrate_kbps=128)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "needs"),
+    [
+        (Encoding(OPUS, bitrate_kbps=257), True),
+        (Encoding(OPUS, bitrate_kbps=256), False),
+        (Encoding(OPUS), False),
+        (Encoding(MP3, bitrate_kbps=320), False),
+        (Encoding(WAV), False),
+    ],
+)
+def test_a_high_bit_rate_needs_two_channels(encoding: Encoding, needs: bool) -> None:
+    assert encoding.needs_two_channels is needs
+    encoding.check_channels(2)
+    if needs:
+        with pytest.raises(InvalidRequest, match="between 6 and 256 for one channel"):
+            encoding.check_channels(1)
+    else:
+        encoding.check_channels(1)

@@ -16,7 +16,8 @@ def tone(amplitude: float, seconds: float = 3.0, hz: float = 997.0) -> NDArray[n
 
 
 def test_loudness_is_that_of_the_standard() -> None:
-    """EBU Tech 3341: a stereo sine of 1 kHz at -23 dBFS has -23 LUFS; in one channel alone it has 3 less."""
+    """EBU Tech 3341: a stereo sine of 1 kHz at -23 dBFS has -23 LUFS; in one channel alone it has 3
+    less."""
     stereo = np.repeat(tone(10 ** (-23 / 20)), 2, axis=0)
     assert loudness(stereo, RATE) == pytest.approx((-23.0, -23.0), abs=0.1)
     assert loudness(stereo[:1], RATE)[0] == pytest.approx(-26.0, abs=0.1)
@@ -91,7 +92,9 @@ def test_a_fade_of_less_than_a_sample_silences_but_the_first() -> None:
 @pytest.mark.parametrize(
     "normalization", [Normalization.PEAK, Normalization.RMS, Normalization.LOUDNESS]
 )
-def test_what_needs_the_whole_track_is_not_streamed(normalization: Normalization) -> None:
+def test_normalization_that_measures_the_track_is_not_streamed(
+    normalization: Normalization,
+) -> None:
     Mastering(Normalization.CLIP, fade_out_s=1.0).check_streamable()
     with pytest.raises(InvalidRequest, match=f"'{normalization}' measures the whole track"):
         Mastering(normalization).check_streamable()

@@ -25,7 +25,7 @@ def file(file_format: FormatSpec, channels: int = 1) -> bytes:
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("file_format", FILES)
-def test_what_was_written_is_read(file_format: FormatSpec, channels: int) -> None:
+def test_written_files_are_read_back(file_format: FormatSpec, channels: int) -> None:
     prompt = read_audio(file(file_format, channels), max_duration_s=3.0)
     rate = 48_000 if file_format is OPUS else RATE
     assert (prompt.sample_rate, len(prompt.samples)) == (rate, channels)
@@ -76,7 +76,7 @@ def test_a_damaged_file_is_refused(file_format: FormatSpec) -> None:
      b"\x00\x00\x00\x18ftypmp42", b"<svg/>", b"OggS" + bytes(60), b"fLaC" + bytes(60), b"ID3" + bytes(60),
      b"RIFF\x10\x00\x00\x00WAVE" + bytes(20), b"RIFF\xff\xff\xff\xffAVI LIST"],
 )  # fmt: skip
-def test_what_is_no_audio_file_is_refused(content: bytes) -> None:
+def test_other_files_are_refused(content: bytes) -> None:
     with pytest.raises(InvalidAudio, match="audio"):
         read_audio(content, 3.0)
 

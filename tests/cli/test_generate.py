@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from serve_app.cli.generate import formats
 from tests.cli.conftest import Run
 from tests.fakes import FakeGenerator
 
@@ -66,13 +65,6 @@ def test_bounds_of_sampling_parameters_hold_before_a_request(
     assert result.exit_code == 2
     assert option in result.stderr
     assert generator.requests == []
-
-
-def test_the_table_of_formats_gives_the_endings() -> None:
-    assert formats() == {
-        ".wav": "wav", ".flac": "flac", ".mp3": "mp3", ".ogg": "opus", ".opus": "opus",
-        ".pcm": "pcm",
-    }  # fmt: skip
 
 
 def test_a_track_begins_with_a_file(run: Run, generator: FakeGenerator, tmp_path: Path) -> None:

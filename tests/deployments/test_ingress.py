@@ -5,7 +5,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from serve_app.deployments.ingress import known_error
+from serve_app.deployments.ingress import as_serve_app_error
 from serve_app.errors import (
     ModelLoading,
     PromptTooLong,
@@ -64,14 +64,15 @@ def with_its_node() -> ActorDiedError:
     ],
     ids=str,
 )
-def test_errors_are_known_and_tell_no_more_than_they_should(
+def test_errors_are_translated_and_tell_no_more_than_they_should(
     error: Exception, kind: type[ServeAppError], message: str
 ) -> None:
-    known = known_error(error)
-    assert type(known) is kind
-    assert known.message.startswith(message)
-    assert PATH not in known.message
+    raised = as_serve_app_error(error)
+    assert type(raised) is kind
+    assert raised.message.startswith(message)
+    assert PATH not in raised.message
 
 
-def test_when_to_come_back_survives_the_way_from_the_replica() -> None:
-    assert known_error(from_replica(QueueFull("Later.", retry_after_s=4.0))).retry_after_s == 4.0
+def test_retry_after_survives_the_way_from_the_replica() -> None:
+    error = from_replica(QueueFull("Later.", retry_after_s=4.0))
+    assert as_serve_app_error(error).retry_after_s == 4.0

@@ -29,7 +29,8 @@ def track() -> NDArray[np.float32]:
 
 
 class Replica:
-    """A generator of one replica, which is replaced at once when it crashes; its running requests fail then.
+    """A generator of one replica, which is replaced at once when it crashes; its running requests
+    fail then.
 
     dies_at: whether it crashes at this sample of this request; errors: raised at its first crashes;
     chunks: samples of a chunk, by the number of crashes so far.
@@ -101,7 +102,8 @@ async def test_a_poison_pill_is_failed_and_its_neighbours_are_not() -> None:
 
 
 async def test_a_lost_node_makes_no_suspects() -> None:
-    """One replica crashes at once, its replacement's node is lost, and that at every request's turn."""
+    """One replica crashes at once, its replacement's node is lost, and that at every request's
+    turn."""
     replica = Replica(lambda _, sample: sample == 0 and replica.deaths < 2)
     replica.errors = [ReplicaFailed("It died."), ReplicaUnreachable("Its node went away.")]
     results = await asyncio.gather(

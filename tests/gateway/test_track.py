@@ -9,16 +9,17 @@ import pytest
 import soundfile
 
 from serve_app.audio.encoder import encode
-from serve_app.audio.file_format import FLAC, PCM, Encoding
+from serve_app.audio.file_format import FLAC, OPUS, PCM, Encoding
 from serve_app.audio.mastering import Mastering, Normalization
-from serve_app.errors import GenerationFailed
+from serve_app.errors import GenerationFailed, InvalidRequest
 from serve_app.gateway.track import LiveTrack
 from serve_app.track_fields import TrackReport
 from serve_app.types import AudioChunk, GenerationRequest, Progress, SamplingParams, StreamItem
 from tests.fakes import SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator
 
 FACTS = {
-    "model": "small", "seed": 7, "license": "CC-BY-NC-4.0", "sample_rate": SAMPLE_RATE, "duration_s": 1.0,
+    "model": "small", "seed": 7, "license": "CC-BY-NC-4.0", "sample_rate": SAMPLE_RATE,
+    "duration_s": 1.0,
     "queue_s": 0.25, "time_to_first_audio_s": 0.5, "generation_s": 2.004, "compute_s": 1.5,
     "text_encoder_s": 0.125, "first_step_s": 0.0625, "codec_s": 0.375,
     "real_time_factor": 0.5, "cost_usd": 0.0005,
@@ -84,12 +85,12 @@ async def test_a_live_track_fades_as_the_whole_one_does() -> None:
 
 
 @pytest.mark.parametrize("progress", [False, True])
-async def test_facts_are_known_before_the_end(progress: bool) -> None:
-    known = (await live(FakeGenerator(), progress=progress)).known_facts()
+async def test_some_facts_are_there_before_the_end(progress: bool) -> None:
+    facts = (await live(FakeGenerator(), progress=progress)).facts_so_far()
     expected = {name: FACTS[name] for name in ("model", "seed", "license", "sample_rate")}
     if progress:
         del expected["sample_rate"]  # no chunk has come
-    assert known == expected
+    assert facts == expected
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -116,3 +117,13 @@ async def test_leaving_the_parts_aborts_the_request() -> None:
     await stream.aclose()  # type: ignore[attr-defined]
     assert generator.closed == 1
     assert TIMINGS.compute_s == FACTS["compute_s"]
+
+
+async def test_a_bit_rate_that_the_channels_exclude_aborts_the_request() -> None:
+    generator = FakeGenerator()
+    track = await live(generator)
+    await track.check_channels(Encoding(OPUS, bitrate_kbps=256))
+    assert generator.closed == 0
+    with pytest.raises(InvalidRequest, match="between 6 and 256 for one channel"):
+        await track.check_channels(Encoding(OPUS, bitrate_kbps=257))
+    assert generator.closed == 1

@@ -3,13 +3,14 @@
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.api.content_negotiation import wants_page
 from serve_app.api.error_handlers import problem
-from serve_app.api.keys import KeyRing
-from serve_app.api.routes.page import wants_page
 from serve_app.errors import Unauthorized
+from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import Limits
 
-_OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")  # readable without a key, like _STATIC
+# Paths that are readable without a key, like those below _STATIC.
+_OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")
 _STATIC = "/static/"
 _READING = ("GET", "HEAD")
 
@@ -20,29 +21,41 @@ def is_open(method: str, path: str) -> bool:
 
 
 class Authentication:
-    """Puts the name of the request's API key into its state, or answers 401; tells callers what their limits leave."""
+    """Puts the name of the API key into the state, or answers 401; adds RateLimit headers."""
 
     def __init__(self, app: ASGIApp, keys: KeyRing, limits: Limits) -> None:
-        self._app, self._keys, self._limits = app, keys, limits
+        self._app = app
+        self._keys = keys
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
-        is_page = scope["method"] in _READING and path == "/stats" and wants_page(scope)
-        needs_no_key = self._keys.is_open or is_page or is_open(scope["method"], path)
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        caller = self._keys.name_of(key.strip()) if scheme.lower() == "bearer" else None
-        if caller is None and not needs_no_key:
+        caller = self._caller(scope)
+        if caller is None and not self._needs_no_key(scope):
             error = Unauthorized("Send an API key of this service: `Authorization: Bearer KEY`")
             await problem(error, headers={"www-authenticate": "Bearer"})(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller or ""
+        limited = send if caller is None else self._with_rate_limits(caller, send)
+        await self._app(scope, receive, limited)
 
-        async def tell(message: Message) -> None:
-            if message["type"] == "http.response.start" and caller is not None:
+    def _caller(self, scope: Scope) -> str | None:
+        """Return the name of the request's key; None without a known key."""
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        return self._keys.name_of(key.strip()) if scheme.lower() == "bearer" else None
+
+    def _needs_no_key(self, scope: Scope) -> bool:
+        method = scope["method"]
+        path = scope["path"]
+        is_page = method in _READING and path == "/stats" and wants_page(scope)
+        return self._keys.is_open or is_page or is_open(method, path)
+
+    def _with_rate_limits(self, caller: str, send: Send) -> Send:
+        async def add_rate_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self._limits.headers(caller))
             await send(message)
 
-        await self._app(scope, receive, tell)
+        return add_rate_limits

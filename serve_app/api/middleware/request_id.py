@@ -11,7 +11,7 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 class RequestId:
-    """Put the request's id into its state: the header's value if it is well-formed, else a new UUID.
+    """Put the request's id into its state: the header's value if well-formed, else a new UUID.
 
     Serve's proxy sets this header on every request and returns it in the answer.
     """

@@ -7,15 +7,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serve_app.api.error_handlers import known, retry_after
+from serve_app.api.error_handlers import as_serve_app_error, retry_after
 from serve_app.api.openapi import body, contract_responses, json_content, schema_of
 from serve_app.api.request_context import request_context
-from serve_app.api.schemas.generation import RequestSeed
 from serve_app.audio.file_format import FLAC, WAV, Encoding
 from serve_app.errors import InvalidRequest, ModelLoading
 from serve_app.gateway.service import GenerationService
 from serve_app.track_fields import to_headers
-from serve_app.types import DurationS, GenerationRequest, LoadedModel, SamplingParams, draw_seed
+from serve_app.types import DurationS, GenerationRequest, LoadedModel, SamplingParams
 
 _DURATION_S = 30.0
 _FRAME_RATE = 50.0  # of the published models
@@ -35,10 +34,12 @@ class Parameters(SamplingParams, frozen=True):
         default=None, ge=1, le=100_000, description="Duration in frames, 50 a second."
     )
     do_sample: bool = Field(default=True, description="false: greedy decoding.")
-    seed: RequestSeed = Field(default_factory=draw_seed)
 
     def sampling(self) -> SamplingParams:
-        """Collect the sampling parameters. A top_p of 1 means no nucleus sampling, as 0 does here."""
+        """Collect the sampling parameters.
+
+        A top_p of 1 means no nucleus sampling, as 0 does here.
+        """
         sampling = self.model_dump(include=set(SamplingParams.model_fields))
         if not self.do_sample:
             sampling["temperature"] = 0.0
@@ -47,7 +48,10 @@ class Parameters(SamplingParams, frozen=True):
         return SamplingParams.model_validate(sampling)
 
     def duration_s(self, loaded: LoadedModel | None) -> float:
-        """The requested duration. A model that is not loaded yet is assumed to be a published one."""
+        """Compute the requested duration.
+
+        A model that is not loaded yet is assumed to be a published one.
+        """
         if self.duration is not None:
             return self.duration
         if self.max_new_tokens is not None:
@@ -93,7 +97,10 @@ def create_router(service: GenerationService) -> APIRouter:
         summary="Make music (Inference API)",
     )
     async def inference(owner: str, name: str, request: Request) -> Response:
-        """Answers with the audio file: WAV, or FLAC if `Accept` asks for it. `503` while the model is loading."""
+        """Answers with the audio file: WAV, or FLAC if `Accept` asks for it.
+
+        `503` while the model is loading.
+        """
         try:
             return await _generate(service, f"{owner}/{name}", request)
         except Exception as error:  # any error has the contract's shape
@@ -135,7 +142,7 @@ def _parse(content: bytes) -> Body:
 
 
 def _failure(error: Exception) -> JSONResponse:
-    failure = known(error)
+    failure = as_serve_app_error(error)
     answer: dict[str, Any] = {"error": failure.message}
     if isinstance(failure, ModelLoading):
         answer["estimated_time"] = failure.retry_after_s or 1.0

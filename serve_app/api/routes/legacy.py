@@ -1,5 +1,5 @@
-"""Routes of the servers that this one replaces, with their contracts: `POST /` of the serverless function; `POST
-/generate`, `GET /health` and `GET /stats` of the local server.
+"""Routes of the servers that this one replaces, with their contracts: `POST /` of the serverless
+function; `POST /generate`, `GET /health` and `GET /stats` of the local server.
 """
 
 import asyncio
@@ -13,11 +13,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from serve_app.api import openapi
-from serve_app.api.error_handlers import known, retry_after
+from serve_app.api.content_negotiation import wants_page
+from serve_app.api.error_handlers import as_serve_app_error, retry_after
 from serve_app.api.openapi import contract_responses, json_content
 from serve_app.api.request_context import request_context
 from serve_app.api.routes.legacy_request import BODY_SCHEMA, LegacyRequest
-from serve_app.api.routes.page import stats_page, wants_page
+from serve_app.api.routes.page import stats_page
 from serve_app.audio.file_format import Encoding
 from serve_app.errors import InvalidRequest, Unauthorized
 from serve_app.gateway.service import GenerationService
@@ -40,7 +41,10 @@ def create_router(service: GenerationService) -> APIRouter:
         summary="Make music (serverless function)",
     )
     async def generate_serverless(request: Request) -> JSONResponse:
-        """Answers with a base64 WAV. Unknown fields are ignored. `400`: bad request; `500`: failure."""
+        """Answers with a base64 WAV.
+
+        Unknown fields are ignored. `400`: bad request; `500`: failure.
+        """
         try:
             return await _serverless(request, service)
         except Exception as error:  # any error has the contract's shape
@@ -50,8 +54,8 @@ def create_router(service: GenerationService) -> APIRouter:
         "/generate", openapi_extra=_OPENAPI, responses=_LOCAL, summary="Make music (local server)"
     )
     async def generate_local(request: Request) -> JSONResponse:
-        """Answers as `POST /` does. `model_size` is an older name of `model`. A failure of the model is `200` with
-        `success: false`."""
+        """Answers as `POST /` does. `model_size` is an older name of `model`. A failure of the
+        model is `200` with `success: false`."""
         try:
             legacy = await _read(request, service, ("model", "model_size"))
         except Exception as error:  # any error has the contract's shape
@@ -60,7 +64,10 @@ def create_router(service: GenerationService) -> APIRouter:
 
     @router.get("/health", summary="Whether the service answers")
     async def health() -> dict[str, Any]:
-        """Answers while the service can take requests. `model_loaded`: whether the default model is ready."""
+        """Answers while the service can take requests.
+
+        `model_loaded`: whether the default model is ready.
+        """
         loaded = await service.readiness.loaded(service.router.default)
         return {"status": "healthy", "device": _device(loaded), "model_loaded": loaded is not None}
 
@@ -71,7 +78,10 @@ def create_router(service: GenerationService) -> APIRouter:
         summary="State of the service",
     )
     async def stats(request: Request) -> dict[str, Any] | Response:
-        """Tells the default model's device and the state of every replica of every model. A browser gets a page."""
+        """Tells the default model's device and the state of every replica of every model.
+
+        A browser gets a page.
+        """
         return stats_page() if wants_page(request.scope) else await _stats(service)
 
     return router
@@ -100,7 +110,7 @@ async def _local(
     except InvalidRequest as error:
         return _failure(error)
     except Exception as error:  # any error has the contract's shape
-        failure = f"Generation failed: {known(error).message}"
+        failure = f"Generation failed: {as_serve_app_error(error).message}"
         return _local_answer(legacy, None, failure, {})
     return _local_answer(legacy, content, None, metadata)
 
@@ -193,7 +203,7 @@ def _device(loaded: LoadedModel | None) -> str:
 
 
 def _failure(error: Exception) -> JSONResponse:
-    failure = known(error)
+    failure = as_serve_app_error(error)
     if isinstance(failure, InvalidRequest):
         return JSONResponse({"detail": failure.message}, status_code=400)
     detail = {"detail": f"Generation failed: {failure.message}"}

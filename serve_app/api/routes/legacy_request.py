@@ -1,4 +1,4 @@
-"""Requests of the serverless function and the local server, checked with the sentences of their contracts.
+"""Requests of the serverless function and the local server, with their contracts' sentences.
 
 Callers show these sentences to people, so they are kept to the letter.
 """
@@ -72,7 +72,7 @@ class LegacyRequest:
 
 
 def _number(value: object, low: float, high: float, sentence: str) -> int | float:
-    """Return a number between `low` and `high`; raise InvalidRequest with `sentence` for anything else."""
+    """Return a number between `low` and `high`; else raise InvalidRequest with `sentence`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise InvalidRequest(sentence)
     return value

@@ -3,15 +3,17 @@
 They work offline: every script and style comes from this service.
 """
 
+import base64
+import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi.openapi.docs import get_swagger_ui_oauth2_redirect_html
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
-from starlette.types import Scope
 
 STATIC = Path(__file__).parent.parent / "static"
 # An injected element can load nothing from elsewhere either.
@@ -23,7 +25,7 @@ _DOCS_POLICY = f"{_SOURCES}; img-src 'self' data: blob:; media-src blob:; {_EMBE
 
 
 def create_router() -> APIRouter:
-    """Build the routes of `GET /` and `GET /docs`."""
+    """Build the routes of `GET /`, `GET /docs` and `GET /docs/oauth2-redirect`."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
@@ -33,6 +35,10 @@ def create_router() -> APIRouter:
     @router.api_route("/docs", methods=["GET", "HEAD"])
     async def docs() -> FileResponse:
         return _page("docs.html", _DOCS_POLICY)
+
+    @router.api_route("/docs/oauth2-redirect", methods=["GET", "HEAD"])
+    async def oauth2_redirect() -> HTMLResponse:
+        return _oauth2_redirect_page()
 
     return router
 
@@ -48,11 +54,21 @@ def stats_page() -> FileResponse:
     return _page("stats.html", _POLICY, {"vary": "accept"})
 
 
-def wants_page(scope: Scope) -> bool:
-    """Test that a browser asks for a page: it accepts text/html."""
-    return "text/html" in Headers(scope=scope).get("accept", "")
-
-
 def _page(name: str, policy: str, headers: Mapping[str, str] | None = None) -> FileResponse:
     sent = {"content-security-policy": policy, **(headers or {})}
     return FileResponse(STATIC / name, headers=sent)
+
+
+def _oauth2_redirect_page() -> HTMLResponse:
+    """Build Swagger UI's page for the end of an OAuth 2 login. Only its own script may run."""
+    page = get_swagger_ui_oauth2_redirect_html()
+    scripts = re.findall(rb"<script>(.*?)</script>", bytes(page.body), re.DOTALL)
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
+    policy = f"default-src 'none'; script-src {hashes}; {_EMBEDDING}"
+    page.headers["content-security-policy"] = policy
+    return page
+
+
+def _sha256(script: bytes) -> str:
+    """Hash a script as `script-src` names it (CSP Level 3)."""
+    return base64.b64encode(hashlib.sha256(script).digest()).decode("ascii")

@@ -31,6 +31,8 @@ from serve_app.gateway.track import LiveTrack, Track
 from serve_app.track_fields import to_headers
 from serve_app.types import Audio, GenerationRequest, ModelCard
 
+_NO_STORE = {"cache-control": "no-store"}
+
 
 def create_router(service: GenerationService) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["v1"])
@@ -43,7 +45,10 @@ def create_router(service: GenerationService) -> APIRouter:
         summary="Make music",
     )
     async def create_generation(request: Request) -> Response:
-        """Makes a track from a prompt and answers with its file. The headers tell its model, seed and timings."""
+        """Makes a track from a prompt and answers with its file.
+
+        The headers tell its model, seed and timings.
+        """
         body = await read_generation(request)
         generation, card = await _read(service, body, request, body.audio_prompt)
         if body.stream:
@@ -119,6 +124,7 @@ async def _answer(
     """Answer with a whole file, or with JSON."""
     encoding = body.encoding()
     mastering = body.mastering()
+    await _check_channels(service, card, encoding)
     if body.response_format == "json":
         tracks = await service.make_tracks(request, card, body.n)
         files = [await track.encode(encoding, mastering) for track in tracks]
@@ -136,22 +142,39 @@ async def _stream(
     request: GenerationRequest,
     as_events: bool = False,
 ) -> Response:
-    """Answer with the file while it is being made. An error before the first item has its own status."""
+    """Answer with the file while it is made. An error before the first item has its own status."""
     encoding = wanted.encoding()
     mastering = wanted.mastering()
     mastering.check_streamable()
+    await _check_channels(service, card, encoding)
     live = await service.start_track(request.model_copy(update={"progress": as_events}), card)
-    headers = to_headers(live.known_facts()) | {"cache-control": "no-store"}
+    await live.check_channels(encoding)
     if as_events:
-        return EventSourceResponse(track_events(live, encoding, mastering), headers=headers)
-    return _audio_stream(live, encoding, mastering, headers)
+        return _event_stream(live, encoding, mastering)
+    return _audio_stream(live, encoding, mastering)
 
 
-def _audio_stream(
-    live: LiveTrack, encoding: Encoding, mastering: Mastering, headers: dict[str, str]
-) -> StreamingResponse:
+async def _check_channels(service: GenerationService, card: ModelCard, encoding: Encoding) -> None:
+    """Refuse a bit rate that the model's channels exclude, if a replica is ready to tell them."""
+    if not encoding.needs_two_channels:
+        return
+    loaded = await service.readiness.loaded(card)
+    if loaded is not None:
+        encoding.check_channels(loaded.channels)
+
+
+def _event_stream(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> EventSourceResponse:
+    """Stream events. Their headers never tell the sample rate, which `done` tells."""
+    facts = live.facts_so_far()
+    facts.pop("sample_rate", None)
+    headers = to_headers(facts) | _NO_STORE
+    return EventSourceResponse(track_events(live, encoding, mastering), headers=headers)
+
+
+def _audio_stream(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> StreamingResponse:
     parts = live.parts(encoding, mastering)
     content = (part async for part in parts if isinstance(part, bytes))
+    headers = to_headers(live.facts_so_far()) | _NO_STORE
     return StreamingResponse(content, media_type=encoding.file_format.media_type, headers=headers)
 
 
@@ -166,7 +189,7 @@ def _variations(tracks: Sequence[Track], files: Sequence[bytes], encoding: Encod
         sample_rate=encoding.rate_from(tracks[0].sample_rate),
         data=[_variation(track, file) for track, file in zip(tracks, files, strict=True)],
     )
-    return Response(answer.model_dump_json(), media_type="application/json")
+    return Response(answer.to_json(), media_type="application/json")
 
 
 def _variation(track: Track, file: bytes) -> Variation:

@@ -17,6 +17,7 @@ else:  # derived from the tables, which a type checker cannot evaluate
     NormalizationName = Literal[tuple(one.value for one in Normalization)]
 
 FORMATS_TEXT = "; ".join(f"{spec.name}: {spec.description}" for spec in FORMATS.values())
+_FLOAT32_FORMATS = " and ".join(names_with(SampleFormat.FLOAT32))
 _BITRATES_TEXT = ", ".join(
     f"{spec.name} (default: {spec.bitrates.default})"
     for spec in FORMATS.values()
@@ -38,7 +39,7 @@ class FileOptions(BaseModel, frozen=True, extra="forbid"):
     ] = None
     sample_format: Annotated[
         SampleFormatName,
-        Field(description=f"Storage of a sample; float32 in {names_with(SampleFormat.FLOAT32)}."),
+        Field(description=f"Storage of a sample; float32 in {_FLOAT32_FORMATS}."),
     ] = "int16"
     bitrate_kbps: Annotated[
         int | None, Field(description=f"Bit rate in kbit/s, of {_BITRATES_TEXT}.")
@@ -71,7 +72,10 @@ class FileOptions(BaseModel, frozen=True, extra="forbid"):
         return FORMATS[self.response_format]
 
     def encoding(self) -> Encoding:
-        """Collect the options of the encoder. Raises InvalidRequest for options that the format lacks."""
+        """Collect the options of the encoder.
+
+        Raises InvalidRequest for options that the format lacks.
+        """
         return Encoding(
             self.file_format, self.sample_rate, SampleFormat(self.sample_format), self.bitrate_kbps
         )

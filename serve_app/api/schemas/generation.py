@@ -1,13 +1,13 @@
 """Requests for tracks. Their sampling parameters are the fields of `SamplingParams`."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
-from pydantic_core import CoreSchema
+from pydantic import ConfigDict, Field, model_validator
 
 from serve_app.api.schemas.file_options import FORMATS_TEXT, FileOptions, FormatName
 from serve_app.audio.file_format import FORMATS, FormatSpec
-from serve_app.types import MAX_SEED, DurationS, ExtendStrideS, SamplingParams, Seed, draw_seed
+from serve_app.audio.reader import UPLOAD_FORMATS
+from serve_app.types import MAX_SEED, DurationS, ExtendStrideS, SamplingParams
 
 if TYPE_CHECKING:
     FormatOrJson = str
@@ -15,21 +15,6 @@ if TYPE_CHECKING:
 else:  # derived from the table, which a type checker cannot evaluate
     FormatOrJson = Literal[(*FORMATS, "json")]
     StreamFormatName = Literal[tuple(name for name, spec in FORMATS.items() if spec.streamable)]
-
-
-class _AcceptsNull:
-    """Documents that null is accepted: it means the same as an absent field."""
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        documented = handler(schema)
-        description = documented.pop("description", None)
-        nullable: dict[str, Any] = {"anyOf": [documented, {"type": "null"}]}
-        return nullable if description is None else nullable | {"description": description}
-
-
-RequestSeed = Annotated[Seed, _AcceptsNull()]
 
 
 class Generation(FileOptions, SamplingParams, frozen=True):
@@ -49,9 +34,9 @@ class Generation(FileOptions, SamplingParams, frozen=True):
             gt=0.0,
             le=3600.0,
             allow_inf_nan=False,
-            description="Seconds within which the track should be finished; 60 for `auto` when absent. "
-            "A named model that is expected to take longer answers 429 at once, one without a replica 503. "
-            "When absent, the request waits.",
+            description="Seconds within which the track should be finished; 60 for `auto` when "
+            "absent. A named model that is expected to take longer answers 429 at once, one "
+            "without a replica 503. When absent, the request waits.",
         ),
     ] = None
     duration_s: Annotated[
@@ -60,11 +45,10 @@ class Generation(FileOptions, SamplingParams, frozen=True):
     extend_stride_s: Annotated[
         ExtendStrideS | None,
         Field(
-            description="Seconds by which the model's window slides in a track longer than the window; "
-            "18 when absent."
+            description="Seconds by which the model's window slides in a track longer than the "
+            "window; 18 when absent."
         ),
     ] = None
-    seed: RequestSeed = Field(default_factory=draw_seed)
 
     def sampling(self) -> SamplingParams:
         """Collect the sampling parameters."""
@@ -90,8 +74,8 @@ class GenerationBody(Generation, frozen=True):
     audio_prompt: Annotated[
         str | None,
         Field(
-            description="Beginning of the track, which the model continues: a wav, flac, mp3 or ogg file, in base64, "
-            "or as a form's file."
+            description="Beginning of the track, which the model continues: "
+            f"a {UPLOAD_FORMATS} file, in base64, or as a form's file."
         ),
     ] = None
     n: Annotated[
@@ -99,8 +83,8 @@ class GenerationBody(Generation, frozen=True):
         Field(
             ge=1,
             le=8,
-            description="Number of variations, with the seed and the following ones; above 1 it needs "
-            "response_format `json`.",
+            description="Number of variations, with the seed and the following ones; above 1 it "
+            "needs response_format `json`.",
         ),
     ] = 1
     response_format: Annotated[

@@ -8,7 +8,10 @@ from serve_app.types import LoadedModel, ModelCard
 
 
 class Model(BaseModel):
-    """A served model. Properties that are read from its checkpoint are null while no replica runs."""
+    """A served model.
+
+    Properties that are read from its checkpoint are null while no replica runs.
+    """
 
     id: Annotated[str, Field(description="Id, for the `model` field of requests.")]
     object: Literal["model"] = "model"

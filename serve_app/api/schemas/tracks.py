@@ -3,8 +3,13 @@
 from typing import Annotated
 
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
-from serve_app.track_fields import TrackReport
+from serve_app.track_fields import TrackReport, ordered
+
+# Keys of a variation; between them stand the duration and the timings.
+_FIRST = ("seed", "audio", "size_bytes")
+_LAST = ("real_time_factor", "cost_usd", "model", "license")
 
 
 class Variation(TrackReport, frozen=True, protected_namespaces=()):
@@ -22,3 +27,9 @@ class Variations(BaseModel):
     format: Annotated[str, Field(description="Format of the files.")]
     sample_rate: Annotated[int, Field(description="Sample rate of the files, in Hz.")]
     data: list[Variation]
+
+    def to_json(self) -> bytes:
+        """Serialize, with the keys of each variation in the contract's order."""
+        answer = self.model_dump()
+        answer["data"] = [ordered(facts, _FIRST, _LAST) for facts in answer["data"]]
+        return to_json(answer)

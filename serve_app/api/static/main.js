@@ -20,6 +20,7 @@ const form = $("form");
 let working = null; // AbortController of the running task
 let served = []; // models
 let sampling = []; // names of the sampling parameters
+let loading = null; // promise of the sampling parameters and the formats
 let extensions = {}; // of file names, by format
 
 for (const example of EXAMPLES) {
@@ -33,7 +34,16 @@ for (const example of EXAMPLES) {
   $("examples").append(button);
 }
 
-async function loadParameters() {
+/** Loads the sampling parameters and the formats once; after a failure, again. */
+function loadParameters() {
+  loading ??= readParameters().catch((error) => {
+    loading = null;
+    throw error;
+  });
+  return loading;
+}
+
+async function readParameters() {
   const api = await client.openapi();
   $("sampling").replaceChildren(...parameters.samplingInputs(api));
   parameters.bound($("seed"), api, "seed");
@@ -198,6 +208,7 @@ form.onsubmit = (event) => {
   event.preventDefault();
   if ($("key").value) client.saveKey($("key").value);
   work("Connecting", async (signal) => {
+    await loadParameters(); // without their names, the fields would lack the seed
     if (!served.length) await loadModels();
     await make(fields(), signal);
   });

@@ -40,7 +40,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @asynccontextmanager
 async def serving(generator: FakeGenerator, **access: object) -> AsyncIterator[httpx.AsyncClient]:
-    api = create_api(generator, generator, [SMALL], None, ApiConfig(access=AccessConfig(**access)))  # type: ignore[arg-type]
+    config = ApiConfig(access=AccessConfig(**access))  # type: ignore[arg-type]
+    api = create_api(generator, generator, [SMALL], None, config)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api), base_url="http://test"
     ) as client:
@@ -84,7 +85,7 @@ async def test_calls_need_a_key(
     assert {request.caller for request in generator.requests} <= {"web"}
 
 
-async def test_what_is_open(generator: FakeGenerator) -> None:
+async def test_pages_and_documents_need_no_key(generator: FakeGenerator) -> None:
     async with serving(generator) as client:
         for path in ("/health", "/docs", "/openapi.json"):
             assert (await client.get(path)).status_code == 200
@@ -135,7 +136,7 @@ async def test_requests_at_a_time(generator: FakeGenerator) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-async def test_what_fails_before_any_music_is_not_counted(generator: FakeGenerator) -> None:
+async def test_a_failure_before_any_music_is_not_counted(generator: FakeGenerator) -> None:
     generator.error = RateLimited("elsewhere")
     async with serving(generator, max_audio_s_per_minute=10) as client:
         body = {"prompt": "a", "duration_s": 8}

@@ -6,8 +6,12 @@ from typing import Any
 import httpx
 import pytest
 import soundfile
+from pydantic import ValidationError
 
+from serve_app.api.routes.huggingface import Parameters
 from serve_app.errors import GenerationFailed
+from serve_app.types import SamplingParams
+from tests.api.schemas.documented import SAMPLING, documented
 from tests.fakes import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
 
 PATH = "/models/facebook/musicgen-small"
@@ -130,3 +134,18 @@ async def test_failures(
     assert response.status_code == 500
     assert list(response.json()) == ["error"]
     assert not leaks(response.text)
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_every_sampling_parameter_has_a_name_of_hugging_faces(name: str) -> None:
+    properties = Parameters.model_json_schema()["properties"]
+    alias = {"cfg_coef": "guidance_scale"}.get(name, name)
+    assert documented(properties[alias]) == documented(SAMPLING[name])
+
+
+def test_parameters_become_the_sampling() -> None:
+    parameters = {"guidance_scale": 4.0, "top_p": 1.0, "do_sample": False, "seed": 3}
+    sampling = Parameters.model_validate(parameters).sampling()
+    assert sampling == SamplingParams(temperature=0.0, top_p=0.0, cfg_coef=4.0, seed=3)
+    with pytest.raises(ValidationError, match="cfg_coef"):
+        Parameters.model_validate({"cfg_coef": 4.0})

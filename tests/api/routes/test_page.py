@@ -1,9 +1,12 @@
 """The pages and their files: complete without other origins, readable without a key."""
 
+import base64
+import hashlib
 import re
 
 import httpx
 import pytest
+from fastapi.openapi.docs import get_swagger_ui_oauth2_redirect_html
 
 from serve_app.api.routes.page import STATIC
 
@@ -48,3 +51,17 @@ async def test_stats_are_a_page_for_browsers_alone(client: httpx.AsyncClient) ->
 @pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/"])
 async def test_nothing_else_is_handed_out(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 404
+
+
+async def test_the_end_of_an_oauth2_login_runs_its_own_script_alone(
+    client: httpx.AsyncClient,
+) -> None:
+    response = await client.get("/docs/oauth2-redirect")
+    assert response.status_code == 200
+    assert response.content == get_swagger_ui_oauth2_redirect_html().body
+    [script] = re.findall("<script>(.*?)</script>", response.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = response.headers["content-security-policy"]
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert "default-src 'none'" in policy
+    assert (await client.head("/docs/oauth2-redirect")).status_code == 200

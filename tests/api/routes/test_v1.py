@@ -17,7 +17,7 @@ PATH = "/v1/audio/generations"
 
 
 @pytest.mark.parametrize("response_format", ["wav", "flac"])
-async def test_answers_with_the_file_and_what_made_it(
+async def test_an_answer_is_the_file_and_its_facts(
     client: httpx.AsyncClient, generator: FakeGenerator, response_format: str
 ) -> None:
     sampling = {"temperature": 0.5, "top_k": 10, "top_p": 0.9, "cfg_coef": 2, "seed": 7}
@@ -65,9 +65,8 @@ async def test_files_have_tags(
         found = {**container.metadata, **container.streams.audio[0].metadata}
     tags = {name.lower(): value for name, value in found.items()}
     assert tags["title"] == "lofi beat"
-    assert (
-        tags["comment"]
-        == "Made by MusicGen (facebook/musicgen-small), seed 7. Licence of the weights: CC-BY-NC-4.0."
+    assert tags["comment"] == (
+        "Made by MusicGen (facebook/musicgen-small), seed 7. Licence of the weights: CC-BY-NC-4.0."
     )
 
 
@@ -89,15 +88,18 @@ async def test_audio_is_mastered_as_asked(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        ({"bitrate_kbps": 128}, "wav has no bitrate_kbps; mp3 and opus do"),
+        (
+            {"bitrate_kbps": 128},
+            "bitrate_kbps does not apply to wav: leave it out, or use mp3 or opus",
+        ),
         (
             {"response_format": "flac", "sample_format": "float32"},
-            "flac has no float32 samples; wav and pcm do",
+            "sample_format 'float32' is not available in flac: use wav or pcm",
         ),
         ({"sample_rate": 96_000}, "sample_rate of wav must be one of 8000, "),
     ],
 )
-async def test_what_a_format_cannot_hold_is_refused(
+async def test_options_that_a_format_lacks_are_refused(
     client: httpx.AsyncClient, generator: FakeGenerator, body: dict[str, Any], detail: str
 ) -> None:
     response = await client.post(PATH, json={"prompt": "a"} | body)
@@ -291,3 +293,40 @@ async def test_a_full_models_fallback_is_named(
     generator.full = ("large", "small")
     response = await client.post(PATH, json={"prompt": "a", "model": "large"})
     assert (response.status_code, response.json()["code"]) == (429, "queue_full")
+
+
+LOUD_OPUS = {"prompt": "a", "duration_s": 1, "response_format": "opus", "bitrate_kbps": 257}
+ONE_CHANNEL = "bitrate_kbps of opus must be between 6 and 256 for one channel"
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": True}, {"stream": True, "stream_format": "sse"}])
+async def test_a_bit_rate_beyond_the_models_channels_is_refused_before_generation(
+    client: httpx.AsyncClient, generator: FakeGenerator, more: dict[str, Any]
+) -> None:
+    response = await client.post(PATH, json=LOUD_OPUS | more)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+    assert response.json()["detail"] == ONE_CHANNEL
+    assert generator.requests == []
+    lower = LOUD_OPUS | {"bitrate_kbps": 256}
+    assert (await client.post(PATH, json=lower | more)).status_code == 200
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": True}])
+async def test_a_bit_rate_is_refused_once_the_channels_are_known(
+    client: httpx.AsyncClient, generator: FakeGenerator, more: dict[str, Any]
+) -> None:
+    generator.loaded = False  # the model starts for this request
+    response = await client.post(PATH, json=LOUD_OPUS | more)
+    assert (response.status_code, response.json()["detail"]) == (400, ONE_CHANNEL)
+    assert generator.closed == len(generator.requests) == 1
+
+
+async def test_events_tell_a_refused_bit_rate(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.loaded = False
+    body = LOUD_OPUS | {"stream": True, "stream_format": "sse"}
+    last = (await client.post(PATH, json=body)).text.strip().split("\n\n")[-1]
+    assert last.startswith("event: error")
+    assert ONE_CHANNEL in last
+    assert generator.closed == 1

@@ -87,7 +87,7 @@ async def test_bad_queries_are_named(
     assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
-async def test_what_fails_before_the_first_audio_has_its_status(
+async def test_a_failure_before_the_first_audio_has_its_status(
     client: httpx.AsyncClient, generator: FakeGenerator
 ) -> None:
     generator.error = QueueFull("Too many wait.", retry_after_s=3)
@@ -97,7 +97,7 @@ async def test_what_fails_before_the_first_audio_has_its_status(
     assert generator.closed == 2
 
 
-async def test_what_needs_the_whole_track_is_not_streamed(
+async def test_normalization_that_measures_the_track_is_not_streamed(
     client: httpx.AsyncClient, generator: FakeGenerator
 ) -> None:
     response = await client.get(STREAM, params={"prompt": "a", "normalization": "loudness"})

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serve_app.api import keys
 from serve_app.api.app import create_api
-from serve_app.api.keys import KeyRing
 from serve_app.config import AccessConfig, ApiConfig
 from serve_app.errors import ConfigError
+from serve_app.gateway import keys
+from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.observer import LogObserver
 from tests.fakes import SMALL, FakeGenerator
 
@@ -35,6 +35,11 @@ class CountingMeter(LogObserver):
 def _checked_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "_CHECK_EVERY_S", 0.0)
     monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
+
+
+@pytest.fixture
+def generator() -> FakeGenerator:
+    return FakeGenerator()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""API keys: who calls."""
+"""API keys: authentication of callers."""
 
 import hashlib
 import hmac
@@ -20,14 +20,15 @@ _Version = tuple[int, int, int, int]  # changes whenever the file does
 
 
 class KeyRing:
-    """The API keys by their names, from the environment and from a file that is read again when it changes.
+    """The API keys by their names, from the environment and from a file that may change.
 
-    Access fails closed. Whether callers need a key is decided once, at the start: `is_open` is true only where neither
-    source is configured to hold keys. A file that later becomes empty, missing, unreadable or malformed leaves the last
-    keys in force; `on_file_error` is called and an error is logged, once for each such state of the file.
+    Access fails closed. Whether callers need a key is decided once, at the start: `is_open` is true
+    only where neither source is configured to hold keys. A file that later becomes empty, missing,
+    unreadable or malformed leaves the last keys in force; `on_file_error` is called and an error is
+    logged, once for each such state of the file.
 
-    Raises ConfigError at the start for keys that cannot be read, for a file without keys, and where there are no keys
-    although they are required.
+    Raises ConfigError at the start for keys that cannot be read, for a file without keys, and where
+    there are no keys although they are required.
     """
 
     def __init__(self, config: AccessConfig, on_file_error: Callable[[], None]) -> None:
@@ -41,12 +42,16 @@ class KeyRing:
         self.is_open = not self._keys
         if config.require_keys and self.is_open:
             raise ConfigError(
-                "API keys are required, and there are none. Put `name:key` into the environment variable "
-                f"{config.keys_env} of the ingress or into api.access.keys_file, or turn api.access.require_keys off."
+                "API keys are required, and there are none. Put `name:key` into the environment "
+                f"variable {config.keys_env} of the ingress or into api.access.keys_file, or turn "
+                "api.access.require_keys off."
             )
 
     def name_of(self, key: str) -> str | None:
-        """Return the name of a key, None for an unknown one. The time taken does not depend on the key."""
+        """Return the name of a key, None for an unknown one.
+
+        The time taken does not depend on the key.
+        """
         self._refresh()
         digest = _digest(key)
         found = None
@@ -87,26 +92,27 @@ class KeyRing:
         return (stat.st_ino, stat.st_ctime_ns, stat.st_mtime_ns, stat.st_size) if stat else None
 
     def _read(self) -> dict[str, bytes]:
-        """Digests by name: at least one where there is a file. Raises ConfigError."""
+        """Map names to digests: at least one where there is a file. Raises ConfigError."""
         if self._file is None:
             return {}
         try:
             keys = _parse(self._file.read_text().splitlines(), self._file.name)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"The API keys in {self._file.name} cannot be read ({type(error).__name__}). api.access.keys_file must "
-                "name a text file with a `name:key` a line that the ingress may read."
+                f"The API keys in {self._file.name} cannot be read ({type(error).__name__}). "
+                "api.access.keys_file must name a text file with a `name:key` a line that the "
+                "ingress may read."
             ) from error
         if not keys:
             raise ConfigError(
-                f"There are no API keys in {self._file.name}. Put a `name:key` a line into it, or take "
-                "api.access.keys_file out of the configuration."
+                f"There are no API keys in {self._file.name}. Put a `name:key` a line into it, "
+                "or take api.access.keys_file out of the configuration."
             )
         return keys
 
 
 def _parse(entries: list[str], source: str) -> dict[str, bytes]:
-    """Digests by name. An entry is never shown: it may hold a key."""
+    """Map names to digests. A malformed entry is never shown: it may hold a key."""
     keys: dict[str, bytes] = {}
     for number, entry in enumerate(entries, 1):
         if not (text := entry.strip()) or text.startswith("#"):
@@ -116,7 +122,10 @@ def _parse(entries: list[str], source: str) -> dict[str, bytes]:
                 f"Entry {number} of {source} is not `name:key` with a key of 16 to 256 characters"
             )
         if match[1] in keys:
-            raise ConfigError(f"Entry {number} of {source} has a name that stands twice")
+            raise ConfigError(
+                f"Entry {number} of {source} repeats the name '{match[1]}': "
+                "give each key its own name"
+            )
         keys[match[1]] = _digest(match[2])
     return keys
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.api import keys
-from serve_app.api.keys import KeyRing
 from serve_app.config import AccessConfig
 from serve_app.errors import ConfigError
+from serve_app.gateway import keys
+from serve_app.gateway.keys import KeyRing
 
 WEB = "web-key-0123456789"
 BATCH = "batch-key-0123456789"
@@ -70,7 +70,10 @@ def test_a_file_is_read_again_when_it_changes(keys_file: Path, clock: Clock) -> 
         ("ann: short", "Entry 1 of MUSICGEN_API_KEYS is not `name:key`"),
         ("0123456789abcdefgh", "Entry 1 of"),
         (f"a b:{WEB}", "Entry 1 of"),
-        (f"web:{WEB},web:{BATCH}", "Entry 2 of MUSICGEN_API_KEYS has a name that stands twice"),
+        (
+            f"web:{WEB},web:{BATCH}",
+            "Entry 2 of MUSICGEN_API_KEYS repeats the name 'web': give each key its own name",
+        ),
     ],
 )
 def test_bad_keys_are_refused_and_not_shown(

@@ -1,12 +1,10 @@
-"""Schemas: which options go together, and what they are derived from."""
+"""Requests for tracks: options that go together, and the tables that the fields derive from."""
 
 from typing import Any
 
 import httpx
 import pytest
-from pydantic import ValidationError
 
-from serve_app.api.routes.huggingface import Parameters
 from serve_app.api.schemas.file_options import FileOptions
 from serve_app.api.schemas.generation import (
     Generation,
@@ -14,8 +12,8 @@ from serve_app.api.schemas.generation import (
     GenerationForm,
     StreamQuery,
 )
-from serve_app.audio.file_format import FORMATS
-from serve_app.types import SamplingParams
+from serve_app.audio.file_format import FORMATS, MP3, WAV
+from tests.api.schemas.documented import SAMPLING, documented
 from tests.fakes import FakeGenerator
 
 PATH = "/v1/audio/generations"
@@ -45,16 +43,6 @@ async def test_options_that_do_not_fit_are_refused(
     assert generator.requests == []
 
 
-SAMPLING = SamplingParams.model_json_schema()["properties"]
-KEYWORDS = ("type", "minimum", "maximum", "default", "description")
-
-
-def documented(field: dict[str, Any]) -> dict[str, Any]:
-    """The keywords of a field's schema; of a nullable field, those of its type."""
-    merged = next((one for one in field.get("anyOf", []) if one["type"] != "null"), {}) | field
-    return {name: merged[name] for name in KEYWORDS if name in merged}
-
-
 @pytest.mark.parametrize("name", SAMPLING)
 @pytest.mark.parametrize("schema", [GenerationBody, GenerationForm, StreamQuery])
 def test_every_sampling_parameter_is_a_field_with_its_bounds(
@@ -80,13 +68,6 @@ async def test_every_sampling_parameter_is_documented_by_the_service(
     assert documented(parameter["schema"] | {"description": parameter["description"]}) == expected
 
 
-@pytest.mark.parametrize("name", SAMPLING)
-def test_every_sampling_parameter_has_a_name_of_hugging_faces(name: str) -> None:
-    properties = Parameters.model_json_schema()["properties"]
-    alias = {"cfg_coef": "guidance_scale"}.get(name, name)
-    assert documented(properties[alias]) == documented(SAMPLING[name])
-
-
 def test_a_seed_is_drawn_once() -> None:
     body = GenerationBody(prompt="a")
     assert body.sampling().seed == body.sampling().seed == body.seed
@@ -95,19 +76,26 @@ def test_a_seed_is_drawn_once() -> None:
     assert GenerationBody.model_validate({"prompt": "a", "seed": 7}).sampling().seed == 7
 
 
-def test_hugging_faces_parameters_become_the_sampling() -> None:
-    parameters = {"guidance_scale": 4.0, "top_p": 1.0, "do_sample": False, "seed": 3}
-    sampling = Parameters.model_validate(parameters).sampling()
-    assert sampling == SamplingParams(temperature=0.0, top_p=0.0, cfg_coef=4.0, seed=3)
-    with pytest.raises(ValidationError, match="cfg_coef"):
-        Parameters.model_validate({"cfg_coef": 4.0})
+@pytest.mark.parametrize("schema", [GenerationBody, StreamQuery])
+def test_a_seed_is_documented_as_a_whole_number_or_null(schema: type[Generation]) -> None:
+    seed = schema.model_json_schema()["properties"]["seed"]
+    assert seed["anyOf"] == [
+        {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+        {"type": "null"},
+    ]
+    assert "default" not in seed
 
 
 def test_formats_are_those_of_the_table() -> None:
-    def choices(schema: type[FileOptions], field: str = "response_format") -> list[str]:
-        found: list[str] = schema.model_json_schema()["properties"][field]["enum"]
+    def choices(schema: type[FileOptions]) -> list[str]:
+        found: list[str] = schema.model_json_schema()["properties"]["response_format"]["enum"]
         return found
 
-    assert choices(FileOptions) == list(FORMATS)
     assert choices(GenerationBody) == [*FORMATS, "json"]
     assert choices(StreamQuery) == [name for name, spec in FORMATS.items() if spec.streamable]
+
+
+def test_json_has_files_of_its_audio_format() -> None:
+    body = GenerationBody(prompt="a", response_format="json")
+    assert body.file_format is WAV
+    assert body.model_copy(update={"audio_format": "mp3"}).encoding().file_format is MP3

@@ -1,0 +1,28 @@
+"""Served models in JSON."""
+
+from serve_app.api.schemas.models import Model
+from serve_app.types import LoadedModel
+from tests.fakes import SMALL
+
+
+def test_a_model_without_a_replica_has_no_properties_of_its_checkpoint() -> None:
+    assert Model.of(SMALL, None).model_dump() == {
+        "id": "small",
+        "object": "model",
+        "aliases": ["tiny"],
+        "source": "facebook/musicgen-small",
+        "license": "CC-BY-NC-4.0",
+        "loaded": False,
+        "sample_rate": None,
+        "channels": None,
+        "max_duration_s": None,
+    }
+
+
+def test_a_loaded_model_tells_them() -> None:
+    loaded = LoadedModel(32_000, 2, 50.0, 120.0, 300, "cuda", "fp16")
+    model = Model.of(SMALL, loaded)
+    assert model.loaded
+    assert model.sample_rate == 32_000
+    assert model.channels == 2
+    assert model.max_duration_s == 120.0
