@@ -97,39 +97,27 @@ class ReplicaMetrics:
             "Duration of a stage of the replica's start.",
             ("model", "stage"),
         )
-        self._gauges = [
-            (Gauge(f"musicgen_{name}", text, ("model",)), value)
-            for name, (text, value) in _GAUGES.items()
-        ]
-        self._totals = [
-            _Total(Counter(f"musicgen_{name}", text, ("model",)), value)
-            for name, (text, value) in _COUNTERS.items()
-        ]
+        self._gauges = {
+            name: Gauge(f"musicgen_{name}", text, ("model",)) for name, (text, _) in _GAUGES.items()
+        }
+        self._counters = {
+            name: Counter(f"musicgen_{name}", text, ("model",))
+            for name, (text, _) in _COUNTERS.items()
+        }
+        self._counted = dict.fromkeys(_COUNTERS, 0.0)
 
     def report(self, stats: EngineStats) -> None:
         """Set all gauges, because Ray drops a gauge that is not set again; add to the counters."""
         for stage, seconds in self._stages.items():
             self._cold_start.set(seconds, {**self._tags, "stage": stage})
-        for gauge, value in self._gauges:
+        for name, (_, value) in _GAUGES.items():
             measured = value(stats)
-            gauge.set(measured if math.isfinite(measured) else 0.0, self._tags)
-        for total in self._totals:
-            total.report(stats, self._tags)
-
-
-class _Total:
-    """Counter that follows a total of the engine. A counter takes increments alone."""
-
-    def __init__(self, counter: Counter, value: Callable[[EngineStats], float]) -> None:
-        self._counter = counter
-        self._value = value
-        self._counted = 0.0
-
-    def report(self, stats: EngineStats, tags: dict[str, str]) -> None:
-        total = self._value(stats)
-        if total > self._counted:
-            self._counter.inc(total - self._counted, tags)
-            self._counted = total
+            self._gauges[name].set(measured if math.isfinite(measured) else 0.0, self._tags)
+        for name, (_, value) in _COUNTERS.items():
+            total = value(stats)
+            if total > self._counted[name]:
+                self._counters[name].inc(total - self._counted[name], self._tags)
+                self._counted[name] = total
 
 
 _Row = tuple[str, Callable[[EngineStats], float]]  # description, and the value in the statistics
