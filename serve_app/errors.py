@@ -21,7 +21,9 @@ class ServeAppError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
+        super().__init__(
+            message.encode("utf-8", "replace").decode()
+        )  # may quote half a surrogate pair
         self.retry_after_s = retry_after_s
 
     @property

@@ -8,12 +8,14 @@ a field here and its value in `TrackReport.of`.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Self
+from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, Field
 
 from serve_app.types import ModelCard, Timings
 
 _PREFIX = "x-musicgen-"
+_EXTENDED = "UTF-8''"  # marks a percent-encoded value (RFC 8187)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def to_headers(facts: Mapping[str, object]) -> dict[str, str]:
 def from_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Collect the facts that an answer's headers tell, as text, by the names of fields."""
     return {
-        name: headers[header_name(name)]
+        name: _parse(headers[header_name(name)])
         for name in TrackHeaders.model_fields
         if header_name(name) in headers
     }
@@ -130,4 +132,9 @@ def _render(name: str, value: object) -> str:
     for annotation in TrackHeaders.model_fields[name].metadata:
         if isinstance(annotation, Decimals):
             return f"{value:.{annotation.count}f}"
-    return str(value)
+    text = str(value)
+    return text if text.isascii() and text.isprintable() else _EXTENDED + quote(text, safe="")
+
+
+def _parse(value: str) -> str:
+    return unquote(value.removeprefix(_EXTENDED)) if value.startswith(_EXTENDED) else value

@@ -1,5 +1,7 @@
 """The facts of a track: one table for headers, JSON, events and documentation."""
 
+import pytest
+
 from serve_app.api.schemas.tracks import Variation
 from serve_app.track_fields import (
     HEADERS,
@@ -56,3 +58,14 @@ def test_headers_are_read_back() -> None:
 def test_json_has_every_fact_but_the_models_sample_rate() -> None:
     fields = set(Variation.model_json_schema(mode="serialization")["properties"])
     assert fields == {*TrackReport.model_fields, "audio", "size_bytes"} - {"sample_rate"}
+
+
+@pytest.mark.parametrize(
+    "license", ["CC BY \u2013 4.0", "\u77e5\u8bc6\u5171\u4eab", "MIT\n", "caf\u00e9"]
+)
+def test_any_text_survives_a_header(license: str) -> None:
+    headers = to_headers({"license": license})
+    [value] = headers.values()
+    assert value.isascii()
+    assert value.isprintable()
+    assert from_headers(headers) == {"license": license}

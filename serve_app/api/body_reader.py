@@ -21,6 +21,7 @@ from serve_app.types import Audio
 
 FORM = "multipart/form-data"
 _MAX_CONVERTED_S = 3600.0
+_TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
@@ -75,11 +76,19 @@ async def read_audio_prompt(text: str | None, max_duration_s: float) -> Audio | 
 
 
 def _read_audio_prompt(text: str, max_duration_s: float) -> Audio:
+    return read_audio(_decoded(text.partition("base64,")[2] or text), max_duration_s)
+
+
+def _decoded(text: str) -> bytes:
+    """Decode base64 of either alphabet (RFC 4648, sections 4 and 5), wrapped or not, padded or not.
+
+    Raises InvalidAudio.
+    """
+    compact = "".join(text.split()).translate(_TO_STANDARD_ALPHABET).rstrip("=")
     try:
-        content = base64.b64decode(text.partition("base64,")[2] or text, validate=True)
+        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidAudio("audio_prompt is not valid base64") from error
-    return read_audio(content, max_duration_s)
 
 
 async def _json(request: Request) -> Any:
@@ -102,6 +111,8 @@ async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:
             )
         fields: dict[str, str | bytes] = {}
         for name, value in form.items():
+            if isinstance(value, UploadFile) and not value.filename:
+                continue  # a file input of a page that was left blank
             if isinstance(value, UploadFile) and name != file_field:
                 raise InvalidRequest(f"{name} cannot be a file: send it as text")
             fields[name] = await value.read() if isinstance(value, UploadFile) else value

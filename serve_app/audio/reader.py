@@ -67,6 +67,10 @@ def _decode(content: bytes, demuxer: str, max_duration_s: float) -> Audio:
         rate = min(stream.sample_rate, _MAX_RATE)
         samples = _read(_resampled(container, stream, rate), rate, max_duration_s)
         announced_s = _announced_s(stream)
+    if not samples.size and not announced_s:
+        raise InvalidAudio("The audio has no samples")
+    if not np.isfinite(samples).all():
+        raise InvalidAudio("The audio has samples that are not finite (NaN or infinity)")
     made_s = samples.shape[1] / rate
     if not samples.size or made_s < announced_s * (1 - _PADDING) - 0.1:
         raise InvalidAudio(

@@ -6,12 +6,14 @@ from serve_app.errors import InvalidRequest
 def check_prompt(prompt: str, max_chars: int, *, required: bool = True) -> str:
     """Return the prompt without surrounding whitespace.
 
-    Raises InvalidRequest when it is empty though `required`, longer than `max_chars`, or not
-    valid Unicode.
+    Raises InvalidRequest when it is empty though `required`, longer than `max_chars`, not valid
+    Unicode, or has a NUL character, at which the tags of audio files would end.
     """
     prompt = prompt.strip()
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise InvalidRequest("Prompt must be valid Unicode, but has half of a surrogate pair")
+    if "\0" in prompt:
+        raise InvalidRequest("Prompt must not have NUL characters")
     if required and not prompt:
         raise InvalidRequest("Prompt is required and cannot be empty")
     if len(prompt) > max_chars:

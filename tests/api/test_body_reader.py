@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -208,3 +209,53 @@ async def test_unusable_files_are_refused(
     response = await client.post(CONVERSIONS, data=fields, files=files)
     assert response.status_code == 400
     assert response.json()["detail"].startswith(detail)
+
+
+def _url_safe(encoded: str) -> str:
+    return encoded.translate(str.maketrans("+/", "-_"))
+
+
+def _wrapped(encoded: str) -> str:
+    return "\r\n".join(encoded[start : start + 76] for start in range(0, len(encoded), 76))
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [_wrapped, _url_safe, lambda encoded: encoded.rstrip("=")],
+    ids=["wrapped", "url", "bare"],
+)
+async def test_base64_of_any_writer_is_taken(
+    client: httpx.AsyncClient, generator: FakeGenerator, rewrite: Callable[[str], str]
+) -> None:
+    rng = np.random.default_rng(0)
+    content = encode(rng.uniform(-1, 1, (1, 16_001)).astype(np.float32), 32_000, Encoding(FLAC))
+    body = {"prompt": "a", "audio_prompt": rewrite(base64.b64encode(content).decode())}
+    assert (await client.post(PATH, json=body)).status_code == 200
+    [request] = generator.requests
+    assert request.audio_prompt is not None
+    assert request.audio_prompt.samples.shape == (1, 16_001)
+
+
+async def test_blank_fields_of_a_form_count_as_absent(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    fields = {"prompt": "a", "duration_s": "1", "seed": "", "model": "", "sample_rate": ""}
+    response = await client.post(PATH, data=fields, files={"audio_prompt": ("", b"")})
+    assert response.status_code == 200, response.text
+    [request] = generator.requests
+    assert request.audio_prompt is None
+
+
+async def test_blank_fields_of_a_query_count_as_absent(client: httpx.AsyncClient) -> None:
+    query = {"prompt": "a", "duration_s": "1", "seed": "", "model": ""}
+    response = await client.get("/v1/audio/stream", params=query)
+    assert response.status_code == 200, response.text
+
+
+async def test_a_name_with_half_a_surrogate_pair_is_answered(client: httpx.AsyncClient) -> None:
+    response = await client.post(
+        PATH,
+        content=b'{"prompt": "a", "model": "\\ud800"}',
+        headers={"content-type": "application/json"},
+    )
+    assert (response.status_code, response.json()["code"]) == (404, "model_not_found")

@@ -1,7 +1,10 @@
 """Files that callers send: read as they are, or refused with a reason."""
 
+import io
+
 import numpy as np
 import pytest
+import soundfile
 
 from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import FLAC, MP3, OPUS, WAV, Encoding, FormatSpec, SampleFormat
@@ -82,11 +85,24 @@ def test_other_files_are_refused(content: bytes) -> None:
 
 
 def test_more_than_two_channels_are_refused() -> None:
-    import io
-
-    import soundfile
-
     content = io.BytesIO()
     soundfile.write(content, np.zeros((800, 6)), 8000, format="WAV")
     with pytest.raises(InvalidAudio, match="6 channels at 8000 Hz"):
+        read_audio(content.getvalue(), 3.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_finite_are_refused(value: float) -> None:
+    samples = tone()
+    samples[0, 100] = value
+    content = io.BytesIO()
+    soundfile.write(content, samples.T, RATE, format="WAV", subtype="FLOAT")
+    with pytest.raises(InvalidAudio, match="samples that are not finite"):
+        read_audio(content.getvalue(), 3.0)
+
+
+def test_a_file_without_samples_says_so() -> None:
+    content = io.BytesIO()
+    soundfile.write(content, np.zeros((0, 1)), RATE, format="WAV")
+    with pytest.raises(InvalidAudio, match="has no samples"):
         read_audio(content.getvalue(), 3.0)

@@ -20,6 +20,7 @@ def test_an_optional_prompt_may_be_empty() -> None:
         (" ", "Prompt is required and cannot be empty"),
         ("lofi beats", "Prompt must be at most 9 characters long"),
         ("a\ud800", "Prompt must be valid Unicode"),
+        ("lo\0fi", "Prompt must not have NUL characters"),
     ],
 )
 def test_bad_prompts_are_refused(prompt: str, sentence: str) -> None:

@@ -1,8 +1,9 @@
 """Options of the audio file to answer with."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from serve_app.audio.file_format import FORMATS, Encoding, FormatSpec, SampleFormat, names_with
 from serve_app.audio.mastering import PEAK_DB, RMS_DB, Mastering, Normalization
@@ -87,5 +88,20 @@ class FileOptions(BaseModel, frozen=True, extra="forbid"):
         )
 
 
+def without_empty_texts(fields: object) -> object:
+    """Leave out the empty fields of a form or a query: clients send them for options left blank.
+
+    The prompt stays, so that its own rule answers for it.
+    """
+    if not isinstance(fields, Mapping):
+        return fields
+    return {name: value for name, value in fields.items() if value != "" or name == "prompt"}
+
+
 class Conversion(FileOptions, frozen=True):
-    """An audio file to convert to another format."""
+    """An audio file to convert to another format. An empty field counts as absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty_fields(cls, fields: object) -> object:
+        return without_empty_texts(fields)

@@ -4,7 +4,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from serve_app.api.schemas.file_options import FORMATS_TEXT, FileOptions, FormatName
+from serve_app.api.schemas.file_options import (
+    FORMATS_TEXT,
+    FileOptions,
+    FormatName,
+    without_empty_texts,
+)
 from serve_app.audio.file_format import FORMATS, FormatSpec
 from serve_app.audio.reader import UPLOAD_FORMATS
 from serve_app.types import MAX_SEED, DurationS, ExtendStrideS, SamplingParams
@@ -130,13 +135,23 @@ class GenerationBody(Generation, frozen=True):
 
 
 class GenerationForm(GenerationBody, frozen=True):
-    """A track to make, sent as a form, whose fields are text."""
+    """A track to make, sent as a form, whose fields are text. An empty field counts as absent."""
 
     model_config = ConfigDict(strict=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty_fields(cls, fields: object) -> object:
+        return without_empty_texts(fields)
+
 
 class StreamQuery(Generation, frozen=True):
-    """A track to play while it is being made."""
+    """A track to play while it is being made. An empty field counts as absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty_fields(cls, fields: object) -> object:
+        return without_empty_texts(fields)
 
     response_format: Annotated[
         StreamFormatName, Field(description=f"Format of the file. {FORMATS_TEXT}.")
