@@ -14,7 +14,10 @@ _NON_COMMERCIAL = "CC-BY-NC-4.0"
 MOST_SLOTS = 64  # upper bound of the slots that an engine derives from its GPU's memory
 AUTO = "auto"  # model name that asks for the largest model expected to be fast enough
 
+LOCAL_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")  # pages in development
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[A-Za-z0-9.-]+(:[0-9]+|:\*)?)$")]
 
 
 class _Closed(BaseModel):
@@ -182,8 +185,9 @@ class ApiConfig(_Closed):
     """The same on the routes that take audio: `/v1/audio/generations`, `/v1/audio/conversions`."""
     max_audio_prompt_s: PositiveFloat = 30.0
     """Longest audio that a track may begin with, in seconds; longer audio gets `400`."""
-    cors_origins: tuple[str, ...] = ("*",)
-    """Origins whose web pages may call the API. `*`: any origin, without credentials."""
+    cors_origins: tuple[Origin, ...] = LOCAL_ORIGINS
+    """Other origins whose web pages may call the API, such as `https://music.example`; `:*` after a
+    host: any port. `*`: any origin, without credentials."""
     access: AccessConfig = AccessConfig()
     """API keys and their limits."""
 

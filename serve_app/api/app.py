@@ -1,5 +1,6 @@
 """Assembly of the API."""
 
+import re
 from collections.abc import Iterable
 
 from fastapi import FastAPI
@@ -11,6 +12,7 @@ from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.middleware.authentication import Authentication
 from serve_app.api.middleware.body_limit import BodyLimit
 from serve_app.api.middleware.deadline import Deadline
+from serve_app.api.middleware.head import Head
 from serve_app.api.middleware.header_limit import HeaderLimit
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
@@ -60,6 +62,7 @@ def create_api(
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # behind TLS, the redirect would lead to http://
     )
     app.include_router(v1.create_router(service))
     app.include_router(legacy.create_router(service))
@@ -77,11 +80,14 @@ def _add_middleware(app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limi
     app.add_middleware(
         BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
     )
+    app.add_middleware(Head)
     app.add_middleware(Authentication, keys=keys, limits=limits)
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=list(config.cors_origins),
-        allow_methods=["GET", "POST"],
+        allow_origins=[origin for origin in config.cors_origins if not origin.endswith(":*")],
+        allow_origin_regex=_any_port_regex(config.cors_origins),
+        allow_private_network=True,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
         allow_headers=["*"],
         expose_headers=[
             *HEADERS,
@@ -95,3 +101,9 @@ def _add_middleware(app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limi
     app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
+
+
+def _any_port_regex(origins: Iterable[str]) -> str | None:
+    """Match the origins that end in `:*` at any port; None: there are none."""
+    hosts = [re.escape(origin.removesuffix(":*")) for origin in origins if origin.endswith(":*")]
+    return rf"(?:{'|'.join(hosts)})(?::\d+)?" if hosts else None

@@ -5,6 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.content_negotiation import wants_page
 from serve_app.api.error_handlers import problem
+from serve_app.api.paths import route_path
 from serve_app.errors import Unauthorized
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import Limits
@@ -48,7 +49,7 @@ class Authentication:
 
     def _needs_no_key(self, scope: Scope) -> bool:
         method = scope["method"]
-        path = scope["path"]
+        path = route_path(scope)
         is_page = method in _READING and path == "/stats" and wants_page(scope)
         return self._keys.is_open or is_page or is_open(method, path)
 

@@ -4,9 +4,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.error_handlers import problem
+from serve_app.api.paths import CONVERSIONS, GENERATIONS, route_path
 from serve_app.errors import PayloadTooLarge
 
-_UPLOAD_PATHS = ("/v1/audio/generations", "/v1/audio/conversions")
+_UPLOAD_PATHS = (GENERATIONS, CONVERSIONS)
 
 
 class BodyLimit:
@@ -24,7 +25,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        max_bytes = self._max_upload_bytes if scope["path"] in _UPLOAD_PATHS else self._max_bytes
+        max_bytes = (
+            self._max_upload_bytes if route_path(scope) in _UPLOAD_PATHS else self._max_bytes
+        )
         body = None
         if _announced(scope) <= max_bytes:
             body = await _read(receive, max_bytes)

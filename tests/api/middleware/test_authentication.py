@@ -92,7 +92,7 @@ async def test_pages_and_documents_need_no_key(generator: FakeGenerator) -> None
         assert (await client.get("/stats", headers={"accept": "text/html"})).status_code == 200, (
             "a page without figures"
         )
-        preflight = {"origin": "http://page", "access-control-request-method": "POST"}
+        preflight = {"origin": "http://localhost:3000", "access-control-request-method": "POST"}
         assert (await client.options(GENERATIONS, headers=preflight)).status_code == 200
 
 

@@ -255,7 +255,7 @@ async def test_stats(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/generate"])
-async def test_preflight_from_any_origin(client: httpx.AsyncClient, path: str) -> None:
+async def test_preflight_from_a_page_in_development(client: httpx.AsyncClient, path: str) -> None:
     headers = {
         "origin": "http://localhost:5173",
         "access-control-request-method": "POST",
@@ -263,12 +263,12 @@ async def test_preflight_from_any_origin(client: httpx.AsyncClient, path: str) -
     }
     response = await client.options(path, headers=headers)
     assert response.status_code == 200
-    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["access-control-allow-origin"] == "http://localhost:5173"
     assert "access-control-allow-credentials" not in response.headers
     answer = await client.post(
         path, json={"prompt": "a", "duration": 1}, headers={"origin": "http://localhost:5173"}
     )
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
 
 
 async def test_a_full_models_fallback_is_named(

@@ -1,0 +1,25 @@
+"""HEAD requests."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.paths import STREAM, route_path
+
+
+class Head:
+    """Answer HEAD as GET, without the body. HEAD stays refused (405) where GET makes a track."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        if not is_head or route_path(scope) == STREAM:
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)

@@ -1,0 +1,16 @@
+"""Paths of routes that middleware treats apart, and the path of a request below `route_prefix`."""
+
+from starlette.types import Scope
+
+GENERATIONS = "/v1/audio/generations"
+CONVERSIONS = "/v1/audio/conversions"
+STREAM = "/v1/audio/stream"
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path as routes name it: without the application's `route_prefix`."""
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "").rstrip("/")
+    if prefix and (path == prefix or path.startswith(prefix + "/")):
+        return path[len(prefix) :] or "/"
+    return path
