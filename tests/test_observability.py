@@ -49,7 +49,7 @@ def prometheus(sources: str, folder: Path) -> Iterator[str]:
     source = {
         "url": sources,
         "refresh_interval": "1s",
-        "authorization": {"credentials": os.environ["RAY_AUTH_TOKEN"]},
+        "authorization": {"type": "Bearer", "credentials": os.environ["RAY_AUTH_TOKEN"]},
     }
     config = {
         "global": {"scrape_interval": "1s"},
