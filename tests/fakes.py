@@ -1,4 +1,4 @@
-"""A generator and fleet without Ray and without weights, and the models that they serve."""
+"""A generator and fleet without Ray and without weights, the models that they serve, a clock."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -110,6 +110,16 @@ class RecordingObserver:
 
     def keys_rejected(self) -> None:
         self.rejected_keys += 1
+
+
+class Clock:
+    """A clock in place of `monotonic`, which a test sets. now: in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Unexpected(RuntimeError):

@@ -165,7 +165,9 @@ async def test_memory_stays_flat_under_bad_uploads(generator: FakeGenerator) -> 
             return psutil.Process().memory_info().rss
 
         before = await send(24)  # each worker thread's allocator has grown to its size by then
-        assert await send(24) - before < 128 * 2**20, "24 uploads of 12 MB would be 288"
+        after = [await send(8) for _ in range(3)]
+        # Allocators hold on to some pages at times: the least counts, which a leak raises, too.
+        assert min(after) - before < 64 * 2**20, "8 uploads of 12 MB would be 96"
     assert generator.requests == []
 
 

@@ -9,6 +9,7 @@ from serve_app.config import AccessConfig
 from serve_app.errors import ConfigError
 from serve_app.gateway import keys
 from serve_app.gateway.keys import KeyRing
+from tests.fakes import Clock
 
 WEB = "web-key-0123456789"
 BATCH = "batch-key-0123456789"
@@ -17,14 +18,6 @@ BATCH = "batch-key-0123456789"
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUSICGEN_API_KEYS", f"web:{WEB}, batch:{BATCH}")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

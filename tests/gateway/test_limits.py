@@ -9,15 +9,7 @@ from serve_app.errors import GenerationFailed, InvalidRequest, RateLimited
 from serve_app.gateway import limits
 from serve_app.gateway.limits import LimitedGenerator, Limits
 from serve_app.types import GenerationRequest, Progress
-from tests.fakes import FakeGenerator
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes import Clock, FakeGenerator
 
 
 @pytest.fixture(autouse=True)

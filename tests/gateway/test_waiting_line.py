@@ -5,14 +5,7 @@ import pytest
 from serve_app.errors import QueueFull
 from serve_app.gateway import waiting_line
 from serve_app.gateway.waiting_line import WaitingLine
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes import Clock
 
 
 @pytest.fixture

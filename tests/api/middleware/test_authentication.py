@@ -11,7 +11,7 @@ from serve_app.api.app import create_api
 from serve_app.config import AccessConfig, ApiConfig
 from serve_app.errors import RateLimited
 from serve_app.gateway import limits
-from tests.fakes import SMALL, FakeGenerator
+from tests.fakes import SMALL, Clock, FakeGenerator
 
 WEB = "web-key-0123456789"
 BATCH = "batch-key-0123456789"
@@ -21,14 +21,6 @@ GENERATIONS = "/v1/audio/generations"
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUSICGEN_API_KEYS", f"web:{WEB}, batch:{BATCH}")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
