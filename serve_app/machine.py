@@ -1,5 +1,6 @@
 """Memory and ports of this machine."""
 
+import random
 import socket
 
 import psutil
@@ -7,6 +8,7 @@ import psutil
 GIB = 2**30
 NEEDED_MEMORY_GIB = 2.0  # Ray with one small replica
 _LOOPBACK = "127.0.0.1"
+_SEARCHED_PORTS = range(20_000, 32_768)  # above Ray's workers, below the kernel's ephemeral ports
 
 
 def free_memory_gib() -> float:
@@ -26,7 +28,12 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Choose a port of the loopback interface that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Choose a port of the loopback interface that is free now.
+
+    Neither Ray's workers nor outgoing connections are given ports of the range that is searched,
+    so the port stays free until its owner listens. Raises OSError if the whole range is taken.
+    """
+    for port in random.sample(_SEARCHED_PORTS, len(_SEARCHED_PORTS)):
+        if port_is_free(port):
+            return port
+    raise OSError(f"No port from {_SEARCHED_PORTS.start} to {_SEARCHED_PORTS.stop - 1} is free.")
