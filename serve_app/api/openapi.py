@@ -34,7 +34,7 @@ _ERRORS: tuple[type[ServeAppError], ...] = (
 )  # fmt: skip
 
 TIMEOUT = {
-    "name": "x-request-timeout-seconds",
+    "name": "x-musicgen-timeout-seconds",
     "in": "header",
     "required": False,
     "description": "Deadline of the request, in seconds from now. A track that is not finished by "
