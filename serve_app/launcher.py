@@ -9,7 +9,6 @@ the gRPC server of each Serve replica.
 """
 
 import argparse
-import json
 import os
 import re
 import signal
@@ -17,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,20 +24,26 @@ from typing import IO, Any, Self
 import psutil
 import yaml
 
+from serve_app import preflight, start_watch
 from serve_app.child_process import start_child
 from serve_app.edge.edge import Tls, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError, EdgeProcess
+from serve_app.launch_error import CONFIGURATION, LaunchError
 from serve_app.launch_progress import ProgressLine, replica_counts
-from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, free_port
+from serve_app.machine import free_port
+from serve_app.ray_dashboard import RayDashboard
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
+from serve_app.root_error import last_error, strip_ansi
 from serve_app.serve_config import ServeConfigError, read_serve_config
 
 Progress = Callable[[float, str], None]  # elapsed seconds, state
 
 _START_TIMEOUT_S = 600.0
 _STOP_TIMEOUT_S = 30.0
+_ABORT_TIMEOUT_S = 2.0  # of a start that failed: Serve would wait for replicas that it cannot place
 _POLL_S = 0.5
+_TAIL_LINES = 8
 _LOOPBACK = "127.0.0.1"
 _ALL_INTERFACES = ("0.0.0.0", "::")
 _DASHBOARD = re.compile(r"View the dashboard at \S*?(http://[\d.]+:\d+)")
@@ -49,10 +53,6 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this virtual environment
 }
-
-
-class LaunchError(Exception):
-    """Failure to start or run the service. The message names the remedy."""
 
 
 class Service:
@@ -108,7 +108,7 @@ class Service:
 
     def __enter__(self) -> Self:
         content = _with_address(self.config, self.upstream)
-        _check_memory()
+        preflight.check(self.config, content, *self.address)
         try:
             self._token = find_or_create_token()
         except TokenError as error:
@@ -123,8 +123,11 @@ class Service:
             self._start(content, self._token)
             self._wait_until_running()
         except EdgeError as error:
-            self.stop()
+            self.stop(_ABORT_TIMEOUT_S)
             raise LaunchError(str(error)) from error
+        except LaunchError:
+            self.stop(_ABORT_TIMEOUT_S)
+            raise
         except BaseException:
             self.stop()
             raise
@@ -155,18 +158,18 @@ class Service:
                 time.sleep(_POLL_S)
         raise LaunchError("`serve run` has ended by itself. Its last lines give the cause.")
 
-    def stop(self) -> None:
-        """End `serve run` and its descendants."""
+    def stop(self, timeout_s: float = _STOP_TIMEOUT_S) -> None:
+        """End `serve run` and its descendants, by force after `timeout_s`."""
         processes = self.processes()
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             try:
-                self._process.wait(_STOP_TIMEOUT_S)
+                self._process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        _, alive = psutil.wait_procs(processes, timeout=_STOP_TIMEOUT_S)
+        _, alive = psutil.wait_procs(processes, timeout=timeout_s)
         for process in alive:
             process.kill()
         psutil.wait_procs(alive)
@@ -196,33 +199,31 @@ class Service:
         while (elapsed := time.monotonic() - started_at) < _START_TIMEOUT_S:
             application = self.application()
             status = application.get("status", "starting Ray")
-            self._progress(elapsed, f"{status}  {replica_counts(application)}")
+            doing = replica_counts(application) or start_watch.activity(application)
+            self._progress(elapsed, f"{status}  {doing}".rstrip())
             if status == "RUNNING":
                 return
-            if status == "DEPLOY_FAILED":
-                raise LaunchError(
-                    f"The application could not be deployed:\n{application.get('message')}"
-                )
+            nodes = self._dashboard.nodes() if application and self._dashboard else []
+            if reason := start_watch.failure(application, nodes):
+                raise LaunchError(reason)
             if self._process is None or self._process.poll() is not None:
-                raise LaunchError(f"`serve run` has ended:\n{self.log[-3000:]}")
+                raise LaunchError(f"`serve run` has ended: {last_error(self.log) or self._tail()}")
             time.sleep(_POLL_S)
-        raise LaunchError(
-            f"Not RUNNING after {_START_TIMEOUT_S:.0f} s. The end of the log:\n{self.log[-3000:]}"
-        )
+        raise LaunchError(f"Not RUNNING after {_START_TIMEOUT_S:.0f} s.\n{self._tail()}")
+
+    def _tail(self) -> str:
+        """Last lines of the log."""
+        return "\n".join(strip_ansi(self.log).splitlines()[-_TAIL_LINES:])
+
+    @property
+    def _dashboard(self) -> RayDashboard | None:
+        if self.dashboard_url is None or self._token is None:
+            return None
+        return RayDashboard(self.dashboard_url, self._token.headers)
 
     def application(self) -> dict[str, Any]:
         """Read the application's state from Ray's dashboard; empty while that is unavailable."""
-        if self.dashboard_url is None or self._token is None:
-            return {}
-        request = urllib.request.Request(
-            f"{self.dashboard_url}/api/serve/applications/", headers=self._token.headers
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                applications: dict[str, dict[str, Any]] = json.load(answer)["applications"]
-        except (OSError, ValueError, KeyError):
-            return {}
-        return next(iter(applications.values()), {})
+        return self._dashboard.application() if self._dashboard is not None else {}
 
 
 def _with_address(config: Path, address: Address) -> dict[str, Any]:
@@ -230,17 +231,9 @@ def _with_address(config: Path, address: Address) -> dict[str, Any]:
     try:
         content = read_serve_config(config)
     except ServeConfigError as error:
-        raise LaunchError(str(error)) from error
+        raise LaunchError(str(error), CONFIGURATION) from error
     content["http_options"] = (content.get("http_options") or {}) | address._asdict()
     return content
-
-
-def _check_memory() -> None:
-    if (free := free_memory_gib()) < NEEDED_MEMORY_GIB:
-        raise LaunchError(
-            f"Only {free:.1f} GiB of memory are free, and Ray with one small replica needs about "
-            f"{NEEDED_MEMORY_GIB:.0f} GiB. Close other programs and try again."
-        )
 
 
 def tls_files(certificate: Path | None, key: Path | None) -> Tls | None:
@@ -248,7 +241,7 @@ def tls_files(certificate: Path | None, key: Path | None) -> Tls | None:
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise LaunchError("HTTPS needs both --tls-cert and --tls-key.")
+        raise LaunchError("HTTPS needs both --tls-cert and --tls-key.", CONFIGURATION)
     return Tls(certificate, key)
 
 
@@ -286,7 +279,7 @@ def main() -> int:
             service.wait()
     except LaunchError as error:
         print(f"\n{error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped.")
     return 0

@@ -4,13 +4,12 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
-import psutil
 import pytest
 
+from serve_app.launch_error import LaunchError
 from serve_app.launch_progress import ProgressLine
-from serve_app.launcher import LaunchError, Service
+from serve_app.launcher import Service
 from serve_app.machine import free_port
 from tests.conftest import CONFIGS
 
@@ -20,41 +19,12 @@ def start(config: Path, port: int) -> None:
         pytest.fail("the service must not start")
 
 
-def test_a_taken_port_is_named() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+def test_what_keeps_it_from_starting_is_said_before_ray_starts() -> None:
+    """tests/test_preflight.py has each cause."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(
-            LaunchError, match=rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use"
-        ):
+        with pytest.raises(LaunchError, match=f"Port {port} is taken by .*PORT={port + 1}"):
             start(CONFIGS / "nano.yaml", port)
-
-
-def test_a_lack_of_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**30))
-    with pytest.raises(
-        LaunchError, match=r"Only 1\.0 GiB of memory are free.*Close other programs"
-    ):
-        start(CONFIGS / "nano.yaml", free_port())
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "is not a readable YAML file"),
-        ("a: [", "is not a readable YAML file"),
-        ("a: 1", "has no 'applications'"),
-    ],
-)
-def test_a_file_that_is_no_configuration_is_named(
-    tmp_path: Path, content: str | None, message: str
-) -> None:
-    config = tmp_path / "config.yaml"
-    if content is not None:
-        config.write_text(content)
-    with pytest.raises(LaunchError, match=message):
-        start(config, free_port())
 
 
 def test_without_a_terminal_each_change_of_state_is_a_line(
