@@ -32,7 +32,7 @@ def failure(application: dict[str, Any], nodes: Sequence[Resources]) -> str | No
 
 def activity(application: dict[str, Any]) -> str:
     """Say what an application without deployments waits for: its import, or its runtime_env."""
-    if not application or application.get("deployments"):
+    if application.get("status") != "DEPLOYING" or application.get("deployments"):
         return ""
     config = application.get("deployed_app_config") or {}
     if config.get("runtime_env"):

@@ -48,9 +48,13 @@ ALLOWED = {
         "errors", "config", "config_reader", "checkpoints", "gateway", "launch_error", "machine",
     },
     "start_watch": {"placement", "root_error"},
+    "serve_process": {
+        "child_process", "launch_error", "launch_progress", "ray_dashboard", "ray_token",
+        "root_error", "start_watch",
+    },
     "launcher": {
-        "child_process", "edge", "launch_error", "launch_progress", "machine", "preflight",
-        "ray_dashboard", "ray_token", "root_error", "serve_config", "start_watch",
+        "edge", "launch_error", "launch_progress", "machine", "preflight", "ray_token",
+        "serve_config", "serve_process",
     },
     "client": {"types", "track_fields"},
     "doctor": {"audio", "machine"},

@@ -1,8 +1,8 @@
 """Errors of the launcher say how to fix them. The `service` fixture covers starting and stopping."""
 
+import io
 import socket
-import subprocess
-import tempfile
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,10 @@ from serve_app.launch_error import LaunchError
 from serve_app.launch_progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
+from serve_app.ray_token import RayToken
+from serve_app.serve_process import ServeProcess
 from tests.conftest import CONFIGS
+from tests.test_serve_process import fake_serve
 
 
 def start(config: Path, port: int) -> None:
@@ -36,11 +39,16 @@ def test_without_a_terminal_each_change_of_state_is_a_line(
     assert capsys.readouterr().out == "   0 s  starting Ray\n   9 s  RUNNING\n"
 
 
-def test_a_service_that_ends_by_itself_is_an_error() -> None:
-    service = Service(CONFIGS / "nano.yaml", free_port(), ProgressLine())
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(["true"], text=True) as process:
-        (Path(folder) / "serve.log").write_text("")
-        service._file = lambda name: Path(folder) / name  # type: ignore[method-assign]
-        service._process = process
-        with pytest.raises(LaunchError, match="ended by itself"):
-            service.wait()
+def test_a_service_that_ends_by_itself_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(fake_serve(tmp_path, "echo its last words")))
+    output = io.StringIO()
+    service = Service(CONFIGS / "nano.yaml", free_port(), ProgressLine(), output)
+    service._serve = ServeProcess({}, RayToken("x"), tmp_path)
+    with pytest.raises(LaunchError, match="ended by itself"):
+        service.wait()
+    assert output.getvalue() == "its last words\n"
+    service.stop()
+    assert service.processes() == []
+    assert (service.log, service.dashboard_url, service.application()) == ("", None, {})

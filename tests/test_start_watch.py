@@ -111,5 +111,7 @@ def test_the_wait_for_the_import_is_told() -> None:
     assert activity({}) == ""
     assert activity(application()) == ""
     assert activity({"status": "DEPLOYING"}) == "importing it"
-    installing = {"deployed_app_config": {"runtime_env": {"pip": ["x"]}}}
+    config = {"runtime_env": {"pip": ["x"]}}
+    installing = {"status": "DEPLOYING", "deployed_app_config": config}
+    assert activity({"status": "RUNNING", "deployed_app_config": config}) == ""
     assert activity(installing).startswith("installing its runtime_env (log: /")
