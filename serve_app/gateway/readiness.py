@@ -28,16 +28,16 @@ class Readiness:
     def wake(self, card: ModelCard) -> float:
         """Ask for a replica of the model; return the estimated seconds until it is ready.
 
-        Raises ModelUnplaceable.
+        Raises ModelUnplaceable where no node can run it.
         """
-        self.check_placement(card)
+        if (reason := self.obstacle(card)) is not None:
+            raise ModelUnplaceable(reason)
         self._fleet.wake(card.model_id)
         return self._cold_starts.remaining_s(card.model_id)
 
-    def check_placement(self, card: ModelCard) -> None:
-        """Raise ModelUnplaceable where no node can run the model, with the reason."""
-        if (reason := self._fleet.obstacle(card.model_id)) is not None:
-            raise ModelUnplaceable(reason)
+    def obstacle(self, card: ModelCard) -> str | None:
+        """Explain why no node can run the model; None where one may."""
+        return self._fleet.obstacle(card.model_id)
 
     def record_answer(self, card: ModelCard) -> None:
         """Record that a replica of the model has answered: a cold start is over."""

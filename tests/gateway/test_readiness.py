@@ -43,5 +43,7 @@ async def test_a_model_that_no_node_can_run_is_not_woken() -> None:
         readiness.wake(LARGE)
     assert (caught.value.status, caught.value.code) == (503, "model_unplaceable")
     assert fleet.woken == []
+    assert readiness.obstacle(LARGE) == "No node can run it."
+    assert readiness.obstacle(SMALL) is None
     readiness.wake(SMALL)
     assert fleet.woken == ["small"]
