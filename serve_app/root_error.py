@@ -16,7 +16,7 @@ def root_error(text: str) -> str:
     """Return the last error of `text`, which may hold tracebacks, without these.
 
     Messages of this package's errors are for people and stand alone; others keep the error's name, without its module.
-    Text without a traceback is shortened only.
+    Text without a traceback is shortened only: lines that begin with a tab are Ray's ids of a dead actor.
     """
     lines = strip_ansi(text).strip().splitlines()
     frames = [number for number, line in enumerate(lines) if _FRAME.match(line)]
@@ -56,6 +56,6 @@ def _renamed(lines: list[str]) -> list[str]:
 
 
 def _shortened(lines: list[str]) -> str:
-    kept = [line for line in lines if not line.strip().startswith(_ADVERT)]
+    kept = [line for line in lines if not line.startswith("\t") and _ADVERT not in line]
     text = "\n".join(kept[:_MOST_LINES]).rstrip()
     return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]} ..."

@@ -10,6 +10,7 @@ from serve_app.root_error import root_error
 
 _FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
 _RETRYING = "A replica failed to start with exception"
+_ERROR = "Error:\n"  # between Serve's words and the error
 
 
 def failure(application: dict[str, Any], nodes: Sequence[Resources]) -> str | None:
@@ -44,7 +45,8 @@ def _replica_failure(name: str, deployment: dict[str, Any]) -> str | None:
     message: str = deployment.get("message", "")
     if deployment.get("status") not in _FAILED and not message.startswith(_RETRYING):
         return None
-    return f"A replica of {name} cannot start: {root_error(message)}{_log(deployment)}"
+    reason = root_error(message.partition(_ERROR)[2] or message)
+    return f"A replica of {name} cannot start: {reason}{_log(deployment)}"
 
 
 def _log(deployment: dict[str, Any]) -> str:

@@ -62,6 +62,19 @@ def test_the_log_of_the_replica_that_failed_first_is_named() -> None:
     assert reason.endswith("/logs/serve/first.log")
 
 
+def test_a_process_that_died_is_told_without_its_ids() -> None:
+    message = (
+        "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"
+        "The actor died unexpectedly before finishing this task.\n"
+        "\tclass_name: ServeReplica:musicgen:MusicGen:nano\n\tactor_id: 0091dbb5\n\tpid: 19228\n"
+        "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"
+    )
+    assert failure(application(message=message), [NODE]) == (
+        "A replica of MusicGen:nano cannot start: The actor died unexpectedly before finishing this "
+        "task.\nThe actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"
+    )
+
+
 def test_a_deployment_that_failed_is_a_failure() -> None:
     state = application(status="DEPLOY_FAILED")
     model = state["deployments"]["MusicGen:nano"]
