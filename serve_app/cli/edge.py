@@ -14,7 +14,8 @@ from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, Tls
 from serve_app.edge.edge import Tls, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError
-from serve_app.launcher import LaunchError, tls_files
+from serve_app.launch_error import LaunchError
+from serve_app.launcher import tls_files
 from serve_app.serve_config import ServeConfigError, read_serve_config
 
 _POLL_S = 0.5

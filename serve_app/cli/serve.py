@@ -8,8 +8,9 @@ import typer
 
 from serve_app.cli.console import fail
 from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
+from serve_app.launch_error import LaunchError
 from serve_app.launch_progress import ProgressLine
-from serve_app.launcher import LaunchError, Service, tls_files
+from serve_app.launcher import Service, tls_files
 
 NANO = Path(__file__).parents[2] / "configs" / "nano.yaml"
 
@@ -39,6 +40,6 @@ def serve(
             print(f"{service.url}  API: {service.url}/docs", flush=True)
             service.wait()
     except LaunchError as error:
-        fail(str(error))
+        fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         print("\nStopped.")
