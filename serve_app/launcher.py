@@ -30,6 +30,7 @@ from serve_app.child_process import start_child
 from serve_app.edge.edge import Tls, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError, EdgeProcess
+from serve_app.config_files import find_config
 from serve_app.launch_progress import ProgressLine, replica_counts
 from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, free_port
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
@@ -256,7 +257,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m serve_app.launcher", description="Serve on this machine until Ctrl-C."
     )
-    parser.add_argument("config", type=Path, help="Serve configuration, e.g. configs/nano.yaml")
+    parser.add_argument("config", type=find_config, help="nano, small, ..., or a Serve YAML file")
     parser.add_argument("--port", type=int, default=8000, help="HTTP port (default: 8000)")
     parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; 0.0.0.0: all")
     parser.add_argument("--tls-cert", type=Path, help="PEM file with the certificate and its chain")

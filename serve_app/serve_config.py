@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from serve_app.config_files import NAMES_HINT
+
 
 class ServeConfigError(Exception):
     """Failure to read a Serve configuration. The message names the file."""
@@ -15,7 +17,7 @@ def read_serve_config(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ServeConfigError(f"{file} is not a readable YAML file. See configs/.") from error
+        raise ServeConfigError(f"{file} is not a readable YAML file. {NAMES_HINT}") from error
     if not isinstance(content, dict) or not _has_applications(content):
         raise ServeConfigError(f"{file} has no 'applications'. See the examples in configs/.")
     return content
