@@ -59,7 +59,10 @@ def test_the_command(service: Service, tmp_path: Path, example: str) -> None:
 def test_python(service: Service, tmp_path: Path) -> None:
     printed = run([sys.executable, "-c", PYTHON], tmp_path, service)
     assert printed.count("bytes more") > 3
-    assert {file.name for file in tmp_path.iterdir()} == {"track.mp3", "pad.ogg"}
+    assert "404 model_not_found Model 'huge' is not served here" in printed
+    files = {"track.mp3", "longer.wav", "longer.flac", "7.wav", "8.wav", "pad.ogg"}
+    assert {file.name for file in tmp_path.iterdir()} == files
+    assert soundfile.info(tmp_path / "longer.flac").duration == 12.0
     assert soundfile.info(tmp_path / "pad.ogg").duration == pytest.approx(8.0, abs=0.1)
 
 
