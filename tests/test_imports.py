@@ -34,6 +34,7 @@ ALLOWED = {
     "app": {"types", "errors", "config", "deployments"},
     "machine": set[str](),
     "config_files": set[str](),
+    "hub_reachability": set[str](),
     "ray_token": set[str](),
     "launch_progress": set[str](),
     "child_process": set[str](),
@@ -44,8 +45,7 @@ ALLOWED = {
     "doctor": {"audio", "machine"},
     "cli": {
         "types", "errors", "audio", "checkpoints", "client", "config_files", "doctor", "edge",
-        "launcher", "launch_progress",
-        "serve_config",
+        "hub_reachability", "launcher", "launch_progress", "serve_config",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.
@@ -56,7 +56,7 @@ IMPORTED_BY = {
     "torch": {"kernels", "models", "checkpoints", "engine", "deployments"},
     "torchaudio": {"kernels", "models", "checkpoints", "engine"},
     "transformers": {"models", "checkpoints", "engine", "deployments"},
-    "httpx": {"client", "cli"},
+    "httpx": {"client", "cli", "hub_reachability"},
     "audiocraft": set[str](),
 }
 # The rooms that may import torch as soon as they are imported themselves.

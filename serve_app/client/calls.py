@@ -34,8 +34,15 @@ class Call:
 
 
 def http_settings(url: str, key: str | None) -> dict[str, Any]:
-    """Build the settings of an HTTP client. A key of None is read from MUSICGEN_API_KEY."""
-    key = key or os.environ.get("MUSICGEN_API_KEY")
+    """Build the settings of an HTTP client. A key of None is read from MUSICGEN_API_KEY.
+
+    Raises ValueError for a key that no header can hold.
+    """
+    key = (key or os.environ.get("MUSICGEN_API_KEY") or "").strip()
+    if not key.isascii() or any(character.isspace() for character in key):
+        raise ValueError(
+            "The API key has a space or a character outside ASCII. Copy it again, without quotes."
+        )
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return {"base_url": url, "headers": headers, "timeout": _TIMEOUT, "follow_redirects": False}
 

@@ -10,6 +10,7 @@ from httpx_sse import ServerSentEvent
 
 from serve_app.client.answers import Track, build_track
 from serve_app.client.problems import bad_answer, cut_off, failure
+from serve_app.client.wav_header import with_sizes
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class EventReader:
         if not self._content:
             raise bad_answer("any audio")
         self.is_complete = True
-        return build_track(bytes(self._content), facts)
+        return build_track(with_sizes(bytes(self._content)), facts)
 
 
 def _progress(data: Mapping[str, Any]) -> Progress:

@@ -80,6 +80,17 @@ def test_a_stream(url: str) -> None:
     assert b"".join(event.content for event in events if isinstance(event, Audio)) == whole.content
 
 
+@pytest.mark.parametrize("key", ["schl\u00fcssel", "two words", "two\nlines"])
+def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="API key has a space or a character outside ASCII"):
+        MusicGenClient("http://127.0.0.1:1", key)
+
+
+def test_space_around_a_key_is_left_out(url: str) -> None:
+    with MusicGenClient(url, f" {KEY}\n") as client:
+        assert client.models()
+
+
 def test_variations(url: str) -> None:
     with MusicGenClient(url) as client:
         tracks = client.variations("lofi beat", n=3, seed=7, duration_s=1, response_format="flac")
