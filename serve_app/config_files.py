@@ -24,4 +24,6 @@ def config_files() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
-NAMES_HINT = f"This package has: {', '.join(config_files())}."
+_NAMES = ", ".join(config_files())
+NAMES_HINT = f"This package has: {_NAMES}."
+CONFIG_HELP = f"A Serve configuration: {_NAMES}, or the path of a file."

@@ -10,6 +10,19 @@ from serve_app.hub_reachability import hub_endpoint, hub_is_reachable
 from tests.raw_server import answer, raw_server
 
 
+@pytest.fixture(autouse=True)
+def _online(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+
+def test_an_offline_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_server(answer("200 OK")) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        assert not hub_is_reachable()
+        assert server.requests == []
+
+
 @pytest.mark.parametrize(
     ("status", "reachable"),
     [("200 OK", True), ("401 No", True), ("404 No", True), ("502 Bad Gateway", False)],

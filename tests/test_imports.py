@@ -42,7 +42,9 @@ ALLOWED = {
     "edge": {"errors", "config", "edge_config", "child_process"},
     "launcher": {"child_process", "config_files", "edge", "launch_progress", "machine", "ray_token", "serve_config"},
     "client": {"types", "track_fields"},
-    "doctor": {"audio", "machine"},
+    "doctor": {
+        "errors", "config", "config_files", "audio", "gateway", "hub_reachability", "machine", "ray_token",
+    },
     "cli": {
         "types", "errors", "audio", "checkpoints", "client", "config_files", "doctor", "edge",
         "hub_reachability", "launcher", "launch_progress", "serve_config",

@@ -34,7 +34,10 @@ MUSICGEN = [
 
 def run(command: list[str], folder: Path, service: Service) -> str:
     command = [part.replace(URL, service.url) for part in command]
-    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "MUSICGEN_URL": service.url,
+    }
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -77,4 +80,4 @@ def test_typescript(service: Service, tmp_path: Path) -> None:
 
 def test_there_are_examples() -> None:
     assert len(CURL) >= 3
-    assert len(MUSICGEN) == 2
+    assert len(MUSICGEN) == 3

@@ -27,7 +27,7 @@ def fetch(
     Without a network, models in the cache, folders and the embedded model are found all the same.
     """
     names = [_full_name(source) for source in sources]
-    is_offline = any(map(_is_remote, names)) and not _hub_answers()
+    is_offline = any(map(_is_remote, names)) and not hub_is_reachable()
     if is_offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported: below
     for source, name in zip(sources, names, strict=True):
@@ -45,10 +45,6 @@ def _full_name(source: str) -> str:
 
 def _is_remote(name: str) -> bool:
     return not name.startswith(_EMBEDDED) and not Path(name).expanduser().is_dir()
-
-
-def _hub_answers() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "") in ("", "0") and hub_is_reachable()
 
 
 def _resolve(name: str, *, is_offline: bool) -> Path:

@@ -7,16 +7,15 @@ import typer
 
 from serve_app.cli.console import fail
 from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
-from serve_app.config_files import config_files, find_config
+from serve_app.config_files import CONFIG_HELP, find_config
 from serve_app.launch_progress import ProgressLine
 from serve_app.launcher import LaunchError, Service, tls_files
 
 NANO = "nano"
-_HELP = f"A Serve configuration: {', '.join(config_files())}, or the path of a file."
 
 
 def serve(
-    config: Annotated[str, typer.Argument(help=_HELP)] = NANO,
+    config: Annotated[str, typer.Argument(help=CONFIG_HELP)] = NANO,
     port: Annotated[int, typer.Option(help="HTTP port.")] = 8000,
     host: Host = "127.0.0.1",
     tls_cert: TlsCertificate = None,
