@@ -27,10 +27,10 @@ import psutil
 import yaml
 
 from serve_app.child_process import start_child
+from serve_app.config_files import find_config
 from serve_app.edge.edge import Tls, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError, EdgeProcess
-from serve_app.config_files import find_config
 from serve_app.launch_progress import ProgressLine, replica_counts
 from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, free_port
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token

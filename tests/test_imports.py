@@ -44,6 +44,7 @@ ALLOWED = {
     "client": {"types", "track_fields"},
     "doctor": {
         "errors", "config", "config_files", "audio", "gateway", "hub_reachability", "machine", "ray_token",
+        "serve_config",
     },
     "cli": {
         "types", "errors", "audio", "checkpoints", "client", "config_files", "doctor", "edge",

@@ -94,6 +94,7 @@ def test_the_configurations_are_in_the_wheel(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"serve_app"}
     assert "serve_app/assets/musicgen-nano/model.safetensors" in names
+    assert "serve_app/py.typed" in names, "type checkers of callers read the client's types"
 
 
 def test_the_package_comes_from_the_wheel(python: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import httpx
 from pydantic import Field, TypeAdapter, ValidationError
 
 from serve_app.client.fields import ServedModel
-from serve_app.client.problems import bad_answer
+from serve_app.client.problems import bad_answer, cut_off
+from serve_app.client.wav_header import lacks_its_end
 from serve_app.track_fields import TrackHeaders, from_headers
 
 _JSON = "application/json"
@@ -63,6 +64,8 @@ def file_of(response: httpx.Response) -> AudioFile:
     check_media_type(response, "audio/")
     if not response.content:
         raise bad_answer("any audio")
+    if lacks_its_end(response.content):  # a connection that ends without a length tells nothing
+        raise cut_off()
     return AudioFile(response.content, media_type_of(response))
 
 

@@ -1,4 +1,4 @@
-"""Completion of the header of a WAV file that was streamed before its length was known.
+"""Sizes in the header of a WAV file: those of a streamed one are unknown until its end.
 
 RIFF chunks: Multimedia Programming Interface and Data Specifications 1.0 (IBM and Microsoft, 1991).
 """
@@ -20,3 +20,11 @@ def with_sizes(file: bytes) -> bytes:
     if data > 0:
         _SIZE.pack_into(completed, data + 4, len(file) - data - 8)
     return bytes(completed)
+
+
+def lacks_its_end(file: bytes) -> bool:
+    """Whether a RIFF file is shorter than its header says."""
+    if not file.startswith(b"RIFF") or len(file) < 8 or file[4:8] == _UNKNOWN:
+        return False
+    [size] = _SIZE.unpack_from(file, 4)
+    return len(file) < int(size) + 8

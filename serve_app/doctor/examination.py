@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from serve_app.config import AppConfig
@@ -20,6 +19,7 @@ from serve_app.doctor.machine_checks import (
     check_python,
 )
 from serve_app.doctor.network import check_ports, check_weights
+from serve_app.serve_config import ServeConfigError, read_serve_config
 
 _SUBJECT = "configuration"
 
@@ -55,20 +55,16 @@ def _examine_for(
 def _content(config: Path) -> dict[str, Any] | Finding:
     """Read a Serve configuration with a valid application, or the problem of the file."""
     try:
-        content = yaml.safe_load(config.read_text())
+        content = read_serve_config(config)
         _args(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        state = f"{config} is not a readable YAML file ({type(error).__name__})"
-        return problem(_SUBJECT, state, NAMES_HINT)
-    except (KeyError, IndexError, TypeError):
-        state = f"{config} has no 'applications' with 'args'"
-        return problem(_SUBJECT, state, f"Start from a copy of one. {NAMES_HINT}")
+    except ServeConfigError as error:
+        return problem(_SUBJECT, str(error), f"Start from a copy of one. {NAMES_HINT}")
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join(map(str, first["loc"]))
+        option = ".".join(map(str, first["loc"])) or "args"
         return problem(_SUBJECT, f"{config}: {option}: {first['msg']}", "Correct that option.")
-    return dict(content)
+    return content
 
 
-def _args(content: Any) -> AppConfig:
-    return AppConfig.model_validate(content["applications"][0]["args"])
+def _args(content: dict[str, Any]) -> AppConfig:
+    return AppConfig.model_validate(content["applications"][0].get("args"))

@@ -16,7 +16,7 @@ FACTS = {
     "queue_s": 0.0, "time_to_first_audio_s": 0.1, "generation_s": 0.5, "real_time_factor": 2.0,
     "compute_s": 0.5, "cost_usd": None,
 }  # fmt: skip
-WAV = b"RIFF----WAVE"
+WAV = b"RIFF\x04\0\0\0WAVE"
 WAV_TYPE = "content-type: audio/wav"
 HEADER_LINES = [f"{name}: {value}" for name, value in HEADERS.items()]
 TRACK = answer("200 OK", WAV, WAV_TYPE, *HEADER_LINES)

@@ -32,3 +32,14 @@ def test_none_counts_as_absent() -> None:
 def test_a_seed_makes_a_request_repeatable() -> None:
     assert generation_call("a", None, {"seed": 0}).is_repeatable
     assert conversion_call(b"RIFF", {}).is_repeatable
+
+
+def test_a_type_checker_knows_the_fields() -> None:
+    """`make check` fails where one of these lines is no type error."""
+    with MusicGenClient("http://127.0.0.1:1") as client:
+        with pytest.raises(TypeError, match="unknown field tempo"):
+            client.generate("a", tempo=80)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="unknown field seed"):
+            client.convert(b"RIFF", seed=7)  # type: ignore[call-arg]
+    assert generation_call("a", None, {"duration_s": "8"})  # type: ignore[typeddict-item]
+    assert generation_call("a", None, {"normalization": "loud"})  # type: ignore[typeddict-item]

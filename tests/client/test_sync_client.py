@@ -343,6 +343,18 @@ def test_a_broken_answer_is_an_api_error(method: str, kind: str) -> None:
     assert str(error.value)
 
 
+def test_a_file_that_ends_early_without_a_length_is_an_api_error() -> None:
+    """As behind a proxy that speaks HTTP/1.0."""
+    head = "\r\n".join(["HTTP/1.0 200 OK", WAV_TYPE, *HEADER_LINES, "", ""])
+    with (
+        raw_server(head.encode() + WAV[:-1]) as server,
+        MusicGenClient(server.url) as client,
+        pytest.raises(ApiError, match="was cut off") as error,
+    ):
+        client.generate("a")
+    assert error.value.code == "cut_off"
+
+
 @pytest.mark.parametrize("data", [[], [FACTS], [FACTS | {"audio": ""}], [FACTS | {"audio": "%"}]])
 def test_variations_without_audio_are_an_api_error(data: list[object]) -> None:
     body = json.dumps({"sample_rate": 32_000, "data": data}).encode()

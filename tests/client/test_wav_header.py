@@ -3,7 +3,7 @@
 import pytest
 
 from serve_app.client import MusicGenClient, Track
-from serve_app.client.wav_header import with_sizes
+from serve_app.client.wav_header import lacks_its_end, with_sizes
 
 
 def test_a_streamed_file_equals_the_whole_one(url: str) -> None:
@@ -31,3 +31,18 @@ def test_other_files_stay(file: bytes) -> None:
 
 def test_half_a_header_gets_its_own_size() -> None:
     assert with_sizes(b"RIFF\xff\xff\xff\xffWAVE") == b"RIFF\x04\0\0\0WAVE"
+
+
+@pytest.mark.parametrize(
+    ("file", "is_cut"),
+    [
+        (b"RIFF\x04\0\0\0WAVE", False),
+        (b"RIFF\x04\0\0\0WAVEmore", False),
+        (b"RIFF\x05\0\0\0WAVE", True),
+        (b"RIFF\xff\xff\xff\xffWAVE", False),
+        (b"RIFF", False),
+        (b"fLaC\xff\0\0\0", False),
+    ],
+)
+def test_a_file_without_its_end_is_found(file: bytes, is_cut: bool) -> None:
+    assert lacks_its_end(file) is is_cut

@@ -24,11 +24,12 @@ def test_every_subject_is_examined(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "state"),
     [
-        (None, r"is not a readable YAML file \(FileNotFoundError\)"),
+        (None, "is not a readable YAML file. This package has: all, "),
         ("a: [", "is not a readable YAML file"),
-        ("a: 1", "has no 'applications' with 'args'"),
-        ("[]", "has no 'applications' with 'args'"),
-        ("applications: []", "has no 'applications' with 'args'"),
+        ("a: 1", "has no 'applications'"),
+        ("[]", "has no 'applications'"),
+        ("applications: []", "has no 'applications'"),
+        ("applications: [{name: a}]", "config.yaml: args: Input should be a valid dictionary"),
         ("applications: [{args: {models: []}}]", "config.yaml: models: .* at least 1 item"),
         ("applications: [{args: {tempo: 1}}]", "config.yaml: models: Field required"),
     ],
