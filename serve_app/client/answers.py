@@ -10,7 +10,7 @@ import httpx
 from pydantic import Field, TypeAdapter, ValidationError
 
 from serve_app.client.fields import ServedModel
-from serve_app.client.problems import bad_answer, cut_off
+from serve_app.client.problems import UNREADABLE, bad_answer, cut_off
 from serve_app.client.wav_header import lacks_its_end
 from serve_app.track_fields import TrackHeaders, from_headers
 
@@ -69,16 +69,16 @@ def file_of(response: httpx.Response) -> AudioFile:
     return AudioFile(response.content, media_type_of(response))
 
 
-def variations_of(response: httpx.Response) -> list[Track]:
-    """Read the tracks of an answer in JSON. Raises ApiError."""
+def variations_of(response: httpx.Response, n: int) -> list[Track]:
+    """Read the `n` tracks of an answer in JSON. Raises ApiError."""
     body = _json(response)
     try:
         shared = {"sample_rate": body["sample_rate"]}
         tracks = [_variation({**facts, **shared}) for facts in body["data"]]
     except (KeyError, TypeError, ValueError) as error:
         raise bad_answer("a list of tracks") from error
-    if not tracks:
-        raise bad_answer("any track")
+    if len(tracks) != n:
+        raise bad_answer(f"{n} tracks (it has {len(tracks)})")
     return tracks
 
 
@@ -122,7 +122,7 @@ def _json(response: httpx.Response) -> Any:
     check_media_type(response, _JSON)
     try:
         return response.json()
-    except ValueError as error:
+    except UNREADABLE as error:
         raise bad_answer("valid JSON") from error
 
 

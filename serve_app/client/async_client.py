@@ -77,7 +77,7 @@ class AsyncMusicGenClient:
     ) -> list[Track]:
         """Make `n` tracks, with the seed and the following ones."""
         call = variations_call(prompt, n, audio_prompt, fields)
-        return variations_of(await self._send(call))
+        return variations_of(await self._send(call), n)
 
     async def stream(
         self,

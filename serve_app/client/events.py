@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from httpx_sse import ServerSentEvent
 
 from serve_app.client.answers import Track, build_track
-from serve_app.client.problems import bad_answer, cut_off, failure
+from serve_app.client.problems import UNREADABLE, bad_answer, cut_off, failure
 from serve_app.client.wav_header import with_sizes
 
 
@@ -60,7 +60,7 @@ class EventReader:
             return None
         try:
             return parse(json.loads(event.data))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, *UNREADABLE) as error:
             raise bad_answer(f"a valid event '{event.event}'") from error
 
     def check_complete(self) -> None:

@@ -13,6 +13,7 @@ BAD_ANSWER = "bad_answer"
 CUT_OFF = "cut_off"
 REDIRECTED = "redirected"
 UNKNOWN = "unknown"
+UNREADABLE = (ValueError, RecursionError)  # of JSON: malformed, or nested too deeply
 _CUT_OFF_TEXTS = ("peer closed connection", "Server disconnected")  # of httpcore and h11
 
 
@@ -41,7 +42,7 @@ def refusal(response: httpx.Response) -> ApiError:
     """Build the error of an answer without success; the body may be a proxy's, of any form."""
     try:
         body = response.json()
-    except ValueError:
+    except UNREADABLE:
         body = None
     problem: Mapping[str, Any] = body if isinstance(body, dict) else {}
     phrase = f"{response.status_code} {response.reason_phrase}".strip()
@@ -95,7 +96,7 @@ def retry_after_s(value: str) -> float | None:
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

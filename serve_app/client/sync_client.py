@@ -77,7 +77,7 @@ class MusicGenClient:
     ) -> list[Track]:
         """Make `n` tracks, with the seed and the following ones."""
         call = variations_call(prompt, n, audio_prompt, fields)
-        return variations_of(self._send(call))
+        return variations_of(self._send(call), n)
 
     def stream(
         self,

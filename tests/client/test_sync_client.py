@@ -309,6 +309,8 @@ BROKEN = {
     "a number": (answer("200 OK", b"1", JSON_TYPE), "bad_answer"),
     "an object": (answer("200 OK", b"{}", JSON_TYPE), "bad_answer"),
     "half an object": (answer("200 OK", b'{"data": [', JSON_TYPE), "bad_answer"),
+    "a deep list": (answer("200 OK", b"[" * 200_000, JSON_TYPE), "bad_answer"),
+    "a deep error": (answer("500 Error", b"[" * 200_000, JSON_TYPE), "unknown"),
     "wrong data": (answer("200 OK", b'{"data": [1], "sample_rate": 1}', JSON_TYPE), "bad_answer"),
     "no tracks": (answer("200 OK", b'{"data": 1, "sample_rate": 1}', JSON_TYPE), "bad_answer"),
     "no gzip": (answer("200 OK", b"RIFF", WAV_TYPE, "content-encoding: gzip"), "bad_answer"),
@@ -355,7 +357,12 @@ def test_a_file_that_ends_early_without_a_length_is_an_api_error() -> None:
     assert error.value.code == "cut_off"
 
 
-@pytest.mark.parametrize("data", [[], [FACTS], [FACTS | {"audio": ""}], [FACTS | {"audio": "%"}]])
+WHOLE = FACTS | {"audio": "UklGRg=="}
+
+
+@pytest.mark.parametrize(
+    "data", [[], [FACTS], [WHOLE, WHOLE], [FACTS | {"audio": ""}], [FACTS | {"audio": "%"}]]
+)
 def test_variations_without_audio_are_an_api_error(data: list[object]) -> None:
     body = json.dumps({"sample_rate": 32_000, "data": data}).encode()
     with (
@@ -386,6 +393,7 @@ BROKEN_STREAMS = {
     "done without facts": (chunked(AUDIO, event("done", {"seed": 7})), "bad_answer"),
     "no JSON": (chunked(b"event: audio\ndata: {\n\n"), "bad_answer"),
     "a list": (chunked(event("audio", [])), "bad_answer"),
+    "a deep list": (chunked(b"event: done\ndata: " + b"[" * 200_000 + b"\n\n"), "bad_answer"),
     "no base64": (chunked(event("audio", {"audio": "%"})), "bad_answer"),
     "half of the progress": (chunked(event("progress", {"fraction": 1})), "bad_answer"),
     "half an error": (chunked(event("error", {"detail": "a"})), "bad_answer"),
