@@ -32,7 +32,9 @@ def connected(url: str, key: str | None) -> Iterator[MusicGenClient]:
             f"The service cannot be reached at {url}. "
             "Start it (`musicgen serve`), or correct --url."
         )
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except ValueError as error:
+        fail(str(error))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         fail(f"The request to {url} failed: {error or type(error).__name__}")
 
 
