@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,16 @@ def test_busy_services_are_asked_again() -> None:
         assert client.generate("a").content == WAV
     assert len(server.requests) == 3
     assert len(set(server.requests)) == 1, "the same request each time"
+
+
+def test_the_service_is_not_asked_before_its_retry_after() -> None:
+    with (
+        raw_server(problem(429, "rate_limited", "retry-after: 1"), TRACK) as server,
+        MusicGenClient(server.url, retries=SOON) as client,
+    ):
+        started_at = time.monotonic()
+        assert client.generate("a").content == WAV
+        assert time.monotonic() - started_at >= 1.0
 
 
 def test_attempts_are_bounded() -> None:
