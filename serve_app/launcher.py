@@ -20,6 +20,7 @@ from typing import IO, Any, Self
 import psutil
 
 from serve_app import preflight
+from serve_app.config_files import find_config
 from serve_app.edge.edge import Tls, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError, EdgeProcess
@@ -171,7 +172,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m serve_app.launcher", description="Serve on this machine until Ctrl-C."
     )
-    parser.add_argument("config", type=Path, help="Serve configuration, e.g. configs/nano.yaml")
+    parser.add_argument("config", type=find_config, help="nano, small, ..., or a Serve YAML file")
     parser.add_argument("--port", type=int, default=8000, help="HTTP port (default: 8000)")
     parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; 0.0.0.0: all")
     parser.add_argument("--tls-cert", type=Path, help="PEM file with the certificate and its chain")
