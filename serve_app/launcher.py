@@ -83,6 +83,11 @@ class Service:
         """URL of Ray's dashboard, None until Ray has printed it."""
         return self._serve.dashboard_url if self._serve is not None else None
 
+    @property
+    def ray_environment(self) -> dict[str, str]:
+        """Variables for programs that connect to its Ray; set them before Ray is imported."""
+        return self._serve.environment if self._serve is not None else {}
+
     def __enter__(self) -> Self:
         content = _with_address(self.config, self.upstream)
         preflight.check(self.config, content, *self.address)
@@ -124,7 +129,7 @@ class Service:
                 while not self._serve.ended():
                     self._copy(log)
                     if self._edge is not None and self._edge.ended():
-                        self._edge.restart()
+                        _restart(self._edge)
                     time.sleep(POLL_S)
                 self._copy(log)
         raise LaunchError("`serve run` has ended by itself. Its last lines give the cause.")
@@ -140,6 +145,13 @@ class Service:
         if self._echo is not None:
             self._echo.write(log.read())
             self._echo.flush()
+
+
+def _restart(edge: EdgeProcess) -> None:
+    try:
+        edge.restart()
+    except EdgeError as error:
+        raise LaunchError(str(error)) from error
 
 
 def _find_token() -> RayToken:
