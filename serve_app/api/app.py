@@ -17,6 +17,7 @@ from serve_app.api.middleware.header_limit import HeaderLimit
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
 from serve_app.api.routes import huggingface, legacy, page, v1
+from serve_app.api.routes import streams as streams_routes
 from serve_app.config import ApiConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.deadlines import DeadlineGenerator
@@ -28,6 +29,8 @@ from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.retries import Retries
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService
+from serve_app.gateway.stream_store import StreamStore
+from serve_app.gateway.streams import Streams
 from serve_app.track_fields import HEADERS
 from serve_app.types import ModelCard
 
@@ -44,11 +47,13 @@ def create_api(
     default_model: str | None,
     config: ApiConfig,
     observer: RequestObserver | None = None,
+    streams: Streams | None = None,
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
     default_model: id or alias; None: the first model.
     observer: None: outcomes of requests are logged.
+    streams: None: those of this process.
     """
     observer = observer or LogObserver()
     limits = Limits(config.access)
@@ -65,6 +70,8 @@ def create_api(
         redirect_slashes=False,  # behind TLS, the redirect would lead to http://
     )
     app.include_router(v1.create_router(service))
+    streams = streams or StreamStore(config.stream_memory_bytes, config.stream_kept_s)
+    app.include_router(streams_routes.create_router(service, streams))
     app.include_router(legacy.create_router(service))
     app.include_router(huggingface.create_router(service))
     app.include_router(page.create_router())

@@ -20,9 +20,11 @@ from serve_app.errors import (
     PayloadTooLarge,
     PromptTooLong,
     QueueFull,
+    RangeNotSatisfiable,
     RateLimited,
     ReplicaFailed,
     ServeAppError,
+    StreamNotFound,
     Unauthorized,
 )
 from serve_app.track_fields import HEADERS
@@ -87,6 +89,20 @@ def stream_responses() -> Responses:
     }
     ok = {"description": "The track", "content": _files(), "headers": headers}
     return {200: ok} | errors(*_ERRORS)
+
+
+def redirect_responses() -> Responses:
+    """Document the redirect to a stream."""
+    location = {"description": "Address of the stream", "schema": {"type": "string"}}
+    found = {"description": "The stream", "content": {}, "headers": {"location": location}}
+    return {303: found} | errors(*_ERRORS)
+
+
+def playback_responses() -> Responses:
+    """Document the file of a stream, whole or in part."""
+    documented = stream_responses()
+    part = {"description": "The range that was asked for", "content": _files()}
+    return documented | {206: part} | errors(*_ERRORS, StreamNotFound, RangeNotSatisfiable)
 
 
 def generation_responses() -> Responses:
