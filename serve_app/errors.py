@@ -98,6 +98,8 @@ class RequestTimeout(ServeAppError):
     code = "request_timeout"
     title = "The request did not arrive in time"
     retryable = True
+
+
 class StreamNotFound(ServeAppError):
     status = 404
     code = "stream_not_found"

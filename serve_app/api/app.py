@@ -14,8 +14,10 @@ from serve_app.api.middleware.body_limit import BodyLimit
 from serve_app.api.middleware.deadline import Deadline
 from serve_app.api.middleware.head import Head
 from serve_app.api.middleware.header_limit import HeaderLimit
+from serve_app.api.middleware.http_1_0 import Http10
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
+from serve_app.api.middleware.unexpected_errors import UnexpectedErrors
 from serve_app.api.routes import huggingface, legacy, page, v1
 from serve_app.api.routes import streams as streams_routes
 from serve_app.config import ApiConfig
@@ -83,12 +85,15 @@ def create_api(
 
 
 def _add_middleware(app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limits) -> None:
-    """Add the middleware, the innermost first."""
+    """Add the middleware, the innermost first: whatever answers lies within those that add headers."""
     app.add_middleware(
         BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
     )
     app.add_middleware(Head)
     app.add_middleware(Authentication, keys=keys, limits=limits)
+    app.add_middleware(Deadline)
+    app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
+    app.add_middleware(UnexpectedErrors)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[origin for origin in config.cors_origins if not origin.endswith(":*")],
@@ -102,12 +107,14 @@ def _add_middleware(app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limi
             "retry-after",
             "ratelimit",
             "ratelimit-policy",
+            "accept-ranges",
+            "content-range",
+            "etag",
         ],
     )
-    app.add_middleware(Deadline)
-    app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
+    app.add_middleware(Http10)
 
 
 def _any_port_regex(origins: Iterable[str]) -> str | None:
