@@ -83,7 +83,7 @@ async def test_a_range_ahead_waits_for_its_bytes(client: httpx.AsyncClient) -> N
 
 
 async def test_each_call_has_a_track_of_its_own(client: httpx.AsyncClient) -> None:
-    query = {"prompt": "bells", "duration_s": 0.5}
+    query: dict[str, Any] = {"prompt": "bells", "duration_s": 0.5}
     answers = [await client.get(STREAM, params=query, follow_redirects=True) for _ in range(2)]
     assert len({answer.headers["x-musicgen-seed"] for answer in answers}) == 2
     assert len({str(answer.url) for answer in answers}) == 2
