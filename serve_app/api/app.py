@@ -1,7 +1,8 @@
 """Assembly of the API."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -63,16 +64,17 @@ def create_api(
     admission = AdmissionQueue(Retries(generator, observer), router.cards)
     guarded = DeadlineGenerator(LimitedGenerator(admission, limits))
     service = GenerationService(guarded, router, Readiness(fleet), config, observer)
+    streams = streams or StreamStore(config.stream_memory_bytes, config.stream_kept_s)
     app = FastAPI(
         title="musicgen-serve",
         version=serve_app.__version__,
         description=_DESCRIPTION,
+        lifespan=_closing(streams),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # behind TLS, the redirect would lead to http://
     )
     app.include_router(v1.create_router(service))
-    streams = streams or StreamStore(config.stream_memory_bytes, config.stream_kept_s)
     app.include_router(streams_routes.create_router(service, streams))
     app.include_router(legacy.create_router(service))
     app.include_router(huggingface.create_router(service))
@@ -82,6 +84,17 @@ def create_api(
     add_error_handlers(app)
     _add_middleware(app, config, KeyRing(config.access, observer.keys_rejected), limits)
     return app
+
+
+def _closing(streams: Streams) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Build the lifespan of an app: at its end it closes the streams."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await streams.close()
+
+    return lifespan
 
 
 def _add_middleware(app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limits) -> None:

@@ -50,6 +50,9 @@ class PeerStreams:
         answers = await self._ask(stream_id, "advance_stream", stream_id, start, limit, version)
         return _only(answers, StreamPart)
 
+    async def close(self) -> None:
+        await self._store.close()
+
     async def _ask(self, stream_id: str, method: str, *args: object) -> list[Any]:
         """Ask every ingress replica; return the answers of all, with their errors."""
         if not _ID.fullmatch(stream_id):

@@ -67,3 +67,7 @@ class Streams(Protocol):
         Raises StreamNotFound, the errors of the track, and GenerationFailed once the run is gone.
         """
         ...
+
+    async def close(self) -> None:
+        """Stop the tracks of this process, and forget its streams."""
+        ...

@@ -1,5 +1,6 @@
 """HTTP through Serve's proxy: headers, compressed bodies, old clients, bytes that are no text."""
 
+import asyncio
 import gzip
 import json
 import zlib
@@ -205,6 +206,15 @@ async def test_an_old_client_follows_a_stream(service: Service) -> None:
     assert "transfer-encoding" not in answer.headers
     assert answer.body.startswith(b"fLaC")
     assert answer.headers.get("content-length", str(len(answer.body))) == str(len(answer.body))
+
+
+@pytest.mark.long
+async def test_an_idle_connection_outlives_those_of_load_balancers(service: Service) -> None:
+    async with connection(service, b"GET /health HTTP/1.1\r\nhost: test\r\n\r\n") as reader:
+        assert b" 200 " in await reader.readline()
+        await reader.readuntil(b"}")
+        with pytest.raises(TimeoutError):  # an end would come as no bytes
+            await asyncio.wait_for(reader.read(), timeout=65)
 
 
 async def test_an_idle_service_is_idle(client: httpx.AsyncClient) -> None:

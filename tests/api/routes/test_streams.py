@@ -11,6 +11,7 @@ import pytest
 from serve_app.api.app import create_api
 from serve_app.config import ApiConfig
 from serve_app.errors import QueueFull
+from serve_app.gateway.stream_store import StreamStore
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 from tests.fakes import SMALL, FakeGenerator
 
@@ -204,3 +205,15 @@ async def test_the_id_alone_is_the_key_of_its_stream(
         assert (await client.get(redirect.next_request.url)).status_code == 200
         assert (await client.post(str(redirect.next_request.url))).status_code == 401
     assert [request.caller for request in generator.requests] == ["web"]
+
+
+async def test_the_end_of_the_application_ends_its_streams(generator: FakeGenerator) -> None:
+    streams = StreamStore(10_000_000, kept_s=300)
+    app = create_api(generator, generator, [SMALL], None, ApiConfig(), streams=streams)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://test", follow_redirects=True
+    ) as client:
+        async with app.router.lifespan_context(app):
+            assert (await client.get(STREAM, params=QUERY)).status_code == 200
+            assert streams.used_bytes > 0
+        assert streams.used_bytes == 0
