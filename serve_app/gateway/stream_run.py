@@ -4,7 +4,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from contextvars import Context
 from time import monotonic
+
+import opentelemetry.context
 
 from serve_app.errors import GenerationFailed, RequestAborted
 from serve_app.gateway.streams import StreamPart, StreamSource, StreamState
@@ -36,7 +39,7 @@ class StreamRun:
         self._error: Exception | None = None
         self._changed = asyncio.Event()
         self._heard_at = monotonic()
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._run(), context=_own_context())
 
     @property
     def running(self) -> bool:
@@ -137,3 +140,14 @@ class StreamRun:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _own_context() -> Context:
+    """Make a context that keeps the trace of the first listener and nothing else of its request.
+
+    Ray Serve cancels what a request has called, by the request's context, when its client goes
+    away; the run is for later listeners, too.
+    """
+    own = Context()
+    own.run(opentelemetry.context.attach, opentelemetry.context.get_current())
+    return own

@@ -1,13 +1,17 @@
 """One run of a stream."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextvars import ContextVar
 from time import perf_counter
 
+import opentelemetry.context
 import pytest
 
 from serve_app.errors import GenerationFailed, QueueFull, ServeAppError
 from serve_app.gateway import stream_run
 from serve_app.gateway.stream_run import StreamRun
+from serve_app.types import GenerationRequest, StreamItem
 from tests.fakes import FakeGenerator
 from tests.gateway.streams import Held, source_of, until
 
@@ -113,3 +117,23 @@ async def test_it_can_be_stopped() -> None:
     assert generator.closed == 1
     with pytest.raises(ServeAppError):
         await run.part(0, 10)
+
+
+async def test_it_does_not_belong_to_the_request_of_its_first_listener() -> None:
+    request: ContextVar[str] = ContextVar("request", default="")
+    seen: list[tuple[str, object]] = []
+
+    class Looking(FakeGenerator):
+        async def generate(self, wanted: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+            seen.append((request.get(), opentelemetry.context.get_value("span")))
+            async for item in super().generate(wanted):
+                yield item
+
+    request.set("first")
+    token = opentelemetry.context.attach(opentelemetry.context.set_value("span", "trace"))
+    try:
+        run = StreamRun(source_of(Looking()), 1, lambda _: None)
+        await run.part(0, 10)
+    finally:
+        opentelemetry.context.detach(token)
+    assert seen == [("", "trace")]
