@@ -130,7 +130,7 @@ async def test_any_ingress_replica_serves_a_stream(
     unknown = str(httpx.URL(one).join("x" * 32))
     answers = [await fresh(unknown, {}) for _ in range(6)]
     assert {answer.status_code for answer in answers} == {404}
-    assert changed_service.port == httpx.URL(one).port
+    assert one.startswith(changed_service.url)
 
 
 async def fresh(url: str, headers: dict[str, str]) -> httpx.Response:
