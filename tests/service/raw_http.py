@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from serve_app.launcher import Service
+from serve_app.edge.haproxy import Address
 
 PATIENCE_S = 60.0
 
@@ -20,9 +20,9 @@ class Answer:
 
 
 @asynccontextmanager
-async def connection(service: Service, request: bytes) -> AsyncIterator[asyncio.StreamReader]:
-    """Send the request; yield what reads the answer."""
-    reader, writer = await asyncio.open_connection(service.address.host, service.address.port)
+async def connection(door: Address, request: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """Send the request to one of the service's doors; yield what reads the answer."""
+    reader, writer = await asyncio.open_connection(door.host, door.port)
     try:
         writer.write(request)
         await writer.drain()
@@ -31,9 +31,9 @@ async def connection(service: Service, request: bytes) -> AsyncIterator[asyncio.
         writer.close()
 
 
-async def ask(service: Service, request: bytes) -> Answer:
+async def ask(door: Address, request: bytes) -> Answer:
     """Answer to a request after which the server closes the connection."""
-    async with asyncio.timeout(PATIENCE_S), connection(service, request) as reader:
+    async with asyncio.timeout(PATIENCE_S), connection(door, request) as reader:
         content = await reader.read()
     head, _, body = content.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
