@@ -65,7 +65,7 @@ class FakeGenerator:
                 yield Progress(2, 0.0, None)
                 yield Progress(0, 0.5, 1.5)
             samples = _sine(request.duration_s)
-            yield AudioChunk(samples[:, :10], SAMPLE_RATE)
+            yield AudioChunk(samples[:, :10], SAMPLE_RATE, track_samples=samples.shape[1])
             if self.late_error is not None:
                 raise self.late_error
             yield AudioChunk(samples[:, 10:], SAMPLE_RATE, FinishReason.LENGTH, TIMINGS)

@@ -53,6 +53,12 @@ def test_configuration_is_valid(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_idle_connections_outlive_those_of_load_balancers(file: Path) -> None:
+    """Their usual 60 s: a connection that the server closes first loses a request now and then."""
+    assert yaml.safe_load(file.read_text())["http_options"]["keep_alive_timeout_s"] > 75
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_option_is_explained(file: Path) -> None:
     """Each option that has a value has a comment where it first stands."""
     explained: set[str] = set()

@@ -16,6 +16,7 @@ from serve_app.deployments.actor_options import demand
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import RayObserver
 from serve_app.deployments.node_watch import NodeWatch
+from serve_app.deployments.peer_streams import PeerStreams
 from serve_app.errors import (
     ModelLoading,
     QueueFull,
@@ -23,6 +24,8 @@ from serve_app.errors import (
     ReplicaUnreachable,
     ServeAppError,
 )
+from serve_app.gateway.stream_store import StreamStore
+from serve_app.gateway.streams import StreamPart, StreamState
 from serve_app.types import GenerationRequest, ModelCard, ReplicaStatus, StreamItem
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class Ingress:
         self._handles = handles
         self._nodes = NodeWatch({model.model_id: demand(model) for model in config.models})
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
+        self._streams = StreamStore(config.api.stream_memory_bytes, config.api.stream_kept_s)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
@@ -52,7 +56,20 @@ class Ingress:
             config.default_model,
             config.api,
             RayObserver(),
+            PeerStreams(self._streams),
         )
+
+    async def describe_stream(self, stream_id: str) -> StreamState | None:
+        """Describe a stream for another ingress replica; None: this one does not have it."""
+        return await self._streams.describe(stream_id) if self._streams.has(stream_id) else None
+
+    async def advance_stream(
+        self, stream_id: str, start: int, limit: int, version: int | None
+    ) -> StreamPart | None:
+        """Return the next bytes of a stream likewise."""
+        if not self._streams.has(stream_id):
+            return None
+        return await self._streams.advance(stream_id, start, limit, version)
 
 
 class RayGenerator:
