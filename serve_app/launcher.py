@@ -198,12 +198,13 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    progress = ProgressLine()
     print(f"Starting {arguments.config} (Ctrl-C stops it)", flush=True)
     try:
         with Service(
             arguments.config,
             arguments.port,
-            ProgressLine(),
+            progress,
             output=sys.stdout,
             host=arguments.host,
             tls=tls_files(arguments.tls_cert, arguments.tls_key),
@@ -213,7 +214,8 @@ def main() -> int:
             print(addresses, flush=True)
             service.wait()
     except LaunchError as error:
-        print(f"\n{error}", file=sys.stderr)
+        progress.end()
+        print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped.")

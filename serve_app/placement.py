@@ -120,7 +120,7 @@ def _cures(resources: Resources, nodes: Sequence[Resources]) -> list[str]:
     if "GPU" in absent and not any(node.get("GPU", 0) for node in nodes):
         return [
             "Add a node with such a GPU (where nvidia-smi fails, install the driver first), or "
-            "serve configs/nano.yaml, which needs none."
+            "use the configuration nano, which needs none."
         ]
     return [_cure(name, resources[name], nodes) for name in absent]
 

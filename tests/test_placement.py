@@ -56,7 +56,7 @@ def test_what_a_node_has_enough_of_is_no_obstacle(demand: Demand, nodes: list[Re
             [HEAD],
             "No node can run a replica of model 'x': it needs 1 GPU of type T4 and 1 CPU. The only "
             "node has 2 CPUs and no GPU. Add a node with such a GPU (where nvidia-smi fails, install "
-            "the driver first), or serve configs/nano.yaml, which needs none.",
+            "the driver first), or use the configuration nano, which needs none.",
         ),
         (
             needs(CPU=1.0, GPU=1.0, T4=0.001),

@@ -27,11 +27,12 @@ def serve(
 
     On a cluster, use `serve run` or `serve deploy`, and `musicgen edge` in front of it.
     """
+    progress = ProgressLine()
     try:
         with Service(
             find_config(config),
             port,
-            ProgressLine(),
+            progress,
             output=sys.stdout,
             host=host,
             tls=tls_files(tls_cert, tls_key),
@@ -40,6 +41,7 @@ def serve(
             print(f"{service.url}  API: {service.url}/docs", flush=True)
             service.wait()
     except LaunchError as error:
+        progress.end()
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         print("\nStopped.")
