@@ -37,8 +37,8 @@ TIMEOUT = {
     "name": "x-musicgen-timeout-seconds",
     "in": "header",
     "required": False,
-    "description": "Deadline of the request, in seconds from now. A track that is not finished by "
-    "then is aborted, whether it waits or runs: `504`.",
+    "description": "Deadline of the request, in seconds from now. A track or file that is not "
+    "finished by then is aborted, whether it waits or runs: `504`.",
     "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
 }
 Responses = dict[int | str, dict[str, Any]]
@@ -99,7 +99,15 @@ def generation_responses() -> Responses:
 def conversion_responses() -> Responses:
     """Document a conversion's answers: a file, or an error of the uploaded file."""
     file = {200: {"description": "The file", "content": _files()}}
-    return file | errors(InvalidRequest, InvalidAudio, Unauthorized, PayloadTooLarge)
+    return file | errors(
+        InvalidRequest,
+        InvalidAudio,
+        Unauthorized,
+        PayloadTooLarge,
+        QueueFull,
+        RateLimited,
+        DeadlineExceeded,
+    )
 
 
 def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]) -> Responses:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import av
 import numpy as np
@@ -18,6 +19,7 @@ from serve_app.audio.upload_format import (
 from serve_app.errors import InvalidAudio
 
 Samples = NDArray[np.float32]
+_Packet: TypeAlias = "av.Packet[av.AudioStream]"
 
 MAX_CHANNELS = 8
 _SAMPLE_RATES = range(4_000, 192_001)
@@ -129,9 +131,7 @@ def _audio_stream(container: av.container.InputContainer) -> av.AudioStream:
     return stream
 
 
-def _packets(
-    container: av.container.InputContainer, stream: av.AudioStream
-) -> Iterator[av.Packet]:
+def _packets(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[_Packet]:
     """Yield the packets, the last of them empty. A fault of the container is the end of the file."""
     try:
         yield from container.demux(stream)
@@ -139,7 +139,7 @@ def _packets(
         return
 
 
-def _with_gaps(packets: Iterator[av.Packet]) -> Iterator[tuple[av.Packet, float]]:
+def _with_gaps(packets: Iterator[_Packet]) -> Iterator[tuple[_Packet, float]]:
     """Yield each packet with the seconds without audio before it, by the timestamps."""
     end: int | None = None
     for packet in packets:
@@ -149,7 +149,7 @@ def _with_gaps(packets: Iterator[av.Packet]) -> Iterator[tuple[av.Packet, float]
             end = packet.pts + packet.duration if packet.duration else None
 
 
-def _decoded(stream: av.AudioStream, packet: av.Packet) -> list[av.AudioFrame] | None:
+def _decoded(stream: av.AudioStream, packet: _Packet) -> list[av.AudioFrame] | None:
     """Decode a packet; None: it is damaged. A tag has no frames."""
     try:
         return [frame for frame in stream.codec_context.decode(packet) if frame.samples]

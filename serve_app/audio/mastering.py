@@ -37,6 +37,7 @@ class Normalization(StrEnum):
 
 _NO_GAIN = (Normalization.NONE, Normalization.CLIP)
 
+
 @dataclass(frozen=True)
 class Mastering:
     """Options of mastering. lufs: the level of `loudness`; fade_in_s, fade_out_s: in seconds."""

@@ -65,8 +65,8 @@ def _answer(job: Job, content: bytes) -> tuple[Answer, memoryview]:
 
 def _read(job: Job, content: bytes) -> tuple[Answer, memoryview]:
     samples, rate = read_samples(content, job["max_duration_s"], job["sample_rate"])
-    little_endian = np.ascontiguousarray(samples, "<f4")
-    return {"channels": len(samples), "sample_rate": rate}, memoryview(little_endian).cast("B")
+    answer = {"channels": len(samples), "sample_rate": rate}
+    return answer, np.ascontiguousarray(samples, "<f4").data.cast("B")
 
 
 def _convert(job: Job, content: bytes) -> Answer:

@@ -10,9 +10,7 @@ _MUSICGEN_RATE = 32_000  # Hz, of every published model
 class AudioPrompts:
     """Decodes audio prompts of at most `max_duration_s` seconds to their model's sample rate."""
 
-    def __init__(
-        self, workers: AudioWorkers, readiness: Readiness, max_duration_s: float
-    ) -> None:
+    def __init__(self, workers: AudioWorkers, readiness: Readiness, max_duration_s: float) -> None:
         self._workers = workers
         self._readiness = readiness
         self._max_duration_s = max_duration_s

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -43,22 +44,16 @@ class Conversions:
         self._max_duration_s = min(max_duration_s, limits.longest_s)
         self._running = 0
 
-    async def convert(self, request: ConversionRequest) -> tuple[int, AsyncIterator[bytes]]:
-        """Convert a file; return the size of the new one in bytes, and its content in blocks.
+    async def convert(self, request: ConversionRequest) -> AsyncGenerator[int | bytes, None]:
+        """Convert a file; yield the size of the new one in bytes, then its content in blocks.
 
-        Raises RateLimited, QueueFull, DeadlineExceeded, InvalidAudio, and InvalidRequest for a bit
-        rate that the channels exclude.
+        Closing the iterator ends the conversion. Raises RateLimited, QueueFull, DeadlineExceeded,
+        InvalidAudio, and InvalidRequest for a bit rate that the channels exclude.
         """
-        blocks = self._blocks(request)
-        size = int.from_bytes(await anext(blocks), "big")
-        return size, blocks
-
-    async def _blocks(self, request: ConversionRequest) -> AsyncGenerator[bytes, None]:
-        """Yield the size of the new file, then its content. Closing ends the conversion."""
         async with self._counted(request.caller):
             with tempfile.NamedTemporaryFile(prefix="musicgen-conversion-") as file:
-                await self._convert(request, Path(file.name))
-                yield Path(file.name).stat().st_size.to_bytes(8, "big")
+                await self._write(request, Path(file.name))
+                yield os.fstat(file.fileno()).st_size
                 while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
                     yield block
 
@@ -79,7 +74,7 @@ class Conversions:
             self._running -= 1
             self._limits.give_back(caller, 0.0)
 
-    async def _convert(self, request: ConversionRequest, path: Path) -> None:
+    async def _write(self, request: ConversionRequest, path: Path) -> None:
         """Write the new file, and charge the decoded seconds to the caller."""
         left_s = None if request.deadline is None else request.deadline - time()
         decoded_s = 0.0

@@ -56,6 +56,13 @@ class Limits:
         account.running -= 1
         account.audio_s += unused_s
 
+    def charge(self, caller: str, duration_s: float) -> None:
+        """Charge seconds of music that were not known when the request began.
+
+        The allowance may fall below zero; the caller's next request waits until it is restored.
+        """
+        self._account(caller).audio_s -= duration_s
+
     @property
     def longest_s(self) -> float:
         """The seconds of music that one request may use at most; infinite without a limit."""

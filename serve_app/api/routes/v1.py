@@ -10,26 +10,19 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
 from serve_app.api import openapi
-from serve_app.api.body_reader import (
-    conversion_content,
-    generation_content,
-    read_audio_prompt,
-    read_conversion,
-    read_generation,
-)
+from serve_app.api.body_reader import audio_content, generation_content, read_generation
 from serve_app.api.events import events as track_events
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.generation import Generation, GenerationBody, StreamQuery
 from serve_app.api.schemas.models import Model, ModelList
 from serve_app.api.schemas.tracks import Variation, Variations
-from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.errors import Unauthorized
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import LiveTrack, Track
 from serve_app.track_fields import to_headers
-from serve_app.types import Audio, GenerationRequest, ModelCard
+from serve_app.types import GenerationRequest, ModelCard
 
 _NO_STORE = {"cache-control": "no-store"}
 
@@ -69,20 +62,6 @@ def create_router(service: GenerationService) -> APIRouter:
         generation, card = await _read(service, query, request)
         return await _stream(service, query, card, generation)
 
-    @router.post(
-        "/audio/conversions",
-        response_class=Response,
-        responses=openapi.conversion_responses(),
-        openapi_extra=openapi.body(conversion_content()),
-        summary="Convert audio",
-    )
-    async def create_conversion(request: Request) -> Response:
-        """Converts an audio file to another format, with the file options of generations."""
-        conversion, audio = await read_conversion(request)
-        encoding = conversion.encoding()
-        content = await asyncio.to_thread(_convert, audio, encoding, conversion.mastering())
-        return Response(content, media_type=encoding.file_format.media_type)
-
     @router.get("/models", responses=openapi.errors(Unauthorized), summary="List the served models")
     async def list_models() -> ModelList:
         """Lists the served models with their names, limits and the licences of their weights."""
@@ -104,12 +83,12 @@ async def _read(
 ) -> tuple[GenerationRequest, ModelCard]:
     """Check the request and select its model. Raises ServeAppError."""
     prompt = service.check_prompt(wanted.prompt, required=audio_prompt is None)
-    audio = await read_audio_prompt(audio_prompt, service.config.max_audio_prompt_s)
+    content = None if audio_prompt is None else await audio_content(audio_prompt)
     card = await service.selector.select(wanted.model, wanted.duration_s, wanted.max_wait_s)
     generation = GenerationRequest(
         **request_context(request),
         prompt=prompt,
-        audio_prompt=audio,
+        audio_prompt=None if content is None else await service.audio_prompts.read(content, card),
         duration_s=wanted.duration_s,
         extend_stride_s=wanted.extend_stride_s,
         model=card.model_id,
@@ -176,10 +155,6 @@ def _audio_stream(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> 
     content = (part async for part in parts if isinstance(part, bytes))
     headers = to_headers(live.facts_so_far()) | _NO_STORE
     return StreamingResponse(content, media_type=encoding.file_format.media_type, headers=headers)
-
-
-def _convert(audio: Audio, encoding: Encoding, mastering: Mastering) -> bytes:
-    return encode(mastering.whole(audio.samples, audio.sample_rate), audio.sample_rate, encoding)
 
 
 def _variations(tracks: Sequence[Track], files: Sequence[bytes], encoding: Encoding) -> Response:
