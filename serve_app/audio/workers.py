@@ -22,7 +22,7 @@ class AudioWorkers:
     """Two pools of processes, each of half as many as there are CPUs: for prompts, for conversions."""
 
     def __init__(self) -> None:
-        size = max(1, min(_MOST_PROCESSES, len(os.sched_getaffinity(0)) // 2))
+        size = max(1, min(_MOST_PROCESSES, (os.cpu_count() or 1) // 2))
         self._readers = WorkerPool(size)
         self._converters = WorkerPool(size, _YIELDING)
 

@@ -39,7 +39,9 @@ def tone(duration_s: float = 2.0, channels: int = 1, rate: int = RATE) -> Sample
     return np.asarray(0.4 * np.stack(sines) + 0.01 * noise, np.float32)
 
 
-def pcm_file(samples: Samples, rate: int, file_format: str = "WAV", subtype: str = "PCM_16") -> bytes:
+def pcm_file(
+    samples: Samples, rate: int, file_format: str = "WAV", subtype: str = "PCM_16"
+) -> bytes:
     """A file by libsndfile, of samples [channels, n]."""
     file = io.BytesIO()
     soundfile.write(file, samples.T, rate, format=file_format, subtype=subtype)

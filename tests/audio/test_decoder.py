@@ -34,7 +34,7 @@ def decoded(content: bytes, max_duration_s: float = 30.0, rate: int | None = Non
 
 def seconds(content: bytes, max_duration_s: float = 30.0) -> float:
     decoder = Decoder(content, max_duration_s, lambda rate: rate)
-    length = sum(part.shape[1] for part in decoder.parts())
+    length = sum(int(part.shape[1]) for part in decoder.parts())
     assert decoder.decoded_s == pytest.approx(length / decoder.sample_rate)
     return length / decoder.sample_rate
 
@@ -130,7 +130,9 @@ def test_junk_behind_the_end_is_left_out(kind: str, junk: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "tag", [b"", id3(), id3(60_000), apev2(), lyrics3()], ids=["none", "id3", "art", "ape", "lyrics"]
+    "tag",
+    [b"", id3(), id3(60_000), apev2(), lyrics3()],
+    ids=["none", "id3", "art", "ape", "lyrics"],
 )
 def test_joined_mp3_files_are_one(tag: bytes) -> None:
     file = file_of("mp3")
