@@ -63,10 +63,20 @@ class WorkerPool:
         return [worker.process.pid for worker in self._idle]
 
     def _run(self, call: "_Call") -> tuple[dict[str, Any], bytes]:
-        worker = self._idle.pop() if self._idle else _Worker(self._niceness)
+        worker = self._worker()
         answer = call.make(worker)
-        self._idle.append(worker)
+        if worker.end.alive:
+            self._idle.append(worker)
         return answer
+
+    def _worker(self) -> "_Worker":
+        """Take an idle worker, or start one."""
+        with contextlib.suppress(IndexError):
+            while True:
+                worker = self._idle.pop()
+                if worker.process.poll() is None:
+                    return worker
+        return _Worker(self._niceness)
 
 
 class _Call:
@@ -91,6 +101,8 @@ class _Call:
             return worker.ask(self._job, self._content)
         finally:
             timer.cancel()
+            with self._lock:
+                self._worker = None
 
     def cancel(self) -> None:
         """End the worker that does the job."""

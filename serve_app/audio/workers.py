@@ -13,9 +13,10 @@ from serve_app.types import Audio
 
 _MOST_PROCESSES = 4  # of each pool
 _YIELDING = 19  # niceness: the CPU goes to everyone else first
-_READ_CPU_S = 10.0
+_READ_CPU_S = 5.0
+_READ_CPU_PER_S = 0.02  # of audio: ten times what decoding takes
 _CONVERT_CPU_S = 30.0
-_CONVERT_CPU_PER_S = 0.2  # of audio: ten times what the slowest options take
+_CONVERT_CPU_PER_S = 0.2  # of audio: four times what the slowest options take
 
 
 class AudioWorkers:
@@ -37,7 +38,7 @@ class AudioWorkers:
             "task": "read",
             "max_duration_s": max_duration_s,
             "sample_rate": sample_rate,
-            "max_cpu_s": _READ_CPU_S + _CONVERT_CPU_PER_S * max_duration_s,
+            "max_cpu_s": _READ_CPU_S + _READ_CPU_PER_S * max_duration_s,
         }
         answer, samples = await self._readers.run(job, content)
         shape = (answer["channels"], -1)

@@ -50,10 +50,22 @@ async def test_a_process_that_ended_is_replaced() -> None:
     pool = WorkerPool(1)
     await pool.run(READ, file_of("wav"))
     [pid] = pool.pids()
-    os.kill(pid, signal.SIGSEGV)
+    os.kill(pid, signal.SIGKILL)
     psutil.Process(pid).wait(timeout=30)
+    answer, _ = await pool.run(READ, file_of("wav"))
+    assert answer["sample_rate"] == 32_000
+    assert pool.pids() != [pid]
+
+
+async def test_a_file_that_crashes_its_process_is_refused() -> None:
+    pool = WorkerPool(1)
+    await pool.run(READ, file_of("wav"))
+    [pid] = pool.pids()
+    job = asyncio.create_task(pool.run(LONG | {"max_cpu_s": 60.0}, case("long_silence.flac")))
+    await asyncio.to_thread(until, lambda: pool.pids() == [])
+    os.kill(pid, signal.SIGSEGV)
     with pytest.raises(InvalidAudio, match="cannot be decoded: it is damaged, or takes too much"):
-        await pool.run(READ, file_of("wav"))
+        await job
     answer, _ = await pool.run(READ, file_of("wav"))
     assert answer["sample_rate"] == 32_000
 
