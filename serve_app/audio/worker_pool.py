@@ -60,7 +60,7 @@ class WorkerPool:
 
     def pids(self) -> list[int]:
         """List the processes that wait for a job."""
-        return [worker.process.pid for worker in self._idle]
+        return [worker.process.pid for worker in list(self._idle)]
 
     def _run(self, call: "_Call") -> tuple[dict[str, Any], bytes]:
         worker = self._worker()

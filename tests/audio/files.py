@@ -64,22 +64,26 @@ def muxed(samples: Samples, rate: int, muxer: str, codec: str) -> bytes:
     return file.getvalue()
 
 
-def video(samples: Samples) -> bytes:
-    """An MP4 file with black pictures and a soundtrack at 44.1 kHz."""
+def video(samples: Samples | None) -> bytes:
+    """An MP4 file with black pictures, and with samples a soundtrack at 44.1 kHz."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         pictures = container.add_stream("mpeg4", rate=10)
         pictures.width = pictures.height = 64
         pictures.pix_fmt = "yuv420p"
-        sound = container.add_stream("aac", rate=44_100, layout="mono")
+        sound = None
+        if samples is not None:
+            sound = container.add_stream("aac", rate=44_100, layout="mono")
         for number in range(10):
             picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
             picture.pts = number
             container.mux(pictures.encode(picture))
-        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
-        frame.sample_rate = 44_100
-        frame.pts = 0
-        container.mux([*pictures.encode(None), *sound.encode(frame), *sound.encode(None)])
+        container.mux(pictures.encode(None))
+        if sound is not None and samples is not None:
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.sample_rate = 44_100
+            frame.pts = 0
+            container.mux([*sound.encode(frame), *sound.encode(None)])
     return file.getvalue()
 
 

@@ -90,6 +90,8 @@ def test_encodings_of_pcm_are_read(file_format: str, subtype: str) -> None:
 def test_the_soundtrack_of_a_video_is_read() -> None:
     samples = decoded(video(tone(1.0, rate=44_100)))
     assert samples.shape[1] / 44_100 == pytest.approx(1.0, abs=0.05)
+    with pytest.raises(InvalidAudio, match="no audio stream"):
+        decoded(video(None))
 
 
 @pytest.mark.parametrize("kind", ["mp3", "opus", "webm", "vorbis", "m4a"])
