@@ -1,10 +1,10 @@
 """Measure what conversions of one key cost another key's tracks.
 
-python -m benchmarks.conversions [--requests 60] [--callers 8]
+python -m benchmarks.conversions [--requests 200] [--callers 8]
 
 The service runs configs/nano.yaml with two keys. One key makes tracks of one second, one after the
 other: first alone, then while the other key keeps conversions of the longest allowed files running,
-to MP3 with loudness normalization. The last line is JSON.
+FLAC to FLAC and MP3 to MP3, with loudness normalization. The last line is JSON.
 """
 
 import argparse
@@ -66,8 +66,8 @@ async def tracks(client: httpx.AsyncClient, requests: int, name: str) -> list[fl
 
 
 async def convert(client: httpx.AsyncClient, name: str, content: bytes) -> int:
-    """Convert a file; return the status of the answer."""
-    fields = {"response_format": "mp3", "normalization": "loudness"}
+    """Convert a file to the format of its name; return the status of the answer."""
+    fields = {"response_format": Path(name).suffix[1:], "normalization": "loudness"}
     response = await client.post(CONVERSIONS, data=fields, files={"audio": (name, content)})
     return response.status_code
 
@@ -118,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.conversions", description=summary(__doc__)
     )
-    parser.add_argument("--requests", type=int, default=60, help="tracks, alone and beside")
+    parser.add_argument("--requests", type=int, default=200, help="tracks, alone and beside")
     parser.add_argument("--callers", type=int, default=8, help="conversions at a time")
     arguments = parser.parse_args()
     os.environ["MUSICGEN_API_KEYS"] = ",".join(f"{name}:{key}" for name, key in KEYS.items())
