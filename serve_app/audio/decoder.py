@@ -53,15 +53,19 @@ class Decoder:
         before its end, and one without samples. A file may be shorter than its header states, and
         anything may follow its end.
         """
+        made = False
         try:
             with self._open() as container:
-                yield from self._checked(_resampled(self._frames(container), self._set_rate))
+                for part in _resampled(self._frames(container), self._set_rate):
+                    _check_finite(part)
+                    made = True
+                    yield part
         except (av.error.FFmpegError, ValueError) as error:
             raise InvalidAudio(
                 f"The audio cannot be decoded beyond {self.decoded_s:.1f} seconds: "
                 "send an undamaged file"
             ) from error
-        if not self.sample_rate:
+        if not made:
             raise InvalidAudio("The audio has no samples")
 
     def _open(self) -> av.container.InputContainer:
@@ -77,12 +81,6 @@ class Decoder:
     def _set_rate(self, rate: int) -> int:
         self.sample_rate = self._rate_from(rate)
         return self.sample_rate
-
-    def _checked(self, parts: Iterator[Samples]) -> Iterator[Samples]:
-        for part in parts:
-            if not np.isfinite(part).all():
-                raise InvalidAudio("The audio has samples that are not finite (NaN or infinity)")
-            yield part
 
     def _frames(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
         """Yield the frames of the first audio stream, up to its end or to trailing junk."""
@@ -155,6 +153,11 @@ def _decoded(stream: av.AudioStream, packet: _Packet) -> list[av.AudioFrame] | N
         return [frame for frame in stream.codec_context.decode(packet) if frame.samples]
     except av.error.FFmpegError:
         return [] if bytes(packet).startswith(TAGS) else None
+
+
+def _check_finite(part: Samples) -> None:
+    if not np.isfinite(part).all():
+        raise InvalidAudio("The audio has samples that are not finite (NaN or infinity)")
 
 
 def _check_frame(frame: av.AudioFrame) -> None:

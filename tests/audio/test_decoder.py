@@ -258,6 +258,13 @@ def test_a_file_without_samples_says_so(file_format: str) -> None:
         decoded(pcm_file(np.zeros((1, 0), np.float32), RATE, file_format))
 
 
+def test_too_few_samples_for_another_rate_are_none() -> None:
+    content = pcm_file(np.zeros((1, 1), np.float32), 192_000)
+    assert decoded(content).shape == (1, 1)
+    with pytest.raises(InvalidAudio, match="has no samples"):
+        decoded(content, rate=8_000)
+
+
 def test_a_flac_without_frames_has_no_samples() -> None:
     content = file_of("flac")
     with pytest.raises(InvalidAudio, match="has no samples"):
