@@ -185,6 +185,8 @@ class ApiConfig(ClosedModel):
     """Seconds for which the file of `/v1/audio/stream` can be fetched again since its last use."""
     max_audio_prompt_s: PositiveFloat = 30.0
     """Longest audio that a track may begin with, in seconds; longer audio gets `400`."""
+    max_conversion_s: PositiveFloat = 600.0
+    """Longest audio that `/v1/audio/conversions` converts, in seconds; longer audio gets `400`."""
     cors_origins: tuple[Origin, ...] = LOCAL_ORIGINS
     """Other origins whose web pages may call the API, such as `https://music.example`; `:*` after a
     host: any port. `*`: any origin, without credentials."""

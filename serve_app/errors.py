@@ -67,6 +67,9 @@ class DurationTooLong(InvalidRequest):
 
 
 class InvalidAudio(InvalidRequest):
+    """decoded_s: seconds that were decoded before the fault was found."""
+
+    decoded_s: float = 0.0
     code = "invalid_audio"
     title = "The uploaded audio cannot be used"
 

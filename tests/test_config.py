@@ -169,7 +169,8 @@ def test_defaults() -> None:
     api = config.ApiConfig()
     assert (api.max_prompt_chars, api.max_header_bytes) == (2000, 32_768)
     assert (api.max_body_bytes, api.max_upload_bytes) == (65_536, 16_777_216)
-    assert (api.max_audio_prompt_s, api.cors_origins) == (30.0, config.LOCAL_ORIGINS)
+    assert (api.max_audio_prompt_s, api.max_conversion_s) == (30.0, 600.0)
+    assert api.cors_origins == config.LOCAL_ORIGINS
     assert (api.access.keys_env, api.access.require_keys) == ("MUSICGEN_API_KEYS", False)
     deployment = DeploymentConfig()
     assert deployment.health_check_period_s == 2.0

@@ -19,10 +19,12 @@ from serve_app.api.middleware.http_1_0 import Http10
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
 from serve_app.api.middleware.unexpected_errors import UnexpectedErrors
-from serve_app.api.routes import huggingface, legacy, page, v1
+from serve_app.api.routes import conversions, huggingface, legacy, page, v1
 from serve_app.api.routes import streams as streams_routes
+from serve_app.audio.workers import AudioWorkers
 from serve_app.config import ApiConfig
 from serve_app.gateway.admission import AdmissionQueue
+from serve_app.gateway.conversions import Conversions
 from serve_app.gateway.deadlines import DeadlineGenerator
 from serve_app.gateway.generator import Fleet, Generator
 from serve_app.gateway.keys import KeyRing
@@ -63,7 +65,8 @@ def create_api(
     router = ModelRouter(models, default_model)
     admission = AdmissionQueue(Retries(generator, observer), router.cards)
     guarded = DeadlineGenerator(LimitedGenerator(admission, limits))
-    service = GenerationService(guarded, router, Readiness(fleet), config, observer)
+    workers = AudioWorkers()
+    service = GenerationService(guarded, router, Readiness(fleet), config, observer, workers)
     streams = streams or StreamStore(config.stream_memory_bytes, config.stream_kept_s)
     app = FastAPI(
         title="musicgen-serve",
@@ -76,6 +79,9 @@ def create_api(
     )
     app.include_router(v1.create_router(service))
     app.include_router(streams_routes.create_router(service, streams))
+    app.include_router(
+        conversions.create_router(Conversions(workers, limits, config.max_conversion_s))
+    )
     app.include_router(legacy.create_router(service))
     app.include_router(huggingface.create_router(service))
     app.include_router(page.create_router())

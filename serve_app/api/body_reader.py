@@ -15,12 +15,10 @@ from starlette.datastructures import FormData, UploadFile
 from serve_app.api.openapi import json_content, schema_of
 from serve_app.api.schemas.file_options import Conversion
 from serve_app.api.schemas.generation import GenerationBody, GenerationForm
-from serve_app.audio.reader import UPLOAD_FORMATS, read_audio
+from serve_app.audio.upload_format import UPLOAD_FORMATS
 from serve_app.errors import InvalidAudio, InvalidRequest
-from serve_app.types import Audio
 
 FORM = "multipart/form-data"
-_MAX_CONVERTED_S = 3600.0
 _TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _Body = TypeVar("_Body", bound=BaseModel)
 
@@ -53,10 +51,10 @@ async def read_generation(request: Request) -> GenerationBody:
     return generation
 
 
-async def read_conversion(request: Request) -> tuple[Conversion, Audio]:
-    """Read a conversion's options and decode its file.
+async def read_conversion(request: Request) -> tuple[Conversion, bytes]:
+    """Read a conversion's options and its file.
 
-    Raises RequestValidationError, InvalidRequest, InvalidAudio.
+    Raises RequestValidationError and InvalidRequest.
     """
     if _content_type(request) != FORM:
         raise InvalidRequest(f"The request's body must be a form ({FORM})")
@@ -65,18 +63,12 @@ async def read_conversion(request: Request) -> tuple[Conversion, Audio]:
     conversion = _valid(Conversion, fields)
     if not isinstance(content, bytes):
         raise RequestValidationError([{"loc": ("body", "audio"), "msg": "A file is required"}])
-    return conversion, await asyncio.to_thread(read_audio, content, _MAX_CONVERTED_S)
+    return conversion, content
 
 
-async def read_audio_prompt(text: str | None, max_duration_s: float) -> Audio | None:
-    """Decode the base64 audio of a body, off the event loop. Raises InvalidAudio."""
-    if text is None:
-        return None
-    return await asyncio.to_thread(_read_audio_prompt, text, max_duration_s)
-
-
-def _read_audio_prompt(text: str, max_duration_s: float) -> Audio:
-    return read_audio(_decoded(text.partition("base64,")[2] or text), max_duration_s)
+async def audio_content(text: str) -> bytes:
+    """Decode the base64 of a body's audio, off the event loop. Raises InvalidAudio."""
+    return await asyncio.to_thread(_decoded, text.partition("base64,")[2] or text)
 
 
 def _decoded(text: str) -> bytes:

@@ -40,8 +40,8 @@ TIMEOUT = {
     "name": "x-musicgen-timeout-seconds",
     "in": "header",
     "required": False,
-    "description": "Deadline of the request, in seconds from now. A track that is not finished by "
-    "then is aborted, whether it waits or runs: `504`.",
+    "description": "Deadline of the request, in seconds from now. A track or file that is not "
+    "finished by then is aborted, whether it waits or runs: `504`.",
     "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
 }
 Responses = dict[int | str, dict[str, Any]]
@@ -117,7 +117,14 @@ def conversion_responses() -> Responses:
     """Document a conversion's answers: a file, or an error of the uploaded file."""
     file = {200: {"description": "The file", "content": _files()}}
     return file | errors(
-        InvalidRequest, InvalidAudio, Unauthorized, PayloadTooLarge, UnsupportedEncoding
+        InvalidRequest,
+        InvalidAudio,
+        Unauthorized,
+        PayloadTooLarge,
+        QueueFull,
+        RateLimited,
+        DeadlineExceeded,
+        UnsupportedEncoding,
     )
 
 

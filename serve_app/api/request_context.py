@@ -4,7 +4,7 @@ from typing import TypedDict
 
 from fastapi import Request
 
-from serve_app.api.body_reader import read_audio_prompt
+from serve_app.api.body_reader import audio_content
 from serve_app.api.schemas.generation import Generation
 from serve_app.gateway.service import GenerationService
 from serve_app.types import GenerationRequest, ModelCard
@@ -35,12 +35,12 @@ async def generation_request(
 ) -> tuple[GenerationRequest, ModelCard]:
     """Check the request and select its model. Raises ServeAppError."""
     prompt = service.check_prompt(wanted.prompt, required=audio_prompt is None)
-    audio = await read_audio_prompt(audio_prompt, service.config.max_audio_prompt_s)
+    content = None if audio_prompt is None else await audio_content(audio_prompt)
     card = await service.selector.select(wanted.model, wanted.duration_s, wanted.max_wait_s)
     generation = GenerationRequest(
         **request_context(request),
         prompt=prompt,
-        audio_prompt=audio,
+        audio_prompt=None if content is None else await service.audio_prompts.read(content, card),
         duration_s=wanted.duration_s,
         extend_stride_s=wanted.extend_stride_s,
         model=card.model_id,

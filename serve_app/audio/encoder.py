@@ -1,6 +1,7 @@
 """PCM to audio files, whole or while the audio is being made, by FFmpeg's libraries."""
 
 import io
+from pathlib import Path
 from typing import cast
 
 import av
@@ -17,19 +18,25 @@ class Encoder:
 
     Samples are clipped to [-1, 1]. A streamed file is handed out in parts as they become ready. Its
     header cannot state the length: a streamed wav is open-ended. A file that is not streamed is
-    returned whole by `finish`.
+    returned whole by `finish`, or written to `path`.
 
     Raises InvalidRequest for a bit rate that the number of channels excludes.
     """
 
     def __init__(
-        self, encoding: Encoding, sample_rate: int, channels: int, *, streamed: bool
+        self,
+        encoding: Encoding,
+        sample_rate: int,
+        channels: int,
+        *,
+        streamed: bool,
+        path: Path | None = None,
     ) -> None:
         encoding.check_channels(channels)
         self._sample_rate = sample_rate
         self._layout = "mono" if channels == 1 else "stereo"
         self._written: _Parts | io.BytesIO = _Parts() if streamed else io.BytesIO()
-        self._container = _open(self._written, encoding, streamed)
+        self._container = _open(path or self._written, encoding, streamed)
         self._stream = cast(
             av.AudioStream,
             self._container.add_stream(
@@ -77,7 +84,7 @@ class _Parts:
 
 
 def _open(
-    file: _Parts | io.BytesIO, encoding: Encoding, streamed: bool
+    file: _Parts | io.BytesIO | Path, encoding: Encoding, streamed: bool
 ) -> av.container.OutputContainer:
     options = {"fflags": "+bitexact"}  # no name of a library in the file
     if streamed:

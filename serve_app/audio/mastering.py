@@ -35,6 +35,9 @@ class Normalization(StrEnum):
     LOUDNESS = "loudness"
 
 
+_NO_GAIN = (Normalization.NONE, Normalization.CLIP)
+
+
 @dataclass(frozen=True)
 class Mastering:
     """Options of mastering. lufs: the level of `loudness`; fade_in_s, fade_out_s: in seconds."""
@@ -46,7 +49,7 @@ class Mastering:
 
     def check_streamable(self) -> None:
         """Raise InvalidRequest for a normalization that measures the whole track."""
-        if self.normalization not in (Normalization.NONE, Normalization.CLIP):
+        if self.normalization not in _NO_GAIN:
             raise InvalidRequest(
                 f"normalization '{self.normalization}' measures the whole track, "
                 "so it cannot be streamed: use 'none' or 'clip', or do not stream"
@@ -68,39 +71,94 @@ class Mastering:
 
     def whole(self, samples: Samples, sample_rate: int) -> Samples:
         """Master a whole track."""
-        gained = samples * np.float32(10 ** (self._gain_db(samples, sample_rate) / 20))
-        return self.part(gained, sample_rate, 0, samples.shape[1])
+        meter = self.meter(sample_rate)
+        meter.add(samples)
+        return self.part(samples * meter.gain(), sample_rate, 0, samples.shape[1])
 
-    def _gain_db(self, samples: Samples, sample_rate: int) -> float:
-        if self.normalization in (Normalization.NONE, Normalization.CLIP) or not samples.any():
-            return 0.0
-        peak = _db(float(np.abs(samples).max()))
-        if self.normalization is Normalization.PEAK:
-            return PEAK_DB - peak
-        if self.normalization is Normalization.RMS:
-            return min(RMS_DB - _db(float(np.sqrt(np.mean(samples**2)))), PEAK_DB - peak)
-        lufs, true_peak = loudness(samples, sample_rate)
-        return min(self.lufs - lufs, PEAK_DB - max(peak, true_peak))
+    def meter(self, sample_rate: int) -> "LevelMeter":
+        """Return a meter that finds the gain of a whole track from its parts."""
+        return LevelMeter(self.normalization, self.lufs, sample_rate)
+
+    @property
+    def needs_whole(self) -> bool:
+        """Whether the first part depends on the whole track: on its levels or its length."""
+        return self.fade_out_s > 0 or self.normalization not in _NO_GAIN
+
+
+class LevelMeter:
+    """Measures a track part by part, and finds the gain of its normalization."""
+
+    def __init__(self, normalization: Normalization, lufs: float, sample_rate: int) -> None:
+        self._normalization = normalization
+        self._lufs = lufs
+        self._peak = 0.0
+        self._squares = 0.0
+        self._values = 0
+        self._loudness = (
+            LoudnessMeter(sample_rate) if normalization is Normalization.LOUDNESS else None
+        )
+
+    def add(self, samples: Samples) -> None:
+        """Measure the next samples [channels, n]."""
+        if self._normalization in _NO_GAIN or not samples.size:
+            return
+        self._peak = max(self._peak, float(np.abs(samples).max()))
+        self._squares += float(np.sum(np.square(samples, dtype=np.float64)))
+        self._values += samples.size
+        if self._loudness is not None:
+            self._loudness.add(samples)
+
+    def gain(self) -> np.float32:
+        """The factor of all samples; 1 for silence and without normalization."""
+        return np.float32(10 ** (self._gain_db() / 20)) if self._peak > 0 else np.float32(1.0)
+
+    def _gain_db(self) -> float:
+        peak = _db(self._peak)
+        if self._loudness is not None:
+            lufs, true_peak = self._loudness.measure()
+            return min(self._lufs - lufs, PEAK_DB - max(peak, true_peak))
+        if self._normalization is Normalization.RMS:
+            rms = _db(float(np.sqrt(self._squares / self._values)))
+            return min(RMS_DB - rms, PEAK_DB - peak)
+        return PEAK_DB - peak
+
+
+class LoudnessMeter:
+    """Measures loudness (ITU-R BS.1770-4) part by part, by FFmpeg's ebur128 filter."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
+        self._graph: av.filter.Graph | None = None
+        self._length = 0
+        self._measured: dict[str, str] = {}
+
+    def add(self, samples: Samples) -> None:
+        """Measure the next samples [channels, n]."""
+        layout = "mono" if len(samples) == 1 else "stereo"
+        self._graph = self._graph or _loudness_graph(self._sample_rate, layout)
+        for start in range(0, samples.shape[1], _BLOCK):
+            block = np.ascontiguousarray(samples[:, start : start + _BLOCK])
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+            frame.sample_rate = self._sample_rate
+            frame.pts = self._length + start
+            self._graph.push(frame)
+            self._measured |= _measurement(self._graph)
+        self._length += samples.shape[1]
+
+    def measure(self) -> tuple[float, float]:
+        """Return the integrated loudness in LUFS and the true peak in dBFS of all samples.
+
+        Silence, and audio shorter than 0.4 s, measures -70 LUFS.
+        """
+        lufs = float(self._measured.get("lavfi.r128.I", _SILENCE_LUFS))
+        return lufs, _db(float(self._measured.get("lavfi.r128.true_peak", 0.0)))
 
 
 def loudness(samples: Samples, sample_rate: int) -> tuple[float, float]:
-    """Measure integrated loudness in LUFS and true peak in dBFS (ITU-R BS.1770-4), by FFmpeg's
-    ebur128 filter.
-
-    Silence, and audio shorter than 0.4 s, measures -70 LUFS.
-    """
-    layout = "mono" if len(samples) == 1 else "stereo"
-    graph = _loudness_graph(sample_rate, layout)
-    measured: dict[str, str] = {}
-    for start in range(0, samples.shape[1], _BLOCK):
-        block = np.ascontiguousarray(samples[:, start : start + _BLOCK])
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
-        frame.sample_rate = sample_rate
-        frame.pts = start
-        graph.push(frame)
-        measured |= _measurement(graph)
-    lufs = float(measured.get("lavfi.r128.I", _SILENCE_LUFS))
-    return lufs, _db(float(measured.get("lavfi.r128.true_peak", 0.0)))
+    """Measure integrated loudness in LUFS and true peak in dBFS of a whole track."""
+    meter = LoudnessMeter(sample_rate)
+    meter.add(samples)
+    return meter.measure()
 
 
 def _loudness_graph(sample_rate: int, layout: str) -> av.filter.Graph:

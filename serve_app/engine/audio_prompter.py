@@ -1,10 +1,27 @@
 """Audio prompt -> the codes that the track begins with."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
+from serve_app.errors import InvalidAudio
 from serve_app.types import Audio
+
+# Bound of the reduced rates' product: the resampling kernel has so many values, times a few. 11.025
+# to 32 kHz needs 0.6 million; coprime rates of two near 48 kHz would need 2,300 million.
+_MAX_KERNEL = 4_000_000
+
+
+def check_sample_rate(rate: int, model_rate: int) -> None:
+    """Raise InvalidAudio for a rate in Hz that only a huge kernel resamples to the model's."""
+    divisor = math.gcd(rate, model_rate)
+    if (rate // divisor) * (model_rate // divisor) > _MAX_KERNEL:
+        raise InvalidAudio(
+            f"The audio prompt's sample rate of {rate} Hz cannot be resampled to this model's "
+            f"{model_rate} Hz: send audio at {model_rate} Hz"
+        )
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from time import perf_counter
 import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.engine.audio_prompter import encode_audio_prompt
+from serve_app.engine.audio_prompter import check_sample_rate, encode_audio_prompt
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.sequence import Sequence, Sink
 from serve_app.engine.window import Window, windows
@@ -103,7 +103,8 @@ class InputProcessor:
             self._check_audio_prompt(request.audio_prompt, wanted_s)
 
     def _check_audio_prompt(self, audio_prompt: Audio, wanted_s: float) -> None:
-        """Raise InvalidRequest for an audio prompt that leaves nothing to make."""
+        """Raise InvalidRequest for an audio prompt that leaves nothing to make, or at an odd rate."""
+        check_sample_rate(audio_prompt.sample_rate, self._checkpoint.sample_rate)
         if audio_prompt.duration_s >= min(wanted_s, self.window_s):
             raise InvalidRequest(
                 f"The audio prompt lasts {audio_prompt.duration_s:g} seconds. It must be "

@@ -1,6 +1,7 @@
 """Limits of one caller: concurrent requests, and seconds of music per minute."""
 
 import contextlib
+import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from time import monotonic
@@ -54,6 +55,18 @@ class Limits:
         account = self._account(caller)
         account.running -= 1
         account.audio_s += unused_s
+
+    def charge(self, caller: str, duration_s: float) -> None:
+        """Charge seconds of music that were not known when the request began.
+
+        The allowance may fall below zero; the caller's next request waits until it is restored.
+        """
+        self._account(caller).audio_s -= duration_s
+
+    @property
+    def longest_s(self) -> float:
+        """The seconds of music that one request may use at most; infinite without a limit."""
+        return math.inf if self._audio_s is None else self._audio_s
 
     def headers(self, caller: str) -> dict[str, str]:
         """Render the allowance as draft-ietf-httpapi-ratelimit-headers defines it.

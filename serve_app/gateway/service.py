@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 
 from serve_app.audio.file_format import Encoding
+from serve_app.audio.workers import AudioWorkers
 from serve_app.config import ApiConfig
 from serve_app.errors import GenerationFailed, QueueFull
+from serve_app.gateway.audio_prompts import AudioPrompts
 from serve_app.gateway.generator import Generator
 from serve_app.gateway.observer import RequestObserver, observed
 from serve_app.gateway.prompt import check_prompt
@@ -26,10 +28,14 @@ class GenerationService:
         readiness: Readiness,
         config: ApiConfig,
         observer: RequestObserver,
+        workers: AudioWorkers | None = None,
     ) -> None:
         self.router = router
         self.readiness = readiness
         self.selector = ModelSelector(router, readiness)
+        self.audio_prompts = AudioPrompts(
+            workers or AudioWorkers(), readiness, config.max_audio_prompt_s
+        )
         self.config = config
         self._generator = generator
         self._observer = observer

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from serve_app.engine.audio_prompter import encode_audio_prompt
+from serve_app.engine.audio_prompter import check_sample_rate, encode_audio_prompt
+from serve_app.errors import InvalidAudio
 from serve_app.types import Audio
 from tests.architectures import STEREO, write_huggingface
 
@@ -59,3 +60,15 @@ def test_codebooks_of_a_stereo_model_alternate(stereo: Checkpoint) -> None:
 def test_a_stereo_model_gets_a_mono_prompt_on_both_sides(stereo: Checkpoint) -> None:
     codes = encode_audio_prompt(stereo, sound(1, 24 * 30, stereo.sample_rate))
     assert torch.equal(codes[0::2], codes[1::2])
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("model_rate", [24_000, 32_000, 44_100, 48_000])
+def test_usual_rates_are_resampled(rate: int, model_rate: int) -> None:
+    check_sample_rate(rate, model_rate)
+
+
+@pytest.mark.parametrize("rate", [8_002, 44_101, 47_999])
+def test_rates_that_need_a_huge_kernel_are_refused(rate: int) -> None:
+    with pytest.raises(InvalidAudio, match=f"{rate} Hz cannot be resampled to this model's 32000"):
+        check_sample_rate(rate, 32_000)

@@ -9,7 +9,7 @@ from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.input_processor import InputProcessor
 from serve_app.engine.window import Window
-from serve_app.errors import DurationTooLong, InvalidRequest
+from serve_app.errors import DurationTooLong, InvalidAudio, InvalidRequest
 from serve_app.types import Audio, GenerationRequest
 
 
@@ -68,6 +68,13 @@ async def test_the_window_slides_as_asked(processor: InputProcessor) -> None:
         ),
         (request(5.0, audio_s=5.0), InvalidRequest, r"lasts 5 seconds.*the whole track \(5\)"),
         (request(60.0, audio_s=31.0), InvalidRequest, r"lasts 31 seconds.*window \(30\)"),
+        (
+            request(5.0).model_copy(
+                update={"audio_prompt": Audio(np.zeros((1, 8000), np.float32), 47_999)}
+            ),
+            InvalidAudio,
+            "47999 Hz cannot be resampled",
+        ),
     ],
 )
 async def test_a_request_beyond_the_limits_is_refused(

@@ -90,3 +90,24 @@ async def test_progress_is_no_audio() -> None:
     assert left_s(allowance) == "r=2"
     await stream.aclose()
     assert left_s(allowance) == "r=10"
+
+
+def test_music_that_was_charged_afterwards_delays_the_next_request(clock: Clock) -> None:
+    allowance = Limits(AccessConfig(max_audio_s_per_minute=60))
+    assert allowance.longest_s == 60
+    allowance.take("web", 30)
+    allowance.charge("web", 40)
+    assert left_s(allowance) == "r=0"
+    with pytest.raises(RateLimited) as error:
+        allowance.take("web", 0)
+    assert error.value.retry_after_s == pytest.approx(10)
+    clock.now += 10
+    allowance.take("web", 0)
+
+
+def test_a_caller_without_limits_is_charged_nothing() -> None:
+    allowance = Limits(AccessConfig())
+    assert allowance.longest_s == float("inf")
+    allowance.charge("web", 1000)
+    allowance.take("web", 1000)
+    assert allowance.headers("web") == {}

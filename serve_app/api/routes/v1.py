@@ -9,25 +9,19 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
 from serve_app.api import openapi
-from serve_app.api.body_reader import (
-    conversion_content,
-    generation_content,
-    read_conversion,
-    read_generation,
-)
+from serve_app.api.body_reader import generation_content, read_generation
 from serve_app.api.events import events as track_events
 from serve_app.api.request_context import generation_request
 from serve_app.api.schemas.generation import Generation, GenerationBody
 from serve_app.api.schemas.models import Model, ModelList
 from serve_app.api.schemas.tracks import Variation, Variations
-from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.errors import Unauthorized
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import LiveTrack, Track
 from serve_app.track_fields import to_headers
-from serve_app.types import Audio, GenerationRequest, ModelCard
+from serve_app.types import GenerationRequest, ModelCard
 
 _NO_STORE = {"cache-control": "no-store"}
 
@@ -52,20 +46,6 @@ def create_router(service: GenerationService) -> APIRouter:
         if body.stream:
             return await _stream(service, body, card, generation, body.stream_format == "sse")
         return await _answer(service, body, card, generation)
-
-    @router.post(
-        "/audio/conversions",
-        response_class=Response,
-        responses=openapi.conversion_responses(),
-        openapi_extra=openapi.body(conversion_content()),
-        summary="Convert audio",
-    )
-    async def create_conversion(request: Request) -> Response:
-        """Converts an audio file to another format, with the file options of generations."""
-        conversion, audio = await read_conversion(request)
-        encoding = conversion.encoding()
-        content = await asyncio.to_thread(_convert, audio, encoding, conversion.mastering())
-        return Response(content, media_type=encoding.file_format.media_type)
 
     @router.get("/models", responses=openapi.errors(Unauthorized), summary="List the served models")
     async def list_models() -> ModelList:
@@ -129,10 +109,6 @@ def _audio_stream(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> 
     content = (part async for part in parts if isinstance(part, bytes))
     headers = to_headers(live.facts_so_far()) | _NO_STORE
     return StreamingResponse(content, media_type=encoding.file_format.media_type, headers=headers)
-
-
-def _convert(audio: Audio, encoding: Encoding, mastering: Mastering) -> bytes:
-    return encode(mastering.whole(audio.samples, audio.sample_rate), audio.sample_rate, encoding)
 
 
 def _variations(tracks: Sequence[Track], files: Sequence[bytes], encoding: Encoding) -> Response:

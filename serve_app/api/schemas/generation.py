@@ -11,7 +11,7 @@ from serve_app.api.schemas.file_options import (
     without_empty_texts,
 )
 from serve_app.audio.file_format import FORMATS, FormatSpec
-from serve_app.audio.reader import UPLOAD_FORMATS
+from serve_app.audio.upload_format import UPLOAD_FORMATS
 from serve_app.types import MAX_SEED, DurationS, ExtendStrideS, SamplingParams
 
 if TYPE_CHECKING:

@@ -1,0 +1,76 @@
+"""Conversion of an audio file to another format, as a stream: no file is decoded into memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from serve_app.audio.decoder import Decoder, Samples
+from serve_app.audio.encoder import Encoder
+from serve_app.audio.file_format import Encoding
+from serve_app.audio.mastering import LevelMeter, Mastering
+
+_MAX_RATE = 48_000
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A decoded file: length in samples, and the gain of its normalization."""
+
+    length: int
+    gain: np.float32
+
+
+class Converter:
+    """Converts one file of the UPLOAD_FORMATS.
+
+    The file is resampled while it is decoded, and mastered at the rate of the new file. Where the
+    first sample depends on the whole file, the file is decoded twice.
+    """
+
+    def __init__(
+        self, content: bytes, max_duration_s: float, encoding: Encoding, mastering: Mastering
+    ) -> None:
+        self._content = content
+        self._max_duration_s = max_duration_s
+        self._encoding = encoding
+        self._mastering = mastering
+        self.decoded_s = 0.0  # seconds of the file decoded so far
+
+    def write(self, path: Path) -> None:
+        """Write the new file. Raises InvalidAudio, and InvalidRequest for an impossible bit rate."""
+        measured = _Measured(0, np.float32(1.0))
+        if self._mastering.needs_whole:
+            measured = self._measure()
+        encoder: Encoder | None = None
+        position = 0
+        for part, rate in self._decoded():
+            if encoder is None:
+                encoder = Encoder(self._encoding, rate, len(part), streamed=False, path=path)
+            gained = part * measured.gain
+            encoder.add(self._mastering.part(gained, rate, position, measured.length))
+            position += part.shape[1]
+        if encoder is not None:
+            encoder.finish()
+
+    def _measure(self) -> _Measured:
+        length = 0
+        meter: LevelMeter | None = None
+        for part, rate in self._decoded():
+            meter = meter or self._mastering.meter(rate)
+            meter.add(part)
+            length += part.shape[1]
+        return _Measured(length, meter.gain() if meter is not None else np.float32(1.0))
+
+    def _decoded(self) -> Iterator[tuple[Samples, int]]:
+        """Yield the file's samples in parts, with their rate in Hz."""
+        decoder = Decoder(self._content, self._max_duration_s, self._rate_from)
+        try:
+            for part in decoder.parts():
+                yield part, decoder.sample_rate
+        finally:
+            self.decoded_s = max(self.decoded_s, decoder.decoded_s)
+
+    def _rate_from(self, rate: int) -> int:
+        return self._encoding.rate_from(min(rate, _MAX_RATE))

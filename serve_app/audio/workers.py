@@ -1,0 +1,68 @@
+"""Decoding of uploads in other processes: audio prompts, and conversions that yield to all else."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from serve_app.audio.file_format import Encoding
+from serve_app.audio.mastering import Mastering
+from serve_app.audio.worker_pool import WorkerPool
+from serve_app.types import Audio
+
+_MOST_PROCESSES = 4  # of each pool
+_YIELDING = 19  # niceness: the CPU goes to everyone else first
+_READ_CPU_S = 5.0
+_READ_CPU_PER_S = 0.02  # of audio: ten times what decoding takes
+_CONVERT_CPU_S = 30.0
+_CONVERT_CPU_PER_S = 0.2  # of audio: four times what the slowest options take
+
+
+class AudioWorkers:
+    """Two pools of processes, each of half as many as there are CPUs: for prompts, for conversions."""
+
+    def __init__(self) -> None:
+        size = max(1, min(_MOST_PROCESSES, (os.cpu_count() or 1) // 2))
+        self._readers = WorkerPool(size)
+        self._converters = WorkerPool(size, _YIELDING)
+
+    async def read(
+        self, content: bytes, max_duration_s: float, sample_rate: int | None = None
+    ) -> Audio:
+        """Decode a file of the UPLOAD_FORMATS, of one channel or mixed to two.
+
+        sample_rate: to resample to; None: the file's own, at most 48 kHz. Raises InvalidAudio.
+        """
+        job = {
+            "task": "read",
+            "max_duration_s": max_duration_s,
+            "sample_rate": sample_rate,
+            "max_cpu_s": _READ_CPU_S + _READ_CPU_PER_S * max_duration_s,
+        }
+        answer, samples = await self._readers.run(job, content)
+        shape = (answer["channels"], -1)
+        return Audio(np.frombuffer(samples, "<f4").reshape(shape), answer["sample_rate"])
+
+    async def convert(
+        self,
+        content: bytes,
+        path: Path,
+        encoding: Encoding,
+        mastering: Mastering,
+        max_duration_s: float,
+    ) -> float:
+        """Write the converted file to `path`; return its duration in seconds.
+
+        Raises InvalidAudio, and InvalidRequest for a bit rate that the channels exclude.
+        """
+        job = {
+            "task": "convert",
+            "path": str(path),
+            "encoding": dataclasses.asdict(encoding) | {"file_format": encoding.file_format.name},
+            "mastering": dataclasses.asdict(mastering),
+            "max_duration_s": max_duration_s,
+            "max_cpu_s": _CONVERT_CPU_S + _CONVERT_CPU_PER_S * max_duration_s,
+        }
+        answer, _ = await self._converters.run(job, content)
+        return float(answer["decoded_s"])

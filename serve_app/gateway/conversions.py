@@ -1,0 +1,99 @@
+"""Conversions of audio files, within the limits of their callers."""
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+
+from serve_app.audio.file_format import Encoding
+from serve_app.audio.mastering import Mastering
+from serve_app.audio.workers import AudioWorkers
+from serve_app.errors import DeadlineExceeded, InvalidAudio, QueueFull
+from serve_app.gateway.limits import Limits
+
+MOST_AT_ONCE = 16  # waiting, running and being sent, in one ingress replica
+_RETRY_AFTER_S = 5.0
+_BLOCK_BYTES = 2**18
+
+
+@dataclass(frozen=True)
+class ConversionRequest:
+    """A file to convert. caller, deadline: as of a GenerationRequest."""
+
+    content: bytes
+    encoding: Encoding
+    mastering: Mastering
+    caller: str = ""
+    deadline: float | None = None
+
+
+class Conversions:
+    """Converts files in `workers`; a conversion is a request of its caller until its file is sent.
+
+    The seconds of the file count as seconds of music. They are known once it is decoded, so that the
+    caller's allowance may fall below zero; then the next request waits.
+    """
+
+    def __init__(self, workers: AudioWorkers, limits: Limits, max_duration_s: float) -> None:
+        self._workers = workers
+        self._limits = limits
+        self._max_duration_s = min(max_duration_s, limits.longest_s)
+        self._running = 0
+
+    async def convert(self, request: ConversionRequest) -> AsyncGenerator[int | bytes, None]:
+        """Convert a file; yield the size of the new one in bytes, then its content in blocks.
+
+        Closing the iterator ends the conversion. Raises RateLimited, QueueFull, DeadlineExceeded,
+        InvalidAudio, and InvalidRequest for a bit rate that the channels exclude.
+        """
+        async with self._counted(request.caller):
+            with tempfile.NamedTemporaryFile(prefix="musicgen-conversion-") as file:
+                await self._write(request, Path(file.name))
+                yield os.fstat(file.fileno()).st_size
+                while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
+                    yield block
+
+    @contextlib.asynccontextmanager
+    async def _counted(self, caller: str) -> AsyncIterator[None]:
+        """Count one conversion of the caller. Raises RateLimited and QueueFull."""
+        if self._running >= MOST_AT_ONCE:
+            raise QueueFull(
+                f"{self._running} files are being converted, the maximum. "
+                "Send the file again later.",
+                _RETRY_AFTER_S,
+            )
+        self._limits.take(caller, 0.0)
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            self._limits.give_back(caller, 0.0)
+
+    async def _write(self, request: ConversionRequest, path: Path) -> None:
+        """Write the new file, and charge the decoded seconds to the caller."""
+        left_s = None if request.deadline is None else request.deadline - time()
+        decoded_s = 0.0
+        try:
+            async with asyncio.timeout(left_s):
+                decoded_s = await self._workers.convert(
+                    request.content,
+                    path,
+                    request.encoding,
+                    request.mastering,
+                    self._max_duration_s,
+                )
+        except InvalidAudio as error:
+            decoded_s = error.decoded_s
+            raise
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                "The request deadline passed before the file was converted. "
+                "Allow more time, or send a shorter file."
+            ) from error
+        finally:
+            self._limits.charge(request.caller, decoded_s)
