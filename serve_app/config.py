@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
 MOST_SLOTS = 64  # upper bound of the slots that an engine derives from its GPU's memory
+MAX_REQUESTS = 1000  # of one ingress replica, by default
 AUTO = "auto"  # model name that asks for the largest model expected to be fast enough
 
 LOCAL_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")  # pages in development
@@ -91,7 +92,7 @@ class DeploymentConfig(_Closed):
     scaling."""
     max_ongoing_requests: PositiveInt | None = None
     """Requests in one replica at a time. Default: `max_slots` + 1, so that one waits beside a full
-    batch (65 if `max_slots` is not set); 1000 for the ingress."""
+    batch (65 if `max_slots` is not set); 1000 for the ingress, beyond which it answers `429`."""
     max_queued_requests: int | None = Field(default=None, ge=-1)
     """Requests that wait in one ingress replica; beyond it `429`. Default: no limit, as -1."""
     ray_actor_options: dict[str, Any] | None = None
@@ -185,6 +186,12 @@ class ApiConfig(_Closed):
     """The same on the routes that take audio: `/v1/audio/generations`, `/v1/audio/conversions`."""
     max_audio_prompt_s: PositiveFloat = 30.0
     """Longest audio that a track may begin with, in seconds; longer audio gets `400`."""
+    body_timeout_s: PositiveFloat = 10.0
+    """Seconds until a request's body must be complete, and one more for each 16 KiB of it; a slower
+    one gets `408`."""
+    model_wait_s: float = Field(default=60.0, ge=0.0)
+    """Seconds that a request to `/models/{owner}/{name}` waits for a loading model before it gets
+    `503`."""
     cors_origins: tuple[Origin, ...] = LOCAL_ORIGINS
     """Other origins whose web pages may call the API, such as `https://music.example`; `:*` after a
     host: any port. `*`: any origin, without credentials."""
@@ -201,8 +208,13 @@ class AppConfig(_Closed):
     """Model that answers a request without a model. Default: the first of `models`."""
     api: ApiConfig = ApiConfig()
     """Limits and access of the HTTP API."""
-    ingress_deployment_config: DeploymentConfig = DeploymentConfig(max_ongoing_requests=1000)
+    ingress_deployment_config: DeploymentConfig = DeploymentConfig()
     """Serve's options of the ingress deployment."""
+
+    @property
+    def max_requests(self) -> int:
+        """Requests that one ingress replica works on at a time."""
+        return self.ingress_deployment_config.max_ongoing_requests or MAX_REQUESTS
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -75,6 +75,12 @@ class PayloadTooLarge(ServeAppError):
     title = "The request's body exceeds the service's limit"
 
 
+class BodyTimeout(ServeAppError):
+    status = 408
+    code = "body_timeout"
+    title = "The request's body did not arrive in time"
+
+
 class HeadersTooLarge(ServeAppError):
     status = 431
     code = "headers_too_large"
@@ -85,6 +91,13 @@ class QueueFull(ServeAppError):
     status = 429
     code = "queue_full"
     title = "Too many requests are waiting for this model"
+    retryable = True
+
+
+class Overloaded(ServeAppError):
+    status = 429
+    code = "overloaded"
+    title = "The service is working on as many requests as it can"
     retryable = True
 
 

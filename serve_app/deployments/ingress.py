@@ -14,6 +14,7 @@ from serve_app.api.app import create_api
 from serve_app.config import AppConfig, ModelConfig
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import RayObserver
+from serve_app.deployments.replica_status import connect, running_replicas
 from serve_app.errors import (
     ModelLoading,
     QueueFull,
@@ -25,7 +26,6 @@ from serve_app.types import GenerationRequest, ModelCard, ReplicaStatus, StreamI
 
 logger = logging.getLogger(__name__)
 
-_STATUS_TIMEOUT_S = 2.0
 # Ray's text for an actor lost with its node. Until Ray notices, it is an ActorUnavailableError.
 _NODE_DEATH = "its node has died"
 
@@ -48,6 +48,7 @@ class Ingress:
             config.default_model,
             config.api,
             RayObserver(),
+            config.max_requests,
         )
 
 
@@ -80,21 +81,26 @@ class RayFleet:
 
     def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
         self._handles = handles
+        self._waking: dict[str, asyncio.Task[None]] = {}
+        for handle in handles.values():
+            connect(handle)
 
     async def replicas(self, model_id: str) -> list[ReplicaStatus]:
-        """Ask every replica; leave out those that do not answer within 2 s."""
-        response = self._handles[model_id].broadcast("status")
-        try:
-            answers = await response.results_async(
-                timeout_s=_STATUS_TIMEOUT_S, return_exceptions=True
-            )
-        except (DeploymentUnavailableError, TimeoutError):
-            return []
-        return [answer for answer in answers if isinstance(answer, ReplicaStatus)]
+        """Ask every replica, however many requests it has."""
+        return await running_replicas(self._handles[model_id])
 
     def wake(self, model_id: str) -> None:
-        """Send a request, so that Serve scales the deployment up from zero."""
-        self._handles[model_id].status.remote()
+        """Send a request, so that Serve scales the deployment up from zero; one at a time."""
+        task = self._waking.get(model_id)
+        if task is None or task.done():
+            self._waking[model_id] = asyncio.create_task(_wake(self._handles[model_id]))
+
+
+async def _wake(handle: DeploymentHandle) -> None:
+    try:
+        await handle.wake.remote()
+    except Exception as error:  # requests that need the model meet the same error
+        logger.warning("A model could not be woken: %s", as_serve_app_error(error).message)
 
 
 def as_serve_app_error(error: Exception) -> ServeAppError:
