@@ -104,6 +104,12 @@ class DeploymentConfig(_Closed):
     graceful_shutdown_timeout_s: PositiveFloat = 120.0
     """Seconds that a replica may take to finish its tracks before it stops."""
 
+    @property
+    def scales_to_zero(self) -> bool:
+        """Whether the deployment may have no replica."""
+        scaling = self.autoscaling_config or {}
+        return 0 in (scaling.get("min_replicas"), scaling.get("initial_replicas"))
+
     @model_validator(mode="after")
     def _one_way_to_scale(self) -> Self:
         if self.num_replicas is not None and self.autoscaling_config is not None:

@@ -222,7 +222,8 @@ class ModelCard:
     source: a hub id, or the name of a folder without its path; license: of the weights;
     fallbacks: ids of the models that answer instead when this model's queue is full;
     price_per_hour: of one replica, in US dollars; None: unknown;
-    max_queued_audio_s: seconds of music that may wait in one ingress replica; None: no bound.
+    max_queued_audio_s: seconds of music that may wait in one ingress replica; None: no bound;
+    scales_to_zero: whether the model may have no replica while nobody asks for it.
     """
 
     model_id: str
@@ -232,6 +233,7 @@ class ModelCard:
     fallbacks: tuple[str, ...] = ()
     price_per_hour: float | None = None
     max_queued_audio_s: float | None = None
+    scales_to_zero: bool = False
 
     def cost_usd(self, timings: Timings) -> float | None:
         """Cost of a track in US dollars; None when the price is unknown."""

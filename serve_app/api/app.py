@@ -18,7 +18,7 @@ from serve_app.api.middleware.head import Head
 from serve_app.api.middleware.header_limit import HeaderLimit
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
-from serve_app.api.routes import huggingface, legacy, page, v1
+from serve_app.api.routes import health, huggingface, legacy, page, v1
 from serve_app.config import ApiConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.deadlines import DeadlineGenerator
@@ -70,6 +70,7 @@ def create_api(
     )
     app.include_router(v1.create_router(service))
     app.include_router(legacy.create_router(service))
+    app.include_router(health.create_router(service))
     app.include_router(huggingface.create_router(service))
     app.include_router(page.create_router())
     page.mount_static_files(app)

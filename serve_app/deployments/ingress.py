@@ -145,4 +145,5 @@ def _card(model: ModelConfig) -> ModelCard:
         fallbacks=model.fallbacks,
         price_per_hour=model.price_per_hour,
         max_queued_audio_s=model.max_queued_audio_s,
+        scales_to_zero=model.deployment_config.scales_to_zero,
     )

@@ -62,3 +62,79 @@ async def test_a_saturated_replica_takes_requests(
         assert not (await asyncio.wait({call}, timeout=QUICK_S))[0], "it waits"
     response = await call
     assert response.status_code == 200
+
+
+SOCKETS = 1050  # more than the 1,000 requests that the ingress accepts
+BODY_TIMEOUT_S = 10.0
+
+
+def ingress_pids(service: Service) -> list[int]:
+    """Process ids of the ingress's replicas that Serve lists."""
+    replicas = service.application()["deployments"]["Ingress"]["replicas"]
+    return [replica["pid"] for replica in replicas]
+
+
+class Socket:
+    """A connection that posts a generation, with as much of its body as is asked for."""
+
+    def __init__(self, url: str, body: dict[str, Any]) -> None:
+        self._address = urlsplit(url)
+        self._content = json.dumps(body).encode()
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def send(self, length: int | None = None) -> int:
+        """Send the head and `length` bytes of the body; return the answer's status."""
+        host = str(self._address.hostname)
+        reader, self._writer = await asyncio.open_connection(host, self._address.port)
+        head = (
+            f"POST {GENERATIONS} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(self._content)}\r\n\r\n"
+        )
+        self._writer.write(head.encode() + self._content[:length])
+        return int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+@pytest.mark.long
+async def test_a_thousand_half_bodies_do_not_take_the_ingress_down(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    before = ingress_pids(service)
+    sockets = [Socket(service.url, {"prompt": "a"}) for _ in range(SOCKETS)]
+    calls = [asyncio.create_task(socket.send(length=3)) for socket in sockets]
+    started_at = perf_counter()
+    while not all(call.done() for call in calls):
+        asked_at = perf_counter()
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/health")).status_code == 200
+        assert perf_counter() - asked_at < 2 * QUICK_S
+        await asyncio.wait(calls, timeout=0.2)
+        assert perf_counter() - started_at < 3 * BODY_TIMEOUT_S
+    assert set(Counter(call.result() for call in calls)) == {408, 429}
+    response = await client.post(GENERATIONS, json={"prompt": "a", "duration_s": 0.5})
+    assert response.status_code == 200
+    for socket in sockets:
+        socket.close()
+    assert ingress_pids(service) == before
+
+
+@pytest.mark.long
+async def test_a_thousand_waiting_callers_are_served_or_refused(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    before = ingress_pids(service)
+    sockets = [Socket(service.url, {"prompt": "a", "duration_s": 0.5}) for _ in range(SOCKETS)]
+    calls = asyncio.gather(*(socket.send() for socket in sockets))
+    async with asyncio.timeout(2 * PATIENCE_S):
+        while not calls.done():
+            assert (await client.get("/health/live")).status_code == 200
+            await asyncio.wait([calls], timeout=0.2)
+    statuses = Counter(await calls)
+    assert set(statuses) == {200, 429}
+    assert statuses[200] > 200, "the replica's, and the queue's"
+    for socket in sockets:
+        socket.close()
+    assert ingress_pids(service) == before

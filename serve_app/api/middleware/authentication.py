@@ -5,13 +5,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.content_negotiation import wants_page
 from serve_app.api.error_handlers import problem
-from serve_app.api.paths import route_path
+from serve_app.api.paths import HEALTH_PATHS, route_path
 from serve_app.errors import Unauthorized
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import Limits
 
 # Paths that are readable without a key, like those below _STATIC.
-_OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")
+_OPEN_PATHS = ("/", *HEALTH_PATHS, "/docs", "/openapi.json")
 _STATIC = "/static/"
 _READING = ("GET", "HEAD")
 
