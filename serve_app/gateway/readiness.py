@@ -59,6 +59,10 @@ class Readiness:
     def wake(self, card: ModelCard) -> float:
         """Ask for a replica of the model; return the estimated seconds until it is ready."""
         self._fleet.wake(card.model_id)
+        return self.ready_in_s(card)
+
+    def ready_in_s(self, card: ModelCard) -> float:
+        """Estimate the seconds until the model is ready, counted from the first such call."""
         return self._cold_starts.remaining_s(card.model_id)
 
     def record_answer(self, card: ModelCard) -> None:

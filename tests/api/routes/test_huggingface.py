@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from pydantic import ValidationError
 
-from serve_app.api.routes.huggingface import Parameters
+from serve_app.api.schemas.huggingface import Parameters
 from serve_app.errors import GenerationFailed
 from serve_app.types import SamplingParams
 from tests.api.schemas.documented import SAMPLING, documented
