@@ -1,8 +1,11 @@
 """Readiness of models."""
 
+from dataclasses import replace
+
 import pytest
 
 from serve_app.gateway import cold_starts
+from serve_app.gateway import readiness as readiness_module
 from serve_app.gateway.readiness import Readiness
 from tests.fakes import LARGE, SAMPLE_RATE, SMALL, FakeGenerator
 
@@ -33,3 +36,35 @@ async def test_replicas_end_a_cold_start(monkeypatch: pytest.MonkeyPatch) -> Non
     await readiness.replicas(LARGE)
     now = 100.0
     assert readiness.wake(LARGE) == 7.0
+
+
+async def test_waiting_for_a_model_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness_module, "_POLL_S", 0.01)
+    fleet = FakeGenerator()
+    readiness = Readiness(fleet)
+    assert await readiness.wait_until_loaded(LARGE, 0.03) is None
+    assert set(fleet.woken) == {"large"}
+    assert await readiness.wait_until_loaded(SMALL, 0.0) is not None
+
+
+async def test_recent_statuses_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(readiness_module, "monotonic", lambda: now)
+    fleet = FakeGenerator()
+    readiness = Readiness(fleet)
+    [before] = await readiness.recent(SMALL)
+    fleet.step_s["small"] = 0.02
+    assert await readiness.recent(SMALL) == [before]
+    now = 1.0
+    [after] = await readiness.recent(SMALL)
+    assert after.stats.step_s == 0.02
+
+
+async def test_a_model_is_starting_until_it_was_ready_once() -> None:
+    fleet = FakeGenerator(loaded=False)
+    readiness = Readiness(fleet)
+    assert readiness.is_starting(SMALL)
+    assert not readiness.is_starting(replace(SMALL, scales_to_zero=True))
+    fleet.loaded = True
+    await readiness.replicas(SMALL)
+    assert not readiness.is_starting(SMALL)

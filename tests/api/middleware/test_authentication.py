@@ -79,7 +79,7 @@ async def test_calls_need_a_key(
 
 async def test_pages_and_documents_need_no_key(generator: FakeGenerator) -> None:
     async with serving(generator) as client:
-        for path in ("/health", "/docs", "/openapi.json"):
+        for path in ("/health", "/health/live", "/docs", "/openapi.json"):
             assert (await client.get(path)).status_code == 200
         assert (await client.get("/stats", headers={"accept": "text/html"})).status_code == 200, (
             "a page without figures"
