@@ -48,7 +48,7 @@ async def test_a_steady_body_and_a_complete_one_have_no_deadline(
         part = {"type": "http.request", "body": bytes(MIN_BYTES_PER_S)}
         return part | {"more_body": len(received) < 9}
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
         for _ in range(12):
             received.append(await receive())
 

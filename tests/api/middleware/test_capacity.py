@@ -26,7 +26,7 @@ async def test_requests_beyond_the_bound_are_refused_until_others_have_ended() -
     headers = {"content-type": "application/json"}
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         calls = [
-            asyncio.create_task(client.post(PATH, content=slow_body(), headers=headers)
+            asyncio.create_task(client.post(PATH, content=slow_body(), headers=headers))
             for _ in range(2)
         ]
         await asyncio.sleep(0.01)
