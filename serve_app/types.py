@@ -172,6 +172,7 @@ class EngineStats:
 
     queued_audio_s: of the waiting requests; running_audio_s: left to make of the running tracks;
     step_s: duration of one decoding step, which makes one frame of every running track;
+    lone_pace_s, full_pace_s: estimated seconds from step to step of a batch of one, and of all slots;
     mean_audio_s: mean duration of recently requested tracks;
     codec_s, text_encoder_s: working time of these two so far, in seconds.
     """
@@ -185,6 +186,8 @@ class EngineStats:
     steps_per_s: float = 0.0
     real_time_factor: float = 0.0
     step_s: float = 0.0
+    lone_pace_s: float = 0.0
+    full_pace_s: float = 0.0
     mean_audio_s: float = 0.0
     codec_s: float = 0.0
     text_encoder_s: float = 0.0

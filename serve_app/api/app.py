@@ -57,9 +57,10 @@ def create_api(
     observer = observer or LogObserver()
     limits = Limits(config.access)
     router = ModelRouter(models, default_model)
-    admission = AdmissionQueue(Retries(generator, observer), router.cards)
+    readiness = Readiness(fleet)
+    admission = AdmissionQueue(Retries(generator, observer), router.cards, readiness)
     guarded = DeadlineGenerator(LimitedGenerator(admission, limits))
-    service = GenerationService(guarded, router, Readiness(fleet), config, observer)
+    service = GenerationService(guarded, router, readiness, config, observer)
     app = FastAPI(
         title="musicgen-serve",
         version=serve_app.__version__,

@@ -109,6 +109,7 @@ class EngineLoop:
 
     def _drain_inbox(self, block: bool) -> None:
         if block:
+            self._throughput.rest()
             self._inbox.get()()
         while not self._inbox.empty():
             self._inbox.get()()
