@@ -2,7 +2,7 @@
 PORT ?= 8000
 CONFIG ?= configs/nano.yaml
 MINUTES ?= 10
-BENCH ?= decode codec throughput precision cold_start service cost
+BENCH ?= decode codec throughput precision cold_start service estimates cost
 CHECKPOINT ?= embedded:musicgen-nano
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python

@@ -9,7 +9,7 @@ from ray.serve.config import RequestRouterConfig
 
 from serve_app.config import MOST_SLOTS, AppConfig, DeploymentConfig, ModelConfig
 from serve_app.deployments.autoscaling import MODEL_PREFIX
-from serve_app.deployments.ingress import Ingress
+from serve_app.deployments.ingress import Ingress, max_requests
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.errors import ConfigError
 
@@ -38,7 +38,7 @@ def _ingress(config: AppConfig) -> Deployment:
     replica that accepts that many has no room for a health check, and is replaced.
     """
     options = _options(config.ingress_deployment_config)
-    options["max_ongoing_requests"] = config.max_requests + _ROOM
+    options["max_ongoing_requests"] = max_requests(config) + _ROOM
     return serve.deployment(Ingress).options(name=INGRESS_NAME, **options)
 
 

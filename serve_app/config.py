@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
 MOST_SLOTS = 64  # upper bound of the slots that an engine derives from its GPU's memory
-MAX_REQUESTS = 1000  # of one ingress replica, by default
 AUTO = "auto"  # model name that asks for the largest model expected to be fast enough
 
 LOCAL_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")  # pages in development
@@ -104,12 +103,6 @@ class DeploymentConfig(_Closed):
     graceful_shutdown_timeout_s: PositiveFloat = 120.0
     """Seconds that a replica may take to finish its tracks before it stops."""
 
-    @property
-    def scales_to_zero(self) -> bool:
-        """Whether the deployment may have no replica."""
-        scaling = self.autoscaling_config or {}
-        return 0 in (scaling.get("min_replicas"), scaling.get("initial_replicas"))
-
     @model_validator(mode="after")
     def _one_way_to_scale(self) -> Self:
         if self.num_replicas is not None and self.autoscaling_config is not None:
@@ -193,11 +186,9 @@ class ApiConfig(_Closed):
     max_audio_prompt_s: PositiveFloat = 30.0
     """Longest audio that a track may begin with, in seconds; longer audio gets `400`."""
     body_timeout_s: PositiveFloat = 10.0
-    """Seconds until a request's body must be complete, and one more for each 16 KiB of it; a slower
-    one gets `408`."""
+    """Seconds to receive a body, plus one for each 16 KiB of it; a slower body gets `408`."""
     model_wait_s: float = Field(default=60.0, ge=0.0)
-    """Seconds that a request to `/models/{owner}/{name}` waits for a loading model before it gets
-    `503`."""
+    """Seconds that Hugging Face's clients wait for a loading model before they get `503`."""
     cors_origins: tuple[Origin, ...] = LOCAL_ORIGINS
     """Other origins whose web pages may call the API, such as `https://music.example`; `:*` after a
     host: any port. `*`: any origin, without credentials."""
@@ -216,11 +207,6 @@ class AppConfig(_Closed):
     """Limits and access of the HTTP API."""
     ingress_deployment_config: DeploymentConfig = DeploymentConfig()
     """Serve's options of the ingress deployment."""
-
-    @property
-    def max_requests(self) -> int:
-        """Requests that one ingress replica works on at a time."""
-        return self.ingress_deployment_config.max_ongoing_requests or MAX_REQUESTS
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

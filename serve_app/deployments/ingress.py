@@ -26,6 +26,7 @@ from serve_app.types import GenerationRequest, ModelCard, ReplicaStatus, StreamI
 
 logger = logging.getLogger(__name__)
 
+_MAX_REQUESTS = 1000
 # Ray's text for an actor lost with its node. Until Ray notices, it is an ActorUnavailableError.
 _NODE_DEATH = "its node has died"
 
@@ -44,11 +45,11 @@ class Ingress:
         return create_api(
             RayGenerator(self._handles),
             RayFleet(self._handles),
-            map(_card, config.models),
+            map(card_of, config.models),
             config.default_model,
             config.api,
             RayObserver(),
-            config.max_requests,
+            max_requests(config),
         )
 
 
@@ -136,7 +137,13 @@ def _replica_error(error: RayActorError) -> ReplicaFailed:
     )
 
 
-def _card(model: ModelConfig) -> ModelCard:
+def max_requests(config: AppConfig) -> int:
+    """Number of requests that one ingress replica works on at a time."""
+    return config.ingress_deployment_config.max_ongoing_requests or _MAX_REQUESTS
+
+
+def card_of(model: ModelConfig) -> ModelCard:
+    scaling = model.deployment_config.autoscaling_config or {}
     return ModelCard(
         model_id=model.model_id,
         source=model.public_source,
@@ -145,5 +152,5 @@ def _card(model: ModelConfig) -> ModelCard:
         fallbacks=model.fallbacks,
         price_per_hour=model.price_per_hour,
         max_queued_audio_s=model.max_queued_audio_s,
-        scales_to_zero=model.deployment_config.scales_to_zero,
+        scales_to_zero=0 in (scaling.get("min_replicas"), scaling.get("initial_replicas")),
     )
