@@ -55,7 +55,7 @@ class AdmissionQueue:
 
         reported: by the replica that holds the request, whose estimate is the better one.
         """
-        if isinstance(reported, Progress):
+        if isinstance(reported, Progress) and reported.remaining_s is not None:
             return replace(reported, queue_position=len(waiting))
         replicas = await self._readiness.recent(self._cards[model_id])
         return Progress(len(waiting), 0.0, remaining_s(replicas, waiting))
