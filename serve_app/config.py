@@ -7,7 +7,10 @@ description (`Field.description`), which `make docs` prints in docs/configuratio
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from serve_app.closed_model import ClosedModel
+from serve_app.edge_config import EdgeConfig
 
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
@@ -20,15 +23,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[A-Za-z0-9.-]+(:[0-9]+|:\*)?)$")]
 
 
-class _Closed(BaseModel):
-    """Base of all sections: immutable, and strict about unknown options."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True
-    )
-
-
-class EngineConfig(_Closed):
+class EngineConfig(ClosedModel):
     """One replica's engine."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -66,7 +61,7 @@ class EngineConfig(_Closed):
         return self
 
 
-class ModelLoadingConfig(_Closed):
+class ModelLoadingConfig(ClosedModel):
     """Source of a model's weights."""
 
     model_id: Name
@@ -80,7 +75,7 @@ class ModelLoadingConfig(_Closed):
     """Hub id or folder of an AudioCraft export's codec. Default: the one the export names."""
 
 
-class DeploymentConfig(_Closed):
+class DeploymentConfig(ClosedModel):
     """Options of a deployment, passed on to Ray Serve; None leaves Serve's own default."""
 
     num_replicas: PositiveInt | None = None
@@ -113,7 +108,7 @@ class DeploymentConfig(_Closed):
         return self
 
 
-class ModelConfig(_Closed):
+class ModelConfig(ClosedModel):
     """One served model: one deployment of replicas."""
 
     model_loading_config: ModelLoadingConfig
@@ -155,7 +150,7 @@ class ModelConfig(_Closed):
         return self.license or ("Apache-2.0" if source.startswith("embedded:") else published)
 
 
-class AccessConfig(_Closed):
+class AccessConfig(ClosedModel):
     """API keys and the limits of each key."""
 
     keys_env: str = Field(default="MUSICGEN_API_KEYS", pattern=r"^[A-Z][A-Z0-9_]*$")
@@ -172,7 +167,7 @@ class AccessConfig(_Closed):
     limit."""
 
 
-class ApiConfig(_Closed):
+class ApiConfig(ClosedModel):
     """The HTTP API."""
 
     max_prompt_chars: PositiveInt = 2000
@@ -196,7 +191,7 @@ class ApiConfig(_Closed):
     """API keys and their limits."""
 
 
-class AppConfig(_Closed):
+class AppConfig(ClosedModel):
     """The whole application: the models behind one ingress."""
 
     models: tuple[ModelConfig, ...] = Field(min_length=1)
@@ -205,6 +200,8 @@ class AppConfig(_Closed):
     """Model that answers a request without a model. Default: the first of `models`."""
     api: ApiConfig = ApiConfig()
     """Limits and access of the HTTP API."""
+    edge: EdgeConfig = EdgeConfig()
+    """Limits of the edge, the HAProxy in front of Serve's HTTP proxy."""
     ingress_deployment_config: DeploymentConfig = DeploymentConfig()
     """Serve's options of the ingress deployment."""
 

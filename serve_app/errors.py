@@ -4,7 +4,8 @@ An error is raised once, where its cause is known, crosses Ray by pickling, and 
 `api/error_handlers.py`. Messages are written for callers: they name no path and carry no traceback.
 """
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
 
 class ServeAppError(Exception):
@@ -29,6 +30,24 @@ class ServeAppError(Exception):
     @property
     def message(self) -> str:
         return str(self.args[0])
+
+    @property
+    def problem_details(self) -> dict[str, Any]:
+        """Members of the answer (RFC 9457)."""
+        return {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.message,
+            "code": self.code,
+        }
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """`Retry-After` of a retryable error, in whole seconds, at least 1."""
+        if not self.retryable:
+            return {}
+        return {"retry-after": str(max(1, math.ceil(self.retry_after_s or 1.0)))}
 
 
 class InvalidRequest(ServeAppError):
@@ -69,16 +88,28 @@ class ModelNotFound(ServeAppError):
     title = "No model of that name is served here"
 
 
+class MalformedRequest(InvalidRequest):
+    code = "malformed_request"
+    title = "The request is not valid HTTP"
+
+
+class RequestTimeout(ServeAppError):
+    status = 408
+    code = "request_timeout"
+    title = "The request did not arrive in time"
+    retryable = True
+
+
 class PayloadTooLarge(ServeAppError):
     status = 413
     code = "payload_too_large"
     title = "The request's body exceeds the service's limit"
 
 
-class BodyTimeout(ServeAppError):
-    status = 408
-    code = "body_timeout"
-    title = "The request's body did not arrive in time"
+class UriTooLong(ServeAppError):
+    status = 414
+    code = "uri_too_long"
+    title = "The request's URL exceeds the service's limit"
 
 
 class HeadersTooLarge(ServeAppError):
@@ -108,6 +139,13 @@ class RateLimited(ServeAppError):
     retryable = True
 
 
+class TooManyRequests(ServeAppError):
+    status = 429
+    code = "too_many_requests"
+    title = "Too many unfinished requests come from this address"
+    retryable = True
+
+
 class RequestAborted(ServeAppError):
     status = 499
     code = "request_aborted"
@@ -132,6 +170,20 @@ class ReplicaUnreachable(ReplicaFailed):
     title = "The replica of this track, or its node, became unreachable"
 
 
+class BadGateway(ServeAppError):
+    status = 502
+    code = "bad_gateway"
+    title = "The service broke off its answer"
+    retryable = True
+
+
+class Unavailable(ServeAppError):
+    status = 503
+    code = "unavailable"
+    title = "The service is starting, restarting or full"
+    retryable = True
+
+
 class ModelLoading(ServeAppError):
     status = 503
     code = "model_loading"
@@ -144,6 +196,12 @@ class DeadlineExceeded(ServeAppError):
     code = "deadline_exceeded"
     title = "The request deadline passed before generation finished"
     retryable = True
+
+
+class GatewayTimeout(ServeAppError):
+    status = 504
+    code = "gateway_timeout"
+    title = "The service did not answer in time"
 
 
 class CheckpointError(ServeAppError):

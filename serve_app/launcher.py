@@ -2,7 +2,8 @@
 
     python -m serve_app.launcher configs/nano.yaml --port 8000
 
-Runs `serve run`, as on any cluster, waits until the application is RUNNING, and stops it on Ctrl-C.
+Runs `serve run`, as on any cluster, behind an edge that limits what clients send; waits until the
+application is RUNNING, and stops it on Ctrl-C.
 Ray requires a token (`serve_app.ray_token`), and its ports are on the loopback interface, except
 the gRPC server of each Serve replica.
 """
@@ -18,21 +19,29 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Self
 
 import psutil
 import yaml
 
+from serve_app.child_process import start_child
+from serve_app.edge.edge import Tls, open_edge
+from serve_app.edge.haproxy import Address
+from serve_app.edge.process import EdgeError, EdgeProcess
 from serve_app.launch_progress import ProgressLine, replica_counts
-from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, port_is_free
+from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, free_port
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
+from serve_app.serve_config import ServeConfigError, read_serve_config
 
 Progress = Callable[[float, str], None]  # elapsed seconds, state
 
 _START_TIMEOUT_S = 600.0
 _STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.5
+_LOOPBACK = "127.0.0.1"
+_ALL_INTERFACES = ("0.0.0.0", "::")
 _DASHBOARD = re.compile(r"View the dashboard at \S*?(http://[\d.]+:\d+)")
 _ENVIRONMENT = {
     "RAY_ADDRESS": "local",  # not a cluster that the shell's environment names
@@ -51,23 +60,39 @@ class Service:
 
     Entering waits until the application is RUNNING; leaving waits until all processes have ended.
     Raises LaunchError. progress: called with the elapsed seconds and the state;
-    output: stream that `wait` copies the output of `serve run` to, or None.
+    output: stream that `wait` copies the output of `serve run` to, or None;
+    tls: certificate and key, for HTTPS; open_to_all: listen beyond this machine without API keys.
     """
 
     def __init__(
-        self, config: Path, port: int, progress: Progress, output: IO[str] | None = None
+        self,
+        config: Path,
+        port: int,
+        progress: Progress,
+        output: IO[str] | None = None,
+        *,
+        host: str = _LOOPBACK,
+        tls: Tls | None = None,
+        open_to_all: bool = False,
     ) -> None:
         self.config = config
-        self.port = port
+        self.address = Address(host, port)
+        self.upstream = Address(_LOOPBACK, free_port())
+        self._tls = tls
+        self._open_to_all = open_to_all
+        self._edge: EdgeProcess | None = None
+        self._resources = ExitStack()
         self._progress = progress
         self._echo = output
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = Path()
         self._process: subprocess.Popen[str] | None = None
         self._token: RayToken | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "https" if self._tls else "http"
+        host, port = self.address
+        return f"{scheme}://{Address(_LOOPBACK if host in _ALL_INTERFACES else host, port)}"
 
     @property
     def log(self) -> str:
@@ -82,17 +107,24 @@ class Service:
         return found[1] if found else None
 
     def __enter__(self) -> Self:
-        content = _with_port(self.config, self.port)
-        _check_port(self.port)
+        content = _with_address(self.config, self.upstream)
         _check_memory()
         try:
             self._token = find_or_create_token()
         except TokenError as error:
             raise LaunchError(str(error)) from error
-        self._folder = tempfile.TemporaryDirectory(prefix="musicgen-serve-")
         try:
+            self._folder = Path(
+                self._resources.enter_context(tempfile.TemporaryDirectory(prefix="musicgen-serve-"))
+            )
+            self._edge = self._resources.enter_context(
+                open_edge(content, self.address, self.upstream, self._tls, self._open_to_all)
+            )
             self._start(content, self._token)
             self._wait_until_running()
+        except EdgeError as error:
+            self.stop()
+            raise LaunchError(str(error)) from error
         except BaseException:
             self.stop()
             raise
@@ -118,6 +150,8 @@ class Service:
                 if self._echo is not None:
                     self._echo.write(log.read())
                     self._echo.flush()
+                if self._edge is not None and self._edge.ended():
+                    self._edge.restart()
                 time.sleep(_POLL_S)
         raise LaunchError("`serve run` has ended by itself. Its last lines give the cause.")
 
@@ -136,11 +170,10 @@ class Service:
         for process in alive:
             process.kill()
         psutil.wait_procs(alive)
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._resources.close()
 
     def _file(self, name: str) -> Path:
-        return Path(self._folder.name if self._folder is not None else "") / name
+        return self._folder / name
 
     def _start(self, content: dict[str, Any], token: RayToken) -> None:
         config = self._file("config.yaml")
@@ -149,13 +182,13 @@ class Service:
         # is reset to its default in the child.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with self._file("serve.log").open("w") as log:
-            self._process = subprocess.Popen(
+            self._process = start_child(
                 [str(Path(sys.executable).parent / "serve"), "run", str(config)],
+                signal.SIGINT,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | _ENVIRONMENT | token.environment,
                 start_new_session=True,
-                text=True,
             )
 
     def _wait_until_running(self) -> None:
@@ -192,21 +225,14 @@ class Service:
         return next(iter(applications.values()), {})
 
 
-def _with_port(config: Path, port: int) -> dict[str, Any]:
-    """Read the configuration and make it listen on 127.0.0.1 and `port`. Raises LaunchError."""
+def _with_address(config: Path, address: Address) -> dict[str, Any]:
+    """Read the configuration and make Serve listen on `address`. Raises LaunchError."""
     try:
-        content = yaml.safe_load(config.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise LaunchError(f"{config} is not a readable YAML file. See configs/.") from error
-    if not isinstance(content, dict) or "applications" not in content:
-        raise LaunchError(f"{config} has no 'applications'. See the examples in configs/.")
-    content["http_options"] = content.get("http_options", {}) | {"host": "127.0.0.1", "port": port}
+        content = read_serve_config(config)
+    except ServeConfigError as error:
+        raise LaunchError(str(error)) from error
+    content["http_options"] = (content.get("http_options") or {}) | address._asdict()
     return content
-
-
-def _check_port(port: int) -> None:
-    if not port_is_free(port):
-        raise LaunchError(f"Port {port} is taken. Choose another: make serve PORT={port + 1}")
 
 
 def _check_memory() -> None:
@@ -217,12 +243,27 @@ def _check_memory() -> None:
         )
 
 
+def tls_files(certificate: Path | None, key: Path | None) -> Tls | None:
+    """Pair the files of `--tls-cert` and `--tls-key`. Raises LaunchError for one without the other."""
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise LaunchError("HTTPS needs both --tls-cert and --tls-key.")
+    return Tls(certificate, key)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m serve_app.launcher", description="Serve on this machine until Ctrl-C."
     )
     parser.add_argument("config", type=Path, help="Serve configuration, e.g. configs/nano.yaml")
     parser.add_argument("--port", type=int, default=8000, help="HTTP port (default: 8000)")
+    parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; 0.0.0.0: all")
+    parser.add_argument("--tls-cert", type=Path, help="PEM file with the certificate and its chain")
+    parser.add_argument("--tls-key", type=Path, help="PEM file with the certificate's private key")
+    parser.add_argument(
+        "--open", action="store_true", help="listen beyond this machine without API keys"
+    )
     return parser.parse_args()
 
 
@@ -230,9 +271,16 @@ def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(f"Starting {arguments.config} (Ctrl-C stops it)", flush=True)
-    launch = Service(arguments.config, arguments.port, ProgressLine(), output=sys.stdout)
     try:
-        with launch as service:
+        with Service(
+            arguments.config,
+            arguments.port,
+            ProgressLine(),
+            output=sys.stdout,
+            host=arguments.host,
+            tls=tls_files(arguments.tls_cert, arguments.tls_key),
+            open_to_all=arguments.open,
+        ) as service:
             addresses = f"{service.url}  API: {service.url}/docs  Ray: {service.dashboard_url}"
             print(addresses, flush=True)
             service.wait()

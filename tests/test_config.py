@@ -19,10 +19,7 @@ FILES = sorted((ROOT / "configs").glob("*.yaml"))
 SECTIONS = [
     one
     for one in vars(config).values()
-    if isinstance(one, type)
-    and issubclass(one, BaseModel)
-    and one.__module__ == config.__name__
-    and one.model_fields
+    if isinstance(one, type) and issubclass(one, BaseModel) and one.model_fields
 ]
 OPTIONS = [(one, name) for one in SECTIONS for name in one.model_fields]
 

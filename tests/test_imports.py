@@ -15,7 +15,9 @@ from tests.sources import PACKAGE, ROOT, imported_modules, module_of, name_of, p
 ALLOWED = {
     "types": set[str](),
     "errors": set[str](),
-    "config": {"types", "errors"},
+    "closed_model": set[str](),
+    "edge_config": {"closed_model"},
+    "config": {"types", "errors", "closed_model", "edge_config"},
     "track_fields": {"types"},
     "kernels": set[str](),
     "models": {"types", "errors", "kernels"},
@@ -33,11 +35,15 @@ ALLOWED = {
     "machine": set[str](),
     "ray_token": set[str](),
     "launch_progress": set[str](),
-    "launcher": {"machine", "ray_token", "launch_progress"},
+    "child_process": set[str](),
+    "serve_config": set[str](),
+    "edge": {"errors", "config", "edge_config", "child_process"},
+    "launcher": {"child_process", "edge", "launch_progress", "machine", "ray_token", "serve_config"},
     "client": {"types", "track_fields"},
     "doctor": {"audio", "machine"},
     "cli": {
-        "types", "errors", "audio", "checkpoints", "client", "doctor", "launcher", "launch_progress",
+        "types", "errors", "audio", "checkpoints", "client", "doctor", "edge", "launcher", "launch_progress",
+        "serve_config",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.

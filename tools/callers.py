@@ -21,7 +21,7 @@ INVALID: tuple[dict[str, Any], ...] = (
     {"json": {"prompt": "a", "temperature": "hot"}},
     {"json": {"prompt": "a", "model": "none"}},
     {"json": {"prompt": "a", "audio_prompt": "bm8gbXVzaWM="}},
-    {"json": {"prompt": "a"}, "headers": {"x-request-timeout-seconds": "soon"}},
+    {"json": {"prompt": "a"}, "headers": {"x-musicgen-timeout-seconds": "soon"}},
     {
         "data": {"prompt": "a"},
         "files": {"audio_prompt": ("a.wav", b"RIFF\xff\xff\xff\xffWAVE" + bytes(5000))},

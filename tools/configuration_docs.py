@@ -21,6 +21,7 @@ from serve_app.config import (
     ModelConfig,
     ModelLoadingConfig,
 )
+from serve_app.edge_config import EdgeConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 
@@ -28,6 +29,13 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("args", "The application: `applications[].args`.", AppConfig),
     ("api", "The HTTP API: `args.api`.", ApiConfig),
     ("access", "API keys: `args.api.access`. See [Access](operations.md#access).", AccessConfig),
+    (
+        "edge",
+        "The edge, HAProxy between clients and Serve's HTTP proxy: `args.edge`. "
+        "`api.max_header_bytes` and `api.max_upload_bytes` hold there, too. "
+        "See [The edge](operations.md#the-edge).",
+        EdgeConfig,
+    ),
     ("models", "Each entry of `args.models`.", ModelConfig),
     ("model_loading_config", "Name and source of a model.", ModelLoadingConfig),
     ("engine_kwargs", "The engine of each replica of a model.", EngineConfig),

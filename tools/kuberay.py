@@ -4,11 +4,18 @@ python -m tools.kuberay configs/all.yaml cluster/kuberay/rayservice.yaml    # `m
 """
 
 import argparse
+import re
 from pathlib import Path
 
 START = "  serveConfigV2: |\n"
 END = "  rayClusterConfig:\n"
 INDENT = "    "
+_PORT = re.compile(r"^  port: 8000\b", re.MULTILINE)
+
+
+def behind_edge(config: str) -> str:
+    """Move Serve's proxy to port 8001: the edge of each pod has 8000, which KubeRay's probes use."""
+    return _PORT.sub("  port: 8001", config)
 
 
 def with_config(manifest: str, config: str) -> str:
@@ -18,7 +25,8 @@ def with_config(manifest: str, config: str) -> str:
     if not start or not end:
         raise ValueError(f"the manifest needs the lines {START.strip()!r} and {END.strip()!r}")
     block = "".join(
-        INDENT + line if line.strip() else line for line in config.splitlines(keepends=True)
+        INDENT + line if line.strip() else line
+        for line in behind_edge(config).splitlines(keepends=True)
     )
     return before + start + block + end + after
 

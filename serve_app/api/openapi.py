@@ -10,7 +10,6 @@ from serve_app.api.schemas.problem import Problem
 from serve_app.api.schemas.tracks import Variations
 from serve_app.audio.file_format import FORMATS
 from serve_app.errors import (
-    BodyTimeout,
     DeadlineExceeded,
     DurationTooLong,
     GenerationFailed,
@@ -24,6 +23,7 @@ from serve_app.errors import (
     QueueFull,
     RateLimited,
     ReplicaFailed,
+    RequestTimeout,
     ServeAppError,
     Unauthorized,
 )
@@ -31,12 +31,12 @@ from serve_app.track_fields import HEADERS
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, ModelNotFound,
-    BodyTimeout, PayloadTooLarge, QueueFull, Overloaded, RateLimited, GenerationFailed, ServeAppError,
+    RequestTimeout, PayloadTooLarge, QueueFull, Overloaded, RateLimited, GenerationFailed, ServeAppError,
     ReplicaFailed, ModelLoading, DeadlineExceeded,
 )  # fmt: skip
 
 TIMEOUT = {
-    "name": "x-request-timeout-seconds",
+    "name": "x-musicgen-timeout-seconds",
     "in": "header",
     "required": False,
     "description": "Deadline of the request, in seconds from now. A track that is not finished by "
@@ -102,7 +102,7 @@ def conversion_responses() -> Responses:
     """Document a conversion's answers: a file, or an error of the uploaded file."""
     file = {200: {"description": "The file", "content": _files()}}
     return file | errors(
-        InvalidRequest, InvalidAudio, Unauthorized, BodyTimeout, PayloadTooLarge, Overloaded
+        InvalidRequest, InvalidAudio, Unauthorized, RequestTimeout, PayloadTooLarge, Overloaded
     )
 
 
@@ -112,7 +112,7 @@ def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]
     ok: content of its 200; failure: the field that tells the error, in answers of these statuses.
     """
     documented: Responses = {200: {"description": "The answer of the contract", "content": ok}}
-    documented |= errors(Unauthorized, BodyTimeout, PayloadTooLarge)
+    documented |= errors(Unauthorized, RequestTimeout, PayloadTooLarge)
     schema = {"type": "object", "required": [failure], "properties": {failure: {"type": "string"}}}
     for status in statuses:
         documented[status] = {

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from serve_app.cli.console import fail
+from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
 from serve_app.launch_progress import ProgressLine
-from serve_app.launcher import LaunchError, Service
+from serve_app.launcher import LaunchError, Service, tls_files
 
 NANO = Path(__file__).parents[2] / "configs" / "nano.yaml"
 
@@ -16,13 +17,25 @@ NANO = Path(__file__).parents[2] / "configs" / "nano.yaml"
 def serve(
     config: Annotated[Path, typer.Argument(help="A Serve configuration file.")] = NANO,
     port: Annotated[int, typer.Option(help="HTTP port.")] = 8000,
+    host: Host = "127.0.0.1",
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    open_to_all: OpenToAll = False,
 ) -> None:
     """Serve on this machine, with a Ray instance of its own, until Ctrl-C.
 
-    On a cluster, use `serve run` or `serve deploy`.
+    On a cluster, use `serve run` or `serve deploy`, and `musicgen edge` in front of it.
     """
     try:
-        with Service(config, port, ProgressLine(), output=sys.stdout) as service:
+        with Service(
+            config,
+            port,
+            ProgressLine(),
+            output=sys.stdout,
+            host=host,
+            tls=tls_files(tls_cert, tls_key),
+            open_to_all=open_to_all,
+        ) as service:
             print(f"{service.url}  API: {service.url}/docs", flush=True)
             service.wait()
     except LaunchError as error:

@@ -29,7 +29,7 @@ def test_the_context_is_the_state_of_the_request() -> None:
 async def test_every_dialect_passes_it_on(
     client: httpx.AsyncClient, generator: FakeGenerator, path: str, body: dict[str, object]
 ) -> None:
-    headers = {"x-request-id": "id-2", "x-request-timeout-seconds": "20"}
+    headers = {"x-request-id": "id-2", "x-musicgen-timeout-seconds": "20"}
     assert (await client.post(path, json=body, headers=headers)).status_code == 200
     [request] = generator.requests
     assert request.request_id == "id-2"

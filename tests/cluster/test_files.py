@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,10 @@ import yaml
 from kubernetes_validate import validate
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.util.metrics import Metric
+from typer.core import TyperGroup as Group
+from typer.main import get_command
 
+from serve_app.cli.app import app
 from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
 from tests.conftest import CONFIGS
 from tools.kuberay import with_config
@@ -53,9 +57,9 @@ def pods() -> dict[str, dict[str, Any]]:
 def test_the_manifest_has_the_configuration() -> None:
     config = (CONFIGS / "all.yaml").read_text()
     assert with_config(MANIFEST.read_text(), config) == MANIFEST.read_text(), "make manifest"
-    assert yaml.safe_load(
-        yaml.safe_load(MANIFEST.read_text())["spec"]["serveConfigV2"]
-    ) == yaml.safe_load(config)
+    expected = yaml.safe_load(config)
+    expected["http_options"]["port"] = 8001
+    assert yaml.safe_load(yaml.safe_load(MANIFEST.read_text())["spec"]["serveConfigV2"]) == expected
 
 
 def test_a_manifest_without_a_place_is_refused() -> None:
@@ -134,11 +138,51 @@ def test_every_node_has_rays_token(name: str) -> None:
     )
 
 
-def test_compose_publishes_the_api_alone_and_wants_a_token() -> None:
-    service = yaml.safe_load((CLUSTER / "compose.yaml").read_text())["services"]["musicgen"]
-    assert service["ports"] == ["8000:8000"]
+def test_compose_publishes_the_edge_alone_and_wants_a_token() -> None:
+    services = yaml.safe_load((CLUSTER / "compose.yaml").read_text())["services"]
+    service = services["musicgen"]
+    assert service["ports"] == ["8000:8100"]
     assert service["environment"]["RAY_AUTH_MODE"] == "token"
     assert service["environment"]["RAY_AUTH_TOKEN"].startswith("${RAY_AUTH_TOKEN:?")
+    assert services["edge"]["network_mode"] == "service:musicgen"
+    assert services["edge"]["image"] == service["image"]
+
+
+def edge_commands() -> Iterator[list[str]]:
+    """The command of each edge in the files for clusters."""
+    for pod in pods().values():
+        [edge] = [one for one in pod["spec"]["containers"] if one["name"] == "edge"]
+        yield edge["command"]
+    composed = yaml.safe_load((CLUSTER / "compose.yaml").read_text())["services"]["edge"]["command"]
+    yield [part.replace("${CONFIG:-small}", "small") for part in composed]
+    for name in ("aws", "gcp"):
+        config = yaml.safe_load((CLUSTER / f"{name}.yaml").read_text())
+        for commands in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
+            [command] = [one for one in commands if one.startswith("nohup")]
+            words = shlex.split(command)
+            yield words[1 : words.index(">")]
+
+
+def test_every_cluster_has_an_edge_for_its_proxy() -> None:
+    commands = list(edge_commands())
+    assert len(commands) == 5 + 1 + 4
+    program = get_command(app)
+    assert isinstance(program, Group)
+    for name, verb, *arguments in commands:
+        assert (name, verb) == ("musicgen", "edge")
+        options = program.commands[verb].make_context(verb, arguments).params
+        assert options["host"] == "0.0.0.0"
+        file = CONFIGS / options["config"].name
+        assert yaml.safe_load(file.read_text())["applications"][0]["args"]["api"]["access"][
+            "require_keys"
+        ]
+        on_kubernetes = options["port"] == 8000
+        assert options["upstream"] == ("127.0.0.1:8001" if on_kubernetes else None)
+
+
+def test_serves_proxy_is_on_the_loopback_interface() -> None:
+    for file in CONFIGS.glob("*.yaml"):
+        assert yaml.safe_load(file.read_text())["http_options"]["host"] == "127.0.0.1", file
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
@@ -147,12 +191,11 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     assert (run.returncode, run.stdout) == (0, "")
 
 
-def test_the_images_nano_configuration_listens_beyond_the_containers_loopback() -> None:
-    """Its edit by the Dockerfile still matches the configuration."""
-    [expression] = re.findall(r'^RUN sed -i "(.*)" .*nano', DOCKERFILE.read_text(), re.MULTILINE)
-    edit = ["sed", expression, str(CONFIGS / "nano.yaml")]
-    run = subprocess.run(edit, capture_output=True, text=True, check=True)
-    assert yaml.safe_load(run.stdout)["http_options"]["host"] == "0.0.0.0"
+def test_the_image_serves_beyond_the_containers_loopback() -> None:
+    [command] = re.findall(r"^CMD (.*)$", DOCKERFILE.read_text(), re.MULTILINE)
+    program, verb, config, *options = json.loads(command)
+    assert (program, verb, options) == ("musicgen", "serve", ["--host", "0.0.0.0"])
+    assert (CONFIGS.parent / config).is_file()
 
 
 def test_alerts_are_raised_when_they_should_be() -> None:
@@ -202,7 +245,7 @@ def test_the_composed_services_find_their_files() -> None:
     mounts = [
         volume.split(":")[0]
         for service in compose["services"].values()
-        for volume in service["volumes"]
+        for volume in service.get("volumes", [])
     ]
     assert all((CLUSTER / mount).exists() for mount in mounts if mount.startswith("."))
     assert (CONFIGS.parent / compose["services"]["musicgen"]["build"]["dockerfile"]).exists()

@@ -80,7 +80,7 @@ def changed_service(service: Service, tmp_path_factory: pytest.TempPathFactory) 
     Its tests run after all others of the service.
     """
     file = tmp_path_factory.mktemp("changed") / "nano.yaml"
-    file.write_text(yaml.safe_dump(changed_config(service.port)))
+    file.write_text(yaml.safe_dump(changed_config(service.upstream.port)))
     command = [SERVE, "deploy", str(file), "--address", str(service.dashboard_url)]
     subprocess.run(command, check=True, capture_output=True)
     with httpx.Client(base_url=service.url, timeout=PATIENCE_S) as client:

@@ -6,7 +6,7 @@ from time import monotonic
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.error_handlers import problem
-from serve_app.errors import BodyTimeout
+from serve_app.errors import RequestTimeout
 
 MIN_BYTES_PER_S = 16_384  # a body at this rate has no deadline
 
@@ -27,12 +27,12 @@ class BodyDeadline:
             return
         try:
             await self._app(scope, _TimedBody(receive, self._timeout_s), send)
-        except BodyTimeout as error:
+        except RequestTimeout as error:
             await problem(error, headers={"connection": "close"})(scope, receive, send)
 
 
 class _TimedBody:
-    """The `receive` of one request. Raises BodyTimeout while the body is incomplete."""
+    """The `receive` of one request. Raises RequestTimeout while the body is incomplete."""
 
     def __init__(self, receive: Receive, timeout_s: float) -> None:
         self._receive = receive
@@ -47,7 +47,7 @@ class _TimedBody:
             left_s = max(0.0, self._deadline - monotonic())
             message = await asyncio.wait_for(self._receive(), left_s)
         except TimeoutError as error:
-            raise BodyTimeout(
+            raise RequestTimeout(
                 f"The request's body was not complete in time: {self._length} bytes had arrived. "
                 "Send the whole body at once."
             ) from error

@@ -9,7 +9,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve_app.api.error_handlers import problem
 from serve_app.errors import InvalidRequest
 
-HEADER = "x-request-timeout-seconds"
+HEADER = "x-musicgen-timeout-seconds"
+SERVES_HEADER = "x-request-timeout-seconds"  # obeyed by Serve's proxy, too; the edge renames it
 MAX_TIMEOUT_S = 3600.0
 
 
@@ -27,7 +28,8 @@ class Deadline:
             await self._app(scope, receive, send)
             return
         try:
-            deadline = _deadline(Headers(scope=scope).get(HEADER))
+            headers = Headers(scope=scope)
+            deadline = _deadline(headers.get(HEADER, headers.get(SERVES_HEADER)))
         except InvalidRequest as error:
             await problem(error)(scope, receive, send)
             return

@@ -28,7 +28,7 @@ async def test_a_body_that_never_ends_is_408(path: str) -> None:
     transport = httpx.ASGITransport(api)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         response = await client.post(path, content=half())
-    assert (response.status_code, response.json()["code"]) == (408, "body_timeout")
+    assert (response.status_code, response.json()["code"]) == (408, "request_timeout")
     assert response.headers["connection"] == "close"
     assert "3 bytes had arrived" in response.json()["detail"]
     assert generator.requests == []

@@ -11,7 +11,8 @@ from serve_app.types import GenerationRequest, StreamItem
 from tests.fakes import FakeGenerator
 
 PATH = "/v1/audio/generations"
-HEADER = "x-request-timeout-seconds"
+HEADER = "x-musicgen-timeout-seconds"
+SERVES_HEADER = "x-request-timeout-seconds"
 
 
 class Stalling(FakeGenerator):
@@ -32,15 +33,20 @@ def generator() -> Stalling:
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
-    [(PATH, {"prompt": "a"}), ("/", {"prompt": "a"}), ("/models/x/small", {"inputs": "a"})],
+    ("path", "body", "header"),
+    [
+        (PATH, {"prompt": "a"}, HEADER),
+        (PATH, {"prompt": "a"}, SERVES_HEADER),
+        ("/", {"prompt": "a"}, HEADER),
+        ("/models/x/small", {"inputs": "a"}, HEADER),
+    ],
 )
 async def test_a_late_request_is_aborted(
-    client: httpx.AsyncClient, generator: Stalling, path: str, body: dict[str, str]
+    client: httpx.AsyncClient, generator: Stalling, path: str, body: dict[str, str], header: str
 ) -> None:
     generator.stalls = True
     async with asyncio.timeout(10):
-        response = await client.post(path, json=body, headers={HEADER: "0.05"})
+        response = await client.post(path, json=body, headers={header: "0.05"})
     assert response.status_code == 504
     assert generator.closed == 1
     assert "The request deadline passed before the track was finished" in response.text

@@ -1,0 +1,70 @@
+"""`musicgen edge`: the edge alone, for clusters."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from serve_app.cli.console import fail
+from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
+from serve_app.edge.edge import Tls, open_edge
+from serve_app.edge.haproxy import Address
+from serve_app.edge.process import EdgeError
+from serve_app.launcher import LaunchError, tls_files
+from serve_app.serve_config import ServeConfigError, read_serve_config
+
+_POLL_S = 0.5
+
+
+def edge(
+    config: Annotated[Path, typer.Argument(help="The Serve configuration that the cluster runs.")],
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8100,
+    host: Host = "127.0.0.1",
+    upstream: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of Serve's proxy. Default: `http_options` of the file."),
+    ] = None,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    open_to_all: OpenToAll = False,
+) -> None:
+    """Run the edge (HAProxy) in front of a Serve proxy of this node, until Ctrl-C or SIGTERM.
+
+    Its limits are `edge` in the configuration's `args`.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        content = read_serve_config(config)
+        tls = tls_files(tls_cert, tls_key)
+        _run(content, Address(host, port), _upstream(content, upstream), tls, open_to_all)
+    except ValidationError as error:
+        fail(f"{config} is not a configuration of this package: {error}")
+    except (EdgeError, LaunchError, ServeConfigError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("\nStopped.")
+
+
+def _run(
+    content: dict[str, Any], listen: Address, upstream: Address, tls: Tls | None, open_to_all: bool
+) -> None:
+    with open_edge(content, listen, upstream, tls, open_to_all) as running:
+        print(f"The edge listens on {listen} and passes requests to {upstream}.", flush=True)
+        while True:
+            if running.ended():
+                running.restart()
+            time.sleep(_POLL_S)
+
+
+def _upstream(content: dict[str, Any], given: str | None) -> Address:
+    """Take the address of Serve's proxy from the option, else from the file. Raises EdgeError."""
+    options = content.get("http_options") or {}
+    default = f"{options.get('host', '127.0.0.1')}:{options.get('port', 8000)}"
+    host, _, port = (given or default).rpartition(":")
+    if not host or not port.isdecimal():
+        raise EdgeError(f"--upstream is HOST:PORT, not {given!r}.")
+    return Address("127.0.0.1" if host == "0.0.0.0" else host.strip("[]"), int(port))

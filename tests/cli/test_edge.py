@@ -1,0 +1,61 @@
+"""`musicgen edge` runs the edge alone."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serve_app.machine import free_port
+from tests.cli.conftest import Run
+from tests.conftest import CONFIGS
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_runs_until_it_is_ended(ending: signal.Signals) -> None:
+    port = free_port()
+    upstream = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "serve_app.cli.app", "edge", str(CONFIGS / "nano.yaml")]
+    options = ["--port", str(port), "--upstream", upstream]
+    with subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, text=True, env=os.environ
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == (
+            f"The edge listens on 127.0.0.1:{port} and passes requests to {upstream}.\n"
+        )
+        response = httpx.get(f"http://127.0.0.1:{port}/health")
+        process.send_signal(ending)
+        process.stdout.read()
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert process.returncode == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/health")
+
+
+def test_a_file_that_is_no_configuration_is_an_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text("[1]")
+    (tmp_path / "other.yaml").write_text("applications: [{args: {edge: 1}}]")
+    for name, message in (
+        ("none.yaml", "is not a readable YAML file"),
+        ("list.yaml", "has no 'applications'"),
+        ("other.yaml", "is not a configuration of this package"),
+    ):
+        result = run("edge", tmp_path / name)
+        assert result.exit_code == 1
+        assert message in result.stderr
+
+
+def test_wrong_options_are_errors(run: Run, tmp_path: Path) -> None:
+    config = CONFIGS / "nano.yaml"
+    for options, message in (
+        (["--upstream", "8000"], "--upstream is HOST:PORT, not '8000'"),
+        (["--tls-cert", tmp_path / "a.pem"], "HTTPS needs both --tls-cert and --tls-key"),
+        (["--host", "0.0.0.0"], "without API keys"),
+    ):
+        result = run("edge", config, *options)
+        assert result.exit_code == 1
+        assert message in result.stderr

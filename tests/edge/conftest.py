@@ -1,0 +1,149 @@
+"""HAProxy in front of a small HTTP server."""
+
+import json
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serve_app.config import ApiConfig
+from serve_app.edge.edge import listen_on
+from serve_app.edge.haproxy import Address, Served, Timeouts, render
+from serve_app.edge.process import EdgeProcess
+from serve_app.edge_config import EdgeConfig
+from serve_app.machine import free_port
+
+LOOPBACK = "127.0.0.1"
+API = ApiConfig(max_upload_bytes=1_000_000)
+StartEdge = Callable[..., Address]
+
+
+class Server(ThreadingHTTPServer):
+    """A server on a port of its own. `/wait` counts up `waiting`, and answers after `released`.
+
+    `/large` answers with 50 MB.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = threading.Semaphore(0)
+        self.released = threading.Event()
+        self.cut_off = threading.Event()
+        super().__init__((LOOPBACK, 0), _Handler)
+
+    def handle_error(self, *_: object) -> None:
+        """Note that a connection was cut off."""
+        assert isinstance(sys.exception(), ConnectionError)
+        self.cut_off.set()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answer with the request's headers and the size of its body; `/proxy/STATUS` as Serve's proxy would."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/proxy/"):
+            self._answer(int(self.path.rpartition("/")[2]), b"in plain text", "text/plain")
+            return
+        if self.path == "/wait":
+            self.server.waiting.release()
+            self.server.released.wait(30)
+        if self.path == "/large":
+            self._answer(200, bytes(50_000_000), "application/octet-stream")
+            return
+        size = int(self.headers.get("content-length", 0))
+        received = len(self.rfile.read(size))
+        if received < size:
+            self.server.cut_off.set()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = {"headers": headers, "size": received}
+        self._answer(200, json.dumps(body).encode(), "application/json")
+
+    do_POST = do_GET
+
+    def _answer(self, status: int, body: bytes, media_type: str) -> None:
+        self.send_response(status)
+        self.send_header("content-type", media_type)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing: the tests' output stays readable."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.released.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def start_edge(server: Server) -> Iterator[StartEdge]:
+    """Start an edge with the limits given as keywords; return its address.
+
+    trust_loopback: False counts this machine's own connections, too.
+    """
+    with ExitStack() as stack:
+
+        def start(
+            *, trust_loopback: bool = True, upstream_port: int | None = None, **limits: Any
+        ) -> Address:
+            port = server.server_port if upstream_port is None else upstream_port
+            served = Served(Address(LOOPBACK, port), "/", Timeouts(30, 90))
+
+            def rendered(bind: str, _: Path) -> str:
+                text = render(EdgeConfig(**limits), API, bind, served)
+                return text if trust_loopback else text.replace("127.0.0.0/8 ::1", "192.0.2.1")
+
+            address = Address(LOOPBACK, free_port())
+            listener = stack.enter_context(listen_on(address))
+            stack.enter_context(EdgeProcess(listener, rendered))
+            return address
+
+        yield start
+
+
+def exchange(address: Address, sent: bytes, timeout_s: float = 20) -> bytes:
+    """Send bytes; return everything until the other side closes."""
+    with socket.create_connection(address, timeout=timeout_s) as connection:
+        connection.sendall(sent)
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    return received
+
+
+def is_problem(response: httpx.Response, code: str) -> bool:
+    """Test that an answer is problem details with a code, readable by any page."""
+    return (
+        response.headers["content-type"] == "application/problem+json"
+        and response.headers["access-control-allow-origin"] == "*"
+        and response.headers["x-content-type-options"] == "nosniff"
+        and response.json()["code"] == code
+        and response.json()["status"] == response.status_code
+    )
+
+
+@contextmanager
+def waiting(address: Address, server: Server, count: int) -> Iterator[None]:
+    """Hold `count` requests that the server has received and does not answer yet."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(socket.create_connection(address))
+            connection.sendall(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert server.waiting.acquire(timeout=20)
+        yield

@@ -1,0 +1,183 @@
+"""The edge's rules, in a real HAProxy."""
+
+import json
+import socket
+
+import httpx
+import pytest
+
+from serve_app.edge.haproxy import Address
+from serve_app.machine import free_port
+from tests.edge.conftest import Server, StartEdge, exchange, is_problem, waiting
+
+
+def url(address: Address, path: str = "/") -> str:
+    return f"http://{address}{path}"
+
+
+def test_requests_and_answers_pass(start_edge: StartEdge) -> None:
+    address = start_edge()
+    response = httpx.post(url(address), content=b"x" * 1_000_000)
+    assert response.json()["size"] == 1_000_000
+    assert response.json()["headers"]["x-forwarded-for"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "size", "status", "code"),
+    [
+        ("/" + "a" * 25_000, {}, 0, 414, "uri_too_long"),
+        ("/", {"cookie": "a" * 33_000}, 0, 431, "headers_too_large"),
+        ("/", {}, 1_000_001, 413, "payload_too_large"),
+    ],
+)
+def test_requests_beyond_a_limit_are_refused(
+    start_edge: StartEdge, path: str, headers: dict[str, str], size: int, status: int, code: str
+) -> None:
+    response = httpx.post(url(start_edge(), path), headers=headers, content=b"x" * size)
+    assert response.status_code == status
+    assert is_problem(response, code)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /" + b"a" * 200_000,
+        b"GET / HTTP/1.1\r\n" + b"x: " + b"a" * 200_000,
+        b"NONSENSE\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\na",
+    ],
+)
+def test_bytes_that_are_no_request_end_the_connection(start_edge: StartEdge, sent: bytes) -> None:
+    with socket.create_connection(start_edge(), timeout=20) as connection:
+        connection.sendall(sent)
+        assert connection.recv(12) == b"HTTP/1.1 400"
+
+
+@pytest.mark.parametrize("headers", [b"content-length: 10", b"transfer-encoding: chunked"])
+def test_a_body_that_stops_is_refused_without_reaching_the_server(
+    start_edge: StartEdge, headers: bytes
+) -> None:
+    address = start_edge(body_timeout_s=0.5)
+    answer = exchange(address, b"POST / HTTP/1.1\r\nhost: x\r\n" + headers + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"access-control-allow-origin: *" in answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "request_timeout"
+
+
+def test_headers_that_stop_end_the_connection(start_edge: StartEdge) -> None:
+    address = start_edge(header_timeout_s=0.5)
+    answer = exchange(address, b"GET / HTTP/1.1\r\nhost: x\r\n")
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_an_unused_connection_ends_without_an_answer(start_edge: StartEdge) -> None:
+    """Browsers open some in advance, and show an answer that they did not ask for."""
+    assert exchange(start_edge(header_timeout_s=0.2), b"") == b""
+
+
+def test_a_client_that_stops_within_a_large_body_is_cut_off(
+    start_edge: StartEdge, server: Server
+) -> None:
+    address = start_edge(idle_timeout_s=0.5)
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n"
+    assert exchange(address, head + b"x" * 100_000).startswith((b"HTTP/1.1 408", b"HTTP/1.1 400"))
+    assert server.cut_off.wait(20)
+
+
+def test_a_client_that_stops_reading_is_cut_off(start_edge: StartEdge, server: Server) -> None:
+    with socket.create_connection(start_edge(idle_timeout_s=0.5)) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert server.cut_off.wait(20)
+
+
+def test_a_server_that_is_not_there_is_unavailable(start_edge: StartEdge) -> None:
+    response = httpx.get(url(start_edge(upstream_port=free_port())))
+    assert response.status_code == 503
+    assert is_problem(response, "unavailable")
+    assert response.headers["retry-after"] == "5"
+
+
+def test_a_broken_answer_is_a_bad_gateway(start_edge: StartEdge) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as broken:
+        address = start_edge(upstream_port=broken.getsockname()[1])
+        with socket.create_connection(address, timeout=20) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            accepted, _ = broken.accept()
+            accepted.recv(65536)
+            accepted.close()
+            assert connection.recv(12) == b"HTTP/1.1 502"
+
+
+@pytest.mark.parametrize(
+    ("status", "answered", "code"),
+    [
+        (404, 503, "unavailable"),
+        (503, 503, "unavailable"),
+        (408, 504, "gateway_timeout"),
+        (500, 500, "internal_error"),
+    ],
+)
+def test_plain_text_of_serves_proxy_becomes_a_problem(
+    start_edge: StartEdge, status: int, answered: int, code: str
+) -> None:
+    response = httpx.get(url(start_edge(), f"/proxy/{status}"))
+    assert response.status_code == answered
+    assert is_problem(response, code)
+
+
+def test_headers_for_serves_proxy_do_not_reach_it(start_edge: StartEdge) -> None:
+    sent = {"x-request-disconnect-disabled": "?1", "x-request-timeout-seconds": "20"}
+    headers = httpx.get(url(start_edge()), headers=sent).json()["headers"]
+    assert not sent.keys() & headers.keys()
+    assert headers["x-musicgen-timeout-seconds"] == "20"
+
+
+def test_forwarded_headers_are_kept_from_trusted_proxies_only(start_edge: StartEdge) -> None:
+    sent = {"x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "https"}
+    trusted = httpx.get(url(start_edge()), headers=sent).json()["headers"]
+    assert trusted["x-forwarded-proto"] == "https"
+    other = httpx.get(url(start_edge(trust_loopback=False)), headers=sent).json()["headers"]
+    assert other["x-forwarded-for"] == "127.0.0.1"
+    assert "x-forwarded-proto" not in other
+
+
+def test_one_address_has_a_limited_number_of_unfinished_requests(
+    start_edge: StartEdge, server: Server
+) -> None:
+    address = start_edge(trust_loopback=False, max_requests_per_address=2)
+    with waiting(address, server, 2):
+        refused = httpx.get(url(address))
+        assert refused.status_code == 429
+        assert is_problem(refused, "too_many_requests")
+        assert refused.headers["retry-after"] == "1"
+        server.released.set()
+    assert httpx.get(url(address)).status_code == 200
+
+
+def test_this_machine_and_trusted_proxies_have_no_limit(
+    start_edge: StartEdge, server: Server
+) -> None:
+    address = start_edge(max_requests_per_address=2)
+    with waiting(address, server, 3):
+        assert httpx.get(url(address)).status_code == 200
+
+
+def test_one_address_has_a_limited_number_of_connections(
+    start_edge: StartEdge, server: Server
+) -> None:
+    address = start_edge(trust_loopback=False, max_connections_per_address=2)
+    with waiting(address, server, 2), pytest.raises(httpx.TransportError):
+        httpx.get(url(address))
+
+
+def test_requests_beyond_those_in_serve_wait_and_health_checks_pass(
+    start_edge: StartEdge, server: Server
+) -> None:
+    address = start_edge(max_requests=1, queue_timeout_s=0.5)
+    with waiting(address, server, 1):
+        for path in ("/-/healthz", "/health", "/music/health/live"):
+            assert httpx.get(url(address, path)).status_code == 200
+        refused = httpx.get(url(address))
+    assert refused.status_code == 503
+    assert is_problem(refused, "unavailable")
