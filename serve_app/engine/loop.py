@@ -54,7 +54,9 @@ class EngineLoop:
         self._throughput = Throughput()
         self._output = OutputProcessor(checkpoint, config, self._fail)
         rate = checkpoint.frame_rate
-        self._progress = ProgressReporter(self._scheduler, self._throughput, rate)
+        self._progress = ProgressReporter(
+            self._scheduler, self._throughput, rate, lambda: self._output.final_s
+        )
         self.stats = StatsBoard(
             self._scheduler, self._throughput, rate, batch.runner.kv_cache_bytes
         )

@@ -19,6 +19,8 @@ from serve_app.types import AudioChunk, FinishReason, num_frames
 
 logger = logging.getLogger(__name__)
 
+_FINAL_SMOOTHING = 0.2  # EMA weight of the newest track
+
 
 @dataclass(eq=False)
 class _Output:
@@ -34,6 +36,8 @@ class OutputProcessor:
 
     Its methods are called from one thread, and it writes to no sequence.
 
+    codec_s: busy seconds of the codec so far; final_s: exponential moving average of the seconds
+    from a track's last codes to its last audio.
     on_failure: called in the codec's thread with an error of the codec.
     """
 
@@ -41,6 +45,7 @@ class OutputProcessor:
         self, checkpoint: Checkpoint, config: EngineConfig, on_failure: Callable[[Exception], None]
     ) -> None:
         self.codec_s = 0.0
+        self.final_s = 0.0
         self._checkpoint = checkpoint
         self._on_failure = on_failure
         self._first_chunk_frames = num_frames(config.first_chunk_s, checkpoint.frame_rate)
@@ -77,7 +82,10 @@ class OutputProcessor:
         """
         output = self._outputs[sequence.sequence_id]
         output.decoder.advance(codes.shape[1])
-        self._thread.submit(self._send, sequence, output, Handover(codes), sequence.finished)
+        sent_at = perf_counter()
+        self._thread.submit(
+            self._send, sequence, output, Handover(codes), sequence.finished, sent_at
+        )
 
     def shutdown(self) -> None:
         """Send all that is decoded, then end the thread. Blocks."""
@@ -87,7 +95,9 @@ class OutputProcessor:
         torch.set_num_threads(1)
         use_own_stream(self._checkpoint.codec.codebooks.device)
 
-    def _send(self, sequence: Sequence, output: _Output, codes: Handover, final: bool) -> None:
+    def _send(
+        self, sequence: Sequence, output: _Output, codes: Handover, final: bool, sent_at: float
+    ) -> None:
         try:
             chunk = self._decode(sequence, output, codes, final)
         except Exception as error:
@@ -97,6 +107,8 @@ class OutputProcessor:
             return
         if final or chunk.samples.shape[1]:  # at first the codec may hold all back as look-ahead
             sequence.sink(chunk)
+        if final:
+            self.final_s += _FINAL_SMOOTHING * (perf_counter() - sent_at - self.final_s)
 
     def _decode(
         self, sequence: Sequence, output: _Output, codes: Handover, final: bool

@@ -1,6 +1,6 @@
 """Progress reports to the requests that ask for them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import perf_counter
 
 from serve_app.engine.forecast import ends_s
@@ -13,9 +13,19 @@ INTERVAL_S = 0.25
 
 
 class ProgressReporter:
-    """Sends Progress to the sinks of waiting and running sequences, at most every INTERVAL_S."""
+    """Sends Progress to the sinks of waiting and running sequences, at most every INTERVAL_S.
 
-    def __init__(self, scheduler: Scheduler, throughput: Throughput, frame_rate: float) -> None:
+    final_s: returns the seconds from a track's last step to its last audio.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        throughput: Throughput,
+        frame_rate: float,
+        final_s: Callable[[], float],
+    ) -> None:
+        self._final_s = final_s
         self._scheduler = scheduler
         self._throughput = throughput
         self._frame_rate = frame_rate
@@ -46,9 +56,10 @@ class ProgressReporter:
         """Seconds until each sequence ends; empty before the engine's first step."""
         if self._throughput.pace_s(1) is None:
             return []
-        return ends_s(
+        ends = ends_s(
             [sequence.frames_left for sequence in running],
             [sequence.frames_left for sequence in waiting],
             self._scheduler.max_slots,
             lambda sequences: self._throughput.pace_s(sequences) or 0.0,
         )
+        return [end + self._final_s() for end in ends]

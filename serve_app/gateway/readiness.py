@@ -1,6 +1,7 @@
 """Readiness of models: which replicas can take requests, and when a loading model will have one."""
 
 import asyncio
+from collections import defaultdict
 from time import monotonic
 
 from serve_app.gateway.cold_starts import ColdStarts
@@ -19,6 +20,7 @@ class Readiness:
         self._cold_starts = ColdStarts()
         self._ready_once: set[str] = set()
         self._recent: dict[str, tuple[float, list[ReplicaStatus]]] = {}
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def replicas(self, card: ModelCard) -> list[ReplicaStatus]:
         """List the model's replicas that are ready."""
@@ -30,11 +32,11 @@ class Readiness:
 
     async def recent(self, card: ModelCard) -> list[ReplicaStatus]:
         """List the model's replicas as they were at most _MAX_AGE_S ago."""
-        seen_at, replicas = self._recent.get(card.model_id, (-_MAX_AGE_S, []))
-        if monotonic() - seen_at < _MAX_AGE_S:
-            return replicas
-        self._recent[card.model_id] = (monotonic(), replicas)  # others need not ask meanwhile
-        return await self.replicas(card)
+        async with self._asking[card.model_id]:
+            seen_at, replicas = self._recent.get(card.model_id, (-_MAX_AGE_S, []))
+            if monotonic() - seen_at < _MAX_AGE_S:
+                return replicas
+            return await self.replicas(card)
 
     async def loaded(self, card: ModelCard) -> LoadedModel | None:
         """Describe the model as a replica has loaded it; None while no replica is ready."""

@@ -41,12 +41,12 @@ def test_progress_goes_to_the_requests_that_ask_for_it(monkeypatch: pytest.Monke
     scheduler.schedule()
     for _ in range(10):
         scheduler.update()
-    reporter = ProgressReporter(scheduler, SteadyThroughput(), frame_rate=50)
+    reporter = ProgressReporter(scheduler, SteadyThroughput(), 50, lambda: 0.5)
     reporter.report()
-    assert heard[0] == [Progress(queue_position=0, audio_s=0.2, remaining_s=4.0)]
-    assert heard[1] == [Progress(1, 0.0, 9.0)]
+    assert heard[0] == [Progress(queue_position=0, audio_s=0.2, remaining_s=4.5)]
+    assert heard[1] == [Progress(1, 0.0, 9.5)]
     assert heard[2] == [], "it did not ask"
-    assert heard[3] == [Progress(3, 0.0, 19.0)]
+    assert heard[3] == [Progress(3, 0.0, 19.5)]
     reporter.report()
     assert len(heard[0]) == 1, "not so soon"
     now += INTERVAL_S
@@ -58,7 +58,7 @@ def test_there_is_no_estimate_before_the_first_step() -> None:
     heard: list[Any] = []
     scheduler = Scheduler(max_slots=1)
     scheduler.add_request(sequence(0, heard.append, progress=True))
-    ProgressReporter(scheduler, Throughput(), frame_rate=50).report()
+    ProgressReporter(scheduler, Throughput(), 50, lambda: 0.5).report()
     assert heard == [Progress(1, 0.0, None)]
 
 
@@ -69,7 +69,7 @@ def test_an_estimate_after_idling_is_that_of_before(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(throughput_module, "perf_counter", clock)
     throughput = Throughput()
     scheduler = Scheduler(max_slots=1)
-    reporter = ProgressReporter(scheduler, throughput, frame_rate=50)
+    reporter = ProgressReporter(scheduler, throughput, 50, lambda: 0.0)
     estimates: list[float] = []
     for idle_s in (0.0, 10.0, 3600.0):
         throughput.rest()
@@ -85,5 +85,4 @@ def test_an_estimate_after_idling_is_that_of_before(monkeypatch: pytest.MonkeyPa
             reporter.report()
         scheduler.finish(track.sequence_id)
         estimates.append(heard[0].remaining_s)
-        assert heard[0].audio_s == pytest.approx(0.02, abs=0.3)
     assert estimates == pytest.approx([49 * 0.02] * 3, rel=0.5)

@@ -1,5 +1,6 @@
 """Readiness of models."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -52,9 +53,11 @@ async def test_recent_statuses_are_asked_for_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(readiness_module, "monotonic", lambda: now)
     fleet = FakeGenerator()
     readiness = Readiness(fleet)
-    [before] = await readiness.recent(SMALL)
+    [before], *others = await asyncio.gather(*(readiness.recent(SMALL) for _ in range(3)))
+    assert others == [[before]] * 2, "those that ask meanwhile wait for the answer"
     fleet.step_s["small"] = 0.02
     assert await readiness.recent(SMALL) == [before]
+    assert await asyncio.gather(*(readiness.recent(SMALL) for _ in range(3))) == [[before]] * 3
     now = 1.0
     [after] = await readiness.recent(SMALL)
     assert after.stats.step_s == 0.02
