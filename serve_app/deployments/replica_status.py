@@ -51,7 +51,8 @@ def connect(handle: DeploymentHandle) -> None:
 
 
 def _actors(handle: DeploymentHandle) -> list[Any]:
+    """List the actors to which the handle would send a request; none before it has learnt them."""
     connect(handle)
-    router = handle._router._asyncio_router.request_router
+    router = handle._router._asyncio_router._request_router
     replicas = router.curr_replicas.values() if router is not None else ()
     return [replica._actor_handle for replica in list(replicas)]

@@ -32,7 +32,7 @@ def handle(*replicas: Replica) -> Any:
     router = SimpleNamespace(curr_replicas=dict(enumerate(replicas)))
     return SimpleNamespace(
         is_initialized=True,
-        _router=SimpleNamespace(_asyncio_router=SimpleNamespace(request_router=router)),
+        _router=SimpleNamespace(_asyncio_router=SimpleNamespace(_request_router=router)),
     )
 
 
