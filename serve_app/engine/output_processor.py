@@ -36,8 +36,8 @@ class OutputProcessor:
 
     Its methods are called from one thread, and it writes to no sequence.
 
-    codec_s: busy seconds of the codec so far; final_s: exponential moving average of the seconds
-    from a track's last codes to its last audio.
+    codec_s: busy seconds of the codec so far; final_s: exponential moving average of those for the
+    last codes of a track.
     on_failure: called in the codec's thread with an error of the codec.
     """
 
@@ -82,10 +82,7 @@ class OutputProcessor:
         """
         output = self._outputs[sequence.sequence_id]
         output.decoder.advance(codes.shape[1])
-        sent_at = perf_counter()
-        self._thread.submit(
-            self._send, sequence, output, Handover(codes), sequence.finished, sent_at
-        )
+        self._thread.submit(self._send, sequence, output, Handover(codes), sequence.finished)
 
     def shutdown(self) -> None:
         """Send all that is decoded, then end the thread. Blocks."""
@@ -95,9 +92,7 @@ class OutputProcessor:
         torch.set_num_threads(1)
         use_own_stream(self._checkpoint.codec.codebooks.device)
 
-    def _send(
-        self, sequence: Sequence, output: _Output, codes: Handover, final: bool, sent_at: float
-    ) -> None:
+    def _send(self, sequence: Sequence, output: _Output, codes: Handover, final: bool) -> None:
         try:
             chunk = self._decode(sequence, output, codes, final)
         except Exception as error:
@@ -107,8 +102,6 @@ class OutputProcessor:
             return
         if final or chunk.samples.shape[1]:  # at first the codec may hold all back as look-ahead
             sequence.sink(chunk)
-        if final:
-            self.final_s += _FINAL_SMOOTHING * (perf_counter() - sent_at - self.final_s)
 
     def _decode(
         self, sequence: Sequence, output: _Output, codes: Handover, final: bool
@@ -122,5 +115,6 @@ class OutputProcessor:
             output.first_audio_at = ended_at
         if not final:
             return AudioChunk(samples, self._checkpoint.sample_rate)
+        self.final_s += _FINAL_SMOOTHING * (ended_at - started_at - self.final_s)
         timings = sequence.timings(output.codec_s, output.first_audio_at or ended_at, ended_at)
         return AudioChunk(samples, self._checkpoint.sample_rate, FinishReason.LENGTH, timings)
