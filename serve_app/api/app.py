@@ -10,13 +10,15 @@ import serve_app
 from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.middleware.authentication import Authentication
+from serve_app.api.middleware.body_deadline import BodyDeadline
 from serve_app.api.middleware.body_limit import BodyLimit
+from serve_app.api.middleware.capacity import Capacity
 from serve_app.api.middleware.deadline import Deadline
 from serve_app.api.middleware.head import Head
 from serve_app.api.middleware.header_limit import HeaderLimit
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
-from serve_app.api.routes import huggingface, legacy, page, v1
+from serve_app.api.routes import health, huggingface, legacy, page, v1
 from serve_app.config import ApiConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.deadlines import DeadlineGenerator
@@ -44,18 +46,21 @@ def create_api(
     default_model: str | None,
     config: ApiConfig,
     observer: RequestObserver | None = None,
+    max_requests: int | None = None,
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
     default_model: id or alias; None: the first model.
-    observer: None: outcomes of requests are logged.
+    observer: None: outcomes of requests are logged;
+    max_requests: number of requests at a time, beyond which `429` is answered; None: no bound.
     """
     observer = observer or LogObserver()
     limits = Limits(config.access)
     router = ModelRouter(models, default_model)
-    admission = AdmissionQueue(Retries(generator, observer), router.cards)
+    readiness = Readiness(fleet)
+    admission = AdmissionQueue(Retries(generator, observer), router.cards, readiness)
     guarded = DeadlineGenerator(LimitedGenerator(admission, limits))
-    service = GenerationService(guarded, router, Readiness(fleet), config, observer)
+    service = GenerationService(guarded, router, readiness, config, observer)
     app = FastAPI(
         title="musicgen-serve",
         version=serve_app.__version__,
@@ -66,22 +71,28 @@ def create_api(
     )
     app.include_router(v1.create_router(service))
     app.include_router(legacy.create_router(service))
+    app.include_router(health.create_router(service))
     app.include_router(huggingface.create_router(service))
     app.include_router(page.create_router())
     page.mount_static_files(app)
     complete_document(app)
     add_error_handlers(app)
-    _add_middleware(app, config, KeyRing(config.access, observer.keys_rejected), limits)
+    keys = KeyRing(config.access, observer.keys_rejected)
+    _add_middleware(app, config, keys, limits, max_requests)
     return app
 
 
-def _add_middleware(app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limits) -> None:
+def _add_middleware(
+    app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limits, max_requests: int | None
+) -> None:
     """Add the middleware, the innermost first."""
     app.add_middleware(
         BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
     )
+    app.add_middleware(BodyDeadline, timeout_s=config.body_timeout_s)
     app.add_middleware(Head)
     app.add_middleware(Authentication, keys=keys, limits=limits)
+    app.add_middleware(Capacity, max_requests=max_requests)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[origin for origin in config.cors_origins if not origin.endswith(":*")],

@@ -17,11 +17,13 @@ from serve_app.errors import (
     InvalidRequest,
     ModelLoading,
     ModelNotFound,
+    Overloaded,
     PayloadTooLarge,
     PromptTooLong,
     QueueFull,
     RateLimited,
     ReplicaFailed,
+    RequestTimeout,
     ServeAppError,
     Unauthorized,
 )
@@ -29,8 +31,8 @@ from serve_app.track_fields import HEADERS
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, ModelNotFound,
-    PayloadTooLarge, QueueFull, RateLimited, GenerationFailed, ServeAppError, ReplicaFailed,
-    ModelLoading, DeadlineExceeded,
+    RequestTimeout, PayloadTooLarge, QueueFull, Overloaded, RateLimited, GenerationFailed, ServeAppError,
+    ReplicaFailed, ModelLoading, DeadlineExceeded,
 )  # fmt: skip
 
 TIMEOUT = {
@@ -99,7 +101,9 @@ def generation_responses() -> Responses:
 def conversion_responses() -> Responses:
     """Document a conversion's answers: a file, or an error of the uploaded file."""
     file = {200: {"description": "The file", "content": _files()}}
-    return file | errors(InvalidRequest, InvalidAudio, Unauthorized, PayloadTooLarge)
+    return file | errors(
+        InvalidRequest, InvalidAudio, Unauthorized, RequestTimeout, PayloadTooLarge, Overloaded
+    )
 
 
 def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]) -> Responses:
@@ -108,7 +112,7 @@ def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]
     ok: content of its 200; failure: the field that tells the error, in answers of these statuses.
     """
     documented: Responses = {200: {"description": "The answer of the contract", "content": ok}}
-    documented |= errors(Unauthorized, PayloadTooLarge)
+    documented |= errors(Unauthorized, RequestTimeout, PayloadTooLarge)
     schema = {"type": "object", "required": [failure], "properties": {failure: {"type": "string"}}}
     for status in statuses:
         documented[status] = {
