@@ -5,19 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, Deployment
+from ray.serve.config import RequestRouterConfig
 from ray.serve.exceptions import RayServeException
 
 from serve_app.config import MOST_SLOTS, AppConfig, DeploymentConfig, ModelConfig
 from serve_app.config_reader import environment_variables, read_config
 from serve_app.deployments.actor_options import actor_options
 from serve_app.deployments.autoscaling import MODEL_PREFIX
-from serve_app.deployments.ingress import Ingress
+from serve_app.deployments.ingress import Ingress, max_requests
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.errors import ConfigError
 from serve_app.gateway.keys import KeyRing
 
 INGRESS_NAME = "Ingress"
+_STATUS_PERIOD_S = 3600.0  # of Serve's own calls for the status, which it makes no use of
+_ROOM = 100  # calls into the ingress beyond its requests: health checks, and refusals
 
 
 class BuildError(ConfigError, RayServeException):  # type: ignore[misc]
@@ -36,10 +39,18 @@ def build_app(args: dict[str, Any]) -> Application:
     except ConfigError as error:
         raise BuildError(error.message) from None
     handles = {model.model_id: _replicas(model) for model in config.models}
-    ingress = serve.deployment(Ingress).options(
-        name=INGRESS_NAME, **_options(config.ingress_deployment_config)
-    )
-    return ingress.bind(config, handles)
+    return _ingress(config).bind(config, handles)
+
+
+def _ingress(config: AppConfig) -> Deployment:
+    """Describe the ingress, with room beyond the requests that it accepts.
+
+    Serve makes `max_ongoing_requests` the limit of all calls into the actor (above Ray's 1000). So a
+    replica that accepts that many has no room for a health check, and is replaced.
+    """
+    options = _options(config.ingress_deployment_config)
+    options["max_ongoing_requests"] = max_requests(config) + _ROOM
+    return serve.deployment(Ingress).options(name=INGRESS_NAME, **options)
 
 
 def _check_keys(config: AppConfig) -> None:
@@ -57,6 +68,9 @@ def _replicas(model: ModelConfig) -> Application:
     """
     slots = model.engine_kwargs.max_slots or MOST_SLOTS
     options = {"max_ongoing_requests": slots + 1} | _options(model.deployment_config)
+    options["request_router_config"] = RequestRouterConfig(
+        request_routing_stats_period_s=_STATUS_PERIOD_S
+    )
     if (actor := actor_options(model)) is not None:
         options["ray_actor_options"] = actor
     return (

@@ -86,7 +86,7 @@ class DeploymentConfig(ClosedModel):
     scaling."""
     max_ongoing_requests: PositiveInt | None = None
     """Requests in one replica at a time. Default: `max_slots` + 1, so that one waits beside a full
-    batch (65 if `max_slots` is not set); 1000 for the ingress."""
+    batch (65 if `max_slots` is not set); 1000 for the ingress, beyond which it answers `429`."""
     max_queued_requests: int | None = Field(default=None, ge=-1)
     """Requests that wait in one ingress replica; beyond it `429`. Default: no limit, as -1."""
     ray_actor_options: dict[str, Any] | None = None
@@ -187,6 +187,10 @@ class ApiConfig(ClosedModel):
     """Longest audio that a track may begin with, in seconds; longer audio gets `400`."""
     max_conversion_s: PositiveFloat = 600.0
     """Longest audio that `/v1/audio/conversions` converts, in seconds; longer audio gets `400`."""
+    body_timeout_s: PositiveFloat = 10.0
+    """Seconds to receive a body, plus one for each 16 KiB of it; a slower body gets `408`."""
+    model_wait_s: float = Field(default=60.0, ge=0.0)
+    """Seconds that Hugging Face's clients wait for a loading model before they get `503`."""
     cors_origins: tuple[Origin, ...] = LOCAL_ORIGINS
     """Other origins whose web pages may call the API, such as `https://music.example`; `:*` after a
     host: any port. `*`: any origin, without credentials."""
@@ -205,7 +209,7 @@ class AppConfig(ClosedModel):
     """Limits and access of the HTTP API."""
     edge: EdgeConfig = EdgeConfig()
     """Limits of the edge, the HAProxy in front of Serve's HTTP proxy."""
-    ingress_deployment_config: DeploymentConfig = DeploymentConfig(max_ongoing_requests=1000)
+    ingress_deployment_config: DeploymentConfig = DeploymentConfig()
     """Serve's options of the ingress deployment."""
 
     @model_validator(mode="after")

@@ -146,6 +146,13 @@ class QueueFull(ServeAppError):
     retryable = True
 
 
+class Overloaded(ServeAppError):
+    status = 429
+    code = "overloaded"
+    title = "The service is working on as many requests as it can"
+    retryable = True
+
+
 class RateLimited(ServeAppError):
     status = 429
     code = "rate_limited"

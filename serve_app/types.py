@@ -174,6 +174,7 @@ class EngineStats:
 
     queued_audio_s: of the waiting requests; running_audio_s: left to make of the running tracks;
     step_s: duration of one decoding step, which makes one frame of every running track;
+    lone_pace_s, full_pace_s: estimated seconds from step to step of a batch of one, and of all slots;
     mean_audio_s: mean duration of recently requested tracks;
     codec_s, text_encoder_s: working time of these two so far, in seconds.
     """
@@ -187,6 +188,8 @@ class EngineStats:
     steps_per_s: float = 0.0
     real_time_factor: float = 0.0
     step_s: float = 0.0
+    lone_pace_s: float = 0.0
+    full_pace_s: float = 0.0
     mean_audio_s: float = 0.0
     codec_s: float = 0.0
     text_encoder_s: float = 0.0
@@ -224,7 +227,8 @@ class ModelCard:
     source: a hub id, or the name of a folder without its path; license: of the weights;
     fallbacks: ids of the models that answer instead when this model's queue is full;
     price_per_hour: of one replica, in US dollars; None: unknown;
-    max_queued_audio_s: seconds of music that may wait in one ingress replica; None: no bound.
+    max_queued_audio_s: seconds of music that may wait in one ingress replica; None: no bound;
+    scales_to_zero: whether the model may have no replica while nobody asks for it.
     """
 
     model_id: str
@@ -234,6 +238,7 @@ class ModelCard:
     fallbacks: tuple[str, ...] = ()
     price_per_hour: float | None = None
     max_queued_audio_s: float | None = None
+    scales_to_zero: bool = False
 
     def cost_usd(self, timings: Timings) -> float | None:
         """Cost of a track in US dollars; None when the price is unknown."""
@@ -243,8 +248,5 @@ class ModelCard:
 
 
 def num_frames(duration_s: float, frame_rate: float) -> int:
-    """Count the frames of `duration_s` seconds, at least one.
-
-    Rounding first keeps 0.1 * 3 * 50 from becoming 16.
-    """
-    return max(1, math.ceil(round(duration_s * frame_rate, 6)))
+    """Count the frames of `duration_s` seconds, at least one."""
+    return max(1, math.ceil(round(duration_s * frame_rate, 6)))  # rounded: 0.1 * 3 * 50 is not 16

@@ -176,8 +176,6 @@ def test_defaults() -> None:
     assert deployment.health_check_period_s == 2.0
     assert deployment.health_check_timeout_s == 10.0
     assert deployment.graceful_shutdown_timeout_s == 120.0
-    app = AppConfig.model_validate({"models": [model("a")]})
-    assert app.ingress_deployment_config.max_ongoing_requests == 1000
 
 
 def test_options_do_not_change() -> None:

@@ -211,7 +211,7 @@ async def test_a_page_plays_a_stream_behind_a_key(
 
 async def test_a_key_is_asked_for(guarded_url: str, page: Page) -> None:
     await page.goto(guarded_url)
-    await expect(page.get_by_role("alert")).to_contain_text("Send an API key of this service")
+    await expect(page.get_by_role("alert")).to_contain_text("The request has no API key")
     await page.get_by_label("API key").fill(KEY)
     await generate(page, "bells", 2)
     await expect(page.locator(".track")).to_have_count(1)
@@ -313,7 +313,7 @@ async def test_errors_are_sentences(guarded_url: str, backend: FakeGenerator, pa
 async def test_stats_can_be_read(guarded_url: str, page: Page) -> None:
     await page.set_viewport_size(PHONE)
     await page.goto(f"{guarded_url}/stats")
-    await expect(page.get_by_role("alert")).to_contain_text("Send an API key of this service")
+    await expect(page.get_by_role("alert")).to_contain_text("The request has no API key")
     await page.get_by_label("API key").fill(KEY)
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="small (default)")).to_be_visible()

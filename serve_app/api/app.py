@@ -11,7 +11,9 @@ import serve_app
 from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.middleware.authentication import Authentication
+from serve_app.api.middleware.body_deadline import BodyDeadline
 from serve_app.api.middleware.body_limit import BodyLimit
+from serve_app.api.middleware.capacity import Capacity
 from serve_app.api.middleware.deadline import Deadline
 from serve_app.api.middleware.head import Head
 from serve_app.api.middleware.header_limit import HeaderLimit
@@ -19,7 +21,7 @@ from serve_app.api.middleware.http_1_0 import Http10
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
 from serve_app.api.middleware.unexpected_errors import UnexpectedErrors
-from serve_app.api.routes import conversions, huggingface, legacy, page, v1
+from serve_app.api.routes import conversions, health, huggingface, legacy, page, v1
 from serve_app.api.routes import streams as streams_routes
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config import ApiConfig
@@ -53,20 +55,22 @@ def create_api(
     config: ApiConfig,
     observer: RequestObserver | None = None,
     streams: Streams | None = None,
+    max_requests: int | None = None,
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
     default_model: id or alias; None: the first model.
-    observer: None: outcomes of requests are logged.
-    streams: None: those of this process.
+    observer: None: outcomes of requests are logged; streams: None: those of this process.
+    max_requests: number of requests at a time, beyond which `429` is answered; None: no bound.
     """
     observer = observer or LogObserver()
     limits = Limits(config.access)
     router = ModelRouter(models, default_model)
-    admission = AdmissionQueue(Retries(generator, observer), router.cards)
+    readiness = Readiness(fleet)
+    admission = AdmissionQueue(Retries(generator, observer), router.cards, readiness)
     guarded = DeadlineGenerator(LimitedGenerator(admission, limits))
     workers = AudioWorkers()
-    service = GenerationService(guarded, router, Readiness(fleet), config, observer, workers)
+    service = GenerationService(guarded, router, readiness, config, observer, workers)
     streams = streams or StreamStore(config.stream_memory_bytes, config.stream_kept_s)
     app = FastAPI(
         title="musicgen-serve",
@@ -83,12 +87,14 @@ def create_api(
         conversions.create_router(Conversions(workers, limits, config.max_conversion_s))
     )
     app.include_router(legacy.create_router(service))
+    app.include_router(health.create_router(service))
     app.include_router(huggingface.create_router(service))
     app.include_router(page.create_router())
     page.mount_static_files(app)
     complete_document(app)
     add_error_handlers(app)
-    _add_middleware(app, config, KeyRing(config.access, observer.keys_rejected), limits)
+    keys = KeyRing(config.access, observer.keys_rejected)
+    _add_middleware(app, config, keys, limits, max_requests)
     return app
 
 
@@ -103,13 +109,17 @@ def _closing(streams: Streams) -> Callable[[FastAPI], AbstractAsyncContextManage
     return lifespan
 
 
-def _add_middleware(app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limits) -> None:
+def _add_middleware(
+    app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limits, max_requests: int | None
+) -> None:
     """Add the middleware, the innermost first: whatever answers lies within those that add headers."""
     app.add_middleware(
         BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
     )
+    app.add_middleware(BodyDeadline, timeout_s=config.body_timeout_s)
     app.add_middleware(Head)
     app.add_middleware(Authentication, keys=keys, limits=limits)
+    app.add_middleware(Capacity, max_requests=max_requests)
     app.add_middleware(Deadline)
     app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
     app.add_middleware(UnexpectedErrors)

@@ -17,12 +17,14 @@ from serve_app.errors import (
     InvalidRequest,
     ModelLoading,
     ModelNotFound,
+    Overloaded,
     PayloadTooLarge,
     PromptTooLong,
     QueueFull,
     RangeNotSatisfiable,
     RateLimited,
     ReplicaFailed,
+    RequestTimeout,
     ServeAppError,
     StreamNotFound,
     Unauthorized,
@@ -32,8 +34,8 @@ from serve_app.track_fields import HEADERS
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, ModelNotFound,
-    PayloadTooLarge, QueueFull, RateLimited, GenerationFailed, ServeAppError, ReplicaFailed,
-    ModelLoading, DeadlineExceeded, UnsupportedEncoding,
+    RequestTimeout, PayloadTooLarge, QueueFull, Overloaded, RateLimited, GenerationFailed,
+    ServeAppError, ReplicaFailed, ModelLoading, DeadlineExceeded, UnsupportedEncoding,
 )  # fmt: skip
 
 TIMEOUT = {
@@ -120,7 +122,9 @@ def conversion_responses() -> Responses:
         InvalidRequest,
         InvalidAudio,
         Unauthorized,
+        RequestTimeout,
         PayloadTooLarge,
+        Overloaded,
         QueueFull,
         RateLimited,
         DeadlineExceeded,
@@ -134,7 +138,7 @@ def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]
     ok: content of its 200; failure: the field that tells the error, in answers of these statuses.
     """
     documented: Responses = {200: {"description": "The answer of the contract", "content": ok}}
-    documented |= errors(Unauthorized, PayloadTooLarge, UnsupportedEncoding)
+    documented |= errors(Unauthorized, RequestTimeout, PayloadTooLarge, UnsupportedEncoding)
     schema = {"type": "object", "required": [failure], "properties": {failure: {"type": "string"}}}
     for status in statuses:
         documented[status] = {

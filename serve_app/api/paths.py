@@ -5,6 +5,9 @@ from starlette.types import Scope
 GENERATIONS = "/v1/audio/generations"
 CONVERSIONS = "/v1/audio/conversions"
 STREAMS = "/v1/audio/streams/"
+HEALTH = "/health"
+LIVE = "/health/live"
+HEALTH_PATHS = (HEALTH, LIVE)  # without a key, and answered while the service is overloaded
 
 
 def route_path(scope: Scope) -> str:

@@ -17,6 +17,7 @@ from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import RayObserver
 from serve_app.deployments.node_watch import NodeWatch
 from serve_app.deployments.peer_streams import PeerStreams
+from serve_app.deployments.replica_status import connect, running_replicas
 from serve_app.errors import (
     ModelLoading,
     QueueFull,
@@ -30,7 +31,7 @@ from serve_app.types import GenerationRequest, ModelCard, ReplicaStatus, StreamI
 
 logger = logging.getLogger(__name__)
 
-_STATUS_TIMEOUT_S = 2.0
+_MAX_REQUESTS = 1000
 # Ray's text for an actor lost with its node. Until Ray notices, it is an ActorUnavailableError.
 _NODE_DEATH = "its node has died"
 
@@ -52,11 +53,12 @@ class Ingress:
         return create_api(
             RayGenerator(self._handles, self._nodes),
             RayFleet(self._handles, self._nodes),
-            map(_card, config.models),
+            map(card_of, config.models),
             config.default_model,
             config.api,
             RayObserver(),
             PeerStreams(self._streams),
+            max_requests(config),
         )
 
     async def describe_stream(self, stream_id: str) -> StreamState | None:
@@ -104,25 +106,30 @@ class RayFleet:
     def __init__(self, handles: Mapping[str, DeploymentHandle], nodes: NodeWatch) -> None:
         self._handles = handles
         self._nodes = nodes
+        self._waking: dict[str, asyncio.Task[None]] = {}
+        for handle in handles.values():
+            connect(handle)
 
     async def replicas(self, model_id: str) -> list[ReplicaStatus]:
-        """Ask every replica; leave out those that do not answer within 2 s."""
-        response = self._handles[model_id].broadcast("status")
-        try:
-            answers = await response.results_async(
-                timeout_s=_STATUS_TIMEOUT_S, return_exceptions=True
-            )
-        except (DeploymentUnavailableError, TimeoutError):
-            return []
-        return [answer for answer in answers if isinstance(answer, ReplicaStatus)]
+        """Ask every replica, however many requests it has."""
+        return await running_replicas(self._handles[model_id])
 
     def wake(self, model_id: str) -> None:
-        """Send a request, so that Serve scales the deployment up from zero."""
-        self._handles[model_id].status.remote()
+        """Send a request, so that Serve scales the deployment up from zero; one at a time."""
+        task = self._waking.get(model_id)
+        if task is None or task.done():
+            self._waking[model_id] = asyncio.create_task(_wake(self._handles[model_id]))
 
     def obstacle(self, model_id: str) -> str | None:
         """Explain why no node can run the model."""
         return self._nodes.obstacle(model_id)
+
+
+async def _wake(handle: DeploymentHandle) -> None:
+    try:
+        await handle.wake.remote()
+    except Exception as error:  # requests that need the model meet the same error
+        logger.warning("A model could not be woken: %s", as_serve_app_error(error).message)
 
 
 def as_serve_app_error(error: Exception) -> ServeAppError:
@@ -158,7 +165,13 @@ def _replica_error(error: RayActorError) -> ReplicaFailed:
     )
 
 
-def _card(model: ModelConfig) -> ModelCard:
+def max_requests(config: AppConfig) -> int:
+    """Number of requests that one ingress replica works on at a time."""
+    return config.ingress_deployment_config.max_ongoing_requests or _MAX_REQUESTS
+
+
+def card_of(model: ModelConfig) -> ModelCard:
+    scaling = model.deployment_config.autoscaling_config or {}
     return ModelCard(
         model_id=model.model_id,
         source=model.public_source,
@@ -167,4 +180,5 @@ def _card(model: ModelConfig) -> ModelCard:
         fallbacks=model.fallbacks,
         price_per_hour=model.price_per_hour,
         max_queued_audio_s=model.max_queued_audio_s,
+        scales_to_zero=0 in (scaling.get("min_replicas"), scaling.get("initial_replicas")),
     )

@@ -12,6 +12,7 @@ from ray.serve.metrics import Counter, Gauge, Histogram
 from serve_app.gateway.observer import LogObserver, Outcome
 from serve_app.types import EngineStats
 
+_MOST_KEY_NAMES = 100
 _SECONDS = [0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0]
 
 
@@ -27,6 +28,17 @@ class RayObserver(LogObserver):
         self._audio_s = Counter(
             "musicgen_audio_seconds_total", "Seconds of music delivered.", ("model",)
         )
+        self._key_requests = Counter(
+            "musicgen_key_requests_total",
+            "Requests that ended, by the name of the API key and outcome.",
+            ("key", "outcome"),
+        )
+        self._key_audio_s = Counter(
+            "musicgen_key_audio_seconds_total",
+            "Seconds of music delivered, by the name of the API key.",
+            ("key",),
+        )
+        self._key_names: set[str] = set()
         self._cost = Counter(
             "musicgen_cost_dollars_total",
             "Cost of finished tracks, by price_per_hour.",
@@ -54,6 +66,8 @@ class RayObserver(LogObserver):
         super().ended(outcome)
         tags = {"model": outcome.model}
         self._requests.inc(1, {**tags, "outcome": outcome.code})
+        if outcome.caller:
+            self._count_key(outcome)
         if outcome.audio_s:
             self._audio_s.inc(outcome.audio_s, tags)
         if outcome.cost_usd:
@@ -63,6 +77,15 @@ class RayObserver(LogObserver):
         if outcome.timings is not None:
             self._queue_s.observe(outcome.timings.queue_s, tags)
             self._generation_s.observe(outcome.timings.generation_s, tags)
+
+    def _count_key(self, outcome: Outcome) -> None:
+        """Count by key. Names beyond _MOST_KEY_NAMES share one label, so that series stay few."""
+        if len(self._key_names) < _MOST_KEY_NAMES:
+            self._key_names.add(outcome.caller)
+        key = outcome.caller if outcome.caller in self._key_names else "other"
+        self._key_requests.inc(1, {"key": key, "outcome": outcome.code})
+        if outcome.audio_s:
+            self._key_audio_s.inc(outcome.audio_s, {"key": key})
 
     def retried(self, model_id: str) -> None:
         self._retries.inc(1, {"model": model_id})

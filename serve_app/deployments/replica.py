@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Iterator
 from time import perf_counter, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -20,6 +20,7 @@ from serve_app.deployments.autoscaling import (
 )
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
+from serve_app.deployments.replica_status import to_plain
 from serve_app.deployments.tracing import trace_timings
 from serve_app.errors import ConfigError, ReplicaFailed, ServeAppError
 from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus, StreamItem
@@ -59,8 +60,15 @@ class MusicGenReplica:
             logger.critical("The engine has failed: the replica exits")
             os._exit(1)  # Serve replaces a dead process at once, an unhealthy one only later
 
-    async def status(self) -> ReplicaStatus:
-        return ReplicaStatus(self._engine.describe(), self._engine.stats())
+    async def wake(self) -> None:
+        """Do nothing: Serve starts a replica to take the call."""
+
+    def record_routing_stats(self) -> dict[str, Any]:
+        """Report the ReplicaStatus, as plain values.
+
+        Serve calls this method beside the replica's requests, however many these are.
+        """
+        return to_plain(ReplicaStatus(self._engine.describe(), self._engine.stats()))
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Report DrainTimePolicy's inputs.

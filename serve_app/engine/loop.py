@@ -54,7 +54,9 @@ class EngineLoop:
         self._throughput = Throughput()
         self._output = OutputProcessor(checkpoint, config, self._fail)
         rate = checkpoint.frame_rate
-        self._progress = ProgressReporter(self._scheduler, self._throughput, rate)
+        self._progress = ProgressReporter(
+            self._scheduler, self._throughput, rate, lambda: self._output.final_s
+        )
         self.stats = StatsBoard(
             self._scheduler, self._throughput, rate, batch.runner.kv_cache_bytes
         )
@@ -109,6 +111,7 @@ class EngineLoop:
 
     def _drain_inbox(self, block: bool) -> None:
         if block:
+            self._throughput.rest()
             self._inbox.get()()
         while not self._inbox.empty():
             self._inbox.get()()

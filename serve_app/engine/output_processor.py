@@ -19,6 +19,8 @@ from serve_app.types import AudioChunk, FinishReason, num_frames
 
 logger = logging.getLogger(__name__)
 
+_FINAL_SMOOTHING = 0.2  # EMA weight of the newest track
+
 
 @dataclass(eq=False)
 class _Output:
@@ -34,6 +36,8 @@ class OutputProcessor:
 
     Its methods are called from one thread, and it writes to no sequence.
 
+    codec_s: busy seconds of the codec so far; final_s: exponential moving average of those for the
+    last codes of a track.
     on_failure: called in the codec's thread with an error of the codec.
     """
 
@@ -41,6 +45,7 @@ class OutputProcessor:
         self, checkpoint: Checkpoint, config: EngineConfig, on_failure: Callable[[Exception], None]
     ) -> None:
         self.codec_s = 0.0
+        self.final_s = 0.0
         self._checkpoint = checkpoint
         self._on_failure = on_failure
         self._first_chunk_frames = num_frames(config.first_chunk_s, checkpoint.frame_rate)
@@ -115,5 +120,6 @@ class OutputProcessor:
         )
         if not final:
             return chunk
+        self.final_s += _FINAL_SMOOTHING * (ended_at - started_at - self.final_s)
         timings = sequence.timings(output.codec_s, output.first_audio_at or ended_at, ended_at)
         return replace(chunk, finish_reason=FinishReason.LENGTH, timings=timings)

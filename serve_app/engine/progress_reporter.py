@@ -1,8 +1,9 @@
 """Progress reports to the requests that ask for them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import perf_counter
 
+from serve_app.engine.forecast import ends_s
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.throughput import Throughput
@@ -12,9 +13,19 @@ INTERVAL_S = 0.25
 
 
 class ProgressReporter:
-    """Sends Progress to the sinks of waiting and running sequences, at most every INTERVAL_S."""
+    """Sends Progress to the sinks of waiting and running sequences, at most every INTERVAL_S.
 
-    def __init__(self, scheduler: Scheduler, throughput: Throughput, frame_rate: float) -> None:
+    final_s: returns the seconds from a track's last step to its last audio.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        throughput: Throughput,
+        frame_rate: float,
+        final_s: Callable[[], float],
+    ) -> None:
+        self._final_s = final_s
         self._scheduler = scheduler
         self._throughput = throughput
         self._frame_rate = frame_rate
@@ -31,18 +42,24 @@ class ProgressReporter:
                 sequence.sink(progress)
 
     def _all(self) -> Iterator[tuple[Sequence, Progress]]:
-        """Yield every sequence's progress.
+        """Yield every sequence's progress."""
+        running = list(self._scheduler.running.values())
+        waiting = list(self._scheduler.waiting.values())
+        ends = iter(self._ends_s(running, waiting))
+        for sequence in running:
+            audio_s = sequence.frames_complete / self._frame_rate
+            yield sequence, Progress(0, audio_s, next(ends, None))
+        for position, sequence in enumerate(waiting, 1):
+            yield sequence, Progress(position, 0.0, next(ends, None))
 
-        Running sequences advance together, by a frame each in a step; waiting ones come after all
-        before them.
-        """
-        steps_per_s, _ = self._throughput.rates()
-        ahead = 0
-        for sequence in self._scheduler.running.values():
-            left = sequence.frames_left
-            ahead += left
-            remaining_s = left / steps_per_s if steps_per_s > 0 else None
-            yield sequence, Progress(0, sequence.frames_complete / self._frame_rate, remaining_s)
-        for position, sequence in enumerate(self._scheduler.waiting.values(), 1):
-            ahead += sequence.frames_left
-            yield sequence, Progress(position, 0.0, self._throughput.seconds_for(ahead))
+    def _ends_s(self, running: list[Sequence], waiting: list[Sequence]) -> list[float]:
+        """Seconds until each sequence ends; empty before the engine's first step."""
+        if self._throughput.pace_s(1) is None:
+            return []
+        ends = ends_s(
+            [sequence.frames_left for sequence in running],
+            [sequence.frames_left for sequence in waiting],
+            self._scheduler.max_slots,
+            lambda sequences: self._throughput.pace_s(sequences) or 0.0,
+        )
+        return [end + self._final_s() for end in ends]

@@ -47,6 +47,8 @@ class StatsBoard:
             steps_per_s=steps_per_s,
             real_time_factor=frames_per_s / self._frame_rate,
             step_s=self._throughput.step_s,
+            lone_pace_s=self._throughput.pace_s(1) or 0.0,
+            full_pace_s=self._throughput.pace_s(scheduler.max_slots) or 0.0,
             mean_audio_s=self._throughput.mean_audio_s,
             codec_s=codec_s,
             text_encoder_s=text_encoder_s,

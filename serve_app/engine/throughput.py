@@ -1,10 +1,14 @@
-"""Throughput of an engine: steps and frames over the last few seconds."""
+"""Throughput of an engine: steps and frames over the last few seconds, and the time of a step."""
 
+from bisect import bisect_left
 from collections import deque
+from math import sqrt
 from time import perf_counter
 
 RATE_PERIOD_S = 5.0
 _SMOOTHING = 0.05  # EMA weight of the newest sample
+_MOST_CHANGE = 2.0  # of one sample of the pace: a window that slides or a hiccup is no slow step
+_MOST_SCALING = 2.0  # of the pace, to a batch size that has not been seen
 
 
 class Throughput:
@@ -16,6 +20,8 @@ class Throughput:
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int, int]] = deque([(perf_counter(), 0, 0)])
+        self._resting = True
+        self._paces: dict[int, float] = {}  # by the number of sequences
         self.step_s = 0.0
         self.mean_audio_s = 0.0
 
@@ -27,19 +33,39 @@ class Throughput:
         """Record a step of so many sequences, which took `step_s` seconds."""
         self.step_s = _smooth(self.step_s, step_s)
         now = perf_counter()
-        _, steps, frames = self._marks[-1]
+        last, steps, frames = self._marks[-1]
+        self._record_pace(sequences, step_s if self._resting else max(step_s, now - last))
+        self._resting = False
         self._marks.append((now, steps + 1, frames + sequences))
         while len(self._marks) > 2 and now - self._marks[0][0] > RATE_PERIOD_S:
             self._marks.popleft()
+
+    def rest(self) -> None:
+        """Record that the engine waits for a request: the time until the next step is no step's."""
+        self._resting = True
 
     def record_request(self, audio_s: float) -> None:
         """Record a request for a track of `audio_s` seconds."""
         self.mean_audio_s = _smooth(self.mean_audio_s, audio_s)
 
-    def seconds_for(self, frames: int) -> float | None:
-        """Return the seconds of so many frames at the present rate; None while nothing runs."""
-        _, rate = self.rates()
-        return frames / rate if rate > 0 else None
+    def pace_s(self, sequences: int) -> float | None:
+        """Estimate the seconds from step to step of a batch of so many; None before the first step.
+
+        Between two batch sizes that have been seen the estimate is linear. Beyond them it is the
+        geometric mean of its bounds: a step of memory-bound work takes as long for more sequences,
+        one of compute-bound work longer in proportion.
+        """
+        if not self._paces:
+            return None
+        seen = sorted(self._paces)
+        index = bisect_left(seen, sequences)
+        if 0 < index < len(seen):
+            low, high = seen[index - 1], seen[index]
+            part = (sequences - low) / (high - low)
+            return self._paces[low] + part * (self._paces[high] - self._paces[low])
+        nearest = seen[0] if index == 0 else seen[-1]
+        scaling = sqrt(sequences / nearest)
+        return self._paces[nearest] * min(max(scaling, 1 / _MOST_SCALING), _MOST_SCALING)
 
     def rates(self) -> tuple[float, float]:
         """Return the steps and the frames per second."""
@@ -47,6 +73,12 @@ class Throughput:
         _, steps, frames = self._marks[-1]
         elapsed = max(perf_counter() - started_at, 1e-6)
         return (steps - first_steps) / elapsed, (frames - first_frames) / elapsed
+
+    def _record_pace(self, sequences: int, pace_s: float) -> None:
+        before = self._paces.get(sequences, 0.0)
+        if before:
+            pace_s = min(pace_s, _MOST_CHANGE * before)
+        self._paces[sequences] = _smooth(before, pace_s)
 
 
 def _smooth(mean: float, value: float) -> float:

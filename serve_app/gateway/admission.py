@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterable
+from dataclasses import replace
 
+from serve_app.gateway.estimate import remaining_s
 from serve_app.gateway.generator import Generator
+from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.waiting_line import WaitingLine
 from serve_app.types import AudioChunk, GenerationRequest, ModelCard, Progress, StreamItem
 
@@ -14,9 +17,15 @@ INTERVAL_S = 0.5  # between two reports to a waiting request
 class AdmissionQueue:
     """Bounded FIFO per model: refuses requests beyond the bound, tells others their position."""
 
-    def __init__(self, generator: Generator, cards: Iterable[ModelCard]) -> None:
+    def __init__(
+        self, generator: Generator, cards: Iterable[ModelCard], readiness: Readiness
+    ) -> None:
         self._generator = generator
-        self._lines = {card.model_id: WaitingLine(card.max_queued_audio_s) for card in cards}
+        self._readiness = readiness
+        self._cards = {card.model_id: card for card in cards}
+        self._lines = {
+            name: WaitingLine(card.max_queued_audio_s) for name, card in self._cards.items()
+        }
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Pass the items on; until the first audio, report the position if `progress` is asked for.
@@ -30,7 +39,7 @@ class AdmissionQueue:
                 async for item in items:
                     if item is None or _is_waiting(item):
                         if request.progress:
-                            yield line.progress(ticket)
+                            yield await self._progress(request.model, line.up_to(ticket), item)
                         continue
                     line.leave(ticket)
                     if isinstance(item, AudioChunk):
@@ -38,6 +47,18 @@ class AdmissionQueue:
                     yield item
         finally:
             line.leave(ticket)
+
+    async def _progress(
+        self, model_id: str, waiting: list[float], reported: StreamItem | None
+    ) -> Progress:
+        """Report the position of the last one of `waiting`, and when its track would be finished.
+
+        reported: by the replica that holds the request, whose estimate is the better one.
+        """
+        if isinstance(reported, Progress) and reported.remaining_s is not None:
+            return replace(reported, queue_position=len(waiting))
+        replicas = await self._readiness.recent(self._cards[model_id])
+        return Progress(len(waiting), 0.0, remaining_s(replicas, waiting))
 
 
 def _is_waiting(item: StreamItem) -> bool:

@@ -1,8 +1,8 @@
 """Estimates of when a track would be finished, from the state of the replicas."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from serve_app.types import ReplicaStatus
+from serve_app.types import EngineStats, ReplicaStatus
 
 
 def expected_s(replicas: Iterable[ReplicaStatus], duration_s: float) -> float | None:
@@ -14,13 +14,46 @@ def expected_s(replicas: Iterable[ReplicaStatus], duration_s: float) -> float | 
     return min((_expected_s(replica, duration_s) for replica in able), default=None)
 
 
+def remaining_s(replicas: Sequence[ReplicaStatus], waiting: Sequence[float]) -> float | None:
+    """Estimate the seconds until the last of the waiting tracks would be finished.
+
+    waiting: seconds of music of the tracks in their order. None while no replica is ready.
+    """
+    if not replicas:
+        return None
+    slots = sum(replica.stats.slots for replica in replicas)
+    used = sum(replica.stats.slots_used for replica in replicas)
+    *earlier, own_s = waiting
+    ahead_s = 0.0
+    if used + len(waiting) > slots:
+        running_s = sum(replica.stats.running_audio_s for replica in replicas)
+        ahead_s = (running_s + sum(earlier)) / slots
+    batch = min(used + len(waiting), slots) / len(replicas)
+    second_s = sum(_second_s(replica, batch) for replica in replicas) / len(replicas)
+    return (ahead_s + own_s) * second_s
+
+
 def _expected_s(replica: ReplicaStatus, duration_s: float) -> float:
     """Estimate the seconds of one replica.
 
-    One frame per slot and step. With all slots taken, add (queued + running audio) / slots.
+    With all slots taken, (queued + running audio) / slots come before the track.
     """
     stats = replica.stats
     ahead_s = 0.0
     if stats.slots_used >= stats.slots:
         ahead_s = (stats.queued_audio_s + stats.running_audio_s) / stats.slots
-    return (ahead_s + duration_s) * replica.model.frame_rate * stats.step_s
+    batch = min(stats.slots_used + 1, stats.slots)
+    return (ahead_s + duration_s) * _second_s(replica, batch)
+
+
+def _second_s(replica: ReplicaStatus, batch: float) -> float:
+    """Seconds that a second of music takes in a batch of so many: one frame per slot and step."""
+    return replica.model.frame_rate * _pace_s(replica.stats, batch)
+
+
+def _pace_s(stats: EngineStats, batch: float) -> float:
+    """Seconds from step to step of a batch, between those of one sequence and of a full batch."""
+    if not stats.lone_pace_s or stats.slots == 1:
+        return stats.lone_pace_s or stats.step_s
+    part = max(0.0, batch - 1) / (stats.slots - 1)
+    return stats.lone_pace_s + part * (stats.full_pace_s - stats.lone_pace_s)

@@ -8,6 +8,7 @@ from time import monotonic
 
 from serve_app.config import AccessConfig
 from serve_app.errors import InvalidRequest, RateLimited
+from serve_app.gateway.compute import charged_s
 from serve_app.gateway.generator import Generator
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 
@@ -86,7 +87,8 @@ class Limits:
         if self._audio_s is not None and duration_s > self._audio_s:
             raise InvalidRequest(
                 f"This API key is limited to {self._audio_s:g} seconds of music a minute: "
-                "ask for a shorter track"
+                "ask for a shorter track, or a longer extend_stride_s (this one counts as "
+                f"{duration_s:g} seconds)"
             )
 
     def _take_audio(self, account: _Account, duration_s: float) -> None:
@@ -119,8 +121,8 @@ class LimitedGenerator:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Pass the items on. Raises RateLimited and InvalidRequest."""
-        self._limits.take(request.caller, request.duration_s)
-        unused_s = request.duration_s
+        unused_s = charged_s(request)
+        self._limits.take(request.caller, unused_s)
         try:
             async with contextlib.aclosing(self._generator.generate(request)) as items:
                 async for item in items:

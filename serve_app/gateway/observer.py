@@ -23,7 +23,7 @@ class Outcome:
     code: `ok`, or the error's code; audio_s: seconds of music delivered;
     first_audio_s: seconds from the request to its first audio; None: there was none;
     total_s: seconds from the request to its end; timings: of a finished track;
-    cost_usd: of a finished track, None: unknown.
+    cost_usd: of a finished track, None: unknown; caller: name of the API key, empty without keys.
     """
 
     request_id: str
@@ -34,6 +34,7 @@ class Outcome:
     total_s: float
     timings: Timings | None = None
     cost_usd: float | None = None
+    caller: str = ""
 
 
 class RequestObserver(Protocol):
@@ -54,8 +55,9 @@ class LogObserver:
 
     def ended(self, outcome: Outcome) -> None:
         logger.info(
-            "Request %s: %s, %.1f s of music by %s in %.2f s",
-            outcome.request_id, outcome.code, outcome.audio_s, outcome.model, outcome.total_s,
+            "Request %s%s: %s, %.1f s of music by %s in %.2f s",
+            outcome.request_id, f" of key '{outcome.caller}'" if outcome.caller else "",
+            outcome.code, outcome.audio_s, outcome.model, outcome.total_s,
         )  # fmt: skip
 
     def retried(self, model_id: str) -> None:
@@ -117,4 +119,5 @@ class _Tally:
             total_s=perf_counter() - self._started_at,
             timings=self._timings,
             cost_usd=None if self._timings is None else card.cost_usd(self._timings),
+            caller=request.caller,
         )

@@ -1,9 +1,16 @@
 """Readiness of models: which replicas can take requests, and when a loading model will have one."""
 
+import asyncio
+from collections import defaultdict
+from time import monotonic
+
 from serve_app.errors import ModelUnplaceable
 from serve_app.gateway.cold_starts import ColdStarts
 from serve_app.gateway.generator import Fleet
 from serve_app.types import LoadedModel, ModelCard, ReplicaStatus
+
+_POLL_S = 0.5
+_MAX_AGE_S = 0.5  # of statuses that `recent` returns
 
 
 class Readiness:
@@ -12,18 +19,45 @@ class Readiness:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._cold_starts = ColdStarts()
+        self._ready_once: set[str] = set()
+        self._recent: dict[str, tuple[float, list[ReplicaStatus]]] = {}
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def replicas(self, card: ModelCard) -> list[ReplicaStatus]:
         """List the model's replicas that are ready."""
         replicas = await self._fleet.replicas(card.model_id)
+        self._recent[card.model_id] = (monotonic(), replicas)
         if replicas:
             self.record_answer(card)
         return replicas
+
+    async def recent(self, card: ModelCard) -> list[ReplicaStatus]:
+        """List the model's replicas as they were at most _MAX_AGE_S ago."""
+        async with self._asking[card.model_id]:
+            seen_at, replicas = self._recent.get(card.model_id, (-_MAX_AGE_S, []))
+            if monotonic() - seen_at < _MAX_AGE_S:
+                return replicas
+            return await self.replicas(card)
 
     async def loaded(self, card: ModelCard) -> LoadedModel | None:
         """Describe the model as a replica has loaded it; None while no replica is ready."""
         replicas = await self.replicas(card)
         return replicas[0].model if replicas else None
+
+    async def wait_until_loaded(self, card: ModelCard, timeout_s: float) -> LoadedModel | None:
+        """Wake the model if no replica is ready, and wait for it; None after `timeout_s`."""
+        deadline = monotonic() + timeout_s
+        while (loaded := await self.loaded(card)) is None:
+            self.wake(card)
+            left_s = deadline - monotonic()
+            if left_s <= 0:
+                return None
+            await asyncio.sleep(min(_POLL_S, left_s))
+        return loaded
+
+    def is_starting(self, card: ModelCard) -> bool:
+        """Test that no replica of the model was ever ready, though it always has one."""
+        return not card.scales_to_zero and card.model_id not in self._ready_once
 
     def wake(self, card: ModelCard) -> float:
         """Ask for a replica of the model; return the estimated seconds until it is ready.
@@ -33,6 +67,10 @@ class Readiness:
         if (reason := self.obstacle(card)) is not None:
             raise ModelUnplaceable(reason)
         self._fleet.wake(card.model_id)
+        return self.ready_in_s(card)
+
+    def ready_in_s(self, card: ModelCard) -> float:
+        """Estimate the seconds until the model is ready, counted from the first such call."""
         return self._cold_starts.remaining_s(card.model_id)
 
     def obstacle(self, card: ModelCard) -> str | None:
@@ -41,4 +79,5 @@ class Readiness:
 
     def record_answer(self, card: ModelCard) -> None:
         """Record that a replica of the model has answered: a cold start is over."""
+        self._ready_once.add(card.model_id)
         self._cold_starts.record_ready(card.model_id)

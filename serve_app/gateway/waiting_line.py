@@ -4,7 +4,6 @@ from collections import deque
 from time import monotonic
 
 from serve_app.errors import QueueFull
-from serve_app.types import Progress
 
 _RATE_PERIOD_S = 10.0
 
@@ -41,18 +40,18 @@ class WaitingLine:
         """Remove a request whose audio has begun, or whose caller went away. Idempotent."""
         self._waiting.pop(ticket, None)
 
-    def progress(self, ticket: object) -> Progress:
-        """Report the ticket's position, from 1, and the estimated seconds until its audio ends."""
+    def up_to(self, ticket: object) -> list[float]:
+        """List the seconds of music of the requests up to this one, oldest first."""
         tickets = list(self._waiting)
-        position = tickets.index(ticket) + 1
-        audio_s = sum(self._waiting[earlier] for earlier in tickets[:position])
-        return Progress(position, 0.0, self._seconds_for(audio_s))
+        return [self._waiting[earlier] for earlier in tickets[: tickets.index(ticket) + 1]]
 
     def record(self, audio_s: float) -> None:
         """Record that `audio_s` seconds of audio were made."""
-        now = monotonic()
-        self._made.append((now, audio_s))
-        while now - self._made[0][0] > _RATE_PERIOD_S:
+        self._made.append((monotonic(), audio_s))
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        while self._made and monotonic() - self._made[0][0] > _RATE_PERIOD_S:
             self._made.popleft()
 
     def _exceeds(self, audio_s: float) -> bool:
@@ -60,6 +59,7 @@ class WaitingLine:
 
     def _seconds_for(self, audio_s: float) -> float | None:
         """Estimate the seconds that `audio_s` take at the recent rate; None without a rate."""
+        self._forget_old()
         if not self._made:
             return None
         elapsed_s = max(monotonic() - self._made[0][0], 1.0)

@@ -18,7 +18,11 @@ def generator() -> FakeGenerator:
 @pytest.fixture
 def config() -> ApiConfig:
     return ApiConfig(
-        max_prompt_chars=100, max_body_bytes=2000, max_upload_bytes=100_000, max_audio_prompt_s=1.0
+        max_prompt_chars=100,
+        max_body_bytes=2000,
+        max_upload_bytes=100_000,
+        max_audio_prompt_s=1.0,
+        model_wait_s=0.05,
     )
 
 

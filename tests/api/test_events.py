@@ -44,7 +44,7 @@ async def test_events_tell_the_progress_the_audio_and_the_facts(client: httpx.As
     whole = await client.post(PATH, json={"prompt": "a", "duration_s": 1, "seed": 7})
     found = await events(client, response_format="pcm")
     assert [name for name, _ in found] == ["progress", "progress", "audio", "audio", "done"]
-    assert found[0][1] == {"fraction": 0.0, "queue_position": 1, "audio_s": 0.0, "remaining_s": 1.0}
+    assert found[0][1] == {"fraction": 0.0, "queue_position": 1, "audio_s": 0.0, "remaining_s": 0.5}
     assert found[1][1] == {"fraction": 0.5, "queue_position": 0, "audio_s": 0.5, "remaining_s": 1.5}
     content = b"".join(base64.b64decode(data["audio"]) for name, data in found if name == "audio")
     assert content == whole.content[44:]

@@ -20,9 +20,9 @@ from schemathesis.specs.openapi.checks import (
 from serve_app.api.app import create_api
 from serve_app.api.middleware.deadline import HEADER, MAX_TIMEOUT_S
 from serve_app.api.openapi import TIMEOUT
-from serve_app.api.routes.huggingface import Options, Parameters
 from serve_app.api.schemas.file_options import Conversion
 from serve_app.api.schemas.generation import GenerationBody, StreamQuery
+from serve_app.api.schemas.huggingface import Options, Parameters
 from serve_app.api.schemas.models import Model
 from serve_app.api.schemas.tracks import Variation, Variations
 from serve_app.audio.file_format import FORMATS
@@ -87,6 +87,7 @@ async def test_documentation_names_every_route_and_field(client: httpx.AsyncClie
         "/",
         "/generate",
         "/health",
+        "/health/live",
         "/stats",
         "/models/{owner}/{name}",
     }

@@ -75,7 +75,7 @@ def test_a_stream(url: str) -> None:
         events = list(client.stream("lofi beat", duration_s=1, seed=7, response_format="pcm"))
         whole = client.generate("lofi beat", duration_s=1, seed=7, response_format="pcm")
     assert [type(event) for event in events] == [Progress, Progress, Audio, Audio, Track]
-    assert events[0] == Progress(0.0, 1, 0.0, None)
+    assert events[0] == Progress(0.0, 1, 0.0, 0.5)
     assert isinstance(events[-1], Track)
     assert events[-1] == whole
     assert b"".join(event.content for event in events if isinstance(event, Audio)) == whole.content

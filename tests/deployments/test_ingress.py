@@ -5,7 +5,9 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from serve_app.deployments.ingress import as_serve_app_error
+from serve_app.app import build_app
+from serve_app.config import AppConfig
+from serve_app.deployments.ingress import as_serve_app_error, card_of, max_requests
 from serve_app.errors import (
     ModelLoading,
     PromptTooLong,
@@ -76,3 +78,36 @@ def test_errors_are_translated_and_tell_no_more_than_they_should(
 def test_retry_after_survives_the_way_from_the_replica() -> None:
     error = from_replica(QueueFull("Later.", retry_after_s=4.0))
     assert as_serve_app_error(error).retry_after_s == 4.0
+
+
+def configured(**ingress: int) -> AppConfig:
+    loading = {"model_id": "nano", "model_source": "embedded:musicgen-nano"}
+    return AppConfig.model_validate(
+        {"models": [{"model_loading_config": loading}], "ingress_deployment_config": ingress}
+    )
+
+
+def test_the_ingress_has_room_beyond_its_requests() -> None:
+    """Serve's limit is Ray's limit of calls, health checks included."""
+    assert max_requests(configured()) == max_requests(configured(num_replicas=2)) == 1000
+    assert max_requests(configured(max_ongoing_requests=50)) == 50
+    ingress = build_app(configured(max_ongoing_requests=5000).model_dump())
+    assert ingress._bound_deployment._deployment_config.max_ongoing_requests == 5100
+
+
+@pytest.mark.parametrize(
+    ("scaling", "scales_to_zero"),
+    [
+        (None, False),
+        ({"min_replicas": 1}, False),
+        ({"min_replicas": 0}, True),
+        ({"initial_replicas": 0}, True),
+    ],
+)
+def test_a_card_tells_whether_the_model_may_have_no_replica(
+    scaling: dict[str, int] | None, scales_to_zero: bool
+) -> None:
+    [model] = configured().models
+    deployment = model.deployment_config.model_copy(update={"autoscaling_config": scaling})
+    card = card_of(model.model_copy(update={"deployment_config": deployment}))
+    assert card.scales_to_zero is scales_to_zero

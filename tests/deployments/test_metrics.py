@@ -115,11 +115,27 @@ def test_a_gauge_is_always_a_number(recorded: Recorded, value: float) -> None:
     assert recorded.values["musicgen_real_time_factor"] == [(0.0, {"model": "small"})]
 
 
+FOR_POLICIES = ("mean_audio_s", "lone_pace_s", "full_pace_s")
+
+
 def test_every_statistic_but_the_policys_is_a_metric(recorded: Recorded) -> None:
     """Each field of the statistics changes one metric."""
     replica = ReplicaMetrics("small", ColdStart(1.0, 2.0, 3.0, 4.0, 5.0))
-    names = [one.name for one in fields(EngineStats) if one.name != "mean_audio_s"]
+    names = [one.name for one in fields(EngineStats) if one.name not in FOR_POLICIES]
     numbered = {name: 100 + number for number, name in enumerate(names)}
     replica.report(EngineStats(**numbered))
     values = [value for values in recorded.values.values() for value, _ in values]
     assert sorted(value for value in values if value >= 100) == [100 + n for n in range(len(names))]
+
+
+def test_keys_are_counted_by_name_up_to_a_bound(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_MOST_KEY_NAMES", 2)
+    observer = RayObserver()
+    for name in ("web", "batch", "new", "web"):
+        observer.ended(Outcome("id", "small", "ok", 8.0, 0.5, 3.0, caller=name))
+    counted = given(recorded)
+    requests = counted["musicgen_key_requests_total"]
+    assert [tags["key"] for _, tags in requests] == ["web", "batch", "other", "web"]
+    assert counted["musicgen_key_audio_seconds_total"][0] == (8.0, {"key": "web"})

@@ -6,6 +6,7 @@ import pytest
 
 from serve_app.config import ModelConfig
 from serve_app.deployments.replica import MusicGenReplica
+from serve_app.deployments.replica_status import from_plain
 from serve_app.errors import CheckpointError
 from serve_app.types import AudioChunk, GenerationRequest
 from tests.conftest import EMBEDDED
@@ -21,7 +22,8 @@ def config(source: str = EMBEDDED, **engine: Any) -> ModelConfig:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])
 async def test_a_replica_is_warm_and_makes_music(precision: str) -> None:
     replica = MusicGenReplica(config(device="cpu", precision=precision))
-    status = await replica.status()
+    status = from_plain(replica.record_routing_stats())
+    await replica.wake()
     assert status.model.precision == ("fp32" if precision == "auto" else precision)
     assert status.model.device == "cpu"
     assert status.stats.steps_total > 0, "the engine has warmed up"

@@ -78,6 +78,7 @@ def test_the_last_chunk_has_the_timings_of_all_steps(output: OutputProcessor) ->
     *others, last = items
     assert all(item.timings is None and item.finish_reason is None for item in others)
     assert last.finish_reason is FinishReason.LENGTH
+    assert 0 < output.final_s < last.timings.codec_s, "a fifth of the last stretch"
     assert last.timings.compute_s == 0.25 * (FRAMES + 3), "the last step's share is in it"
     assert last.timings.first_step_s == 0.5
     assert last.timings.codec_s == pytest.approx(output.codec_s)

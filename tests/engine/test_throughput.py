@@ -4,6 +4,7 @@ import pytest
 
 from serve_app.engine import throughput as module
 from serve_app.engine.throughput import RATE_PERIOD_S, Throughput
+from tests.fakes import Clock
 
 
 def test_rates_are_over_the_rate_period(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +21,42 @@ def test_rates_are_over_the_rate_period(monkeypatch: pytest.MonkeyPatch) -> None
     assert list(throughput.rates()) == pytest.approx([20, 60], rel=0.05)
     assert throughput.steps_total == 200
     assert throughput.step_s == pytest.approx(0.05, rel=0.02)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "perf_counter", clock)
+    return clock
+
+
+def step(throughput: Throughput, clock: Clock, sequences: int, pace_s: float) -> None:
+    """Make many steps, of which half the time lies between them."""
+    for _ in range(200):
+        clock.now += pace_s
+        throughput.record_step(sequences, step_s=pace_s / 2)
+
+
+def test_the_pace_holds_the_time_between_steps_but_no_rest(clock: Clock) -> None:
+    throughput = Throughput()
+    assert throughput.pace_s(1) is None
+    for _ in range(3):
+        throughput.rest()
+        clock.now += 1000.0
+        step(throughput, clock, 1, 0.01)
+    assert throughput.pace_s(1) == pytest.approx(0.01, rel=0.05)
+    assert throughput.step_s == pytest.approx(0.005)
+    clock.now += 1.0  # a window slides
+    throughput.record_step(1, step_s=0.005)
+    assert throughput.pace_s(1) == pytest.approx(0.01, rel=0.1)
+
+
+def test_the_pace_depends_on_the_batch(clock: Clock) -> None:
+    throughput = Throughput()
+    step(throughput, clock, 1, 0.01)
+    assert throughput.pace_s(2) == pytest.approx(0.014, rel=0.05), "between 0.01 and 0.02"
+    assert throughput.pace_s(16) == pytest.approx(0.02, rel=0.05)
+    step(throughput, clock, 5, 0.03)
+    assert throughput.pace_s(3) == pytest.approx(0.02, rel=0.05)
+    assert throughput.pace_s(1) == pytest.approx(0.01, rel=0.05)
+    assert throughput.pace_s(10) == pytest.approx(0.042, rel=0.05)

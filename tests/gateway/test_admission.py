@@ -9,6 +9,7 @@ import pytest
 from serve_app.errors import QueueFull
 from serve_app.gateway import admission
 from serve_app.gateway.admission import AdmissionQueue
+from serve_app.gateway.readiness import Readiness
 from serve_app.types import (
     AudioChunk,
     FinishReason,
@@ -17,6 +18,7 @@ from serve_app.types import (
     Progress,
     StreamItem,
 )
+from tests.fakes import FakeGenerator
 
 RATE = 100
 
@@ -54,7 +56,7 @@ def request(duration_s: float = 10.0, *, progress: bool = True) -> GenerationReq
 
 def queue(generator: Gate | Script, max_audio_s: float | None = None) -> AdmissionQueue:
     card = ModelCard("small", "s", (), "l", max_queued_audio_s=max_audio_s)
-    return AdmissionQueue(generator, [card])
+    return AdmissionQueue(generator, [card], Readiness(FakeGenerator()))
 
 
 async def collect(stream: AsyncGenerator[StreamItem, None]) -> list[StreamItem]:
@@ -80,7 +82,7 @@ async def test_waiting_requests_are_told_their_position(monkeypatch: pytest.Monk
     assert [await position(stream) for stream in streams[1:]] == [1, 2]
     estimate = await anext(streams[1])
     assert isinstance(estimate, Progress)
-    assert estimate.remaining_s, "10 s of music were made: there is a rate"
+    assert estimate.remaining_s == 5.0, "10 s of music, 50 steps of 0.01 s each, in a free slot"
     await streams[1].aclose()
     assert await position(streams[2]) == 1, "an abandoned request leaves the line"
     gate.released.release()
@@ -100,8 +102,9 @@ async def test_requests_without_progress_get_audio_alone(monkeypatch: pytest.Mon
 async def test_positions_in_a_replica_are_replaced_by_those_of_the_line() -> None:
     running = Progress(0, 0.5, 1.5)
     chunk = AudioChunk(np.zeros((1, RATE), np.float32), RATE, FinishReason.LENGTH)
-    items = await collect(queue(Script(Progress(7, 0.0, None), running, chunk)).generate(request()))
-    assert items == [Progress(1, 0.0, None), running, chunk]
+    waiting = Progress(7, 0.0, 12.0)
+    items = await collect(queue(Script(waiting, running, chunk)).generate(request()))
+    assert items == [Progress(1, 0.0, 12.0), running, chunk], "the replica's estimate is kept"
 
 
 async def test_waiting_music_is_bounded() -> None:

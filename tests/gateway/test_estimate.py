@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.gateway.estimate import expected_s
+from serve_app.gateway.estimate import expected_s, remaining_s
 from serve_app.types import EngineStats, LoadedModel, ReplicaStatus
 
 MODEL = LoadedModel(32_000, 1, 50.0, 30.0, 1000, "cpu", "fp32")
@@ -45,3 +45,42 @@ def test_expected_s(
     assert expected_s(replicas, duration_s) == (
         None if expected is None else pytest.approx(expected)
     )
+
+
+def paced(slots_used: int = 0, running_audio_s: float = 0.0) -> ReplicaStatus:
+    """Steps of 10 ms alone, and of 25 ms in a full batch of 4."""
+    stats = EngineStats(
+        slots=4,
+        slots_used=slots_used,
+        running_audio_s=running_audio_s,
+        step_s=0.02,
+        lone_pace_s=0.01,
+        full_pace_s=0.025,
+    )
+    return ReplicaStatus(MODEL, stats)
+
+
+@pytest.mark.parametrize(
+    ("replica", "expected"),
+    [(paced(), 5.0), (paced(slots_used=2), 10.0), (paced(slots_used=4, running_audio_s=40), 25.0)],
+)
+def test_the_batch_decides_the_pace(replica: ReplicaStatus, expected: float) -> None:
+    assert expected_s([replica], 10.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "waiting", "expected"),
+    [
+        ([], [10.0], None),
+        ([paced()], [10.0], 5.0),
+        ([paced()], [30.0, 10.0], 7.5),
+        ([paced(slots_used=3, running_audio_s=60.0)], [10.0], 12.5),
+        ([paced(slots_used=4, running_audio_s=60.0)], [20.0, 10.0], 37.5),
+        ([paced(slots_used=4, running_audio_s=60.0)] * 2, [40.0, 10.0], 37.5),
+    ],
+    ids=["no replica", "idle", "two start", "the last slot", "in line", "two replicas"],
+)
+def test_remaining_s(
+    replicas: list[ReplicaStatus], waiting: list[float], expected: float | None
+) -> None:
+    assert remaining_s(replicas, waiting) == (None if expected is None else pytest.approx(expected))

@@ -111,3 +111,15 @@ def test_a_caller_without_limits_is_charged_nothing() -> None:
     allowance.charge("web", 1000)
     allowance.take("web", 1000)
     assert allowance.headers("web") == {}
+
+
+async def test_a_short_stride_is_charged_for_its_compute() -> None:
+    allowance = Limits(AccessConfig(max_audio_s_per_minute=200))
+    generator = LimitedGenerator(FakeGenerator(), allowance)
+    stream = generator.generate(request(120.0).model_copy(update={"extend_stride_s": 2.0}))
+    assert isinstance(await anext(stream), Progress)
+    assert left_s(allowance) == "r=32"
+    await stream.aclose()
+    shortest = request(120.0).model_copy(update={"extend_stride_s": 1.0})
+    with pytest.raises(InvalidRequest, match="this one counts as 222 seconds"):
+        await anext(generator.generate(shortest))

@@ -70,8 +70,10 @@ async def test_progress_is_no_audio() -> None:
 
 
 async def test_outcomes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    asked = request()
     with caplog.at_level(logging.INFO):
-        async for _ in observed(FakeGenerator().generate(asked), asked, SMALL, LogObserver()):
-            pass
+        for caller in ("", "web"):
+            asked = request().model_copy(update={"caller": caller})
+            async for _ in observed(FakeGenerator().generate(asked), asked, SMALL, LogObserver()):
+                pass
     assert "Request this-one: ok, 2.0 s of music by small in " in caplog.text
+    assert "Request this-one of key 'web': ok, 2.0 s of music by small in " in caplog.text

@@ -1,9 +1,13 @@
 """Readiness of models."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
 from serve_app.errors import ModelUnplaceable
 from serve_app.gateway import cold_starts
+from serve_app.gateway import readiness as readiness_module
 from serve_app.gateway.readiness import Readiness
 from tests.fakes import LARGE, SAMPLE_RATE, SMALL, FakeGenerator
 
@@ -47,3 +51,37 @@ async def test_a_model_that_no_node_can_run_is_not_woken() -> None:
     assert readiness.obstacle(SMALL) is None
     readiness.wake(SMALL)
     assert fleet.woken == ["small"]
+
+
+async def test_waiting_for_a_model_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness_module, "_POLL_S", 0.01)
+    fleet = FakeGenerator()
+    readiness = Readiness(fleet)
+    assert await readiness.wait_until_loaded(LARGE, 0.03) is None
+    assert set(fleet.woken) == {"large"}
+    assert await readiness.wait_until_loaded(SMALL, 0.0) is not None
+
+
+async def test_recent_statuses_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(readiness_module, "monotonic", lambda: now)
+    fleet = FakeGenerator()
+    readiness = Readiness(fleet)
+    [before], *others = await asyncio.gather(*(readiness.recent(SMALL) for _ in range(3)))
+    assert others == [[before]] * 2, "those that ask meanwhile wait for the answer"
+    fleet.step_s["small"] = 0.02
+    assert await readiness.recent(SMALL) == [before]
+    assert await asyncio.gather(*(readiness.recent(SMALL) for _ in range(3))) == [[before]] * 3
+    now = 1.0
+    [after] = await readiness.recent(SMALL)
+    assert after.stats.step_s == 0.02
+
+
+async def test_a_model_is_starting_until_it_was_ready_once() -> None:
+    fleet = FakeGenerator(loaded=False)
+    readiness = Readiness(fleet)
+    assert readiness.is_starting(SMALL)
+    assert not readiness.is_starting(replace(SMALL, scales_to_zero=True))
+    fleet.loaded = True
+    await readiness.replicas(SMALL)
+    assert not readiness.is_starting(SMALL)

@@ -34,7 +34,7 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def stats(client: httpx.AsyncClient) -> dict[str, Any]:
-    """Statistics of the only replica, once it answers: a busy one may be missing in /stats."""
+    """Statistics of the only replica, once it answers."""
     replicas: list[dict[str, Any]] = []
     async with asyncio.timeout(PATIENCE_S):
         while not replicas:

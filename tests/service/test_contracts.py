@@ -1,9 +1,6 @@
 """The service's answers under each of its contracts, by HTTP and by clients of others."""
 
 import base64
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -58,25 +55,6 @@ async def test_the_huggingface_contract(client: httpx.AsyncClient) -> None:
     response = await client.post("/models/facebook/musicgen-small", json=body)
     assert (response.status_code, response.headers["content-type"]) == (200, "audio/wav")
     assert len(samples_of(response.content)) == 32_000
-
-
-def test_hugging_faces_own_client(service: Service) -> None:
-    """In a process of its own: this one keeps it offline."""
-    script = f"""if True:
-        from huggingface_hub import InferenceClient
-        from huggingface_hub.errors import BadRequestError
-        client = InferenceClient(model="{service.url}/models/facebook/musicgen-small", timeout=60)
-        print(len(client.text_to_speech("lofi beat", max_new_tokens=50, temperature=0.9)))
-        try:
-            client.text_to_speech("lofi beat", temperature=-1.0)
-        except BadRequestError as error:
-            print("temperature" in str(error))
-        """
-    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    run = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    )
-    assert run.stdout.split() == [str(44 + 2 * 32_000), "True"]
 
 
 async def test_bad_requests_get_the_contracts_sentences(client: httpx.AsyncClient) -> None:

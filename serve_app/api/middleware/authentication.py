@@ -1,18 +1,19 @@
 """API keys: name the caller, or answer 401."""
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.content_negotiation import wants_page
 from serve_app.api.error_handlers import problem
-from serve_app.api.paths import STREAMS, route_path
+from serve_app.api.paths import HEALTH_PATHS, STREAMS, route_path
 from serve_app.errors import Unauthorized
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import Limits
 
 # Paths that are readable without a key, like those below _OPEN_FOLDERS. The id of a stream is
 # unguessable and expires: players cannot send a key.
-_OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")
+_OPEN_PATHS = ("/", *HEALTH_PATHS, "/docs", "/openapi.json")
 _OPEN_FOLDERS = ("/static/", STREAMS)
 _READING = ("GET", "HEAD")
 
@@ -36,8 +37,7 @@ class Authentication:
             return
         caller = self._caller(scope)
         if caller is None and not self._needs_no_key(scope):
-            error = Unauthorized("Send an API key of this service: `Authorization: Bearer KEY`")
-            await problem(error, headers={"www-authenticate": "Bearer"})(scope, receive, send)
+            await _refusal(scope)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller or ""
         limited = send if caller is None else self._with_rate_limits(caller, send)
@@ -45,8 +45,8 @@ class Authentication:
 
     def _caller(self, scope: Scope) -> str | None:
         """Return the name of the request's key; None without a known key."""
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        return self._keys.name_of(key.strip()) if scheme.lower() == "bearer" else None
+        key = _bearer_key(scope)
+        return None if key is None else self._keys.name_of(key)
 
     def _needs_no_key(self, scope: Scope) -> bool:
         method = scope["method"]
@@ -61,3 +61,24 @@ class Authentication:
             await send(message)
 
         return add_rate_limits
+
+
+def _bearer_key(scope: Scope) -> str | None:
+    """Return the key that the request presents; None without one."""
+    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+    return key.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _refusal(scope: Scope) -> Response:
+    """Tell a missing key, a header of another form and an unknown key apart (RFC 6750, section 3)."""
+    challenge = "Bearer"
+    if _bearer_key(scope) is not None:
+        challenge = 'Bearer error="invalid_token"'
+        message = (
+            "The API key is not one of this service's. Check the key, and whether it was replaced."
+        )
+    elif "authorization" in Headers(scope=scope):
+        message = "The Authorization header has no API key in it: send `Authorization: Bearer KEY`"
+    else:
+        message = "The request has no API key: send one in `Authorization: Bearer KEY`"
+    return problem(Unauthorized(message), headers={"www-authenticate": challenge})

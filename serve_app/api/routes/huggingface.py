@@ -1,84 +1,22 @@
 """`POST /models/{owner}/{name}`: Hugging Face's Inference API."""
 
 import json
+from time import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from serve_app.api.error_handlers import as_serve_app_error, retry_after
 from serve_app.api.openapi import body, contract_responses, json_content, schema_of
 from serve_app.api.request_context import request_context
+from serve_app.api.schemas.huggingface import Body, Options
 from serve_app.audio.file_format import FLAC, WAV, Encoding
 from serve_app.errors import InvalidRequest, ModelLoading
 from serve_app.gateway.service import GenerationService
 from serve_app.track_fields import to_headers
-from serve_app.types import DurationS, GenerationRequest, LoadedModel, SamplingParams
-
-_DURATION_S = 30.0
-_FRAME_RATE = 50.0  # of the published models
-
-
-class Parameters(SamplingParams, frozen=True):
-    """The sampling parameters under the names of `transformers`' `generate`, and the duration."""
-
-    model_config = ConfigDict(
-        strict=True, alias_generator=lambda name: {"cfg_coef": "guidance_scale"}.get(name, name)
-    )
-
-    duration: DurationS | None = Field(
-        default=None, description="Duration in seconds; 30 without max_new_tokens."
-    )
-    max_new_tokens: int | None = Field(
-        default=None, ge=1, le=100_000, description="Duration in frames, 50 a second."
-    )
-    do_sample: bool = Field(default=True, description="false: greedy decoding.")
-
-    def sampling(self) -> SamplingParams:
-        """Collect the sampling parameters.
-
-        A top_p of 1 means no nucleus sampling, as 0 does here.
-        """
-        sampling = self.model_dump(include=set(SamplingParams.model_fields))
-        if not self.do_sample:
-            sampling["temperature"] = 0.0
-        if self.top_p == 1.0:
-            sampling["top_p"] = 0.0
-        return SamplingParams.model_validate(sampling)
-
-    def duration_s(self, loaded: LoadedModel | None) -> float:
-        """Compute the requested duration.
-
-        A model that is not loaded yet is assumed to be a published one.
-        """
-        if self.duration is not None:
-            return self.duration
-        if self.max_new_tokens is not None:
-            return self.max_new_tokens / (loaded.frame_rate if loaded else _FRAME_RATE)
-        return min(_DURATION_S, loaded.max_duration_s) if loaded else _DURATION_S
-
-
-class Options(BaseModel):
-    """Options of the Inference API."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    wait_for_model: bool = Field(
-        default=False, description="Whether to wait for a loading model instead of answering 503."
-    )
-    use_cache: bool = Field(default=False, description="Without effect: answers are never cached.")
-
-
-class Body(BaseModel):
-    """A request as Hugging Face's clients send it."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    inputs: str = Field(description="Text that describes the music.")
-    parameters: Parameters = Field(default_factory=Parameters)
-    options: Options = Options()
-
+from serve_app.types import GenerationRequest, LoadedModel, ModelCard
 
 _OPENAPI = body(json_content(schema_of(Body)))
 _AUDIO = {"schema": {"type": "string", "format": "binary"}}
@@ -99,7 +37,7 @@ def create_router(service: GenerationService) -> APIRouter:
     async def inference(owner: str, name: str, request: Request) -> Response:
         """Answers with the audio file: WAV, or FLAC if `Accept` asks for it.
 
-        `503` while the model is loading.
+        A request waits while the model is loading. `503` after the configured time.
         """
         try:
             return await _generate(service, f"{owner}/{name}", request)
@@ -112,12 +50,11 @@ def create_router(service: GenerationService) -> APIRouter:
 async def _generate(service: GenerationService, repository: str, request: Request) -> Response:
     body = _parse(await request.body())
     card = service.router.resolve_repository(repository)
-    loaded = await service.readiness.loaded(card)
-    if loaded is None and not body.options.wait_for_model:
-        raise ModelLoading(f"Model {repository} is currently loading", service.readiness.wake(card))
+    prompt = service.check_prompt(body.inputs)
+    loaded = await _await_model(service, card, body.options, request)
     generation = GenerationRequest(
         **request_context(request),
-        prompt=service.check_prompt(body.inputs),
+        prompt=prompt,
         duration_s=body.parameters.duration_s(loaded),
         model=card.model_id,
         sampling=body.parameters.sampling(),
@@ -129,6 +66,44 @@ async def _generate(service: GenerationService, repository: str, request: Reques
         media_type=file_format.media_type,
         headers=to_headers(track.report().model_dump(include={"model", "seed"})),
     )
+
+
+async def _await_model(
+    service: GenerationService, card: ModelCard, options: Options, request: Request
+) -> LoadedModel | None:
+    """Describe the model once it is loaded; None for a caller that waits in the queue instead.
+
+    Hold the request while the model loads: Hugging Face's own client for JavaScript repeats a 503
+    without a pause. Raises ModelLoading.
+    """
+    wait = _flag(request, "x-wait-for-model", options.wait_for_model)
+    may_load = _flag(request, "x-load-model", not options.dont_load_model) is not False
+    if wait and may_load:
+        return await service.readiness.loaded(card)
+    wait_s = 0.0 if wait is False or not may_load else _wait_s(service, request)
+    if may_load:
+        loaded = await service.readiness.wait_until_loaded(card, wait_s)
+    else:
+        loaded = await service.readiness.loaded(card)
+    if loaded is None:
+        repository = "{owner}/{name}".format_map(request.path_params)
+        raise ModelLoading(
+            f"Model {repository} is currently loading", service.readiness.ready_in_s(card)
+        )
+    return loaded
+
+
+def _wait_s(service: GenerationService, request: Request) -> float:
+    """The configured time, or less up to the request's deadline."""
+    deadline = request_context(request)["deadline"]
+    wait_s = service.config.model_wait_s
+    return wait_s if deadline is None else max(0.0, min(wait_s, deadline - time()))
+
+
+def _flag(request: Request, header: str, option: bool | None) -> bool | None:
+    """Read a header that Hugging Face's clients send for an option, which it overrides."""
+    value = request.headers.get(header, "").strip().lower()
+    return {"true": True, "1": True, "false": False, "0": False}.get(value, option)
 
 
 def _parse(content: bytes) -> Body:

@@ -1,5 +1,5 @@
 """Routes of the servers that this one replaces, with their contracts: `POST /` of the serverless
-function; `POST /generate`, `GET /health` and `GET /stats` of the local server.
+function; `POST /generate` and `GET /stats` of the local server.
 """
 
 import asyncio
@@ -17,13 +17,14 @@ from serve_app.api.content_negotiation import wants_page
 from serve_app.api.error_handlers import as_serve_app_error, retry_after
 from serve_app.api.openapi import contract_responses, json_content
 from serve_app.api.request_context import request_context
+from serve_app.api.routes.health import device_of
 from serve_app.api.routes.legacy_request import BODY_SCHEMA, LegacyRequest
 from serve_app.api.routes.page import stats_page
 from serve_app.audio.file_format import Encoding
 from serve_app.errors import InvalidRequest, Unauthorized
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import Track
-from serve_app.types import GenerationRequest, LoadedModel, SamplingParams
+from serve_app.types import GenerationRequest, SamplingParams
 
 _OPENAPI = openapi.body(json_content(BODY_SCHEMA))
 _MADE = json_content({"type": "object", "required": ["success", "audio_base64", "prompt"]})
@@ -61,15 +62,6 @@ def create_router(service: GenerationService) -> APIRouter:
         except Exception as error:  # any error has the contract's shape
             return _failure(error)
         return await _local(legacy, request, service)
-
-    @router.get("/health", summary="Whether the service answers")
-    async def health() -> dict[str, Any]:
-        """Answers while the service can take requests.
-
-        `model_loaded`: whether the default model is ready.
-        """
-        loaded = await service.readiness.loaded(service.router.default)
-        return {"status": "healthy", "device": _device(loaded), "model_loaded": loaded is not None}
 
     @router.get(
         "/stats",
@@ -124,7 +116,7 @@ async def _metadata(
         "model_size": track.model.model_id,
         **_made(legacy, track, size),
         "framework": "AudioCraft",
-        "device": _device(loaded),
+        "device": device_of(loaded),
     }
 
 
@@ -147,10 +139,10 @@ async def _stats(service: GenerationService) -> dict[str, Any]:
     model_id = router.default.model_id
     loaded = next((replica.model for replica in models[model_id]), None)
     return {
-        "device": _device(loaded),
+        "device": device_of(loaded),
         "model_loaded": loaded is not None,
         "model_size": model_id,
-        "cuda_available": _device(loaded) == "cuda",
+        "cuda_available": device_of(loaded) == "cuda",
         "models": {
             name: [asdict(replica.stats) for replica in replicas]
             for name, replicas in models.items()
@@ -196,10 +188,6 @@ def _made(legacy: LegacyRequest, track: Track, size: int) -> dict[str, Any]:
         "size_bytes": size,
         "generation_time_seconds": round(report.generation_s, 2),
     }
-
-
-def _device(loaded: LoadedModel | None) -> str:
-    return loaded.device if loaded else "unknown"
 
 
 def _failure(error: Exception) -> JSONResponse:

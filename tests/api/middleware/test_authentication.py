@@ -69,7 +69,7 @@ async def test_calls_need_a_key(
         ):
             response = await client.request(method, path, json=body, headers=headers)
             assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
-            assert response.headers["www-authenticate"] == "Bearer"
+            assert response.headers["www-authenticate"].startswith("Bearer")
         assert generator.requests == []
         assert (
             await client.request(method, path, json=body, headers=bearer(WEB))
@@ -77,9 +77,30 @@ async def test_calls_need_a_key(
     assert {request.caller for request in generator.requests} <= {"web"}
 
 
+@pytest.mark.parametrize(
+    ("headers", "challenge", "said"),
+    [
+        ({}, "Bearer", "The request has no API key"),
+        (bearer(""), "Bearer", "has no API key in it"),
+        ({"authorization": f"Basic {WEB}"}, "Bearer", "has no API key in it"),
+        (bearer(WEB[:-1]), 'Bearer error="invalid_token"', "is not one of this service's"),
+    ],
+    ids=["none", "empty", "another scheme", "wrong"],
+)
+async def test_a_wrong_key_is_told_from_a_missing_one(
+    generator: FakeGenerator, headers: dict[str, str], challenge: str, said: str
+) -> None:
+    async with serving(generator) as client:
+        response = await client.get("/v1/models", headers=headers)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == challenge
+    assert said in response.json()["detail"]
+    assert WEB[:-1] not in response.text
+
+
 async def test_pages_and_documents_need_no_key(generator: FakeGenerator) -> None:
     async with serving(generator) as client:
-        for path in ("/health", "/docs", "/openapi.json"):
+        for path in ("/health", "/health/live", "/docs", "/openapi.json"):
             assert (await client.get(path)).status_code == 200
         assert (await client.get("/stats", headers={"accept": "text/html"})).status_code == 200, (
             "a page without figures"

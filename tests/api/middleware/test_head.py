@@ -6,7 +6,9 @@ import pytest
 from tests.fakes import FakeGenerator
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/stats", "/v1/models", "/docs", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/health/live", "/stats", "/v1/models", "/docs", "/openapi.json"]
+)
 async def test_head_is_get_without_a_body(client: httpx.AsyncClient, path: str) -> None:
     head = await client.head(path)
     get = await client.get(path)

@@ -1,5 +1,6 @@
 """The shape of Hugging Face's Inference API."""
 
+import asyncio
 import io
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 import soundfile
 from pydantic import ValidationError
 
-from serve_app.api.routes.huggingface import Parameters
+from serve_app.api.schemas.huggingface import Parameters
+from serve_app.config import ApiConfig
 from serve_app.errors import GenerationFailed
+from serve_app.gateway import readiness
 from serve_app.types import SamplingParams
 from tests.api.schemas.documented import SAMPLING, documented
 from tests.fakes import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
@@ -79,21 +82,139 @@ async def test_waiting_for_a_model_forgets_nothing(
         "parameters": {"max_new_tokens": 75},
         "options": {"wait_for_model": True},
     }
-    await client.post("/models/facebook/musicgen-large", json=body)
+    await client.post(LOADING, json=body)
     assert generator.requests[0].duration_s == 1.5
 
 
-async def test_a_model_that_is_loading_is_woken(
-    client: httpx.AsyncClient, generator: FakeGenerator
+LOADING = "/models/facebook/musicgen-large"
+AT_ONCE = {"wait_for_model": False}
+
+
+async def test_a_request_waits_while_the_model_loads(
+    client: httpx.AsyncClient, generator: FakeGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    response = await client.post("/models/facebook/musicgen-large", json={"inputs": "a"})
+    """The model's frame rate is known by then."""
+    monkeypatch.setattr(readiness, "_POLL_S", 0.01)
+    body = {"inputs": "a", "parameters": {"max_new_tokens": 75}}
+    call = asyncio.create_task(client.post(LOADING, json=body))
+    while not generator.woken:  # noqa: ASYNC110 - the fake sets no event
+        await asyncio.sleep(0)
+    assert not call.done()
+    generator.step_s["large"] = 0.01
+    assert (await call).status_code == 200
+    assert generator.requests[0].duration_s == 1.5
+    assert set(generator.woken) == {"large"}
+
+
+async def test_a_model_that_loads_too_long_is_503(
+    client: httpx.AsyncClient, generator: FakeGenerator, config: ApiConfig
+) -> None:
+    assert config.model_wait_s == 0.05
+    response = await client.post(LOADING, json={"inputs": "a"})
     assert response.status_code == 503
     assert response.json() == {
         "error": "Model facebook/musicgen-large is currently loading",
         "estimated_time": 20.0,
     }
     assert response.headers["retry-after"] == "20"
-    assert generator.woken == ["large"]
+    assert generator.woken == ["large", "large"]
+
+
+@pytest.mark.parametrize(
+    ("options", "headers", "status", "woken"),
+    [
+        ({"wait_for_model": False}, {}, 503, True),
+        ({"dont_load_model": True}, {}, 503, False),
+        ({}, {"x-load-model": "0"}, 503, False),
+        ({}, {"x-wait-for-model": "true"}, 200, False),
+        ({"wait_for_model": True}, {}, 200, False),
+        ({"wait_for_model": None}, {"x-wait-for-model": "1"}, 200, False),
+    ],
+)
+async def test_options_say_whether_to_wait(
+    client: httpx.AsyncClient,
+    generator: FakeGenerator,
+    options: dict[str, Any],
+    headers: dict[str, str],
+    status: int,
+    woken: bool,
+) -> None:
+    """A caller that waits without a limit waits in the model's own queue, which starts a replica."""
+    body = {"inputs": "a", "parameters": {"duration": 1}, "options": options}
+    response = await client.post(LOADING, json=body, headers=headers)
+    assert response.status_code == status
+    assert bool(generator.woken) is woken
+
+
+async def test_a_bad_request_does_not_wait(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    assert (await client.post(LOADING, json={"inputs": " "})).status_code == 400
+    assert generator.woken == []
+
+
+WITHOUT_EFFECT: dict[str, Any] = {
+    "use_cache": False, "early_stopping": "never", "length_penalty": 2.0, "num_beams": 1,
+    "num_beam_groups": 1, "num_return_sequences": 1, "penalty_alpha": 0.0, "typical_p": 1,
+    "epsilon_cutoff": 0, "eta_cutoff": 0.0, "repetition_penalty": 1.0, "diversity_penalty": 0.0,
+    "no_repeat_ngram_size": 0, "min_new_tokens": 75, "min_length": 76, "top_k": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("nest", ["generation_parameters", "generate_kwargs", "forward_params"])
+async def test_nested_parameters_are_used_and_others_accepted(
+    client: httpx.AsyncClient, generator: FakeGenerator, nest: str
+) -> None:
+    used = {"max_new_tokens": 75, "temperature": 0.7, "guidance_scale": 4}
+    body = {
+        "inputs": "a",
+        "parameters": {nest: used | WITHOUT_EFFECT, "seed": 3},
+        "options": {"use_gpu": True, "use_cache": True, "retry_on_error": False},
+        "stream": False,
+    }
+    response = await client.post(PATH, json=body)
+    assert response.status_code == 200, response.text
+    [request] = generator.requests
+    assert request.duration_s == 1.5
+    assert request.sampling == SamplingParams(temperature=0.7, cfg_coef=4, seed=3)
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+async def test_a_parameter_without_effect_leaves_the_request_as_it_is(
+    client: httpx.AsyncClient, generator: FakeGenerator, name: str
+) -> None:
+    parameters = {"max_new_tokens": 75, "seed": 3}
+    for more in ({}, {name: WITHOUT_EFFECT[name]}):
+        body = {"inputs": "a", "parameters": parameters | more}
+        assert (await client.post(PATH, json=body)).status_code == 200
+    first, second = (request.model_dump(exclude={"request_id"}) for request in generator.requests)
+    assert first == second
+
+
+async def test_nulls_are_as_if_absent(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
+    body: dict[str, Any] = {"inputs": "a", "parameters": None, "options": None}
+    assert (await client.post(PATH, json=body)).status_code == 200
+    nulls: dict[str, Any] = {
+        "max_new_tokens": None,
+        "temperature": None,
+        "seed": None,
+        "generate_kwargs": None,
+    }
+    body = {"inputs": "a", "parameters": nulls, "options": {"use_cache": None}}
+    assert (await client.post(PATH, json=body)).status_code == 200
+    assert [request.duration_s for request in generator.requests] == [30.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "duration_s"),
+    [
+        ({"max_length": 76}, 1.5),
+        ({"max_length": 500, "max_new_tokens": 75}, 1.5),
+        ({"max_length": 500, "max_new_tokens": 75, "duration": 2}, 2.0),
+    ],
+)
+def test_durations(parameters: dict[str, Any], duration_s: float) -> None:
+    assert Parameters.model_validate(parameters).duration_s(None) == duration_s
 
 
 BAD: list[tuple[Any, int, str]] = [
@@ -103,8 +224,34 @@ BAD: list[tuple[Any, int, str]] = [
     (
         {"inputs": "a", "parameters": {"num_beams": 4}},
         400,
-        "parameters.num_beams: Extra inputs are not permitted",
+        "parameters.num_beams: Input should be less than or equal to 1",
     ),
+    ({"inputs": "a", "parameters": {"bad_words_ids": [[1]]}}, 400, "parameters.bad_words_ids: "),
+    ({"inputs": "a", "parameters": {"generate_kwargs": 3}}, 400, "parameters.generate_kwargs: "),
+    (
+        {"inputs": "a", "parameters": {"generation_parameters": {"typical_p": 0.9}}},
+        400,
+        "parameters.typical_p: ",
+    ),
+    (
+        {"inputs": "a", "parameters": {"top_k": 5, "generate_kwargs": {"top_k": 6}}},
+        400,
+        "top_k is given twice, as 5 and as 6",
+    ),
+    (
+        {"inputs": "a", "parameters": {"max_new_tokens": 50, "min_new_tokens": 51}},
+        400,
+        "parameters.min_new_tokens: 51 exceeds the track's 50 frames",
+    ),
+    (
+        {"inputs": "a", "parameters": {"max_new_tokens": 50, "min_length": 52}},
+        400,
+        "parameters.min_length: 52 exceeds the track's 50 frames",
+    ),
+    ({"inputs": "a", "options": {"use_magic": True}}, 400, "options.use_magic: "),
+    ({"inputs": "a", "options": 3}, 400, "options: "),
+    ({"inputs": "a", "parameters": 3}, 400, "parameters: "),
+    ({"inputs": "a", "stream": True}, 400, "stream: "),
     ({"inputs": "a", "parameters": {"max_new_tokens": 0}}, 400, "parameters.max_new_tokens: "),
     ({"inputs": "a", "parameters": {"temperature": "x"}}, 400, "parameters.temperature: "),
     ([], 400, "valid dictionary"),

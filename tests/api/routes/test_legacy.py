@@ -229,15 +229,6 @@ async def test_local_failure_is_an_answer(
     }
 
 
-@pytest.mark.parametrize("loaded", [True, False])
-async def test_health(client: httpx.AsyncClient, generator: FakeGenerator, loaded: bool) -> None:
-    generator.loaded = loaded
-    response = await client.get("/health")
-    assert response.status_code == 200
-    device = "cuda" if loaded else "unknown"
-    assert response.json() == {"status": "healthy", "device": device, "model_loaded": loaded}
-
-
 async def test_stats(client: httpx.AsyncClient) -> None:
     answer = (await client.get("/stats")).json()
     models = answer.pop("models")

@@ -1,0 +1,152 @@
+"""The service with more callers than it serves: its state stays visible, its ingress alive."""
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from time import perf_counter
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from serve_app.launcher import Service
+from tests.service.conftest import GENERATIONS, PATIENCE_S, until
+
+STREAMS = 12  # on 4 slots, and 5 requests that a replica holds
+QUICK_S = 2.0  # on a machine whose cores are all busy
+
+
+@contextlib.asynccontextmanager
+async def saturated(client: httpx.AsyncClient) -> AsyncIterator[None]:
+    """Let STREAMS callers ask for long tracks until the block ends."""
+    body = {"prompt": "a", "duration_s": 120}
+    callers = [asyncio.create_task(client.post(GENERATIONS, json=body)) for _ in range(STREAMS)]
+    try:
+        await until(client, lambda s: s["slots_used"] == 4 and s["queued_requests"] == 1)
+        yield
+    finally:
+        for caller in callers:
+            caller.cancel()
+        await until(client, lambda s: s["slots_used"] == 0)
+
+
+async def test_a_saturated_replica_stays_visible(client: httpx.AsyncClient) -> None:
+    async with saturated(client):
+        started_at = perf_counter()
+        for _ in range(20):
+            answer = (await client.get("/stats")).json()
+            assert answer["model_loaded"] is True
+            [replica] = answer["models"]["nano"]
+            assert (replica["slots_used"], replica["queued_requests"]) == (4, 1)
+            health = await client.get("/health")
+            assert (health.status_code, health.json()["model_loaded"]) == (200, True)
+        assert perf_counter() - started_at < 20 * QUICK_S
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/models/facebook/musicgen-small", {"inputs": "a", "parameters": {"max_new_tokens": 25}}),
+        (GENERATIONS, {"prompt": "a", "duration_s": 0.5, "model": "auto"}),
+    ],
+)
+async def test_a_saturated_replica_takes_requests(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    """They wait for their turn: the model is ready."""
+    async with saturated(client):
+        call = asyncio.create_task(client.post(path, json=body))
+        assert not (await asyncio.wait({call}, timeout=QUICK_S))[0], "it waits"
+    response = await call
+    assert response.status_code == 200
+
+
+SOCKETS = 1050  # more than the 1,000 requests that the ingress accepts
+BODY_TIMEOUT_S = 10.0
+
+
+@pytest.fixture
+async def direct(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """Client of Serve's proxy, past the edge, which would not let so many requests through."""
+    async with httpx.AsyncClient(
+        base_url=f"http://{service.upstream}", timeout=PATIENCE_S
+    ) as client:
+        yield client
+
+
+def ingress_pids(service: Service) -> list[int]:
+    """Process ids of the ingress's replicas that Serve lists."""
+    replicas = service.application()["deployments"]["Ingress"]["replicas"]
+    return [replica["pid"] for replica in replicas]
+
+
+class Socket:
+    """A connection that posts a generation, with as much of its body as is asked for."""
+
+    def __init__(self, url: str, body: dict[str, Any]) -> None:
+        self._address = urlsplit(url)
+        self._content = json.dumps(body).encode()
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def send(self, length: int | None = None) -> int:
+        """Send the head and `length` bytes of the body; return the answer's status."""
+        host = str(self._address.hostname)
+        reader, self._writer = await asyncio.open_connection(host, self._address.port)
+        head = (
+            f"POST {GENERATIONS} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(self._content)}\r\n\r\n"
+        )
+        self._writer.write(head.encode() + self._content[:length])
+        return int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+@pytest.mark.long
+async def test_a_thousand_half_bodies_do_not_take_the_ingress_down(
+    service: Service, direct: httpx.AsyncClient
+) -> None:
+    before = ingress_pids(service)
+    sockets = [Socket(f"http://{service.upstream}", {"prompt": "a"}) for _ in range(SOCKETS)]
+    calls = [asyncio.create_task(socket.send(length=3)) for socket in sockets]
+    started_at = perf_counter()
+    while not all(call.done() for call in calls):
+        asked_at = perf_counter()
+        assert (await direct.get("/health/live")).status_code == 200
+        assert (await direct.get("/health")).status_code == 200
+        assert perf_counter() - asked_at < 2 * QUICK_S
+        await asyncio.wait(calls, timeout=0.2)
+        assert perf_counter() - started_at < 3 * BODY_TIMEOUT_S
+    assert set(Counter(call.result() for call in calls)) == {408, 429}
+    response = await direct.post(GENERATIONS, json={"prompt": "a", "duration_s": 0.5})
+    assert response.status_code == 200
+    for socket in sockets:
+        socket.close()
+    assert ingress_pids(service) == before
+
+
+@pytest.mark.long
+async def test_a_thousand_waiting_callers_are_served_or_refused(
+    service: Service, direct: httpx.AsyncClient
+) -> None:
+    before = ingress_pids(service)
+    sockets = [
+        Socket(f"http://{service.upstream}", {"prompt": "a", "duration_s": 0.5})
+        for _ in range(SOCKETS)
+    ]
+    calls = asyncio.gather(*(socket.send() for socket in sockets))
+    async with asyncio.timeout(2 * PATIENCE_S):
+        while not calls.done():
+            assert (await direct.get("/health/live")).status_code == 200
+            await asyncio.wait([calls], timeout=0.2)
+    statuses = Counter(await calls)
+    assert set(statuses) == {200, 429}
+    assert statuses[200] > 200, "the replica's, and the queue's"
+    for socket in sockets:
+        socket.close()
+    assert ingress_pids(service) == before
