@@ -191,6 +191,13 @@ class ModelLoading(ServeAppError):
     retryable = True
 
 
+class ModelUnplaceable(ServeAppError):
+    status = 503
+    code = "model_unplaceable"
+    title = "No node of the cluster can run this model"
+    retryable = True
+
+
 class DeadlineExceeded(ServeAppError):
     status = 504
     code = "deadline_exceeded"

@@ -12,8 +12,10 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.app import create_api
 from serve_app.config import AppConfig, ModelConfig
+from serve_app.deployments.actor_options import demand
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import RayObserver
+from serve_app.deployments.node_watch import NodeWatch
 from serve_app.deployments.replica_status import connect, running_replicas
 from serve_app.errors import (
     ModelLoading,
@@ -39,12 +41,14 @@ class Ingress:
         log_with_serve()
         self._config = config
         self._handles = handles
+        self._nodes = NodeWatch({model.model_id: demand(model) for model in config.models})
+        self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
         return create_api(
-            RayGenerator(self._handles),
-            RayFleet(self._handles),
+            RayGenerator(self._handles, self._nodes),
+            RayFleet(self._handles, self._nodes),
             map(card_of, config.models),
             config.default_model,
             config.api,
@@ -56,16 +60,18 @@ class Ingress:
 class RayGenerator:
     """The gateway's Generator over Serve's handles, by model id."""
 
-    def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
+    def __init__(self, handles: Mapping[str, DeploymentHandle], nodes: NodeWatch) -> None:
         self._handles = handles
+        self._nodes = nodes
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Stream the items from a replica.
 
-        Raises the replica's own ServeAppErrors, QueueFull, ModelLoading when no replica could be
-        started, ReplicaFailed when the replica crashed, and ReplicaUnreachable when it was lost
-        with its node.
+        Raises the replica's own ServeAppErrors, QueueFull, ModelUnplaceable when no node can run a
+        replica, ModelLoading when none could be started, ReplicaFailed when the replica crashed,
+        and ReplicaUnreachable when it was lost with its node.
         """
+        await self._nodes.check(request.model)
         stream = self._handles[request.model].options(stream=True).generate.remote(request)
         try:
             async for item in stream:
@@ -80,11 +86,12 @@ class RayGenerator:
 class RayFleet:
     """The gateway's Fleet over Serve's handles, by model id."""
 
-    def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
+    def __init__(self, handles: Mapping[str, DeploymentHandle], nodes: NodeWatch) -> None:
         self._handles = handles
         self._waking: dict[str, asyncio.Task[None]] = {}
         for handle in handles.values():
             connect(handle)
+        self._nodes = nodes
 
     async def replicas(self, model_id: str) -> list[ReplicaStatus]:
         """Ask every replica, however many requests it has."""
@@ -95,6 +102,10 @@ class RayFleet:
         task = self._waking.get(model_id)
         if task is None or task.done():
             self._waking[model_id] = asyncio.create_task(_wake(self._handles[model_id]))
+
+    def obstacle(self, model_id: str) -> str | None:
+        """Explain why no node can run the model."""
+        return self._nodes.obstacle(model_id)
 
 
 async def _wake(handle: DeploymentHandle) -> None:

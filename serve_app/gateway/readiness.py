@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from time import monotonic
 
+from serve_app.errors import ModelUnplaceable
 from serve_app.gateway.cold_starts import ColdStarts
 from serve_app.gateway.generator import Fleet
 from serve_app.types import LoadedModel, ModelCard, ReplicaStatus
@@ -59,13 +60,22 @@ class Readiness:
         return not card.scales_to_zero and card.model_id not in self._ready_once
 
     def wake(self, card: ModelCard) -> float:
-        """Ask for a replica of the model; return the estimated seconds until it is ready."""
+        """Ask for a replica of the model; return the estimated seconds until it is ready.
+
+        Raises ModelUnplaceable where no node can run it.
+        """
+        if (reason := self.obstacle(card)) is not None:
+            raise ModelUnplaceable(reason)
         self._fleet.wake(card.model_id)
         return self.ready_in_s(card)
 
     def ready_in_s(self, card: ModelCard) -> float:
         """Estimate the seconds until the model is ready, counted from the first such call."""
         return self._cold_starts.remaining_s(card.model_id)
+
+    def obstacle(self, card: ModelCard) -> str | None:
+        """Explain why no node can run the model; None where one may."""
+        return self._fleet.obstacle(card.model_id)
 
     def record_answer(self, card: ModelCard) -> None:
         """Record that a replica of the model has answered: a cold start is over."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from serve_app.errors import ModelUnplaceable
 from serve_app.gateway import cold_starts
 from serve_app.gateway import readiness as readiness_module
 from serve_app.gateway.readiness import Readiness
@@ -71,3 +72,16 @@ async def test_a_model_is_starting_until_it_was_ready_once() -> None:
     fleet.loaded = True
     await readiness.replicas(SMALL)
     assert not readiness.is_starting(SMALL)
+
+
+async def test_a_model_that_no_node_can_run_is_not_woken() -> None:
+    fleet = FakeGenerator(obstacles={"large": "No node can run it."})
+    readiness = Readiness(fleet)
+    with pytest.raises(ModelUnplaceable, match=r"No node can run it\.") as caught:
+        readiness.wake(LARGE)
+    assert (caught.value.status, caught.value.code) == (503, "model_unplaceable")
+    assert fleet.woken == []
+    assert readiness.obstacle(LARGE) == "No node can run it."
+    assert readiness.obstacle(SMALL) is None
+    readiness.wake(SMALL)
+    assert fleet.woken == ["small"]
