@@ -66,11 +66,29 @@ def _read_file(file: Path) -> dict[str, Tensor]:
     if not file.exists():
         raise CheckpointError(f"{file}: the file is missing. {_hint(file.parent)}")
     try:
-        return load_file(file)
+        tensors = load_file(file)
+        _refuse_doubles(file)
+        return tensors
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{file}: not a readable safetensors file ({error}). {_AGAIN}"
         ) from error
+
+
+def _refuse_doubles(file: Path) -> None:
+    """Raise CheckpointError if the header of a safetensors file names a tensor twice."""
+    with file.open("rb") as content:
+        size = int.from_bytes(content.read(8), "little")
+        names = json.loads(content.read(size), object_pairs_hook=_names)
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise CheckpointError(f"{file}: holds two tensors of the name '{name}'. {_AGAIN}")
+        seen.add(name)
+
+
+def _names(pairs: list[tuple[str, Any]]) -> list[str]:
+    return [name for name, _ in pairs]
 
 
 def _hint(folder: Path) -> str:

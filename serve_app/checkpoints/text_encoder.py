@@ -74,6 +74,7 @@ def _check_sizes(folder: Path, name: str, section: dict[str, Any]) -> int:
     buckets = t5.integer("relative_attention_num_buckets", at_least=4)
     t5.integer("relative_attention_max_distance", at_least=buckets // 2)
     t5.number("layer_norm_epsilon", at_least=0, at_most=1)
+    t5.number("dropout_rate", at_least=0, at_most=1)  # unused, but checked by torch at every call
     return t5.integer("vocab_size")
 
 
