@@ -17,6 +17,23 @@ from serve_app.checkpoints.tensor_store import Source, TensorStore
 from serve_app.errors import CheckpointError
 from serve_app.models.t5 import TextEncoder
 
+# Options of T5's architecture. Others are left out: transformers takes some from a configuration
+# that name code to download (CVE-2026-4372).
+_OPTIONS = (
+    "vocab_size",
+    "d_model",
+    "d_kv",
+    "d_ff",
+    "num_layers",
+    "num_heads",
+    "relative_attention_num_buckets",
+    "relative_attention_max_distance",
+    "layer_norm_epsilon",
+    "dropout_rate",
+    "feed_forward_proj",
+    "dense_act_fn",
+    "is_gated_act",
+)
 _SAMPLE = "a calm piano melody"
 _TOKENIZER_CURE = "Copy the files of the text encoder's own tokenizer into the folder."
 _TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
@@ -60,7 +77,8 @@ def build_text_encoder(
 def _encoder(section: dict[str, Any]) -> Any:
     from transformers import T5Config, T5EncoderModel
 
-    return T5EncoderModel(T5Config(**section))
+    known = {name: section[name] for name in _OPTIONS if name in section}
+    return T5EncoderModel(T5Config(**known))
 
 
 def _check_sizes(folder: Path, name: str, section: dict[str, Any]) -> int:
