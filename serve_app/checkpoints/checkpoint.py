@@ -13,6 +13,7 @@ from serve_app.checkpoints import audiocraft, huggingface
 from serve_app.checkpoints.building import build
 from serve_app.checkpoints.codec import audiocraft_codec, huggingface_codec
 from serve_app.checkpoints.experiment_config import read_export
+from serve_app.checkpoints.faults import unreadable_named
 from serve_app.checkpoints.hub import has_safetensors, resolve
 from serve_app.checkpoints.tensor_files import read_safetensors
 from serve_app.checkpoints.text_encoder import build_text_encoder, load_text_encoder
@@ -68,11 +69,12 @@ def load_checkpoint(
     """
     device = torch.device(device)
     folder = resolve(source)
-    _check_not_empty(folder)
-    if (folder / "state_dict.bin").exists() and not has_safetensors(folder):
-        checkpoint = _load_audiocraft(folder, dtype, device, text_encoder_source, codec_source)
-    else:
-        checkpoint = _load_huggingface(folder, dtype, device)
+    with unreadable_named(folder):
+        _check_not_empty(folder)
+        if (folder / "state_dict.bin").exists() and not has_safetensors(folder):
+            checkpoint = _load_audiocraft(folder, dtype, device, text_encoder_source, codec_source)
+        else:
+            checkpoint = _load_huggingface(folder, dtype, device)
     _check_consistency(folder, checkpoint)
     for module in (checkpoint.musicgen, checkpoint.codec, checkpoint.text_encoder):
         module.eval().requires_grad_(False)

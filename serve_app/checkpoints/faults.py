@@ -24,6 +24,18 @@ def faults_named(file: Path, what: str, cure: str) -> Iterator[None]:
         raise CheckpointError(f"{file}: {what} ({_reason(error)}). {cure}") from error
 
 
+@contextmanager
+def unreadable_named(folder: Path) -> Iterator[None]:
+    """Turn an error of the file system into a CheckpointError; files may lack permissions anywhere."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{error.filename or folder}: cannot be read ({_reason(error)}). Check the permissions "
+            "of the file and its folders, and the disk."
+        ) from error
+
+
 def _reason(error: Exception) -> str:
     """The error in one line."""
     text = " ".join(str(error).split())[:_LONGEST_REASON]

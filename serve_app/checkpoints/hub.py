@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-from serve_app.checkpoints.faults import faults_named
+from serve_app.checkpoints.faults import faults_named, unreadable_named
 from serve_app.errors import CheckpointError
 
 EMBEDDED_PREFIX = "embedded:"
@@ -29,7 +29,8 @@ def resolve(source: str) -> Path:
     """
     folder = _embedded(source) if source.startswith(EMBEDDED_PREFIX) else _local(source)
     folder = folder or _from_hub(source)
-    _refuse_adapters(folder)
+    with unreadable_named(folder):
+        _refuse_adapters(folder)
     return folder
 
 
@@ -91,11 +92,10 @@ def _embedded(source: str) -> Path:
 
 def _download(repository: str, revision: str | None, patterns: Iterable[str]) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # of the hub, of HTTP, of the network, of the disk
         pinned = f" at revision '{revision}'" if revision else ""
         raise CheckpointError(
             f"Hub repository '{repository}'{pinned} could not be fetched "

@@ -139,6 +139,7 @@ def encodec_config(
     from transformers import EncodecConfig as TransformersEncodecConfig
 
     codec = fields_of(folder, name, section, TransformersEncodecConfig())
+    has_hidden_dim = section.get("codebook_dim") is None  # as transformers has it
     codec.require("normalize", False)
     codec.require("chunk_length_s", None)
     codec.require("norm_type", "weight_norm")
@@ -147,7 +148,7 @@ def encodec_config(
         channels=codec.integer("audio_channels", at_most=2),
         num_quantizers=num_quantizers,
         codebook_size=codec.integer("codebook_size"),
-        codebook_dim=codec.integer("codebook_dim"),
+        codebook_dim=codec.integer("hidden_size" if has_hidden_dim else "codebook_dim"),
         num_filters=codec.integer("num_filters"),
         num_residual_layers=codec.integer("num_residual_layers", at_least=0, at_most=MOST_BLOCKS),
         upsampling_ratios=codec.integers("upsampling_ratios", at_most=MOST_TAPS),

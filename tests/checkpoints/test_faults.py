@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.checkpoints.faults import faults_named
+from serve_app.checkpoints.faults import faults_named, unreadable_named
 from serve_app.errors import CheckpointError
 
 FILE = Path("folder/config.json")
@@ -26,6 +26,21 @@ def test_any_error_is_named(error: Exception, said: str) -> None:
     ):
         raise error
     assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(13, "Permission denied", "a/b"),
+            r"a/b: cannot be read \(PermissionError: ",
+        ),
+        (OSError(), r"folder/config.json: cannot be read \(OSError\)"),
+    ],
+)
+def test_errors_of_the_file_system_name_the_file(error: OSError, said: str) -> None:
+    with pytest.raises(CheckpointError, match=said), unreadable_named(FILE):
+        raise error
 
 
 def test_errors_that_are_named_already_stay() -> None:

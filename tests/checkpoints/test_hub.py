@@ -1,6 +1,9 @@
 """Location of checkpoints: the hub's cache, embedded models, and errors for unknown sources."""
 
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,28 @@ def test_an_adapter_beside_another_part_is_refused(export: Path, tmp_path: Path)
     (codec / "adapter_config.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"codec/adapter_config.json: .* LoRA adapter"):
         load_checkpoint(str(export), codec_source=str(codec))
+
+
+@pytest.fixture
+def readable_by_root_alone() -> Iterator[Path]:
+    """Folder that its user may see, but not look into."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        inner = Path(folder) / "model"
+        inner.mkdir(mode=0o700 if os.geteuid() == 0 else 0o000)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield inner
+        finally:
+            os.seteuid(user)
+            inner.chmod(0o700)
+
+
+def test_a_folder_without_permission_is_named(readable_by_root_alone: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"model/.*: cannot be read .*Check the permissions"):
+        load_checkpoint(str(readable_by_root_alone))
 
 
 def test_a_file_in_place_of_a_folder_is_named(huggingface: Path) -> None:

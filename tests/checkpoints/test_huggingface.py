@@ -94,6 +94,14 @@ HUGGINGFACE_FAULTS: list[tuple[Callable[[Path], object], str]] = [
 ]
 
 
+@pytest.mark.parametrize("dim", [None, 16])
+def test_codebooks_are_as_wide_as_the_codec_s_hidden_states_by_default(
+    huggingface: Path, dim: int | None
+) -> None:
+    edit_json(audio_encoder__codebook_dim=dim)(huggingface)
+    assert load_checkpoint(str(huggingface)).codec.config.codebook_dim == 16
+
+
 @pytest.mark.parametrize(
     ("break_it", "said"), HUGGINGFACE_FAULTS, ids=[said[:40] for _, said in HUGGINGFACE_FAULTS]
 )
