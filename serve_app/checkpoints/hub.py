@@ -27,7 +27,7 @@ def resolve(source: str) -> Path:
 
     Raises CheckpointError if `source` is none of them, cannot be downloaded, or holds an adapter.
     """
-    folder = _embedded(source) if source.startswith(EMBEDDED_PREFIX) else _local(source)
+    folder = _embedded(source) if source.startswith(EMBEDDED_PREFIX) else local_folder(source)
     folder = folder or _from_hub(source)
     with unreadable_named(folder):
         _refuse_adapters(folder)
@@ -44,7 +44,7 @@ def has_safetensors(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
-def _local(source: str) -> Path | None:
+def local_folder(source: str) -> Path | None:
     """The folder of that path; None if there is none, but the source may be a hub id."""
     with faults_named(Path(source), "not a usable path", _CURE):
         path = Path(source).expanduser()
