@@ -20,6 +20,7 @@ from typing import IO, Any, Self
 import psutil
 
 from serve_app import preflight
+from serve_app.config_files import find_config
 from serve_app.edge.edge import Tls, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError, EdgeProcess
@@ -82,6 +83,11 @@ class Service:
         """URL of Ray's dashboard, None until Ray has printed it."""
         return self._serve.dashboard_url if self._serve is not None else None
 
+    @property
+    def ray_environment(self) -> dict[str, str]:
+        """Variables for programs that connect to its Ray; set them before Ray is imported."""
+        return self._serve.environment if self._serve is not None else {}
+
     def __enter__(self) -> Self:
         content = _with_address(self.config, self.upstream)
         preflight.check(self.config, content, *self.address)
@@ -123,7 +129,7 @@ class Service:
                 while not self._serve.ended():
                     self._copy(log)
                     if self._edge is not None and self._edge.ended():
-                        self._edge.restart()
+                        _restart(self._edge)
                     time.sleep(POLL_S)
                 self._copy(log)
         raise LaunchError("`serve run` has ended by itself. Its last lines give the cause.")
@@ -139,6 +145,13 @@ class Service:
         if self._echo is not None:
             self._echo.write(log.read())
             self._echo.flush()
+
+
+def _restart(edge: EdgeProcess) -> None:
+    try:
+        edge.restart()
+    except EdgeError as error:
+        raise LaunchError(str(error)) from error
 
 
 def _find_token() -> RayToken:
@@ -171,7 +184,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m serve_app.launcher", description="Serve on this machine until Ctrl-C."
     )
-    parser.add_argument("config", type=Path, help="Serve configuration, e.g. configs/nano.yaml")
+    parser.add_argument("config", type=find_config, help="nano, small, ..., or a Serve YAML file")
     parser.add_argument("--port", type=int, default=8000, help="HTTP port (default: 8000)")
     parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; 0.0.0.0: all")
     parser.add_argument("--tls-cert", type=Path, help="PEM file with the certificate and its chain")

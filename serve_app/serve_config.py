@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from serve_app import serve_schema
+from serve_app.config_files import NAMES_HINT
 
 
 class ServeConfigError(Exception):
@@ -21,7 +22,7 @@ def read_serve_config(file: Path) -> dict[str, Any]:
         content: dict[str, Any] = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ServeConfigError(
-            f"{file} is not a readable YAML file: {_reason(error)}. See the examples in configs/."
+            f"{file} is not a readable YAML file: {_reason(error)}. {NAMES_HINT}"
         ) from error
     if faults := serve_schema.faults(content):
         lines = "".join(f"\n- {fault}" for fault in faults)

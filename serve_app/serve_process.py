@@ -40,10 +40,12 @@ class ServeProcess:
     """The process of one configuration.
 
     content: the configuration; token: Ray's; folder: for the configuration and the log.
+    environment: variables of its Ray, for programs that connect to it; set them before Ray's import.
     """
 
     def __init__(self, content: dict[str, Any], token: RayToken, folder: Path) -> None:
         self.log_file = folder / "serve.log"
+        self.environment = _ENVIRONMENT | token.environment
         self._token = token
         config = folder / "config.yaml"
         config.write_text(yaml.safe_dump(content))
@@ -56,7 +58,7 @@ class ServeProcess:
                 signal.SIGINT,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | _ENVIRONMENT | token.environment,
+                env=os.environ | self.environment,
                 start_new_session=True,
             )
 

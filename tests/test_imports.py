@@ -36,6 +36,8 @@ ALLOWED = {
     "config_reader": {"config", "errors"},
     "serve_schema": set[str](),
     "machine": set[str](),
+    "config_files": set[str](),
+    "hub_reachability": set[str](),
     "ray_token": set[str](),
     "ray_dashboard": set[str](),
     "placement": set[str](),
@@ -43,7 +45,7 @@ ALLOWED = {
     "launch_error": set[str](),
     "launch_progress": set[str](),
     "child_process": set[str](),
-    "serve_config": {"serve_schema"},
+    "serve_config": {"config_files", "serve_schema"},
     "edge": {"errors", "config", "edge_config", "child_process"},
     "preflight": {
         "errors", "config", "config_reader", "checkpoints", "gateway", "launch_error", "machine",
@@ -54,14 +56,17 @@ ALLOWED = {
         "root_error", "start_watch",
     },
     "launcher": {
-        "edge", "launch_error", "launch_progress", "machine", "preflight", "ray_token",
-        "serve_config", "serve_process",
+        "config_files", "edge", "launch_error", "launch_progress", "machine", "preflight",
+        "ray_token", "serve_config", "serve_process",
     },
     "client": {"types", "track_fields"},
-    "doctor": {"audio", "machine"},
+    "doctor": {
+        "errors", "config", "config_files", "audio", "gateway", "hub_reachability", "machine", "ray_token",
+        "serve_config",
+    },
     "cli": {
-        "types", "errors", "audio", "checkpoints", "client", "doctor", "edge", "launch_error",
-        "launch_progress", "launcher", "serve_config",
+        "types", "errors", "audio", "checkpoints", "client", "config_files", "doctor", "edge",
+        "hub_reachability", "launch_error", "launch_progress", "launcher", "serve_config",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.
@@ -72,7 +77,7 @@ IMPORTED_BY = {
     "torch": {"kernels", "models", "checkpoints", "engine", "deployments"},
     "torchaudio": {"kernels", "models", "checkpoints", "engine"},
     "transformers": {"models", "checkpoints", "engine", "deployments"},
-    "httpx": {"client", "cli"},
+    "httpx": {"client", "cli", "hub_reachability"},
     "audiocraft": set[str](),
 }
 # The rooms that may import torch as soon as they are imported themselves.

@@ -15,7 +15,7 @@ def test_a_configuration_is_read() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "is not a readable YAML file: no such file or directory. See the examples"),
+        (None, "is not a readable YAML file: no such file or directory. This package has"),
         (b"a: [", "is not a readable YAML file: line 1, column 5: "),
         (b"\xff\xfe\x00", "is not a readable YAML file: it is not text"),
         (b"\x01", "is not a readable YAML file: it is not text"),

@@ -1,6 +1,7 @@
 """Soak test: run careless callers against a service and compare its resources before and after."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import ray
 from tqdm import tqdm
 
 from serve_app.launcher import Service
@@ -110,6 +110,9 @@ async def _until_idle(client: httpx.AsyncClient) -> None:
 @contextmanager
 def _actors(service: Service) -> Iterator[dict[str, Any]]:
     """Connect to the service's Ray; yield the actors of ingress and replicas by deployment name."""
+    os.environ |= service.ray_environment
+    import ray
+
     raylet = next(process for process in service.processes() if "raylet" in process.name())
     prefix = "--gcs-address="
     [address] = [part.removeprefix(prefix) for part in raylet.cmdline() if part.startswith(prefix)]

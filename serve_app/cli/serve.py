@@ -1,22 +1,22 @@
 """`musicgen serve`: serve on this machine."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from serve_app.cli.console import fail
 from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
+from serve_app.config_files import CONFIG_HELP, find_config
 from serve_app.launch_error import LaunchError
 from serve_app.launch_progress import ProgressLine
 from serve_app.launcher import Service, tls_files
 
-NANO = Path(__file__).parents[2] / "configs" / "nano.yaml"
+NANO = "nano"
 
 
 def serve(
-    config: Annotated[Path, typer.Argument(help="A Serve configuration file.")] = NANO,
+    config: Annotated[str, typer.Argument(help=CONFIG_HELP)] = NANO,
     port: Annotated[int, typer.Option(help="HTTP port.")] = 8000,
     host: Host = "127.0.0.1",
     tls_cert: TlsCertificate = None,
@@ -29,7 +29,7 @@ def serve(
     """
     try:
         with Service(
-            config,
+            find_config(config),
             port,
             ProgressLine(),
             output=sys.stdout,

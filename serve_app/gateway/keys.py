@@ -52,6 +52,11 @@ class KeyRing:
                 "api.access.require_keys off."
             )
 
+    @property
+    def count(self) -> int:
+        """Number of keys."""
+        return len(self._keys)
+
     def name_of(self, key: str) -> str | None:
         """Return the name of a key, None for an unknown one.
 
