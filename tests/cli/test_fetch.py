@@ -38,7 +38,7 @@ def test_a_revision_is_fetched(run: Run, hub_cache: Path) -> None:
     result = run("fetch", f"pinned@{'1' * 40}")
     assert result.exit_code == 1
     message = " ".join(result.stderr.split())
-    assert "'facebook/musicgen-pinned' at revision '1111" in message
+    assert "facebook/musicgen-pinned@1111" in message
 
 
 def test_a_missing_model_is_an_error(run: Run) -> None:
