@@ -8,7 +8,7 @@ CHECKPOINT ?= embedded:musicgen-nano
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test test-long check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality nano-audiocraft soak docs client manifest screenshots clean
+.PHONY: help demo serve test test-long check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality nano-audiocraft soak docs client manifest screenshots audit sbom clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -86,6 +86,13 @@ manifest: .venv/all  ## Write configs/all.yaml into cluster/kuberay/rayservice.y
 screenshots: .venv/all  ## Take the screenshots of the web page for the README
 	MUSICGEN_SCREENSHOTS=docs $(PYTHON) -m pytest tests/test_page.py -k made_heard
 
+audit: .venv/all  ## Look up known faults of the locked packages in OSV's database; say so if it cannot be reached
+	$(PYTHON) -m tools.audit
+
+sbom: .venv/all  ## Write the packages of the image into build/sbom.cdx.json (CycloneDX)
+	@mkdir -p build
+	$(PYTHON) -m uv export --quiet --frozen --no-dev --extra tracing --format cyclonedx1.5 --preview-features sbom-export --output-file build/sbom.cdx.json
+
 clean:  ## Remove the virtual environments
 	rm -rf .venv .uv
 
@@ -100,4 +107,4 @@ clean:  ## Remove the virtual environments
 .uv/bin/uv:
 	@echo "Installing uv into .uv"
 	@python3 -m venv .uv || { echo "python3 -m venv failed: install it (Debian: apt install python3-venv)"; exit 1; }
-	@.uv/bin/python -m pip install --quiet uv
+	@.uv/bin/python -m pip install --quiet --require-hashes --no-deps -r cluster/build-tools.txt

@@ -11,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from serve_app.closed_model import ClosedModel
 from serve_app.edge_config import EdgeConfig
+from serve_app.model_loading_config import ModelLoadingConfig, Name
 
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
@@ -19,7 +20,6 @@ AUTO = "auto"  # model name that asks for the largest model expected to be fast 
 
 LOCAL_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")  # pages in development
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[A-Za-z0-9.-]+(:[0-9]+|:\*)?)$")]
 
 
@@ -59,20 +59,6 @@ class EngineConfig(ClosedModel):
                 "set `device: cpu` or another precision"
             )
         return self
-
-
-class ModelLoadingConfig(ClosedModel):
-    """Source of a model's weights."""
-
-    model_id: Name
-    """Name that clients use for the model."""
-    model_source: str = Field(min_length=1)
-    """Hub id, folder, or `embedded:musicgen-nano`. A folder holds a Hugging Face MusicGen model or
-    an AudioCraft export."""
-    text_encoder_source: str | None = None
-    """Hub id or folder of an AudioCraft export's T5. Default: the one the export names."""
-    codec_source: str | None = None
-    """Hub id or folder of an AudioCraft export's codec. Default: the one the export names."""
 
 
 class DeploymentConfig(ClosedModel):

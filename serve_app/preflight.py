@@ -54,8 +54,8 @@ def _check_application(application: dict[str, Any]) -> None:
     KeyRing(config.api.access, lambda: None, _environment(application, config))
     for model in config.models:
         _check_gpu(model)
-    for source in dict.fromkeys(_sources(config)):
-        check_source(source)
+    for source, needs_codec in dict.fromkeys(_sources(config)):
+        check_source(source, needs_codec)
 
 
 def _environment(application: dict[str, Any], config: AppConfig) -> dict[str, str]:
@@ -85,17 +85,18 @@ def _needs_gpu(model: ModelConfig) -> bool:
     return asks or model.engine_kwargs.device == "cuda"
 
 
-def _sources(config: AppConfig) -> Iterator[str]:
+def _sources(config: AppConfig) -> Iterator[tuple[str, bool]]:
+    """Sources to check, and whether an export there must hold its codec."""
     for model in config.models:
         yield from _sources_of(model)
 
 
-def _sources_of(model: ModelConfig) -> Iterator[str]:
+def _sources_of(model: ModelConfig) -> Iterator[tuple[str, bool]]:
     loading = model.model_loading_config
-    yield loading.model_source
+    yield loading.pinned_source, loading.codec_source is None
     for source in (loading.text_encoder_source, loading.codec_source):
         if source is not None:
-            yield source
+            yield source, True
 
 
 def _check_packages() -> None:

@@ -99,7 +99,7 @@ def write_t5(architecture: Architecture, folder: Path) -> Path:
     return folder
 
 
-def make_encodec(architecture: Architecture) -> Any:
+def make_encodec(architecture: Architecture, channels: int = 1) -> Any:
     from transformers import EncodecConfig, EncodecModel
 
     frame_rate = math.ceil(architecture.sample_rate / math.prod(architecture.upsampling_ratios))
@@ -107,6 +107,7 @@ def make_encodec(architecture: Architecture) -> Any:
     bandwidth = 4.01 * math.log2(1024) * frame_rate / 1000
     config = EncodecConfig(
         sampling_rate=architecture.sample_rate,
+        audio_channels=channels,
         upsampling_ratios=list(architecture.upsampling_ratios),
         num_filters=4,
         hidden_size=16,

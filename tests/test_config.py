@@ -12,6 +12,7 @@ from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 from serve_app import config
 from serve_app.config import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
+from serve_app.model_loading_config import ModelLoadingConfig
 from tools import configuration_docs
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +83,7 @@ def sections(
     """Every option of `args` with the section that it stands in."""
     inner: dict[str, type[BaseModel]] = {
         "models": ModelConfig,
-        "model_loading_config": config.ModelLoadingConfig,
+        "model_loading_config": ModelLoadingConfig,
         "engine_kwargs": EngineConfig,
         "deployment_config": DeploymentConfig,
         "ingress_deployment_config": DeploymentConfig,

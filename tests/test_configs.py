@@ -14,6 +14,7 @@ from serve_app.app import build_app
 from serve_app.config import AppConfig
 from serve_app.deployments.autoscaling import DrainTimePolicy
 from serve_app.errors import ConfigError
+from serve_app.model_loading_config import ModelLoadingConfig
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 NANO = next(file for file in FILES if file.name == "nano.yaml")
@@ -127,6 +128,30 @@ def test_only_one_way_to_scale() -> None:
     }
     with pytest.raises(ConfigError, match="not both"):
         build_app(args)
+
+
+def loading_config(**options: str) -> ModelLoadingConfig:
+    return ModelLoadingConfig.model_validate({"model_id": "x", **options})
+
+
+def test_a_revision_pins_the_source() -> None:
+    hub = "facebook/musicgen-small"
+    assert loading_config(model_source=hub).pinned_source == hub
+    assert loading_config(model_source=hub, revision="a1b2").pinned_source == f"{hub}@a1b2"
+
+
+@pytest.mark.parametrize(
+    "source", ["embedded:musicgen-nano", "/mnt/model", "./a/b", f"facebook/musicgen-small@{1}"]
+)
+def test_only_hub_ids_have_revisions(source: str) -> None:
+    with pytest.raises(ValidationError, match=f"model_source '{source}' is not a hub id"):
+        loading_config(model_source=source, revision="a1b2")
+
+
+@pytest.mark.parametrize("revision", ["", "../x", "a b", "@1"])
+def test_odd_revisions_are_refused(revision: str) -> None:
+    with pytest.raises(ValidationError, match="revision"):
+        loading_config(model_source="facebook/musicgen-small", revision=revision)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
 """The Supabase Edge Function in Deno: its own tests, and calls through it to the running service."""
 
+import asyncio
 import base64
 import io
 import os
+import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import httpx
@@ -39,28 +44,26 @@ def test_its_own_tests() -> None:
     deno("test", *CONFIG, "--allow-net=127.0.0.1", "tests")
 
 
+@contextmanager
+def running_function(**secrets: str) -> Iterator[str]:
+    """URL of the function, served as Supabase's runtime does: one process, secrets in the environment."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [DENO, "run", *CONFIG, "--allow-net", "--allow-env", str(FUNCTION / "index.ts")]
+    environment = os.environ | secrets | {"DENO_SERVE_ADDRESS": f"tcp:{address}"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        assert any("Listening on" in line for line in process.stderr), "it ended"
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.communicate()
+
+
 @pytest.fixture(scope="module")
 def function(service: Service) -> Iterator[str]:
-    """URL of the function, served as Supabase's runtime does: one process, secrets in the environment."""
-    url = f"http://127.0.0.1:{free_port()}"
-    secrets = {
-        "MODAL_API_URL": f"{service.url}/",
-        "DENO_SERVE_ADDRESS": f"tcp:{url.removeprefix('http://')}",
-    }
-    command = [
-        DENO,
-        "run",
-        *CONFIG,
-        "--allow-net=127.0.0.1",
-        "--allow-env",
-        str(FUNCTION / "index.ts"),
-    ]
-    process = subprocess.Popen(command, env=os.environ | secrets, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    assert any("Listening on" in line for line in process.stderr), "it ended"
-    yield url
-    process.terminate()
-    process.communicate()
+    with running_function(MUSICGEN_API_URL=f"{service.url}/") as url:
+        yield url
 
 
 FIELDS: dict[str, Any] = {
@@ -70,6 +73,58 @@ FIELDS: dict[str, Any] = {
     "tempo_bpm": 70,
     "duration": 1,
 }
+
+
+@pytest.fixture
+def blackhole() -> Iterator[str]:
+    """URL of an address that swallows packets: its queue of connections is full."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+
+async def refused_after(url: str) -> tuple[float, httpx.Response]:
+    """Seconds until the function answers that its service at `url` cannot be reached."""
+    with running_function(MUSICGEN_API_URL=url) as function:
+        started_at = perf_counter()
+        async with httpx.AsyncClient(timeout=120) as client:
+            response = await client.post(function, json=FIELDS)
+        return perf_counter() - started_at, response
+
+
+async def test_a_service_that_is_down_is_told_within_10_s(blackhole: str) -> None:
+    """Refused, unknown and swallowed connections: an answer that a page can read and may retry."""
+    refusing = f"http://127.0.0.1:{free_port()}/"
+    urls = (refusing, "http://no-such-host.invalid/", blackhole)
+    for seconds, response in await asyncio.gather(*map(refused_after, urls)):
+        assert seconds < 12
+        answer = response.json()
+        assert (response.status_code, answer["retryable"]) == (503, True)
+        assert answer["error"] == "The music service cannot be reached"
+        assert response.headers["retry-after"] == "10"
+        assert "retry-after" in response.headers["access-control-expose-headers"]
+        assert response.headers["access-control-allow-origin"] == "*"
+
+
+async def test_callers_are_checked_with_the_platform_s_keys() -> None:
+    keys = {"SUPABASE_PUBLISHABLE_KEYS": '{"default": "sb_publishable_1"}'}
+    with running_function(SUPABASE_URL="http://127.0.0.1:1", **keys) as url:
+        async with httpx.AsyncClient(timeout=120) as client:
+            nobody = await client.post(url, json=FIELDS)
+            page = await client.post(url, json=FIELDS, headers={"apikey": "sb_publishable_1"})
+    assert nobody.status_code == 401
+    assert nobody.json()["details"].startswith("Send the project's publishable key")
+    assert page.json()["error"] == "The music service is not configured", "the key was accepted"
+
+
+def test_the_platform_leaves_the_check_to_the_function() -> None:
+    config = tomllib.loads((SUPABASE / "config.toml").read_text())
+    assert config["functions"]["generate-music"]["verify_jwt"] is False
 
 
 async def test_a_track_from_fields(function: str) -> None:

@@ -19,9 +19,9 @@ from serve_app.config import (
     DeploymentConfig,
     EngineConfig,
     ModelConfig,
-    ModelLoadingConfig,
 )
 from serve_app.edge_config import EdgeConfig
+from serve_app.model_loading_config import ModelLoadingConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 

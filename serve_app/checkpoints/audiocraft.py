@@ -5,9 +5,8 @@ only the name of a repository that has it). Each holds `best_state`, a state dic
 training configuration as YAML text.
 """
 
-from typing import Any
-
 from serve_app.checkpoints.experiment_config import ExperimentConfig
+from serve_app.checkpoints.fields import MOST_BLOCKS, MOST_LAYERS, MOST_TAPS, PAD_MODES, Fields
 from serve_app.checkpoints.tensor_store import Source, TensorStore, Third
 from serve_app.errors import CheckpointError
 from serve_app.models.encodec.config import EncodecConfig
@@ -32,6 +31,7 @@ _SUPPORTED_TRANSFORMER = {
     "kv_repeat": (1, 1),
     "past_context": (None, None),
 }
+_LONGEST_WINDOW_S = 3600
 
 
 def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenConfig:
@@ -42,17 +42,21 @@ def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenCon
     Raises CheckpointError naming the first option that is not supported.
     """
     _check_language_model(cfg)
-    lm = cfg.need("transformer_lm")
-    stereo = bool(cfg.get("interleave_stereo_codebooks.use", False))
+    lm = cfg.fields("transformer_lm")
+    num_codebooks = lm.integer("n_q", at_most=MOST_LAYERS)
+    root = cfg.fields("")
+    stereo = root.flag("interleave_stereo_codebooks.use", False)
     return MusicGenConfig(
         transformer=_transformer_config(lm),
-        num_codebooks=lm["n_q"],
-        codebook_size=lm["card"],
-        delays=_delays(cfg, lm["n_q"]),
-        audio_channels=2 if stereo else cfg.get("channels", 1),
+        num_codebooks=num_codebooks,
+        codebook_size=lm.integer("card"),
+        delays=_delays(cfg, num_codebooks),
+        audio_channels=2 if stereo else root.integer("channels", 1, at_most=2),
         text_hidden_size=text_hidden_size,
-        bias_heads=lm.get("bias_proj", True),
-        max_duration_s=float(cfg.get("dataset.segment_duration", 30.0)),
+        bias_heads=lm.flag("bias_proj", True),
+        max_duration_s=root.number(
+            "dataset.segment_duration", 30.0, at_least=1, at_most=_LONGEST_WINDOW_S
+        ),
     )
 
 
@@ -60,10 +64,10 @@ def _check_language_model(cfg: ExperimentConfig) -> None:
     cfg.require("lm_model", "transformer_lm")
     for name, (default, supported) in _SUPPORTED_TRANSFORMER.items():
         cfg.require(f"transformer_lm.{name}", supported, default)
-    conditioners = sorted(set(cfg.get("conditioners", {})) - {"args"})
-    if conditioners != ["description"]:
+    conditioners = cfg.names("conditioners") - {"args"}
+    if conditioners != {"description"}:
         raise CheckpointError(
-            f"{cfg.file}: conditioners {conditioners} are not supported (only "
+            f"{cfg.file}: conditioners {sorted(conditioners)} are not supported (only "
             "'description'). Use a MusicGen whose only condition is a text."
         )
     cfg.require("conditioners.description.model", "t5")
@@ -76,14 +80,17 @@ def _check_language_model(cfg: ExperimentConfig) -> None:
     cfg.require("interleave_stereo_codebooks.per_timestep", False, False)
 
 
-def _transformer_config(lm: dict[str, Any]) -> TransformerConfig:
+def _transformer_config(lm: Fields) -> TransformerConfig:
+    hidden_size = lm.integer("dim")
+    num_heads = lm.integer("num_heads")
+    lm.require_divisor("num_heads", num_heads, "dim", hidden_size)
     return TransformerConfig(
-        hidden_size=lm["dim"],
-        num_layers=lm["num_layers"],
-        num_heads=lm["num_heads"],
-        ffn_dim=int(lm.get("hidden_scale", 4) * lm["dim"]),
-        bias_attention=lm.get("bias_attn", True),
-        bias_ffn=lm.get("bias_ff", True),
+        hidden_size=hidden_size,
+        num_layers=lm.integer("num_layers", at_most=MOST_LAYERS),
+        num_heads=num_heads,
+        ffn_dim=int(lm.number("hidden_scale", 4, at_least=0.01, at_most=MOST_TAPS) * hidden_size),
+        bias_attention=lm.flag("bias_attn", True),
+        bias_ffn=lm.flag("bias_ff", True),
     )
 
 
@@ -93,7 +100,10 @@ def _delays(cfg: ExperimentConfig, num_codebooks: int) -> tuple[int, ...]:
     cfg.require("codebooks_pattern.modeling", "delay")
     cfg.require("codebooks_pattern.delay.flatten_first", 0, 0)
     cfg.require("codebooks_pattern.delay.empty_initial", 0, 0)
-    delays = tuple(cfg.get("codebooks_pattern.delay.delays") or range(num_codebooks))
+    pattern = cfg.fields("codebooks_pattern.delay")
+    delays = pattern.integers(
+        "delays", tuple(range(num_codebooks)), at_least=0, at_most=MOST_LAYERS
+    )
     if len(delays) != num_codebooks:
         raise CheckpointError(
             f"{cfg.file}: {len(delays)} delays for {num_codebooks} codebooks. Correct "
@@ -108,30 +118,37 @@ def encodec_config(cfg: ExperimentConfig) -> EncodecConfig:
     Raises CheckpointError naming the first option that is not supported.
     """
     _check_codec(cfg)
-    net = cfg.need("seanet")
+    net = cfg.fields("seanet")
+    codec = cfg.fields("encodec")
+    rvq = cfg.fields("rvq")
     return EncodecConfig(
-        sample_rate=cfg.need("encodec.sample_rate"),
-        channels=cfg.need("encodec.channels"),
-        num_quantizers=cfg.need("rvq.n_q"),
-        codebook_size=cfg.need("rvq.bins"),
-        codebook_dim=net.get("dimension", 128),
-        num_filters=net.get("n_filters", 32),
-        num_residual_layers=net.get("n_residual_layers", 3),
-        upsampling_ratios=tuple(net.get("ratios", (8, 5, 4, 2))),
-        kernel_size=net.get("kernel_size", 7),
-        last_kernel_size=net.get("last_kernel_size", 7),
-        residual_kernel_size=net.get("residual_kernel_size", 3),
-        dilation_growth_rate=net.get("dilation_base", 2),
-        compress=net.get("compress", 2),
-        num_lstm_layers=net.get("lstm", 0),
-        conv_shortcut=not net.get("true_skip", True),
-        causal=net.get("causal", False),
-        trim_right_ratio=net.get("decoder", {}).get("trim_right_ratio", 1.0),
-        pad_mode=net.get("pad_mode", "reflect"),
+        sample_rate=codec.integer("sample_rate"),
+        channels=codec.integer("channels", at_most=2),
+        num_quantizers=rvq.integer("n_q", at_most=MOST_LAYERS),
+        codebook_size=rvq.integer("bins"),
+        codebook_dim=net.integer("dimension", 128),
+        num_filters=net.integer("n_filters", 32),
+        num_residual_layers=net.integer("n_residual_layers", 3, at_least=0, at_most=MOST_BLOCKS),
+        upsampling_ratios=net.integers("ratios", (8, 5, 4, 2), at_most=MOST_TAPS),
+        kernel_size=net.integer("kernel_size", 7, at_most=MOST_TAPS),
+        last_kernel_size=net.integer("last_kernel_size", 7, at_most=MOST_TAPS),
+        residual_kernel_size=net.integer("residual_kernel_size", 3, at_most=MOST_TAPS),
+        dilation_growth_rate=net.integer("dilation_base", 2, at_most=MOST_BLOCKS),
+        compress=net.integer("compress", 2),
+        num_lstm_layers=net.integer("lstm", 0, at_least=0, at_most=MOST_LAYERS),
+        conv_shortcut=not net.flag("true_skip", True),
+        causal=net.flag("causal", False),
+        trim_right_ratio=net.number("decoder.trim_right_ratio", 1.0, at_least=0, at_most=1),
+        pad_mode=net.one_of("pad_mode", PAD_MODES, "reflect"),
     )
 
 
 def _check_codec(cfg: ExperimentConfig) -> None:
+    if str(cfg.get("compression_model")).lower() == "dac":
+        raise CheckpointError(
+            f"{cfg.file}: compression_model is 'dac': DAC (the Descript Audio Codec) is not "
+            "supported, only 'encodec'. Use a MusicGen that was trained with EnCodec."
+        )
     cfg.require("compression_model", "encodec")
     cfg.require("encodec.autoencoder", "seanet")
     cfg.require("encodec.quantizer", "rvq")
@@ -139,10 +156,10 @@ def _check_codec(cfg: ExperimentConfig) -> None:
     cfg.require("seanet.activation", "ELU", "ELU")
     cfg.require("seanet.activation_params", {"alpha": 1.0}, {"alpha": 1.0})
     cfg.require("seanet.decoder.final_activation", None)
-    net = cfg.need("seanet")
-    if net.get("norm", "none") not in ("none", "weight_norm"):
+    norm = cfg.get("seanet.norm", "none")
+    if norm not in ("none", "weight_norm"):
         raise CheckpointError(
-            f"{cfg.file}: seanet.norm is {net['norm']!r}, which is not supported. Set codec_source "
+            f"{cfg.file}: seanet.norm is {norm!r}, which is not supported. Set codec_source "
             "to a codec without normalization layers, such as facebook/encodec_32khz."
         )
 

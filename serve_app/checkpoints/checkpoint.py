@@ -10,14 +10,16 @@ from pathlib import Path
 import torch
 
 from serve_app.checkpoints import audiocraft, huggingface
+from serve_app.checkpoints.building import build
 from serve_app.checkpoints.codec import audiocraft_codec, huggingface_codec
 from serve_app.checkpoints.experiment_config import read_export
+from serve_app.checkpoints.faults import unreadable_named
 from serve_app.checkpoints.hub import has_safetensors, resolve
-from serve_app.checkpoints.tensor_store import read_safetensors
+from serve_app.checkpoints.tensor_files import read_safetensors
 from serve_app.checkpoints.text_encoder import build_text_encoder, load_text_encoder
 from serve_app.errors import CheckpointError
 from serve_app.models.encodec.model import Encodec
-from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
+from serve_app.models.musicgen.model import MusicGen
 from serve_app.models.t5 import TextEncoder
 
 
@@ -67,10 +69,12 @@ def load_checkpoint(
     """
     device = torch.device(device)
     folder = resolve(source)
-    if (folder / "state_dict.bin").exists() and not has_safetensors(folder):
-        checkpoint = _load_audiocraft(folder, dtype, device, text_encoder_source, codec_source)
-    else:
-        checkpoint = _load_huggingface(folder, dtype, device)
+    with unreadable_named(folder):
+        _check_not_empty(folder)
+        if (folder / "state_dict.bin").exists() and not has_safetensors(folder):
+            checkpoint = _load_audiocraft(folder, dtype, device, text_encoder_source, codec_source)
+        else:
+            checkpoint = _load_huggingface(folder, dtype, device)
     _check_consistency(folder, checkpoint)
     for module in (checkpoint.musicgen, checkpoint.codec, checkpoint.text_encoder):
         module.eval().requires_grad_(False)
@@ -78,12 +82,12 @@ def load_checkpoint(
 
 
 def _load_huggingface(folder: Path, dtype: torch.dtype, device: torch.device) -> Checkpoint:
-    config, t5_config, codec_config = huggingface.musicgen_config(folder)
+    config, t5_section, codec_section = huggingface.musicgen_config(folder)
     store = read_safetensors(folder)
-    musicgen = _on_meta(config)
+    musicgen = build(folder / "config.json", lambda: MusicGen(config))
     store.fill(musicgen, huggingface.musicgen_sources(config), dtype, device)
-    codec = huggingface_codec(folder, codec_config, store, "audio_encoder.", device)
-    text_encoder = build_text_encoder(folder, t5_config, store, "text_encoder.", device)
+    codec = huggingface_codec(folder, "audio_encoder", codec_section, store, device)
+    text_encoder = build_text_encoder(folder, "text_encoder", t5_section, store, device)
     store.check_all_taken(ignored=huggingface.IGNORED)
     return Checkpoint(musicgen, codec, text_encoder)
 
@@ -95,25 +99,41 @@ def _load_audiocraft(
     text_encoder_source: str | None,
     codec_source: str | None,
 ) -> Checkpoint:
-    cfg, store = read_export(folder / "state_dict.bin")
-    t5_source = text_encoder_source or cfg.need("conditioners.description.t5.name")
+    file = folder / "state_dict.bin"
+    cfg, store = read_export(file)
+    t5_source = text_encoder_source or cfg.fields("conditioners.description.t5").text("name")
     text_encoder = load_text_encoder(resolve(t5_source), device)
     config = audiocraft.musicgen_config(cfg, text_encoder.hidden_size)
-    musicgen = _on_meta(config)
+    musicgen = build(file, lambda: MusicGen(config))
     store.fill(musicgen, audiocraft.musicgen_sources(config, store), dtype, device)
     store.check_all_taken(ignored="")
     return Checkpoint(musicgen, audiocraft_codec(folder, codec_source, device), text_encoder)
 
 
-def _on_meta(config: MusicGenConfig) -> MusicGen:
-    with torch.device("meta"):
-        return MusicGen(config)
+def _check_not_empty(folder: Path) -> None:
+    known = any((folder / name).exists() for name in ("config.json", "state_dict.bin"))
+    if not known and not has_safetensors(folder):
+        raise CheckpointError(
+            f"{folder}: holds neither config.json (of a Hugging Face model) nor state_dict.bin (of "
+            "an AudioCraft export). Name the folder with the model's files."
+        )
 
 
 def _check_consistency(folder: Path, checkpoint: Checkpoint) -> None:
     """Raise CheckpointError if the codec cannot decode what the language model produces."""
     lm = checkpoint.musicgen.config
     codec = checkpoint.codec.config
+    if codec.channels > lm.audio_channels or lm.num_codebooks % lm.audio_channels:
+        raise CheckpointError(
+            f"{folder}: the language model has {lm.num_codebooks} codebooks and {lm.audio_channels}"
+            f" audio channel(s), but the codec has {codec.channels}. Use the codec that the model "
+            "was trained with (codec_source of an AudioCraft export)."
+        )
+    if lm.transformer.hidden_size % 2:
+        raise CheckpointError(
+            f"{folder}: the width {lm.transformer.hidden_size} of the language model is odd, but "
+            "positions are pairs of sine and cosine. Use a published architecture."
+        )
     per_channel = lm.num_codebooks // (2 if checkpoint.stereo_codebooks else 1)
     if per_channel > codec.num_quantizers or lm.codebook_size > codec.codebook_size:
         raise CheckpointError(

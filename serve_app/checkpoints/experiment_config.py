@@ -7,10 +7,23 @@ from typing import Any
 import torch
 import yaml
 
-from serve_app.checkpoints.tensor_store import TensorStore, read_pickle
+from serve_app.checkpoints.faults import faults_named
+from serve_app.checkpoints.fields import Fields
+from serve_app.checkpoints.tensor_files import read_pickle
+from serve_app.checkpoints.tensor_store import TensorStore
 from serve_app.errors import CheckpointError
 
+_CURE = "Export the model again with audiocraft.utils.export."
 _MAX_REFERENCES = 10  # followed in a row, so that a circle of references ends
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Loader of YAML without aliases: these could make a small text a huge or endless structure."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not supported")
+        return super().compose_node(parent, index)
 
 
 class ExperimentConfig:
@@ -18,35 +31,28 @@ class ExperimentConfig:
 
     def __init__(self, file: Path, text: object) -> None:
         self.file = file
-        try:
-            self._root = yaml.safe_load(str(text))
-        except yaml.YAMLError as error:
-            raise CheckpointError(f"{file}: its 'xp.cfg' is not YAML") from error
+        with faults_named(file, "its 'xp.cfg' is not YAML", _CURE):
+            self._root = yaml.load(str(text), Loader=_PlainLoader)
         if not isinstance(self._root, dict):
-            raise CheckpointError(f"{file}: has no configuration ('xp.cfg')")
+            raise CheckpointError(f"{file}: has no configuration ('xp.cfg'). {_CURE}")
 
     def get(self, path: str, default: Any = None) -> Any:
         """The value at `path`, or `default` if it is absent."""
         return self._get(path, default, 0)
 
-    def need(self, path: str) -> Any:
-        """The value at `path`. Raises CheckpointError if it is absent or null."""
-        value = self.get(path)
-        if value is None:
-            raise CheckpointError(f"{self.file}: 'xp.cfg' has no '{path}'")
-        return value
+    def names(self, path: str) -> set[str]:
+        """Names of the values in the section at `path`; none if it is absent or no section."""
+        section = self.get(path)
+        return {str(name) for name in section} if isinstance(section, dict) else set()
+
+    def fields(self, section: str) -> Fields:
+        """Values of the section, checked for type and range; empty: the whole configuration."""
+        prefix = f"{section}." if section else ""
+        return Fields(self.file, section, lambda name: self.get(f"{prefix}{name}"))
 
     def require(self, path: str, supported: object, default: object = None) -> None:
-        """Raise CheckpointError unless the value at `path` is `supported`.
-
-        An absent value is `default`.
-        """
-        value = self.get(path, default)
-        if value != supported:
-            raise CheckpointError(
-                f"{self.file}: {path} is {value!r}, which is not supported (only {supported!r}). "
-                "Use a text-to-music MusicGen of the published kind."
-            )
+        """Raise CheckpointError unless the value at `path`, or `default`, is `supported`."""
+        self.fields("").require(path, supported, default)
 
     def _get(self, path: str, default: Any, depth: int) -> Any:
         node: Any = self._root
@@ -74,11 +80,8 @@ def read_export(file: Path) -> tuple[ExperimentConfig, TensorStore]:
     package = read_pickle(file)
     state = package.get("best_state")
     if not isinstance(state, dict) or not all(
-        isinstance(value, torch.Tensor) for value in state.values()
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     ):
-        raise CheckpointError(
-            f"{file}: has no 'best_state' of tensors. Export the model with "
-            "audiocraft.utils.export."
-        )
+        raise CheckpointError(f"{file}: has no 'best_state' of named tensors. {_CURE}")
     cfg = ExperimentConfig(file, package.get("xp.cfg", ""))
     return cfg, TensorStore(str(file), state)

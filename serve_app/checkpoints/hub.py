@@ -5,11 +5,16 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
+from serve_app.checkpoints.faults import faults_named, unreadable_named
 from serve_app.errors import CheckpointError
 
 EMBEDDED_PREFIX = "embedded:"
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_OWNED_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_EMBEDDED_NAME = re.compile(r"embedded:[\w-]+")
+_HUB_NAME = r"\w[\w.-]*"
+_HUB_ID = re.compile(rf"{_HUB_NAME}(/{_HUB_NAME})?(@\w[\w./-]*)?")
+_OWNED_HUB_ID = re.compile(rf"{_HUB_NAME}/{_HUB_NAME}(@\w[\w./-]*)?")
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+_CURE = "Name an existing folder, OWNER/REPOSITORY, OWNER/REPOSITORY@REVISION or embedded:NAME."
 _SAFE_FILES = ("*.json", "*.safetensors", "*.model")
 _EXPORT_FILES = ("state_dict.bin", "compression_state_dict.bin")
 
@@ -17,26 +22,20 @@ _EXPORT_FILES = ("state_dict.bin", "compression_state_dict.bin")
 def resolve(source: str) -> Path:
     """Return the local folder of a source: a folder, `embedded:NAME`, or a hub id.
 
-    A hub repository is downloaded to the hub's cache.
+    A hub repository is downloaded to the hub's cache; `OWNER/REPOSITORY@REVISION` pins a commit,
+    tag or branch.
 
-    Raises CheckpointError if `source` is none of them or cannot be downloaded.
+    Raises CheckpointError if `source` is none of them, cannot be downloaded, or holds an adapter.
     """
-    if source.startswith(EMBEDDED_PREFIX):
-        return _embedded(source)
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    if not _HUB_ID.fullmatch(source):
-        raise CheckpointError(
-            f"'{source}' is neither a folder nor the id of a hub repository. "
-            "Name an existing folder, OWNER/REPOSITORY or embedded:NAME."
-        )
-    folder = _download(source, _SAFE_FILES)
-    return folder if has_safetensors(folder) else _download(source, _EXPORT_FILES)
+    folder = _embedded(source) if source.startswith(EMBEDDED_PREFIX) else local_folder(source)
+    folder = folder or _from_hub(source)
+    with unreadable_named(folder):
+        _refuse_adapters(folder)
+    return folder
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether `name` has the form OWNER/REPOSITORY."""
+    """Whether `name` has the form OWNER/REPOSITORY, perhaps with @REVISION."""
     return _OWNED_HUB_ID.fullmatch(name) is not None
 
 
@@ -45,9 +44,45 @@ def has_safetensors(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
+def local_folder(source: str) -> Path | None:
+    """The folder of that path; None if there is none, but the source may be a hub id."""
+    with faults_named(Path(source), "not a usable path", _CURE):
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return path
+        is_file = path.exists()
+    if is_file:
+        raise CheckpointError(f"{path}: is a file, not a folder. Name the folder that holds it.")
+    if not _HUB_ID.fullmatch(source):
+        raise CheckpointError(
+            f"'{source}' is neither a folder nor the id of a hub repository. {_CURE}"
+        )
+    return None
+
+
+def _from_hub(source: str) -> Path:
+    repository, _, revision = source.partition("@")
+    folder = _download(repository, revision or None, _SAFE_FILES)
+    if has_safetensors(folder):
+        return folder
+    return _download(repository, revision or None, _EXPORT_FILES)
+
+
+def _refuse_adapters(folder: Path) -> None:
+    """Raise CheckpointError if the folder has a PEFT adapter: without it the music is another."""
+    for name in _ADAPTER_FILES:
+        if (folder / name).exists():
+            raise CheckpointError(
+                f"{folder / name}: the folder holds a LoRA adapter, and adapters are not merged at "
+                "load. Merge it into its base (PEFT: `merge_and_unload()`, then "
+                "`save_pretrained()`) and name the merged folder, or remove the adapter's files to "
+                "serve the base alone."
+            )
+
+
 def _embedded(source: str) -> Path:
     folder = Path(str(files("serve_app"))) / "assets" / source.removeprefix(EMBEDDED_PREFIX)
-    if not (folder / "config.json").exists():
+    if not _EMBEDDED_NAME.fullmatch(source) or not (folder / "config.json").exists():
         raise CheckpointError(
             f"'{source}' is not a model inside this package. Use embedded:musicgen-nano, a folder "
             "or a hub id."
@@ -55,16 +90,16 @@ def _embedded(source: str) -> Path:
     return folder
 
 
-def _download(repository: str, patterns: Iterable[str]) -> Path:
+def _download(repository: str, revision: str | None, patterns: Iterable[str]) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(patterns)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+    except Exception as error:  # of the hub, of HTTP, of the network, of the disk
+        pinned = f" at revision '{revision}'" if revision else ""
         raise CheckpointError(
-            f"Hub repository '{repository}' could not be fetched ({type(error).__name__}). Check "
-            "the name and the network; set HF_TOKEN for a private or gated repository, or name a "
-            "local folder instead. With HF_HUB_OFFLINE=1 the repository must already be in the "
-            "cache (HF_HOME)."
+            f"Hub repository '{repository}'{pinned} could not be fetched "
+            f"({type(error).__name__}). Check the name and the network; set HF_TOKEN for a private or "
+            "gated repository, or name a local folder instead. With HF_HUB_OFFLINE=1 the repository "
+            "must already be in the cache (HF_HOME)."
         ) from error

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from serve_app.checkpoints.tensor_store import Source, TensorStore
+from serve_app.checkpoints.fields import MOST_BLOCKS, MOST_LAYERS, MOST_TAPS, PAD_MODES, Fields
+from serve_app.checkpoints.tensor_store import Source
 from serve_app.errors import CheckpointError
 from serve_app.models.encodec.config import EncodecConfig
 from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
@@ -24,8 +25,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read config.json. Raises CheckpointError if it is unreadable or has no `model_type`."""
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        config = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{file}: missing or not JSON. Name the folder of a Hugging Face model or of an "
             "AudioCraft export."
@@ -37,92 +38,130 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def check_model_type(folder: Path, expected: str, role: str) -> None:
-    """Raise CheckpointError unless config.json has this `model_type`.
+def read_config_of(folder: Path, expected: str, role: str) -> dict[str, Any]:
+    """Read config.json. Raises CheckpointError unless it has this `model_type`.
 
     role: the model's name in the message.
     """
-    kind = read_config(folder)["model_type"]
+    config = read_config(folder)
+    kind = config["model_type"]
     if kind != expected:
         raise CheckpointError(
-            f"{folder / 'config.json'}: model_type '{kind}' is not supported, only "
+            f"{folder / 'config.json'}: model_type {kind!r} is not supported, only "
             f"'{expected}' ({role}). Name another checkpoint."
         )
+    return config
 
 
-def musicgen_config(folder: Path) -> tuple[MusicGenConfig, Any, Any]:
-    """Read config.json: the language model, and transformers' own of T5 and of EnCodec.
+def musicgen_config(folder: Path) -> tuple[MusicGenConfig, dict[str, Any], dict[str, Any]]:
+    """Read config.json: the language model, and the sections of T5 and of EnCodec.
 
     Raises CheckpointError naming the first option that is not supported.
     """
-    from transformers import MusicgenConfig
+    from transformers import MusicgenDecoderConfig
 
-    check_model_type(folder, "musicgen", "a MusicGen")
-    config: Any = MusicgenConfig.from_pretrained(folder)
-    _check_supported(folder, config)
-    decoder = config.decoder
-    step = 2 if decoder.audio_channels == 2 else 1
-    musicgen = MusicGenConfig(
-        transformer=_transformer_config(decoder),
-        num_codebooks=decoder.num_codebooks,
-        codebook_size=decoder.vocab_size,
-        delays=tuple(k // step for k in range(decoder.num_codebooks)),
-        audio_channels=decoder.audio_channels,
-        text_hidden_size=config.text_encoder.d_model,
-        project_text=config.text_encoder.d_model != decoder.hidden_size,
+    config = read_config_of(folder, "musicgen", "a MusicGen")
+    text_encoder = _section(folder, config, "text_encoder", "t5")
+    codec = _section(folder, config, "audio_encoder", "encodec")
+    decoder = fields_of(
+        folder, "decoder", _section(folder, config, "decoder"), MusicgenDecoderConfig()
     )
-    return musicgen, config.text_encoder, config.audio_encoder
+    musicgen = _language_model(
+        decoder, fields_of(folder, "text_encoder", text_encoder).integer("d_model")
+    )
+    return musicgen, text_encoder, codec
 
 
-def _check_supported(folder: Path, config: Any) -> None:
-    decoder = config.decoder
-    _require(folder, "text_encoder.model_type", config.text_encoder.model_type, "t5")
-    _require(folder, "audio_encoder.model_type", config.audio_encoder.model_type, "encodec")
-    _require(folder, "decoder.activation_function", decoder.activation_function, "gelu")
-    _require(folder, "decoder.scale_embedding", decoder.scale_embedding, False)
-    _require(
-        folder, "decoder.cross_attention_hidden_size", decoder.cross_attention_hidden_size, None
+def _section(
+    folder: Path, config: dict[str, Any], name: str, kind: str | None = None
+) -> dict[str, Any]:
+    """A section of config.json, which must have this `model_type`."""
+    section = config.get(name)
+    if not isinstance(section, dict):
+        raise CheckpointError(
+            f"{folder / 'config.json'}: has no section '{name}'. Use the file that transformers "
+            "saved with the model."
+        )
+    if kind is not None:
+        fields_of(folder, name, section).require("model_type", kind)
+    return section
+
+
+def fields_of(folder: Path, name: str, section: dict[str, Any], defaults: object = None) -> Fields:
+    """Values of a section of config.json; defaults: attributes for what is absent."""
+
+    def find(key: str) -> Any:
+        return section[key] if key in section else getattr(defaults, key, None)
+
+    return Fields(folder / "config.json", name, find)
+
+
+def _language_model(decoder: Fields, text_hidden_size: int) -> MusicGenConfig:
+    decoder.require("activation_function", "gelu")
+    decoder.require("scale_embedding", False)
+    decoder.require("cross_attention_hidden_size", None)
+    transformer = _transformer_config(decoder)
+    num_codebooks = decoder.integer("num_codebooks", at_most=MOST_LAYERS)
+    audio_channels = decoder.integer("audio_channels", at_most=2)
+    return MusicGenConfig(
+        transformer=transformer,
+        num_codebooks=num_codebooks,
+        codebook_size=decoder.integer("vocab_size"),
+        delays=tuple(k // audio_channels for k in range(num_codebooks)),
+        audio_channels=audio_channels,
+        text_hidden_size=text_hidden_size,
+        project_text=text_hidden_size != transformer.hidden_size,
     )
 
 
-def _transformer_config(decoder: Any) -> TransformerConfig:
-    return TransformerConfig(
-        hidden_size=decoder.hidden_size,
-        num_layers=decoder.num_hidden_layers,
-        num_heads=decoder.num_attention_heads,
-        ffn_dim=decoder.ffn_dim,
+def _transformer_config(decoder: Fields) -> TransformerConfig:
+    config = TransformerConfig(
+        hidden_size=decoder.integer("hidden_size"),
+        num_layers=decoder.integer("num_hidden_layers", at_most=MOST_LAYERS),
+        num_heads=decoder.integer("num_attention_heads"),
+        ffn_dim=decoder.integer("ffn_dim"),
     )
+    decoder.require_divisor(
+        "num_attention_heads", config.num_heads, "hidden_size", config.hidden_size
+    )
+    return config
 
 
-def encodec_config(folder: Path, config: Any, store: TensorStore, prefix: str) -> EncodecConfig:
+def encodec_config(
+    folder: Path, name: str, section: dict[str, Any], num_quantizers: int
+) -> EncodecConfig:
     """Translate transformers' configuration of the codec.
 
-    store, prefix: the codec's tensors, for the number of codebooks.
+    name: of the section in config.json, empty for the whole file.
 
     Raises CheckpointError naming the first option that is not supported.
     """
-    _require(folder, "audio_encoder.normalize", config.normalize, False)
-    _require(folder, "audio_encoder.chunk_length_s", config.chunk_length_s, None)
-    _require(folder, "audio_encoder.norm_type", config.norm_type, "weight_norm")
+    from transformers import EncodecConfig as TransformersEncodecConfig
+
+    codec = fields_of(folder, name, section, TransformersEncodecConfig())
+    has_hidden_dim = section.get("codebook_dim") is None  # as transformers has it
+    codec.require("normalize", False)
+    codec.require("chunk_length_s", None)
+    codec.require("norm_type", "weight_norm")
     return EncodecConfig(
-        sample_rate=config.sampling_rate,
-        channels=config.audio_channels,
-        num_quantizers=store.count(rf"{prefix}quantizer\.layers\.\d+\.codebook\.embed"),
-        codebook_size=config.codebook_size,
-        codebook_dim=config.codebook_dim,
-        num_filters=config.num_filters,
-        num_residual_layers=config.num_residual_layers,
-        upsampling_ratios=tuple(config.upsampling_ratios),
-        kernel_size=config.kernel_size,
-        last_kernel_size=config.last_kernel_size,
-        residual_kernel_size=config.residual_kernel_size,
-        dilation_growth_rate=config.dilation_growth_rate,
-        compress=config.compress,
-        num_lstm_layers=config.num_lstm_layers,
-        conv_shortcut=config.use_conv_shortcut,
-        causal=config.use_causal_conv,
-        trim_right_ratio=config.trim_right_ratio,
-        pad_mode=config.pad_mode,
+        sample_rate=codec.integer("sampling_rate"),
+        channels=codec.integer("audio_channels", at_most=2),
+        num_quantizers=num_quantizers,
+        codebook_size=codec.integer("codebook_size"),
+        codebook_dim=codec.integer("hidden_size" if has_hidden_dim else "codebook_dim"),
+        num_filters=codec.integer("num_filters"),
+        num_residual_layers=codec.integer("num_residual_layers", at_least=0, at_most=MOST_BLOCKS),
+        upsampling_ratios=codec.integers("upsampling_ratios", at_most=MOST_TAPS),
+        kernel_size=codec.integer("kernel_size", at_most=MOST_TAPS),
+        last_kernel_size=codec.integer("last_kernel_size", at_most=MOST_TAPS),
+        residual_kernel_size=codec.integer("residual_kernel_size", at_most=MOST_TAPS),
+        dilation_growth_rate=codec.integer("dilation_growth_rate", at_most=MOST_BLOCKS),
+        compress=codec.integer("compress"),
+        num_lstm_layers=codec.integer("num_lstm_layers", at_least=0, at_most=MOST_LAYERS),
+        conv_shortcut=codec.flag("use_conv_shortcut"),
+        causal=codec.flag("use_causal_conv"),
+        trim_right_ratio=codec.number("trim_right_ratio", at_least=0, at_most=1),
+        pad_mode=codec.one_of("pad_mode", PAD_MODES),
     )
 
 
@@ -177,11 +216,3 @@ def encodec_sources(codec: Encodec, prefix: str) -> dict[str, tuple[Source, ...]
         wrapped = ".conv" if is_convolution else ""
         sources[name] = (f"{prefix}{side}.layers.{path}{wrapped}.{leaf}",)
     return sources
-
-
-def _require(folder: Path, name: str, value: object, supported: object) -> None:
-    if value != supported:
-        raise CheckpointError(
-            f"{folder / 'config.json'}: {name} is {value!r}, which is not supported "
-            f"(only {supported!r}). Use a text-to-music MusicGen of the published kind."
-        )

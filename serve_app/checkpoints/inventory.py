@@ -5,46 +5,46 @@ A check before a start, without torch. Loading checks the tensors themselves.
 
 import json
 import os
-import re
 import zipfile
 from pathlib import Path
 
-from serve_app.checkpoints.hub import EMBEDDED_PREFIX, resolve
+from serve_app.checkpoints.faults import unreadable_named
+from serve_app.checkpoints.hub import EMBEDDED_PREFIX, local_folder, resolve
 from serve_app.errors import CheckpointError
 
 HUB_TIMEOUT_S = 5.0
-_REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _INDEX = "model.safetensors.index.json"
 _EXPORT = "state_dict.bin"
 _TRUNCATED = "The file is cut off or damaged: copy or download it again."
 
 
-def check_source(source: str) -> None:
+def check_source(source: str, needs_codec: bool = True) -> None:
     """Check the files of a folder or of an embedded model, and that a hub repository can be had.
 
     A repository counts as available when it is in the hub's cache, or when the hub answers within HUB_TIMEOUT_S.
+    needs_codec: whether an AudioCraft export must hold its codec; false if the codec has a source of its own.
     Raises CheckpointError naming the file or the repository.
     """
-    if source.startswith(EMBEDDED_PREFIX) or Path(source).expanduser().is_dir():
-        check_folder(resolve(source))
-    elif _REPOSITORY.fullmatch(source):
-        _check_repository(source)
+    is_embedded = source.startswith(EMBEDDED_PREFIX)
+    if is_embedded or local_folder(source):
+        folder = resolve(source)
+        with unreadable_named(folder):
+            check_folder(folder, needs_codec)
     else:
-        raise CheckpointError(
-            f"'{source}' is neither a folder nor the id of a hub repository. Name an existing folder, "
-            "OWNER/REPOSITORY or embedded:NAME."
-        )
+        repository, _, revision = source.partition("@")
+        _check_repository(repository, revision or None)
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, needs_codec: bool = True) -> None:
     """Check a folder: of Hugging Face, or an AudioCraft export. Raises CheckpointError naming the file."""
     if any(folder.glob("*.safetensors")) or (folder / _INDEX).exists():
         _check_config(folder / "config.json")
         for file in _weights(folder):
             _check_safetensors(file)
     elif (folder / _EXPORT).exists():
-        for name in (_EXPORT, "compression_state_dict.bin"):
-            _check_pickle(folder / name)
+        _check_pickle(folder / _EXPORT)
+        if needs_codec:
+            _check_pickle(folder / "compression_state_dict.bin")
     else:
         raise CheckpointError(
             f"{folder}: has neither model.safetensors nor {_EXPORT}. Name the folder of a Hugging Face "
@@ -106,7 +106,8 @@ def _check_pickle(file: Path) -> None:
     """Accept what `torch.save` writes: a zip file, or a pickle of its older format."""
     if not file.exists():
         raise CheckpointError(
-            f"{file}: the file is missing. Export the model again with audiocraft.utils.export."
+            f"{file}: the file is missing. Export the model again with audiocraft.utils.export; "
+            "for the codec alone, set the model's codec_source."
         )
     with file.open("rb") as stream:
         is_old_format = stream.read(1) == b"\x80"
@@ -114,21 +115,24 @@ def _check_pickle(file: Path) -> None:
         raise CheckpointError(f"{file}: not a readable PyTorch file. {_TRUNCATED}")
 
 
-def _check_repository(repository: str) -> None:
+def _check_repository(repository: str, revision: str | None) -> None:
     from huggingface_hub import try_to_load_from_cache
 
-    cached = (try_to_load_from_cache(repository, name) for name in ("config.json", _EXPORT))
+    cached = (
+        try_to_load_from_cache(repository, name, revision=revision)
+        for name in ("config.json", _EXPORT)
+    )
     if not any(isinstance(file, str) and os.path.exists(file) for file in cached):  # noqa: PTH110
-        _ask_hub(repository)
+        _ask_hub(repository, revision)
 
 
-def _ask_hub(repository: str) -> None:
+def _ask_hub(repository: str, revision: str | None) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     cure = "Run `musicgen fetch` where there is a network, or name a local folder instead."
     try:
-        HfApi().model_info(repository, timeout=HUB_TIMEOUT_S)
+        HfApi().model_info(repository, revision=revision, timeout=HUB_TIMEOUT_S)
     except OfflineModeIsEnabled:
         reason = f"is not in the hub's cache, and HF_HUB_OFFLINE is set. {cure}"
     except HfHubHTTPError as error:
@@ -140,4 +144,5 @@ def _ask_hub(repository: str) -> None:
         reason = f"is not in the hub's cache, and the hub cannot be reached ({type(error).__name__}). {cure}"
     else:
         return
-    raise CheckpointError(f"The hub repository '{repository}' {reason}")
+    at = f" at revision '{revision}'" if revision else ""
+    raise CheckpointError(f"The hub repository '{repository}'{at} {reason}")

@@ -1,15 +1,10 @@
-"""The named tensors of a checkpoint, read without running code, with a record of those used."""
+"""The named tensors of a checkpoint, with a record of those used."""
 
-import json
-import pickle
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from serve_app.errors import CheckpointError
@@ -24,6 +19,9 @@ class Third(NamedTuple):
 
 
 Source = str | Third
+
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_ARCHITECTURE_CURE = "Use the configuration that was saved with these weights."
 
 
 class TensorStore:
@@ -56,10 +54,12 @@ class TensorStore:
         """
         parts = [self._part(source) for source in sources]
         for source, part in zip(sources, parts, strict=True):
-            if part.shape[1:] != parts[0].shape[1:]:
+            joinable = len(parts) == 1 or part.ndim > 0
+            if not joinable or part.shape[1:] != parts[0].shape[1:]:
                 raise CheckpointError(
                     f"{self.origin}: tensor '{_name(source)}' has shape {tuple(part.shape)}, "
-                    f"which cannot be joined to {tuple(parts[0].shape)} of '{_name(sources[0])}'"
+                    f"which cannot be joined to {tuple(parts[0].shape)} of "
+                    f"'{_name(sources[0])}'. {_ARCHITECTURE_CURE}"
                 )
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -72,19 +72,21 @@ class TensorStore:
     ) -> None:
         """Load every parameter of `module`, which may be on the meta device.
 
-        Raises CheckpointError naming the file and the tensor that is missing or has another shape.
+        Raises CheckpointError naming the file and the tensor that is missing, has another shape, or
+        holds values that are not finite or beyond the range of `dtype`.
         """
         state = {}
         for name, parameter in module.state_dict().items():
             tensor = self.take(sources[name])
             if tensor.shape != parameter.shape:
-                names = " + ".join(map(_name, sources[name]))
                 raise CheckpointError(
-                    f"{self.origin}: tensor '{names}' has shape {tuple(tensor.shape)}, "
-                    "but the architecture in the checkpoint's configuration needs "
-                    f"{tuple(parameter.shape)}"
+                    f"{self.origin}: tensor '{_names(sources[name])}' has shape "
+                    f"{tuple(tensor.shape)}, but the architecture in the checkpoint's configuration "
+                    f"needs {tuple(parameter.shape)}. {_ARCHITECTURE_CURE}"
                 )
             state[name] = tensor.to(device=device, dtype=dtype)
+        for name in not_finite(state):
+            self._refuse_values(sources[name], dtype)
         module.load_state_dict(state, strict=True, assign=True)
 
     def check_all_taken(self, ignored: str) -> None:
@@ -101,25 +103,83 @@ class TensorStore:
                 "configuration that was saved with these weights."
             )
 
+    def _refuse_values(self, sources: tuple[Source, ...], dtype: torch.dtype) -> None:
+        """Raise the CheckpointError for tensors that are not finite after the cast to `dtype`."""
+        tensor = self.take(sources)
+        place = f"{self.origin}: tensor '{_names(sources)}'"
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{place} has values that are not finite (NaN or infinity). The file is damaged or "
+                "its training diverged: save or download the checkpoint again."
+            )
+        raise CheckpointError(
+            f"{place} has values up to {float(tensor.abs().max()):.4g}, beyond the range of "
+            f"{dtype} ({torch.finfo(dtype).max:.4g}). Set engine_kwargs.precision to bf16 or fp32."
+        )
+
     def _part(self, source: Source) -> Tensor:
         if isinstance(source, str):
             return self._one(source)
         tensor = self._one(source.name)
+        if tensor.ndim == 0 or len(tensor) % 3:
+            raise CheckpointError(
+                f"{self.origin}: tensor '{source.name}' has shape {tuple(tensor.shape)}, whose rows "
+                f"are not query, key and value in three equal parts. {_ARCHITECTURE_CURE}"
+            )
         rows = len(tensor) // 3
         return tensor[source.start * rows : source.stop * rows]
 
     def _one(self, name: str) -> Tensor:
         if name in self._tensors:
-            self._taken.add(name)
-            return self._tensors[name]
+            return self._plain(name)
         for magnitude, direction in ((f"{name}_g", f"{name}_v"), _parametrized(name)):
             if magnitude in self._tensors and direction in self._tensors:
-                self._taken |= {magnitude, direction}
-                return _fold_weight_norm(self._tensors[magnitude], self._tensors[direction])
+                return self._folded(magnitude, direction)
         raise CheckpointError(
             f"{self.origin}: tensor '{name}' is missing. The file is incomplete, or its "
             "configuration describes another architecture: save or download the checkpoint again."
         )
+
+    def _plain(self, name: str) -> Tensor:
+        """A tensor as it is in the file. Raises CheckpointError for one that is not of floats."""
+        tensor = self._tensors[name]
+        if tensor.dtype not in _FLOATS or tensor.layout != torch.strided:
+            raise CheckpointError(
+                f"{self.origin}: tensor '{name}' is of {tensor.dtype} ({tensor.layout}), which is "
+                "not supported. Save the weights in float32, float16 or bfloat16."
+            )
+        self._taken.add(name)
+        return tensor
+
+    def _folded(self, magnitude: str, direction: str) -> Tensor:
+        """Fold weight normalization (arXiv:1602.07868): plain weights of magnitude and direction.
+
+        The norm is taken over all dimensions but the first.
+        """
+        g = self._plain(magnitude)
+        v = self._plain(direction)
+        if g.shape != (*v.shape[:1], *[1] * (v.ndim - 1)) or v.ndim < 2:
+            raise CheckpointError(
+                f"{self.origin}: tensor '{magnitude}' has shape {tuple(g.shape)}, which is no "
+                f"magnitude of '{direction}' {tuple(v.shape)}. {_ARCHITECTURE_CURE}"
+            )
+        norm = torch.linalg.vector_norm(v.float(), dim=tuple(range(1, v.ndim)), keepdim=True)
+        folded: Tensor = v * (g / norm)
+        return folded
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors with NaN or infinity: one pass at the speed of memory, one transfer."""
+    names = [name for name, tensor in tensors.items() if tensor.numel()]
+    if not names:
+        return []
+    extremes = torch.stack([torch.stack(torch.aminmax(tensors[name])).float() for name in names])
+    finite = extremes.isfinite().all(dim=-1).tolist()
+    return [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
+
+
+def _names(sources: tuple[Source, ...]) -> str:
+    return " + ".join(map(_name, sources))
 
 
 def _name(source: Source) -> str:
@@ -133,73 +193,3 @@ def _parametrized(name: str) -> tuple[str, str]:
         f"{owner}.parametrizations.{leaf}.original0",
         f"{owner}.parametrizations.{leaf}.original1",
     )
-
-
-def _fold_weight_norm(magnitude: Tensor, direction: Tensor) -> Tensor:
-    """Fold weight normalization (arXiv:1602.07868).
-
-    The norm is taken over all dimensions but the first.
-    """
-    norm = torch.linalg.vector_norm(
-        direction.float(), dim=tuple(range(1, direction.ndim)), keepdim=True
-    )
-    folded: Tensor = direction * (magnitude / norm)
-    return folded
-
-
-def read_safetensors(folder: Path) -> TensorStore:
-    """Read `model.safetensors` of a folder, or all shards that its index names.
-
-    Raises CheckpointError naming the file that is missing or unreadable.
-    """
-    single = folder / "model.safetensors"
-    index = folder / "model.safetensors.index.json"
-    sharded = index.exists() and not single.exists()
-    tensors: dict[str, Tensor] = {}
-    for file in _shards(index) if sharded else [single]:
-        tensors |= _read_file(file)
-    return TensorStore(str(index if sharded else single), tensors)
-
-
-def _shards(index: Path) -> list[Path]:
-    names = set(json.loads(index.read_text())["weight_map"].values())
-    return [index.parent / Path(name).name for name in sorted(names)]
-
-
-def _read_file(file: Path) -> dict[str, Tensor]:
-    if not file.exists():
-        hint = ""
-        if (file.parent / "pytorch_model.bin").exists():
-            hint = (
-                ". Pickled weights (pytorch_model.bin) are not read: save the model again as "
-                "safetensors."
-            )
-        raise CheckpointError(f"{file}: the file is missing{hint}")
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error
-
-
-def read_pickle(file: Path) -> dict[str, Any]:
-    """Read a dict saved by `torch.save`: tensors and plain values only. No code in the file is run.
-
-    Raises CheckpointError if the file is missing, unreadable or holds anything else.
-    """
-    if not file.exists():
-        raise CheckpointError(f"{file}: the file is missing")
-    try:
-        package = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{file}: refused, because this pickle holds more than tensors and plain values and "
-            "loading it could run code. Export the model again with audiocraft.utils.export, or "
-            "convert it to safetensors."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise CheckpointError(f"{file}: not a readable PyTorch file") from error
-    if not isinstance(package, dict):
-        raise CheckpointError(
-            f"{file}: holds a {type(package).__name__}, not the dict of an AudioCraft export"
-        )
-    return package

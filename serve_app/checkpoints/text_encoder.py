@@ -9,10 +9,33 @@ from typing import Any
 import torch
 
 from serve_app.checkpoints import huggingface
-from serve_app.checkpoints.tensor_store import Source, TensorStore, read_safetensors
+from serve_app.checkpoints.building import build
+from serve_app.checkpoints.faults import faults_named
+from serve_app.checkpoints.fields import MOST_LAYERS
+from serve_app.checkpoints.tensor_files import read_safetensors
+from serve_app.checkpoints.tensor_store import Source, TensorStore
 from serve_app.errors import CheckpointError
 from serve_app.models.t5 import TextEncoder
 
+# Options of T5's architecture. Others are left out: transformers takes some from a configuration
+# that name code to download (CVE-2026-4372).
+_OPTIONS = (
+    "vocab_size",
+    "d_model",
+    "d_kv",
+    "d_ff",
+    "num_layers",
+    "num_heads",
+    "relative_attention_num_buckets",
+    "relative_attention_max_distance",
+    "layer_norm_epsilon",
+    "dropout_rate",
+    "feed_forward_proj",
+    "dense_act_fn",
+    "is_gated_act",
+)
+_SAMPLE = "a calm piano melody"
+_TOKENIZER_CURE = "Copy the files of the text encoder's own tokenizer into the folder."
 _TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 # T5's decoder, and copies of the tied embedding
 _IGNORED = r"decoder\..*|lm_head\..*|(encoder\.embed_tokens|shared)\.weight"
@@ -23,38 +46,58 @@ def load_text_encoder(folder: Path, device: torch.device) -> TextEncoder:
 
     Raises CheckpointError naming the file and the tensor.
     """
-    from transformers import T5Config
-
-    huggingface.check_model_type(folder, "t5", "a text encoder")
+    config = huggingface.read_config_of(folder, "t5", "a text encoder")
     store = read_safetensors(folder)
-    text_encoder = build_text_encoder(folder, T5Config.from_pretrained(folder), store, "", device)
+    text_encoder = build_text_encoder(folder, "", config, store, device)
     store.check_all_taken(ignored=_IGNORED)
     return text_encoder
 
 
 def build_text_encoder(
-    folder: Path, config: Any, store: TensorStore, prefix: str, device: torch.device
+    folder: Path, name: str, section: dict[str, Any], store: TensorStore, device: torch.device
 ) -> TextEncoder:
-    """Build T5 from the tensors of `store` whose names begin with `prefix`.
+    """Build the T5 that a section of config.json describes, with the tokenizer of the folder.
 
-    folder: of the tokenizer; config: transformers' T5Config.
+    name: of the section, and the prefix of its tensors; empty if the whole file is of a T5.
     """
-    from transformers import T5EncoderModel
-
-    tokenizer = _read_tokenizer(folder)
-    with torch.device("meta"):
-        t5 = T5EncoderModel(config)
+    vocab_size = _check_sizes(folder, name, section)
+    tokenizer = _read_tokenizer(folder, vocab_size)
+    t5 = build(folder / "config.json", lambda: _encoder(section))
+    prefix = f"{name}." if name else ""
     tied = [f"{prefix}shared.weight", f"{prefix}encoder.embed_tokens.weight"]
-    embedding = next((name for name in tied if name in store), tied[0])
+    embedding = next((copy for copy in tied if copy in store), tied[0])
     sources: dict[str, tuple[Source, ...]] = {
-        name: (f"{prefix}{name}",) for name in t5.state_dict()
+        parameter: (f"{prefix}{parameter}",) for parameter in t5.state_dict()
     }
-    sources |= {name.removeprefix(prefix): (embedding,) for name in tied}
+    sources |= {copy.removeprefix(prefix): (embedding,) for copy in tied}
     store.fill(t5, sources, torch.float32, device)
-    return TextEncoder(t5, tokenizer, config.d_model)
+    return TextEncoder(t5, tokenizer, t5.config.d_model)
 
 
-def _read_tokenizer(folder: Path) -> Any:
+def _encoder(section: dict[str, Any]) -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    known = {name: section[name] for name in _OPTIONS if name in section}
+    return T5EncoderModel(T5Config(**known))
+
+
+def _check_sizes(folder: Path, name: str, section: dict[str, Any]) -> int:
+    """Raise CheckpointError for a size that T5 cannot have. Returns the number of tokens."""
+    from transformers import T5Config
+
+    t5 = huggingface.fields_of(folder, name, section, T5Config())
+    for size in ("d_model", "d_kv", "d_ff", "num_heads"):
+        t5.integer(size)
+    t5.integer("num_layers", at_most=MOST_LAYERS)
+    buckets = t5.integer("relative_attention_num_buckets", at_least=4)
+    t5.integer("relative_attention_max_distance", at_least=buckets // 2)
+    t5.number("layer_norm_epsilon", at_least=0, at_most=1)
+    t5.number("dropout_rate", at_least=0, at_most=1)  # unused, but checked by torch at every call
+    return t5.integer("vocab_size")
+
+
+def _read_tokenizer(folder: Path, vocab_size: int) -> Any:
+    """Read the tokenizer. Raises CheckpointError if it gives no ids of T5's vocabulary."""
     from transformers import AutoTokenizer
 
     # Without this check transformers would build an empty tokenizer.
@@ -63,9 +106,13 @@ def _read_tokenizer(folder: Path) -> Any:
             f"{folder}: has no tokenizer ({' or '.join(_TOKENIZER_FILES)}). Copy the files of the "
             "text encoder's tokenizer into it."
         )
-    try:
-        return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
+    with faults_named(folder, "its tokenizer cannot be read", _TOKENIZER_CURE):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        size = len(tokenizer)
+        ids = tokenizer(_SAMPLE)["input_ids"]
+    if not ids or size > vocab_size:
         raise CheckpointError(
-            f"{folder}: its tokenizer cannot be read ({error}). Save it again."
-        ) from error
+            f"{folder}: its tokenizer has {size} tokens, the text encoder {vocab_size}, and "
+            f"'{_SAMPLE}' has {len(ids)}. {_TOKENIZER_CURE}"
+        )
+    return tokenizer

@@ -18,7 +18,8 @@ def fetch(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Models: small, medium, large, ..., or hub ids such as me/my-musicgen."
+            help="Models: small, medium, large, ..., or hub ids such as me/my-musicgen; "
+            "MODEL@REVISION fetches a commit, tag or branch."
         ),
     ],
 ) -> None:

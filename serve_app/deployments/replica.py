@@ -139,7 +139,7 @@ def _load(config: ModelConfig) -> "tuple[Checkpoint, ExecutionBackend]":
     precision = resolve_precision(config.engine_kwargs, device)
     loading = config.model_loading_config
     checkpoint = load_checkpoint(
-        loading.model_source,
+        loading.pinned_source,
         dtype=loading_dtype(precision, device),
         device=device,
         text_encoder_source=loading.text_encoder_source,

@@ -1,7 +1,7 @@
 /** Responses of the function, with a fake music service. */
 
 import assert from "node:assert/strict";
-import { handle } from "../functions/generate-music/handler.ts";
+import { handle as handleFor } from "../functions/generate-music/handler.ts";
 import { type Settings, settingsFrom } from "../functions/generate-music/service.ts";
 
 const TRACK = {
@@ -18,13 +18,29 @@ const TRACK = {
 }; // deno-fmt-ignore
 const FIELDS = { mood: "happy", genres: ["lofi"], energy: 5, duration: 8, temperature: 0.7, model: "medium" };
 
+/** Handles a request without Supabase: then there are no keys to check. */
+const handle = (request: Request, settings: () => Settings) =>
+  handleFor(request, settings, () => ({ keys: [], url: undefined }));
+
 type Upstream = (request: Request) => Response | Promise<Response>;
 
+const LIMITS = { key: "secret", budgetMs: 5_000, backOffMs: 10, silenceMs: 200, hasHealth: true };
+
+const LIVE = "/health/live";
+
+/** Runs a service whose `/health/live` answers 200, and which answers all else by `upstream`. */
 async function withService(upstream: Upstream, test: (settings: Settings) => Promise<void>): Promise<void> {
+  await withServer((request) => {
+    const isProbe = request.method === "GET" && new URL(request.url).pathname === LIVE;
+    return isProbe ? new Response() : upstream(request);
+  }, test);
+}
+
+async function withServer(upstream: Upstream, test: (settings: Settings) => Promise<void>): Promise<void> {
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, upstream);
   const url = `http://127.0.0.1:${server.addr.port}/`;
   try {
-    await test({ url, key: "secret", budgetMs: 5_000, backOffMs: 10 });
+    await test({ ...LIMITS, url });
   } finally {
     await server.shutdown();
   }
@@ -44,7 +60,12 @@ async function refusal(response: Response): Promise<Record<string, unknown>> {
 function assertCors(response: Response): void {
   assert.equal(response.headers.get("access-control-allow-origin"), "*");
   const allowed = response.headers.get("access-control-allow-headers");
-  assert.equal(allowed, "authorization, x-client-info, apikey, content-type");
+  assert.equal(
+    allowed,
+    "authorization, x-client-info, apikey, content-type, x-region, x-request-id, x-retry-count, " +
+      "traceparent, tracestate, baggage",
+  );
+  assert.equal(response.headers.get("access-control-expose-headers"), "retry-after, x-request-id");
 }
 
 Deno.test("a track", () =>
@@ -59,6 +80,7 @@ Deno.test("a track", () =>
     const response = await handle(post(FIELDS, { "x-request-id": "id-1" }), () => settings);
     assert.equal(response.status, 200);
     assertCors(response);
+    assert.equal(response.headers.get("x-request-id"), "id-1");
     const { prompt, ...answer } = await response.json();
     assert.match(prompt, /high quality production$/);
     assert.deepEqual(answer, {
@@ -186,12 +208,113 @@ Deno.test("a service that takes too long is 504", () => {
   });
 });
 
-Deno.test("a service that cannot be reached is 503", async () => {
-  const settings = { url: "http://127.0.0.1:1/", key: undefined, budgetMs: 100, backOffMs: 1_000 };
-  const response = await handle(post(FIELDS), () => settings);
-  assert.equal(response.status, 503);
-  assert.equal((await refusal(response)).retryable, true);
+for (const hasHealth of [true, false]) {
+  const which = hasHealth ? "the service" : "the serverless function";
+  Deno.test(`${which} that refuses connections is 503 within the silence, not the budget`, async () => {
+    const startedAt = performance.now();
+    const settings = { ...LIMITS, url: "http://127.0.0.1:1/", silenceMs: 300, hasHealth };
+    const response = await handle(post(FIELDS), () => settings);
+    assert(performance.now() - startedAt < 2_000);
+    assert.equal(response.status, 503);
+    assert.equal(response.headers.get("retry-after"), "10");
+    const { error, retryable } = await refusal(response);
+    assert.deepEqual([error, retryable], ["The music service cannot be reached", true]);
+  });
+}
+
+Deno.test("a service that accepts connections and says nothing is 503 within the silence", () => {
+  const held = Promise.withResolvers<Response>();
+  return withServer(() => held.promise, async (settings) => {
+    const response = await handle(post(FIELDS), () => settings);
+    held.resolve(new Response());
+    assert.equal(response.status, 503);
+    assert.equal((await refusal(response)).details, "No answer from the music service");
+  });
 });
+
+for (const status of [502, 503, 504]) {
+  Deno.test(`a proxy that answers ${status} for the service is 503 within the silence`, () =>
+    withServer(() => new Response("<html>", { status }), async (settings) => {
+      const response = await handle(post(FIELDS), () => settings);
+      assert.equal(response.status, 503);
+      assert.match(String((await refusal(response)).details), /^Only a proxy of the music service/);
+    }));
+}
+
+Deno.test("a service that starts within the silence makes the track", () => {
+  let probes = 0;
+  return withServer((request) => {
+    if (request.method === "POST") return Response.json(TRACK);
+    return new Response(null, { status: ++probes < 3 ? 503 : 200 });
+  }, async (settings) => {
+    assert.equal((await handle(post(FIELDS), () => ({ ...settings, silenceMs: 3_000 }))).status, 200);
+    assert.equal(probes, 3);
+  });
+});
+
+Deno.test("a generation may be silent for longer than a service that is down", () =>
+  withService(async () => {
+    await new Promise((resolve) => setTimeout(resolve, 5 * LIMITS.silenceMs));
+    return Response.json(TRACK);
+  }, async (settings) => {
+    assert.equal((await handle(post(FIELDS), () => settings)).status, 200);
+  }));
+
+Deno.test("a busy service is retried for longer than a service that is down", () => {
+  const startedAt = performance.now();
+  const isBusy = () => performance.now() - startedAt < 4 * LIMITS.silenceMs;
+  return withService(
+    () => isBusy() ? Response.json({ detail: "Busy" }, { status: 429 }) : Response.json(TRACK),
+    async (settings) => {
+      assert.equal((await handle(post(FIELDS), () => settings)).status, 200);
+    },
+  );
+});
+
+Deno.test("the probe goes below the path of the service", () => {
+  const paths: string[] = [];
+  return withServer((request) => {
+    paths.push(`${request.method} ${new URL(request.url).pathname}`);
+    return Response.json(TRACK);
+  }, async (settings) => {
+    for (const path of ["music", "music/"]) {
+      await handle(post(FIELDS), () => ({ ...settings, url: settings.url + path }));
+    }
+    const probe = `GET /music${LIVE}`;
+    assert.deepEqual(paths, [probe, "POST /music", probe, "POST /music/"]);
+  });
+});
+
+Deno.test("the serverless function is not probed: it boots before it answers", () =>
+  withServer((request) => {
+    assert.equal(request.method, "POST");
+    return Response.json(TRACK);
+  }, async (settings) => {
+    assert.equal((await handle(post(FIELDS), () => ({ ...settings, hasHealth: false }))).status, 200);
+  }));
+
+Deno.test("a Retry-After that is a date is honoured", async () => {
+  let calls = 0;
+  const date = new Date(Date.now() + 60_000).toUTCString();
+  await withService(
+    () => (calls++, Response.json({}, { status: 503, headers: { "retry-after": date } })),
+    async (settings) => {
+      const response = await handle(post(FIELDS), () => settings);
+      assert.deepEqual([response.status, response.headers.get("retry-after"), calls], [503, date, 1]);
+    },
+  );
+});
+
+for (const id of ["a".repeat(129), "a b", "<script>"]) {
+  Deno.test(`an id such as ${id.slice(0, 9)} is replaced`, () =>
+    withService((request) => {
+      assert.match(request.headers.get("x-request-id") ?? "", /^[0-9a-f-]{36}$/);
+      return Response.json(TRACK);
+    }, async (settings) => {
+      const response = await handle(post(FIELDS, { "x-request-id": id }), () => settings);
+      assert.match(response.headers.get("x-request-id") ?? "", /^[0-9a-f-]{36}$/);
+    }));
+}
 
 Deno.test("an answer without audio is 500", () =>
   withService(() => new Response("<html>"), async (settings) => {
@@ -219,11 +342,17 @@ Deno.test("a client that disconnects cancels the request to the service", async 
 
 Deno.test("settings are read from the secrets, with the old name of the URL", () => {
   const from = (secrets: Record<string, string>) => settingsFrom((name) => secrets[name]);
-  assert.equal(from({ MUSICGEN_API_URL: "a", MODAL_API_URL: "b" }).url, "a");
-  assert.equal(from({ MODAL_API_URL: "b" }).url, "b");
-  assert.equal(from({ MUSICGEN_API_URL: "a", MUSICGEN_API_KEY: "k" }).key, "k");
-  assert(from({ MUSICGEN_API_URL: "a" }).budgetMs < 150_000);
-  assert.throws(() => from({}), { message: "The music service is not configured", status: 500 });
+  const [a, b] = ["https://a/", "http://b"];
+  assert.equal(from({ MUSICGEN_API_URL: a, MODAL_API_URL: b }).url, a);
+  assert.equal(from({ MODAL_API_URL: b }).url, b);
+  assert.equal(from({ MUSICGEN_API_URL: a, MUSICGEN_API_KEY: "k" }).key, "k");
+  assert(from({ MUSICGEN_API_URL: a }).budgetMs < 150_000);
+  assert.equal(from({ MUSICGEN_API_URL: a }).silenceMs, 10_000);
+  assert.deepEqual([from({ MUSICGEN_API_URL: a }).hasHealth, from({ MODAL_API_URL: b }).hasHealth], [true, false]);
+  const wrong: Record<string, string>[] = [{}, { MUSICGEN_API_URL: "music.example" }, { MUSICGEN_API_URL: "ftp://a" }];
+  for (const secrets of wrong) {
+    assert.throws(() => from(secrets), { message: "The music service is not configured", status: 500 });
+  }
 });
 
 Deno.test("a missing secret is named", async () => {

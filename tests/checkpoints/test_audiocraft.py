@@ -28,6 +28,7 @@ def edit_export(
 
 
 LM, CODEC = "state_dict.bin", "compression_state_dict.bin"
+PACKED = "transformer.layers.1.cross_attention.in_proj_weight"
 EXPORT_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (
         edit_export(LM, lambda p, _: p["best_state"].pop("emb.1.weight")),
@@ -73,14 +74,69 @@ EXPORT_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (edit_export(CODEC, lambda _, c: c["encodec"].update(renormalize=True)), "renormalize is True"),
     (
         edit_export(CODEC, lambda _, c: c.update(compression_model="dac")),
-        "compression_model is 'dac'",
+        r"compression_model is 'dac': DAC \(the Descript Audio Codec\) is not supported",
     ),
-    (edit_export(CODEC, lambda p, _: p.update(pretrained="dac_44khz")), "points to 'dac_44khz'"),
+    (
+        edit_export(CODEC, lambda p, _: p.update(pretrained="dac_44khz")),
+        r"points to 'dac_44khz', DAC \(the Descript Audio Codec\).* not supported.*codec_source",
+    ),
+    (
+        edit_export(CODEC, lambda p, _: p.update(pretrained="//pretrained/dac_16khz")),
+        "DAC .* not supported, only EnCodec",
+    ),
+    (
+        edit_export(CODEC, lambda p, _: p.update(pretrained="//sig/a1b2c3d4")),
+        "points to '//sig/a1b2c3d4', a training run on the machine .* codec_source",
+    ),
+    (
+        edit_export(CODEC, lambda p, _: p.update(pretrained="//reference/encodec/base")),
+        "points to '//reference/encodec/base', a training run .* codec_source",
+    ),
+    (
+        edit_export(CODEC, lambda _, c: c["seanet"].update(norm="time_group_norm")),
+        "seanet.norm is 'time_group_norm', .* codec_source",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["transformer_lm"].update(num_heads=5)),
+        r"transformer_lm.num_heads is 5, which does not divide dim \(32\)",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["transformer_lm"].update(dim="32")),
+        "transformer_lm.dim is '32', not an integer from 1",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["transformer_lm"].pop("n_q")),
+        "state_dict.bin: transformer_lm.n_q is missing",
+    ),
+    (
+        edit_export(LM, lambda _, c: c["conditioners"]["description"]["t5"].update(name=7)),
+        "conditioners.description.t5.name is 7, not a text",
+    ),
+    (edit_export(LM, lambda p, _: p.update(best_state={1: torch.ones(1)})), "no 'best_state'"),
+    (
+        edit_export(LM, lambda p, _: p["best_state"].update({PACKED: torch.tensor(1.0)})),
+        rf"tensor '{PACKED}' has shape \(\), whose rows are not query, key and value",
+    ),
+    (
+        edit_export(LM, lambda p, _: p["best_state"].update({PACKED: torch.ones(95, 32)})),
+        r"has shape \(95, 32\), whose rows are not query, key and value",
+    ),
     (
         edit_export(CODEC, lambda p, _: p.update(pretrained="/etc/passwd")),
         "points to '/etc/passwd'",
     ),
-    (lambda f: (f / CODEC).unlink(), "compression_state_dict.bin: the file is missing"),
+    (
+        lambda f: (f / CODEC).unlink(),
+        "compression_state_dict.bin: the file is missing, .* set the model's codec_source",
+    ),
+    (
+        lambda f: (f / LM).write_bytes((f / LM).read_bytes()[:5000]),
+        "state_dict.bin: not a readable",
+    ),
+    (
+        lambda f: torch.save([1], f / CODEC),
+        "compression_state_dict.bin: holds a list, not the dict",
+    ),
     (
         lambda f: (f / CODEC).write_bytes(b"nothing"),
         "compression_state_dict.bin: (not a readable|refused)",

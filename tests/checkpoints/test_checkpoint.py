@@ -8,7 +8,7 @@ import torch
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.errors import CheckpointError
-from tests.architectures import MONO, make_encodec, write_audiocraft
+from tests.architectures import MONO, make_encodec, write_audiocraft, write_huggingface
 
 CODEC = "compression_state_dict.bin"
 
@@ -36,6 +36,20 @@ def test_codec_and_text_encoder_may_come_from_elsewhere(
         str(export), codec_source=str(tmp_path / "codec"), text_encoder_source=str(t5)
     )
     assert checkpoint.codec.config.codebook_size == 1024
+
+
+def test_codec_must_not_have_more_channels_than_the_language_model(
+    tmp_path: Path, export: Path
+) -> None:
+    make_encodec(MONO, channels=2).save_pretrained(tmp_path / "stereo")
+    with pytest.raises(CheckpointError, match=r"1 audio channel\(s\), but the codec has 2"):
+        load_checkpoint(str(export), codec_source=str(tmp_path / "stereo"))
+
+
+def test_an_odd_width_is_refused(tmp_path: Path) -> None:
+    odd = write_huggingface(replace(MONO, hidden_size=35, num_heads=5), tmp_path / "odd")
+    with pytest.raises(CheckpointError, match="the width 35 of the language model is odd"):
+        load_checkpoint(str(odd))
 
 
 def test_codec_must_fit_the_language_model(tmp_path: Path, hub_cache: Path, export: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.checkpoints.codec import load_codec
@@ -28,6 +29,14 @@ def test_a_repository_of_a_codec_alone_is_loaded(tmp_path: Path) -> None:
 def test_a_repository_of_another_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "dac"}))
     with pytest.raises(CheckpointError, match=r"'dac' is not supported, only 'encodec' \(a codec"):
+        load_codec(tmp_path, CPU)
+
+
+def test_a_codec_without_codebooks_is_refused(tmp_path: Path) -> None:
+    make_encodec(MONO).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    save_file({n: t for n, t in load_file(file).items() if "codebook" not in n}, file)
+    with pytest.raises(CheckpointError, match=r"has no codebooks \('quantizer.layers.0.codebook"):
         load_codec(tmp_path, CPU)
 
 

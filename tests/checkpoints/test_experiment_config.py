@@ -20,7 +20,10 @@ def test_values_are_found_by_path_and_references_are_followed() -> None:
     assert cfg.get("encodec.sample_rate") == 32_000
     assert cfg.get("encodec") == {"sample_rate": 32_000, "channels": None}
     assert cfg.get("encodec.sample_rate.none", 7) == 7
-    assert cfg.need("sample_rate") == 32_000
+    assert cfg.fields("encodec").integer("sample_rate") == 32_000
+    assert cfg.fields("").integer("encodec.sample_rate") == 32_000
+    assert cfg.names("encodec") == {"sample_rate", "channels"}
+    assert cfg.names("sample_rate") == cfg.names("absent") == set()
 
 
 def test_a_circle_of_references_is_an_error() -> None:
@@ -30,7 +33,14 @@ def test_a_circle_of_references_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "has no configuration"), ("a: [", "is not YAML"), ("- 1", "has no configuration")],
+    [
+        ("", "has no configuration"),
+        ("a: [", "is not YAML"),
+        ("- 1", "has no configuration"),
+        ("a: &a {x: 1}\nb: {x: *a, y: *a}", r"is not YAML \(YAMLError: aliases are not supported"),
+        ("a: 2001-99-99", "is not YAML"),
+        ("[" * 5000, "is not YAML"),
+    ],
 )
 def test_text_that_is_no_configuration_is_refused(text: str, said: str) -> None:
     with pytest.raises(CheckpointError, match=f"state_dict.bin: .*{said}"):
@@ -39,10 +49,8 @@ def test_text_that_is_no_configuration_is_refused(text: str, said: str) -> None:
 
 def test_needed_and_required_values_name_their_path() -> None:
     cfg = ExperimentConfig(FILE, TEXT)
-    with pytest.raises(
-        CheckpointError, match=r"state_dict.bin: 'xp.cfg' has no 'encodec.channels'"
-    ):
-        cfg.need("encodec.channels")
+    with pytest.raises(CheckpointError, match=r"state_dict.bin: encodec.channels is missing"):
+        cfg.fields("encodec").integer("channels")
     with pytest.raises(
         CheckpointError, match=r"state_dict.bin: sample_rate is 32000, .*only 16000"
     ):

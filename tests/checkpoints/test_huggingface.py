@@ -59,13 +59,47 @@ HUGGINGFACE_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     ),
     (lambda f: (f / "config.json").unlink(), "config.json: missing or not JSON"),
     (lambda f: (f / "config.json").write_text("[]"), "config.json: has no 'model_type'"),
+    (lambda f: (f / "config.json").write_bytes(b"\xff{"), "config.json: missing or not JSON"),
+    (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json: missing or not JSON"),
     (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer"),
+    (lambda f: (f / "tokenizer.json").write_text("{}"), "tokenizer cannot be read .*own tokenizer"),
+    (lambda f: (f / "tokenizer.json").write_text('{"version": "1.0",'), "tokenizer cannot be read"),
     (edit_json(model_type="musicgen_melody"), "model_type 'musicgen_melody' is not supported"),
     (edit_json(decoder__activation_function="relu"), "decoder.activation_function is 'relu'"),
     (edit_json(audio_encoder__normalize=True), "audio_encoder.normalize is True"),
+    (edit_json(decoder__hidden_size="32"), "decoder.hidden_size is '32', not an integer from 1"),
+    (edit_json(decoder__hidden_size=32.0), "decoder.hidden_size is 32.0, not an integer"),
+    (edit_json(decoder__hidden_size=-32), "decoder.hidden_size is -32, not an integer"),
+    (edit_json(decoder__hidden_size=True), "decoder.hidden_size is True, not an integer"),
+    (edit_json(decoder__hidden_size=[32]), r"decoder.hidden_size is \[32\], not an integer"),
+    (edit_json(decoder__ffn_dim=None), "decoder.ffn_dim is missing"),
+    (edit_json(decoder__num_hidden_layers=10**9), "num_hidden_layers is 1000000000, not an"),
+    (
+        edit_json(decoder__num_attention_heads=5),
+        r"decoder.num_attention_heads is 5, which does not divide hidden_size \(32\)",
+    ),
+    (edit_json(decoder=None), "config.json: has no section 'decoder'"),
+    (edit_json(text_encoder__model_type="bert"), "text_encoder.model_type is 'bert'"),
+    (edit_json(text_encoder__d_model="24"), "text_encoder.d_model is '24', not an integer"),
+    (edit_json(text_encoder__vocab_size=5), "tokenizer has 353 tokens, the text encoder 5"),
+    (edit_json(text_encoder__dense_act_fn="x"), "config.json: describes no possible model"),
+    (edit_json(audio_encoder__model_type="dac"), "audio_encoder.model_type is 'dac'.*'encodec'"),
+    (edit_json(audio_encoder__upsampling_ratios=[4, "3"]), "upsampling_ratios is .* not a list of"),
+    (edit_json(audio_encoder__pad_mode="odd"), "pad_mode is 'odd', not one of reflect, constant"),
+    (edit_json(audio_encoder__use_causal_conv=0), "use_causal_conv is 0, not true or false"),
+    (edit_json(audio_encoder__trim_right_ratio=2), "trim_right_ratio is 2, not a number from 0 to"),
+    (edit_json(audio_encoder__compress=100), "config.json: describes no possible model"),
     (edit_json(decoder__num_hidden_layers=4), "layers.3.*is missing"),
     (edit_json(decoder__num_hidden_layers=2), "unexpected tensors 'decoder.model.decoder.layers.2"),
 ]
+
+
+@pytest.mark.parametrize("dim", [None, 16])
+def test_codebooks_are_as_wide_as_the_codec_s_hidden_states_by_default(
+    huggingface: Path, dim: int | None
+) -> None:
+    edit_json(audio_encoder__codebook_dim=dim)(huggingface)
+    assert load_checkpoint(str(huggingface)).codec.config.codebook_dim == 16
 
 
 @pytest.mark.parametrize(

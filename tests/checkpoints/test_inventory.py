@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from serve_app.checkpoints.hub import resolve
 from serve_app.checkpoints.inventory import check_folder, check_source
 from serve_app.errors import CheckpointError
+from tests.architectures import put_in_cache
 from tests.conftest import EMBEDDED
 from tests.sources import ROOT
 
@@ -126,8 +127,30 @@ def test_an_export_without_its_codec_is_refused(export: Path) -> None:
     (export / "compression_state_dict.bin").unlink()
     assert fault(export) == (
         f"{export / 'compression_state_dict.bin'}: the file is missing. Export the model again with "
-        "audiocraft.utils.export."
+        "audiocraft.utils.export; for the codec alone, set the model's codec_source."
     )
+
+
+def test_an_export_needs_no_codec_if_that_has_a_source_of_its_own(export: Path) -> None:
+    (export / "compression_state_dict.bin").unlink()
+    check_source(str(export), needs_codec=False)
+    with pytest.raises(CheckpointError, match="set the model's codec_source"):
+        check_source(str(export))
+
+
+def test_a_revision_is_looked_for(hub_cache: Path) -> None:
+    put_in_cache(
+        hub_cache, "someone/inventoried", lambda path: (path / "config.json").write_text("{}")
+    )
+    check_source(f"someone/inventoried@{'0' * 40}")
+    with pytest.raises(CheckpointError, match="'someone/inventoried' at revision 'v9' is not in"):
+        check_source("someone/inventoried@v9")
+
+
+def test_an_adapter_beside_its_base_is_refused(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"adapter_config.json: .* LoRA adapter"):
+        check_source(str(folder))
 
 
 def test_an_export_that_is_cut_off_is_refused(export: Path) -> None:
@@ -143,9 +166,16 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
         check_folder(tmp_path)
 
 
-@pytest.mark.parametrize("source", ["/none/such", "./none", "~/none", "a/b/c", "embedded:huge"])
+@pytest.mark.parametrize(
+    "source", ["/none/such", "./none", "~/none", "a/b/c", "embedded:huge", "a\0b"]
+)
 def test_a_source_that_is_nothing_is_refused(source: str) -> None:
     assert f"'{source}' is " in fault(source)
+
+
+@pytest.mark.parametrize("source", ["~no-such-user/model", "x" * 5000])
+def test_a_path_that_cannot_be_is_refused(source: str) -> None:
+    assert ": not a usable path (" in fault(source)
 
 
 def test_offline_an_absent_repository_is_refused() -> None:
@@ -174,7 +204,8 @@ def test_a_cached_repository_needs_no_network(hub_cache: Path) -> None:
 def test_a_hub_that_does_not_give_it_is_named(
     monkeypatch: pytest.MonkeyPatch, answer: Exception | int, reason: str
 ) -> None:
-    def model_info(*_: object, timeout: float) -> None:
+    def model_info(*_: object, revision: str | None, timeout: float) -> None:
+        assert revision is None
         assert timeout == 5.0
         if isinstance(answer, Exception):
             raise answer

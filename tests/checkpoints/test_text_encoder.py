@@ -55,6 +55,17 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
         load_text_encoder(tmp_path, CPU)
 
 
+def test_options_that_name_code_are_left_out(tmp_path: Path) -> None:
+    file = write_t5(MONO, tmp_path) / "config.json"
+    expected = hidden_states(tmp_path)
+    config = json.loads(file.read_text())
+    code = {"_attn_implementation_internal": "evil/code", "attn_implementation": "evil/code"}
+    file.write_text(json.dumps(config | code | {"auto_map": {"AutoConfig": "evil/code--x.Y"}}))
+    encoder = load_text_encoder(tmp_path, CPU)
+    assert not any("evil" in str(value) for value in vars(encoder.t5.config).values())
+    torch.testing.assert_close(hidden_states(tmp_path), expected)
+
+
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     make_t5(MONO).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"has no tokenizer \(tokenizer.json or spiece.mod"):

@@ -27,6 +27,20 @@ def test_a_folder_is_found(run: Run, tmp_path: Path) -> None:
     assert result.stdout == f"{tmp_path}: {tmp_path} (0.00 GB)\n"
 
 
+def test_a_revision_is_fetched(run: Run, hub_cache: Path) -> None:
+    def write(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"weights")
+
+    put_in_cache(hub_cache, "facebook/musicgen-pinned", write)
+    result = run("fetch", f"pinned@{'0' * 40}")
+    assert result.exit_code == 0
+    assert "0" * 40 in result.stdout.replace("\n", "")
+    result = run("fetch", f"pinned@{'1' * 40}")
+    assert result.exit_code == 1
+    message = " ".join(result.stderr.split())
+    assert "facebook/musicgen-pinned@1111" in message
+
+
 def test_a_missing_model_is_an_error(run: Run) -> None:
     result = run("fetch", "huge")
     assert result.exit_code == 1

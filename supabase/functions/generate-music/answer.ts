@@ -2,10 +2,26 @@
 
 import type { Track } from "./service.ts";
 
+/** Headers that supabase-js sends (the last three when tracing is on), and the request's id. */
+const ALLOWED = [
+  "authorization",
+  "x-client-info",
+  "apikey",
+  "content-type",
+  "x-region",
+  "x-request-id",
+  "x-retry-count",
+  "traceparent",
+  "tracestate",
+  "baggage",
+];
+
 const CORS = {
   "access-control-allow-origin": "*",
-  "access-control-allow-headers": "authorization, x-client-info, apikey, content-type",
+  "access-control-allow-headers": ALLOWED.join(", "),
   "access-control-allow-methods": "POST, OPTIONS",
+  "access-control-expose-headers": "retry-after, x-request-id",
+  "access-control-max-age": "3600",
 };
 
 export function preflight(): Response {

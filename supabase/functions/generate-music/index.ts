@@ -1,6 +1,9 @@
 /** Supabase Edge Function `generate-music`: makes a track from the fields of the front end. */
 
+import { projectFrom } from "./caller.ts";
 import { handle } from "./handler.ts";
 import { settingsFrom } from "./service.ts";
 
-Deno.serve((request) => handle(request, () => settingsFrom((name) => Deno.env.get(name))));
+const env = (name: string) => Deno.env.get(name);
+
+Deno.serve((request) => handle(request, () => settingsFrom(env), () => projectFrom(env)));

@@ -9,6 +9,10 @@ export interface Settings {
   budgetMs: number;
   /** Milliseconds before the first retry, doubled for each further one. */
   backOffMs: number;
+  /** Milliseconds that the service may stay out of reach. */
+  silenceMs: number;
+  /** Whether the service answers `GET /health/live` at once; the serverless function boots first. */
+  hasHealth: boolean;
 }
 
 /** Response of `POST /`. */
@@ -38,15 +42,35 @@ export class ServiceError extends Error {
   }
 }
 
+/** Service that is out of reach: refused or unanswered connections, unknown host, or only a proxy that answers. */
+class Unreachable extends ServiceError {
+  constructor(details: string) {
+    super("The music service cannot be reached", 503, details, "10");
+  }
+}
+
 /** Reads the secrets. `MODAL_API_URL` is the URL's name in projects that called the serverless function. */
 export function settingsFrom(env: (name: string) => string | undefined): Settings {
   const url = env("MUSICGEN_API_URL") || env("MODAL_API_URL");
-  if (!url) {
-    throw new ServiceError("The music service is not configured", 500, "Set the secret MUSICGEN_API_URL");
+  if (!url) throw notConfigured("Set the secret MUSICGEN_API_URL");
+  if (!URL.canParse(url) || !/^https?:/i.test(url)) {
+    throw notConfigured("The secret MUSICGEN_API_URL is not a URL such as https://music.example.com/");
   }
-  return { url, key: env("MUSICGEN_API_KEY"), budgetMs: 140_000, backOffMs: 1_000 };
+  return {
+    url,
+    key: env("MUSICGEN_API_KEY"),
+    budgetMs: 140_000,
+    backOffMs: 1_000,
+    silenceMs: 10_000,
+    hasHealth: Boolean(env("MUSICGEN_API_URL")),
+  };
 }
 
+function notConfigured(details: string): ServiceError {
+  return new ServiceError("The music service is not configured", 500, details);
+}
+
+/** Requests the track. A busy service is asked again within the budget, one out of reach for `silenceMs`. */
 export async function makeTrack(
   request: MusicRequest,
   prompt: string,
@@ -55,20 +79,61 @@ export async function makeTrack(
   left: AbortSignal,
 ): Promise<Track> {
   const timeout = AbortSignal.timeout(settings.budgetMs);
+  const signal = AbortSignal.any([timeout, left]);
   const deadline = performance.now() + settings.budgetMs;
   const { model, decoder, duration, temperature } = request;
   const body = JSON.stringify({ prompt, model, decoder, duration, temperature });
+  let silentAt = performance.now() + settings.silenceMs;
   for (let backOffMs = settings.backOffMs;; backOffMs *= 2) {
+    let isThere = false;
     try {
-      return await callOnce(body, settings, requestId, AbortSignal.any([timeout, left]));
+      if (settings.hasHealth) {
+        await probe(settings.url, silentAt, signal);
+        isThere = true;
+      }
+      return await callOnce(body, settings, requestId, signal);
     } catch (error) {
       if (timeout.aborted) throw outOfTime(settings);
-      const passes = error instanceof ServiceError && error.status === 503;
-      const waitMs = passes ? Math.max(backOffMs, 1000 * Number(error.retryAfter ?? 0)) : Infinity;
-      if (performance.now() + waitMs >= deadline) throw error;
+      if (!(error instanceof ServiceError) || error.status !== 503) throw error;
+      const isSilent = error instanceof Unreachable;
+      if (isThere || !isSilent) silentAt = performance.now() + settings.silenceMs;
+      const waitMs = Math.max(backOffMs, isSilent ? 0 : 1000 * seconds(error.retryAfter));
+      if (performance.now() + waitMs >= (isSilent ? Math.min(silentAt, deadline) : deadline)) throw error;
       await pause(waitMs, left);
+      if (!isSilent) silentAt += waitMs;
     }
   }
+}
+
+/**
+ * Throws Unreachable unless the service answers before `silentAt`. `fetch` alone waits two minutes for an
+ * address that swallows packets, and a generation may be silent for as long while all is well.
+ */
+async function probe(url: string, silentAt: number, signal: AbortSignal): Promise<void> {
+  const live = new URL(url);
+  live.pathname = live.pathname.replace(/\/?$/, "/health/live");
+  const silence = AbortSignal.timeout(Math.max(1, silentAt - performance.now()));
+  let response: Response;
+  try {
+    response = await fetch(live, { signal: AbortSignal.any([silence, signal]) });
+    await response.body?.cancel();
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new Unreachable(
+      silence.aborted ? "No answer from the music service" : "No connection to the music service",
+    );
+  }
+  if ([502, 503, 504].includes(response.status)) {
+    throw new Unreachable(`Only a proxy of the music service answers (${response.status})`);
+  }
+}
+
+/** Seconds of a `Retry-After`, which may be a date. */
+function seconds(retryAfter: string | null): number {
+  const number = Number(retryAfter ?? 0);
+  if (Number.isFinite(number)) return Math.max(0, number);
+  const date = Date.parse(retryAfter ?? "");
+  return Number.isNaN(date) ? 0 : Math.max(0, (date - Date.now()) / 1000);
 }
 
 async function callOnce(
@@ -84,7 +149,7 @@ async function callOnce(
     response = await fetch(settings.url, { method: "POST", headers, body, signal });
   } catch (error) {
     if (signal.aborted) throw error;
-    throw new ServiceError("The music service cannot be reached", 503, "No connection to the music service");
+    throw new Unreachable("No connection to the music service");
   }
   const answer = await response.json().catch(() => null);
   if (response.ok && typeof answer?.audio_base64 === "string") return answer;

@@ -1,0 +1,128 @@
+"""Files of tensors, read without running code: safetensors, their shards, and pickles of plain data."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from serve_app.checkpoints.faults import faults_named
+from serve_app.checkpoints.tensor_store import TensorStore
+from serve_app.errors import CheckpointError
+
+_SUFFIX = ".safetensors"
+_AGAIN = "Save or download the checkpoint again."
+
+
+def read_safetensors(folder: Path) -> TensorStore:
+    """Read `model.safetensors` of a folder, or all shards that its index names.
+
+    Raises CheckpointError naming the file that is missing, unreadable, or at odds with the index.
+    """
+    single = folder / "model.safetensors"
+    index = folder / "model.safetensors.index.json"
+    if single.exists() or not index.exists():
+        return TensorStore(str(single), _read_file(single))
+    return TensorStore(str(index), _read_shards(index))
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    listed = _read_index(index)
+    tensors: dict[str, Tensor] = {}
+    for name in sorted(set(listed.values())):
+        file = index.parent / name
+        for tensor, value in _read_file(file).items():
+            if listed.get(tensor) != name:
+                other = listed.get(tensor, "no file")
+                raise CheckpointError(
+                    f"{file}: has tensor '{tensor}', which the index {index.name} places in "
+                    f"{other}. The files are of different checkpoints: {_AGAIN.lower()}"
+                )
+            tensors[tensor] = value
+    return tensors
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    """File of each tensor. Raises CheckpointError unless all are names of safetensors files."""
+    with faults_named(index, "not a readable index", _AGAIN):
+        listed = json.loads(index.read_bytes())["weight_map"]
+        names = list(listed.values())
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or Path(name).suffix != _SUFFIX:
+            raise CheckpointError(
+                f"{index}: names the file {name!r}, which is no safetensors file in the same "
+                f"folder. {_AGAIN}"
+            )
+    if not names:
+        raise CheckpointError(f"{index}: its weight_map is empty. {_AGAIN}")
+    return {str(tensor): name for tensor, name in listed.items()}
+
+
+def _read_file(file: Path) -> dict[str, Tensor]:
+    if not file.exists():
+        raise CheckpointError(f"{file}: the file is missing. {_hint(file.parent)}")
+    try:
+        tensors = load_file(file)
+        _refuse_doubles(file)
+        return tensors
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{file}: not a readable safetensors file ({error}). {_AGAIN}"
+        ) from error
+
+
+def _refuse_doubles(file: Path) -> None:
+    """Raise CheckpointError if the header of a safetensors file names a tensor twice."""
+    with file.open("rb") as content:
+        size = int.from_bytes(content.read(8), "little")
+        names = json.loads(content.read(size), object_pairs_hook=_names)
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise CheckpointError(f"{file}: holds two tensors of the name '{name}'. {_AGAIN}")
+        seen.add(name)
+
+
+def _names(pairs: list[tuple[str, Any]]) -> list[str]:
+    return [name for name, _ in pairs]
+
+
+def _hint(folder: Path) -> str:
+    if (folder / "pytorch_model.bin").exists():
+        return (
+            "Pickled weights (pytorch_model.bin) are not read: save the model again as safetensors."
+        )
+    return "Copy it into the folder, or download the checkpoint again."
+
+
+def read_pickle(file: Path) -> dict[str, Any]:
+    """Read a dict saved by `torch.save`: tensors and plain values only. No code in the file is run.
+
+    Raises CheckpointError if the file is missing, unreadable or holds anything else.
+    """
+    if not file.exists():
+        raise CheckpointError(f"{file}: the file is missing. {_AGAIN}")
+    # A damaged pickle raises almost anything.
+    with faults_named(file, "not a readable PyTorch file", _AGAIN):
+        package = _load_plain(file)
+    if not isinstance(package, dict):
+        raise CheckpointError(
+            f"{file}: holds a {type(package).__name__}, not the dict of an AudioCraft export. "
+            "Export the model with audiocraft.utils.export."
+        )
+    return package
+
+
+def _load_plain(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file}: refused, because this pickle holds more than tensors and plain values and "
+            "loading it could run code. Export the model again with audiocraft.utils.export, or "
+            "convert it to safetensors."
+        ) from error

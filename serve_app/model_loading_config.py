@@ -1,0 +1,44 @@
+"""Source of a model's weights, and the commit that pins them."""
+
+import re
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from serve_app.closed_model import ClosedModel
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+class ModelLoadingConfig(ClosedModel):
+    """Source of a model's weights."""
+
+    model_id: Name
+    """Name that clients use for the model."""
+    model_source: str = Field(min_length=1)
+    """Hub id, folder, or `embedded:musicgen-nano`. A folder holds a Hugging Face MusicGen model or
+    an AudioCraft export."""
+    revision: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")
+    """Commit, tag or branch of the hub repository in `model_source`; a commit pins the weights.
+    Default: its main branch, whatever that holds."""
+    text_encoder_source: str | None = None
+    """Hub id or folder of an AudioCraft export's T5; `OWNER/REPOSITORY@REVISION` pins a revision.
+    Default: the one the export names."""
+    codec_source: str | None = None
+    """Hub id or folder of an AudioCraft export's codec; `OWNER/REPOSITORY@REVISION` pins a
+    revision. Default: the one the export names."""
+
+    @property
+    def pinned_source(self) -> str:
+        """The source with its revision, as `checkpoints.hub.resolve` takes it."""
+        return f"{self.model_source}@{self.revision}" if self.revision else self.model_source
+
+    @model_validator(mode="after")
+    def _only_hub_ids_have_revisions(self) -> Self:
+        if self.revision and not _HUB_ID.fullmatch(self.model_source):
+            raise ValueError(
+                f"revision is '{self.revision}', but model_source '{self.model_source}' is not a "
+                "hub id (OWNER/REPOSITORY): only these have revisions. Leave one of them out"
+            )
+        return self
