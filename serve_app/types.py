@@ -175,8 +175,7 @@ class EngineStats:
     queued_audio_s: of the waiting requests; running_audio_s: left to make of the running tracks;
     step_s: duration of one decoding step, which makes one frame of every running track;
     lone_pace_s, full_pace_s: estimated seconds from step to step of a batch of one, and of all slots;
-    mean_audio_s: mean duration of recently requested tracks;
-    codec_s, text_encoder_s: working time of these two so far, in seconds.
+    mean_audio_s: mean duration of recent tracks; codec_s, text_encoder_s: working time so far.
     """
 
     slots: int
@@ -226,9 +225,8 @@ class ModelCard:
 
     source: a hub id, or the name of a folder without its path; license: of the weights;
     fallbacks: ids of the models that answer instead when this model's queue is full;
-    price_per_hour: of one replica, in US dollars; None: unknown;
-    max_queued_audio_s: seconds of music that may wait in one ingress replica; None: no bound;
-    scales_to_zero: whether the model may have no replica while nobody asks for it.
+    price_per_hour: of one replica, in US dollars; None: unknown; max_queued_audio_s: seconds of
+    music that may wait in one ingress replica; None: no bound; scales_to_zero: may have no replica.
     """
 
     model_id: str

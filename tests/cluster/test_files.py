@@ -172,7 +172,7 @@ def test_every_cluster_has_an_edge_for_its_proxy() -> None:
         assert (name, verb) == ("musicgen", "edge")
         options = program.commands[verb].make_context(verb, arguments).params
         assert options["host"] == "0.0.0.0"
-        file = CONFIGS / options["config"].name
+        file = CONFIGS / Path(options["config"]).name
         assert yaml.safe_load(file.read_text())["applications"][0]["args"]["api"]["access"][
             "require_keys"
         ]
