@@ -64,5 +64,7 @@ async def test_long_files_leave_the_ingress_free(
     answers = asyncio.gather(*(convert("flac") for _ in range(3)))
     health = [(await client.get("/health")).elapsed.total_seconds() for _ in range(10)]
     assert [answer.status_code for answer in await answers] == [200] * 3
-    assert ingress(service).memory_info().rss - before < 128 * 2**20
+    assert ingress(service).memory_info().rss - before < 64 * 2**20
     assert np.median(health) < 1.0
+    assert len((await convert("wav")).content) > 115_000_000
+    assert ingress(service).memory_info().rss - before < 230_000_000
