@@ -8,7 +8,7 @@ CHECKPOINT ?= embedded:musicgen-nano
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test test-long check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality nano-audiocraft soak docs manifest screenshots clean
+.PHONY: help demo serve test test-long check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality nano-audiocraft soak docs client manifest screenshots clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -75,6 +75,10 @@ nano-audiocraft: .venv/all  ## Write CHECKPOINT (the embedded model) in AudioCra
 
 docs: .venv/all  ## Generate docs/configuration.md from the fields of the configuration
 	$(PYTHON) -m tools.configuration_docs
+
+client: .venv/all  ## Generate the client's fields from the API's schemas, and the blocking client from the asynchronous one
+	$(PYTHON) -m tools.client_fields
+	$(PYTHON) -m tools.sync_client
 
 manifest: .venv/all  ## Write configs/all.yaml into cluster/kuberay/rayservice.yaml
 	$(PYTHON) -m tools.kuberay configs/all.yaml cluster/kuberay/rayservice.yaml

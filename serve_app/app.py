@@ -1,34 +1,53 @@
 """Builder of the Ray Serve application, for `import_path: serve_app.app:build_app`."""
 
+import os
+from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from ray import serve
 from ray.serve import Application
+from ray.serve.exceptions import RayServeException
 
 from serve_app.config import MOST_SLOTS, AppConfig, DeploymentConfig, ModelConfig
+from serve_app.config_reader import environment_variables, read_config
+from serve_app.deployments.actor_options import actor_options
 from serve_app.deployments.autoscaling import MODEL_PREFIX
 from serve_app.deployments.ingress import Ingress
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.errors import ConfigError
+from serve_app.gateway.keys import KeyRing
 
 INGRESS_NAME = "Ingress"
+
+
+class BuildError(ConfigError, RayServeException):  # type: ignore[misc]
+    """A ConfigError of which Serve shows the message without a traceback."""
 
 
 def build_app(args: dict[str, Any]) -> Application:
     """Bind one deployment `MusicGen:<model_id>` per model and the ingress in front of them.
 
-    args: an AppConfig as plain values. Raises ConfigError that names every invalid option.
+    args: an AppConfig as plain values. Raises ConfigError that names every invalid option, and for
+    missing API keys: the node that builds the application needs them as the ingress does.
     """
     try:
-        config = AppConfig.model_validate(args)
-    except ValidationError as error:
-        raise ConfigError(f"The application's args are not valid: {error}") from error
+        config = read_config(args)
+        _check_keys(config)
+    except ConfigError as error:
+        raise BuildError(error.message) from None
     handles = {model.model_id: _replicas(model) for model in config.models}
     ingress = serve.deployment(Ingress).options(
         name=INGRESS_NAME, **_options(config.ingress_deployment_config)
     )
     return ingress.bind(config, handles)
+
+
+def _check_keys(config: AppConfig) -> None:
+    """Read the API keys once. A keys file may be on the ingress's nodes alone."""
+    access = config.api.access
+    if access.keys_file is None or Path(access.keys_file).exists():
+        options = config.ingress_deployment_config.ray_actor_options
+        KeyRing(access, lambda: None, dict(os.environ) | environment_variables(options))
 
 
 def _replicas(model: ModelConfig) -> Application:
@@ -38,9 +57,8 @@ def _replicas(model: ModelConfig) -> Application:
     """
     slots = model.engine_kwargs.max_slots or MOST_SLOTS
     options = {"max_ongoing_requests": slots + 1} | _options(model.deployment_config)
-    if model.accelerator_type is not None:
-        actor = {"num_gpus": 1, "accelerator_type": model.accelerator_type}
-        options["ray_actor_options"] = actor | options.get("ray_actor_options", {})
+    if (actor := actor_options(model)) is not None:
+        options["ray_actor_options"] = actor
     return (
         serve.deployment(MusicGenReplica)
         .options(name=MODEL_PREFIX + model.model_id, **options)

@@ -178,6 +178,11 @@ class ApiConfig(ClosedModel):
     """Largest body of a request, in bytes; a larger one gets `413`."""
     max_upload_bytes: PositiveInt = 16_777_216
     """The same on the routes that take audio: `/v1/audio/generations`, `/v1/audio/conversions`."""
+    stream_memory_bytes: PositiveInt = 134_217_728
+    """Memory for the files of `/v1/audio/stream` in one ingress replica, in bytes. Files that
+    nobody fetches make room for new ones; while all are being fetched, new ones get `429`."""
+    stream_kept_s: PositiveFloat = 300.0
+    """Seconds for which the file of `/v1/audio/stream` can be fetched again since its last use."""
     max_audio_prompt_s: PositiveFloat = 30.0
     """Longest audio that a track may begin with, in seconds; longer audio gets `400`."""
     max_conversion_s: PositiveFloat = 600.0

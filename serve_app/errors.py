@@ -103,6 +103,24 @@ class RequestTimeout(ServeAppError):
     retryable = True
 
 
+class StreamNotFound(ServeAppError):
+    status = 404
+    code = "stream_not_found"
+    title = "No stream has this id, or it has expired"
+
+
+class UnsupportedEncoding(ServeAppError):
+    status = 415
+    code = "unsupported_encoding"
+    title = "The body's content encoding is not supported"
+
+
+class RangeNotSatisfiable(ServeAppError):
+    status = 416
+    code = "range_not_satisfiable"
+    title = "The requested range lies beyond the end of the file"
+
+
 class PayloadTooLarge(ServeAppError):
     status = 413
     code = "payload_too_large"
@@ -184,6 +202,13 @@ class ModelLoading(ServeAppError):
     status = 503
     code = "model_loading"
     title = "The model is loading"
+    retryable = True
+
+
+class ModelUnplaceable(ServeAppError):
+    status = 503
+    code = "model_unplaceable"
+    title = "No node of the cluster can run this model"
     retryable = True
 
 

@@ -20,6 +20,11 @@ class ProgressLine:
             print(line, flush=True)
         self._shown = state
 
+    def end(self) -> None:
+        """Leave the line of a launch that failed, so that a message has a line of its own."""
+        if sys.stdout.isatty() and self._shown and not self._shown.startswith("RUNNING"):
+            print(flush=True)
+
 
 def replica_counts(application: dict[str, Any]) -> str:
     """Format `running/target` replicas by deployment: `MusicGen:nano 0/1, Ingress 1/1`.

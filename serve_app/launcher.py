@@ -9,50 +9,31 @@ the gRPC server of each Serve replica.
 """
 
 import argparse
-import json
-import os
-import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Self
 
 import psutil
-import yaml
 
-from serve_app.child_process import start_child
+from serve_app import preflight
+from serve_app.config_files import find_config
 from serve_app.edge.edge import Tls, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError, EdgeProcess
-from serve_app.launch_progress import ProgressLine, replica_counts
-from serve_app.machine import NEEDED_MEMORY_GIB, free_memory_gib, free_port
+from serve_app.launch_error import CONFIGURATION, LaunchError
+from serve_app.launch_progress import ProgressLine
+from serve_app.machine import free_port
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
 from serve_app.serve_config import ServeConfigError, read_serve_config
+from serve_app.serve_process import POLL_S, STOP_TIMEOUT_S, Progress, ServeProcess
 
-Progress = Callable[[float, str], None]  # elapsed seconds, state
-
-_START_TIMEOUT_S = 600.0
-_STOP_TIMEOUT_S = 30.0
-_POLL_S = 0.5
+_ABORT_TIMEOUT_S = 2.0  # of a start that failed: Serve would wait for replicas that it cannot place
 _LOOPBACK = "127.0.0.1"
 _ALL_INTERFACES = ("0.0.0.0", "::")
-_DASHBOARD = re.compile(r"View the dashboard at \S*?(http://[\d.]+:\d+)")
-_ENVIRONMENT = {
-    "RAY_ADDRESS": "local",  # not a cluster that the shell's environment names
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # one machine only: Ray binds to the loopback interface
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this virtual environment
-}
-
-
-class LaunchError(Exception):
-    """Failure to start or run the service. The message names the remedy."""
 
 
 class Service:
@@ -84,9 +65,7 @@ class Service:
         self._resources = ExitStack()
         self._progress = progress
         self._echo = output
-        self._folder = Path()
-        self._process: subprocess.Popen[str] | None = None
-        self._token: RayToken | None = None
+        self._serve: ServeProcess | None = None
 
     @property
     def url(self) -> str:
@@ -97,34 +76,36 @@ class Service:
     @property
     def log(self) -> str:
         """Output of `serve run` so far."""
-        log = self._file("serve.log")
-        return log.read_text(errors="replace") if log.exists() else ""
+        return self._serve.log if self._serve is not None else ""
 
     @property
     def dashboard_url(self) -> str | None:
         """URL of Ray's dashboard, None until Ray has printed it."""
-        found = _DASHBOARD.search(self.log)
-        return found[1] if found else None
+        return self._serve.dashboard_url if self._serve is not None else None
+
+    @property
+    def ray_environment(self) -> dict[str, str]:
+        """Variables for programs that connect to its Ray; set them before Ray is imported."""
+        return self._serve.environment if self._serve is not None else {}
 
     def __enter__(self) -> Self:
         content = _with_address(self.config, self.upstream)
-        _check_memory()
+        preflight.check(self.config, content, *self.address)
+        token = _find_token()
         try:
-            self._token = find_or_create_token()
-        except TokenError as error:
-            raise LaunchError(str(error)) from error
-        try:
-            self._folder = Path(
-                self._resources.enter_context(tempfile.TemporaryDirectory(prefix="musicgen-serve-"))
-            )
+            folder = tempfile.TemporaryDirectory(prefix="musicgen-serve-")
+            path = Path(self._resources.enter_context(folder))
             self._edge = self._resources.enter_context(
                 open_edge(content, self.address, self.upstream, self._tls, self._open_to_all)
             )
-            self._start(content, self._token)
-            self._wait_until_running()
+            self._serve = ServeProcess(content, token, path)
+            self._serve.wait_until_running(self._progress)
         except EdgeError as error:
-            self.stop()
+            self.stop(_ABORT_TIMEOUT_S)
             raise LaunchError(str(error)) from error
+        except LaunchError:
+            self.stop(_ABORT_TIMEOUT_S)
+            raise
         except BaseException:
             self.stop()
             raise
@@ -135,94 +116,49 @@ class Service:
 
     def processes(self) -> list[psutil.Process]:
         """List `serve run` and its descendants."""
-        if self._process is None:
-            return []
-        try:
-            process = psutil.Process(self._process.pid)
-        except psutil.NoSuchProcess:
-            return []
-        return [process, *process.children(recursive=True)]
-
-    def wait(self) -> None:
-        """Copy the output of `serve run` until Ctrl-C. Raises LaunchError if it ends by itself."""
-        with self._file("serve.log").open(errors="replace") as log:
-            while self._process is not None and self._process.poll() is None:
-                if self._echo is not None:
-                    self._echo.write(log.read())
-                    self._echo.flush()
-                if self._edge is not None and self._edge.ended():
-                    self._edge.restart()
-                time.sleep(_POLL_S)
-        raise LaunchError("`serve run` has ended by itself. Its last lines give the cause.")
-
-    def stop(self) -> None:
-        """End `serve run` and its descendants."""
-        processes = self.processes()
-        if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-        _, alive = psutil.wait_procs(processes, timeout=_STOP_TIMEOUT_S)
-        for process in alive:
-            process.kill()
-        psutil.wait_procs(alive)
-        self._resources.close()
-
-    def _file(self, name: str) -> Path:
-        return self._folder / name
-
-    def _start(self, content: dict[str, Any], token: RayToken) -> None:
-        config = self._file("config.yaml")
-        config.write_text(yaml.safe_dump(content))
-        # A child inherits an ignored signal, and background shells ignore SIGINT; a handled one
-        # is reset to its default in the child.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with self._file("serve.log").open("w") as log:
-            self._process = start_child(
-                [str(Path(sys.executable).parent / "serve"), "run", str(config)],
-                signal.SIGINT,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | _ENVIRONMENT | token.environment,
-                start_new_session=True,
-            )
-
-    def _wait_until_running(self) -> None:
-        started_at = time.monotonic()
-        while (elapsed := time.monotonic() - started_at) < _START_TIMEOUT_S:
-            application = self.application()
-            status = application.get("status", "starting Ray")
-            self._progress(elapsed, f"{status}  {replica_counts(application)}")
-            if status == "RUNNING":
-                return
-            if status == "DEPLOY_FAILED":
-                raise LaunchError(
-                    f"The application could not be deployed:\n{application.get('message')}"
-                )
-            if self._process is None or self._process.poll() is not None:
-                raise LaunchError(f"`serve run` has ended:\n{self.log[-3000:]}")
-            time.sleep(_POLL_S)
-        raise LaunchError(
-            f"Not RUNNING after {_START_TIMEOUT_S:.0f} s. The end of the log:\n{self.log[-3000:]}"
-        )
+        return self._serve.processes() if self._serve is not None else []
 
     def application(self) -> dict[str, Any]:
         """Read the application's state from Ray's dashboard; empty while that is unavailable."""
-        if self.dashboard_url is None or self._token is None:
-            return {}
-        request = urllib.request.Request(
-            f"{self.dashboard_url}/api/serve/applications/", headers=self._token.headers
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                applications: dict[str, dict[str, Any]] = json.load(answer)["applications"]
-        except (OSError, ValueError, KeyError):
-            return {}
-        return next(iter(applications.values()), {})
+        return self._serve.application() if self._serve is not None else {}
+
+    def wait(self) -> None:
+        """Copy the output of `serve run` until Ctrl-C. Raises LaunchError if it ends by itself."""
+        if self._serve is not None:
+            with self._serve.log_file.open(errors="replace") as log:
+                while not self._serve.ended():
+                    self._copy(log)
+                    if self._edge is not None and self._edge.ended():
+                        _restart(self._edge)
+                    time.sleep(POLL_S)
+                self._copy(log)
+        raise LaunchError("`serve run` has ended by itself. Its last lines give the cause.")
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """End `serve run` and its descendants, by force after `timeout_s`, and the edge."""
+        if self._serve is not None:
+            self._serve.stop(timeout_s)
+            self._serve = None
+        self._resources.close()
+
+    def _copy(self, log: IO[str]) -> None:
+        if self._echo is not None:
+            self._echo.write(log.read())
+            self._echo.flush()
+
+
+def _restart(edge: EdgeProcess) -> None:
+    try:
+        edge.restart()
+    except EdgeError as error:
+        raise LaunchError(str(error)) from error
+
+
+def _find_token() -> RayToken:
+    try:
+        return find_or_create_token()
+    except TokenError as error:
+        raise LaunchError(str(error)) from error
 
 
 def _with_address(config: Path, address: Address) -> dict[str, Any]:
@@ -230,17 +166,9 @@ def _with_address(config: Path, address: Address) -> dict[str, Any]:
     try:
         content = read_serve_config(config)
     except ServeConfigError as error:
-        raise LaunchError(str(error)) from error
+        raise LaunchError(str(error), CONFIGURATION) from error
     content["http_options"] = (content.get("http_options") or {}) | address._asdict()
     return content
-
-
-def _check_memory() -> None:
-    if (free := free_memory_gib()) < NEEDED_MEMORY_GIB:
-        raise LaunchError(
-            f"Only {free:.1f} GiB of memory are free, and Ray with one small replica needs about "
-            f"{NEEDED_MEMORY_GIB:.0f} GiB. Close other programs and try again."
-        )
 
 
 def tls_files(certificate: Path | None, key: Path | None) -> Tls | None:
@@ -248,7 +176,7 @@ def tls_files(certificate: Path | None, key: Path | None) -> Tls | None:
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise LaunchError("HTTPS needs both --tls-cert and --tls-key.")
+        raise LaunchError("HTTPS needs both --tls-cert and --tls-key.", CONFIGURATION)
     return Tls(certificate, key)
 
 
@@ -256,7 +184,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m serve_app.launcher", description="Serve on this machine until Ctrl-C."
     )
-    parser.add_argument("config", type=Path, help="Serve configuration, e.g. configs/nano.yaml")
+    parser.add_argument("config", type=find_config, help="nano, small, ..., or a Serve YAML file")
     parser.add_argument("--port", type=int, default=8000, help="HTTP port (default: 8000)")
     parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; 0.0.0.0: all")
     parser.add_argument("--tls-cert", type=Path, help="PEM file with the certificate and its chain")
@@ -270,12 +198,13 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    progress = ProgressLine()
     print(f"Starting {arguments.config} (Ctrl-C stops it)", flush=True)
     try:
         with Service(
             arguments.config,
             arguments.port,
-            ProgressLine(),
+            progress,
             output=sys.stdout,
             host=arguments.host,
             tls=tls_files(arguments.tls_cert, arguments.tls_key),
@@ -285,8 +214,9 @@ def main() -> int:
             print(addresses, flush=True)
             service.wait()
     except LaunchError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
+        progress.end()
+        print(error, file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped.")
     return 0

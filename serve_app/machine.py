@@ -1,7 +1,9 @@
-"""Memory and ports of this machine."""
+"""Memory, GPUs and ports of this machine."""
 
 import random
+import shutil
 import socket
+from pathlib import Path
 
 import psutil
 
@@ -16,6 +18,11 @@ def free_memory_gib() -> float:
     return float(psutil.virtual_memory().available / GIB)
 
 
+def has_nvidia_gpu() -> bool:
+    """Whether NVIDIA's driver is there: its devices, or its command where it has no devices (WSL)."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or shutil.which("nvidia-smi") is not None
+
+
 def port_is_free(port: int) -> bool:
     """Test that nothing listens on `port` of the loopback interface."""
     with socket.socket() as probe:
@@ -25,6 +32,18 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def port_owner(port: int) -> str | None:
+    """Name the process that listens on `port`, as `NAME (PID)`; None where that is not to be seen."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            is_there = getattr(connection.laddr, "port", None) == port
+            if is_there and connection.status == psutil.CONN_LISTEN and connection.pid is not None:
+                return f"{psutil.Process(connection.pid).name()} ({connection.pid})"
+    except psutil.Error:
+        return None
+    return None
 
 
 def free_port() -> int:

@@ -60,6 +60,14 @@ def find_or_create_token(environment: Mapping[str, str] = os.environ) -> RayToke
     return _in_home(Path(home) / ".ray" / "auth_token")
 
 
+def token_exists(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether there is a token, readable or not, so that `find_or_create_token` creates none."""
+    if environment.get(TOKEN_VARIABLE) or environment.get(PATH_VARIABLE):
+        return True
+    home = environment.get("HOME", "")
+    return bool(home) and (Path(home) / ".ray" / "auth_token").exists()
+
+
 def _in_home(path: Path) -> RayToken:
     if not path.exists():
         value = _new_token()

@@ -150,13 +150,15 @@ class Progress:
 class AudioChunk:
     """The next stretch of one track's audio; chunks come in order and without gaps.
 
-    samples: float32 [channels, n], n > 0. The last chunk has the `finish_reason` and the `timings`.
+    samples: float32 [channels, n], n > 0; track_samples: number in the whole track; None: unknown.
+    The last chunk has the `finish_reason` and the `timings`.
     """
 
     samples: NDArray[np.float32]
     sample_rate: int
     finish_reason: FinishReason | None = None
     timings: Timings | None = None
+    track_samples: int | None = None
 
     @property
     def duration_s(self) -> float:

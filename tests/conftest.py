@@ -31,6 +31,7 @@ from serve_app.launcher import Service  # noqa: E402
 
 torch.set_num_threads(1)  # as in a replica: the engine's thread has the only pool
 CONFIGS = Path(__file__).parent.parent / "configs"
+SLOWEST_BODY_S = 2
 EMBEDDED = "embedded:musicgen-nano"
 
 
@@ -75,7 +76,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "exporter_import_path": "serve_app.deployments.tracing:otlp",
         "sampling_ratio": 0.0,
     }
-    config["applications"][0]["args"]["models"][0]["price_per_hour"] = 0.36
+    args = config["applications"][0]["args"]
+    args["models"][0]["price_per_hour"] = 0.36
+    args["edge"] = {"header_timeout_s": SLOWEST_BODY_S, "body_timeout_s": SLOWEST_BODY_S}
     file = tmp_path_factory.mktemp("service") / "nano.yaml"
     file.write_text(yaml.safe_dump(config))
     with Service(file, free_port(), ProgressLine()) as service:

@@ -41,7 +41,7 @@ class FakeGenerator:
 
     error, late_error: raised before the first chunk, and between the two; full: ids of models that raise QueueFull;
     step_s: seconds per step of the ready models; loaded: whether any model is ready;
-    closed: number of requests that ended.
+    closed: number of requests that ended; obstacles: reasons why no node can run a model, by id.
     """
 
     error: Exception | None = None
@@ -52,6 +52,7 @@ class FakeGenerator:
     requests: list[GenerationRequest] = field(default_factory=list)
     woken: list[str] = field(default_factory=list)
     closed: int = 0
+    obstacles: dict[str, str] = field(default_factory=dict)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         self.requests.append(request)
@@ -64,7 +65,7 @@ class FakeGenerator:
                 yield Progress(2, 0.0, None)
                 yield Progress(0, 0.5, 1.5)
             samples = _sine(request.duration_s)
-            yield AudioChunk(samples[:, :10], SAMPLE_RATE)
+            yield AudioChunk(samples[:, :10], SAMPLE_RATE, track_samples=samples.shape[1])
             if self.late_error is not None:
                 raise self.late_error
             yield AudioChunk(samples[:, 10:], SAMPLE_RATE, FinishReason.LENGTH, TIMINGS)
@@ -92,6 +93,9 @@ class FakeGenerator:
 
     def wake(self, model_id: str) -> None:
         self.woken.append(model_id)
+
+    def obstacle(self, model_id: str) -> str | None:
+        return self.obstacles.get(model_id)
 
 
 @dataclass

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 from ray.serve.config import AutoscalingConfig
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ServeDeploySchema
 
 from serve_app.app import build_app
@@ -21,6 +22,11 @@ NANO = next(file for file in FILES if file.name == "nano.yaml")
 def args_of(file: Path) -> dict[str, Any]:
     args: dict[str, Any] = yaml.safe_load(file.read_text())["applications"][0]["args"]
     return args
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUSICGEN_API_KEYS", "web:0123456789abcdef")
 
 
 def test_the_sizes_are_there() -> None:
@@ -44,6 +50,12 @@ def test_configuration_is_valid(file: Path) -> None:
                 scaling.policy.get_policy()(**scaling.policy.policy_kwargs), DrainTimePolicy
             )
     assert build_app(application.args) is not None
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_idle_connections_outlive_those_of_load_balancers(file: Path) -> None:
+    """Their usual 60 s: a connection that the server closes first loses a request now and then."""
+    assert yaml.safe_load(file.read_text())["http_options"]["keep_alive_timeout_s"] > 75
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -130,3 +142,33 @@ def test_what_callers_see_of_a_source(source: str, license: str, public: str) ->
     loading = {"model_id": "x", "model_source": source}
     model = AppConfig.model_validate({"models": [{"model_loading_config": loading}]}).models[0]
     assert (model.weights_license, model.public_source) == (license, public)
+
+
+def test_missing_keys_end_the_build_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serve shows the message of a RayServeException alone, and the traceback of any other error."""
+    monkeypatch.delenv("MUSICGEN_API_KEYS")
+    args = args_of(FILES[0].with_name("small.yaml"))
+    with pytest.raises(ConfigError, match="API keys are required, and there are none") as caught:
+        build_app(args)
+    assert isinstance(caught.value, RayServeException)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("place", ["variable of the ingress", "file of the ingress's nodes"])
+def test_keys_of_the_ingress_alone_are_enough(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.delenv("MUSICGEN_API_KEYS")
+    args = args_of(FILES[0].with_name("small.yaml"))
+    if place.startswith("variable"):
+        variables = {"env_vars": {"MUSICGEN_API_KEYS": "web:0123456789abcdef"}}
+        args["ingress_deployment_config"]["ray_actor_options"] = {"runtime_env": variables}
+    else:
+        args["api"]["access"]["keys_file"] = "/on/other/nodes/keys"
+    assert build_app(args) is not None
+
+
+def test_an_empty_keys_file_ends_the_build(tmp_path: Path) -> None:
+    args = args_of(FILES[0].with_name("small.yaml"))
+    (tmp_path / "keys").write_text("")
+    args["api"]["access"]["keys_file"] = str(tmp_path / "keys")
+    with pytest.raises(ConfigError, match="There are no API keys in keys"):
+        build_app(args)

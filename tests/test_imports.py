@@ -29,21 +29,43 @@ ALLOWED = {
     "api": {"types", "errors", "config", "track_fields", "audio", "gateway", "jobs"},
     "deployments": {
         "types", "errors", "config", "models", "checkpoints", "audio", "engine", "gateway", "jobs",
-        "api",
+        "api", "placement",
     },
-    "app": {"types", "errors", "config", "deployments"},
+    "app": {"types", "errors", "config", "config_reader", "gateway", "deployments"},
+    "config_reader": {"config", "errors"},
+    "serve_schema": set[str](),
     "machine": set[str](),
+    "config_files": set[str](),
+    "hub_reachability": set[str](),
     "ray_token": set[str](),
+    "ray_dashboard": set[str](),
+    "placement": set[str](),
+    "root_error": set[str](),
+    "launch_error": set[str](),
     "launch_progress": set[str](),
     "child_process": set[str](),
-    "serve_config": set[str](),
+    "serve_config": {"config_files", "serve_schema"},
     "edge": {"errors", "config", "edge_config", "child_process"},
-    "launcher": {"child_process", "edge", "launch_progress", "machine", "ray_token", "serve_config"},
+    "preflight": {
+        "errors", "config", "config_reader", "checkpoints", "gateway", "launch_error", "machine",
+    },
+    "start_watch": {"placement", "root_error"},
+    "serve_process": {
+        "child_process", "launch_error", "launch_progress", "ray_dashboard", "ray_token",
+        "root_error", "start_watch",
+    },
+    "launcher": {
+        "config_files", "edge", "launch_error", "launch_progress", "machine", "preflight",
+        "ray_token", "serve_config", "serve_process",
+    },
     "client": {"types", "track_fields"},
-    "doctor": {"audio", "machine"},
-    "cli": {
-        "types", "errors", "audio", "checkpoints", "client", "doctor", "edge", "launcher", "launch_progress",
+    "doctor": {
+        "errors", "config", "config_files", "audio", "gateway", "hub_reachability", "machine", "ray_token",
         "serve_config",
+    },
+    "cli": {
+        "types", "errors", "audio", "checkpoints", "client", "config_files", "doctor", "edge",
+        "hub_reachability", "launch_error", "launch_progress", "launcher", "serve_config",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.
@@ -54,7 +76,7 @@ IMPORTED_BY = {
     "torch": {"kernels", "models", "checkpoints", "engine", "deployments"},
     "torchaudio": {"kernels", "models", "checkpoints", "engine"},
     "transformers": {"models", "checkpoints", "engine", "deployments"},
-    "httpx": {"client", "cli"},
+    "httpx": {"client", "cli", "hub_reachability"},
     "audiocraft": set[str](),
 }
 # The rooms that may import torch as soon as they are imported themselves.

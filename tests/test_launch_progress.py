@@ -28,6 +28,21 @@ def test_a_terminal_gets_one_rewritten_line(
     assert capsys.readouterr().out == "\r\033[K   0 s  starting Ray\r\033[K   9 s  RUNNING\n"
 
 
+def test_a_failed_launch_leaves_the_terminals_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = ProgressLine()
+    progress(1.0, "DEPLOYING")
+    progress.end()
+    assert capsys.readouterr().out == "   1 s  DEPLOYING\n", "a log has whole lines"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    ProgressLine().end()
+    assert capsys.readouterr().out == "", "nothing was shown"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    progress.end()
+    assert capsys.readouterr().out == "\n"
+
+
 def test_replicas_are_counted_by_deployment() -> None:
     replicas = [{"state": "RUNNING"}, {"state": "STARTING"}]
     deployments = {

@@ -157,6 +157,58 @@ async def test_the_readmes_audio_element_plays(service: Service, page: Page) -> 
     assert seconds > 0.3
 
 
+@pytest.mark.parametrize("response_format", ["mp3", "wav", "flac", "opus"])
+async def test_a_plain_audio_element_costs_one_track(
+    backend: FakeGenerator, page: Page, response_format: str
+) -> None:
+    """It plays, goes back, and plays to the end; where the length is known, so is the duration."""
+    query = f"prompt=lofi+beat&duration_s=3&response_format={response_format}"
+    with served_api(backend) as url:
+        await page.set_content(f'<audio muted src="{url}/v1/audio/stream?{query}"></audio>')
+        durations = await page.evaluate(
+            """async () => {
+                const audio = document.querySelector("audio");
+                const heard = (event) => new Promise((done) => audio[`on${event}`] = done);
+                const played = heard("timeupdate");
+                await audio.play();
+                await played;
+                const atFirst = audio.duration;
+                audio.currentTime = 0.1;
+                await heard("seeked");
+                const ended = heard("ended");
+                await audio.play();
+                await ended;
+                return [atFirst, audio.duration, audio.currentTime];
+            }"""
+        )
+    assert len(backend.requests) == 1
+    at_first, in_the_end, position = durations
+    assert in_the_end == pytest.approx(3.0, abs=0.15)
+    assert position == pytest.approx(3.0, abs=0.15)
+    if response_format in ("mp3", "wav"):
+        assert at_first == pytest.approx(3.0, abs=0.15)
+
+
+async def test_a_page_plays_a_stream_behind_a_key(
+    guarded_url: str, backend: FakeGenerator, page: Page
+) -> None:
+    """It fetches the address with its key, and gives it to the audio element."""
+    await page.goto(guarded_url)
+    played = await page.evaluate(
+        """async (key) => {
+            const headers = { authorization: `Bearer ${key}` };
+            const answer = await fetch("v1/audio/stream?prompt=a&duration_s=2", { headers });
+            await answer.body.cancel();
+            return answer.url;
+        }""",
+        KEY,
+    )
+    assert played.startswith(f"{guarded_url}/v1/audio/streams/")
+    answer = await page.request.get(played, headers={"range": "bytes=0-1"})
+    assert answer.status == 206
+    assert len(backend.requests) == 1
+
+
 async def test_a_key_is_asked_for(guarded_url: str, page: Page) -> None:
     await page.goto(guarded_url)
     await expect(page.get_by_role("alert")).to_contain_text("Send an API key of this service")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.launch_error import LaunchError
 from serve_app.launch_progress import ProgressLine
-from serve_app.launcher import LaunchError, Service
+from serve_app.launcher import Service
 from serve_app.machine import free_port
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
 from tests.conftest import CONFIGS

@@ -34,7 +34,10 @@ MUSICGEN = [
 
 def run(command: list[str], folder: Path, service: Service) -> str:
     command = [part.replace(URL, service.url) for part in command]
-    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "MUSICGEN_URL": service.url,
+    }
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -59,7 +62,10 @@ def test_the_command(service: Service, tmp_path: Path, example: str) -> None:
 def test_python(service: Service, tmp_path: Path) -> None:
     printed = run([sys.executable, "-c", PYTHON], tmp_path, service)
     assert printed.count("bytes more") > 3
-    assert {file.name for file in tmp_path.iterdir()} == {"track.mp3", "pad.ogg"}
+    assert "404 model_not_found Model 'huge' is not served here" in printed
+    files = {"track.mp3", "longer.wav", "longer.flac", "7.wav", "8.wav", "pad.ogg"}
+    assert {file.name for file in tmp_path.iterdir()} == files
+    assert soundfile.info(tmp_path / "longer.flac").duration == 12.0
     assert soundfile.info(tmp_path / "pad.ogg").duration == pytest.approx(8.0, abs=0.1)
 
 
@@ -74,4 +80,4 @@ def test_typescript(service: Service, tmp_path: Path) -> None:
 
 def test_there_are_examples() -> None:
     assert len(CURL) >= 3
-    assert len(MUSICGEN) == 2
+    assert len(MUSICGEN) == 3

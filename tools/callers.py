@@ -1,9 +1,10 @@
 """HTTP clients of a running service, well-behaved and not, for load tests."""
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 from typing import Any
 
@@ -48,6 +49,9 @@ class Callers:
             self._leave_at_once,
             self._send_invalid,
             self._read,
+            self._read_slowly,
+            self._send_half_a_body,
+            self._send_an_endless_url,
         )
 
     async def call_until(self, end: float) -> None:
@@ -56,7 +60,7 @@ class Callers:
             behave = self._random.choice(self._behaviours)
             try:
                 await behave()
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, OSError) as error:
                 self.wrong[f"{behave.__name__}: {type(error).__name__}"] += 1
             self.calls[behave.__name__.strip("_").replace("_", " ")] += 1
 
@@ -105,3 +109,37 @@ class Callers:
 
     async def _read(self) -> None:
         self._expect(await self._client.get(self._random.choice(READ_ONLY)), 200)
+
+    async def _read_slowly(self) -> None:
+        async with self._client.stream("POST", PATH, json=self._body(stream=True)) as response:
+            self._expect(response, 200)
+            async for _ in response.aiter_bytes(4096):
+                await asyncio.sleep(0.02)
+
+    async def _send_half_a_body(self) -> None:
+        """Leave while the service waits for the rest."""
+        async with self._connection() as (_, writer):
+            writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
+            await writer.drain()
+            await asyncio.sleep(self._random.uniform(0, 1))
+
+    async def _send_an_endless_url(self) -> None:
+        async with self._connection() as (reader, writer):
+            answer = b""
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"GET /")
+                for _ in range(64):
+                    writer.write(b"a" * 2**16)
+                    await writer.drain()
+                answer = await reader.read(12)
+            if answer not in {b"HTTP/1.1 400", b""}:
+                self.wrong[f"endless URL: {answer!r}"] += 1
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        url = self._client.base_url
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()

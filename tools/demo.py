@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 
 from serve_app.client import ApiError, MusicGenClient
+from serve_app.launch_error import LaunchError
 from serve_app.launch_progress import ProgressLine
-from serve_app.launcher import LaunchError, Service
+from serve_app.launcher import Service
 from serve_app.machine import free_port
 
 CONFIG = Path(__file__).parent.parent / "configs" / "nano.yaml"

@@ -1,6 +1,7 @@
 """Soak test: run careless callers against a service and compare its resources before and after."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import ray
 from tqdm import tqdm
 
 from serve_app.launcher import Service
@@ -48,26 +48,36 @@ class Report:
 
 
 async def soak(service: Service, minutes: float, seed: int = 0) -> Report:
-    """Run CALLERS callers for `minutes`.
+    """Run CALLERS callers for `minutes`, and kill a replica under their load in the first quarter.
 
     Raises TimeoutError if a slot is still taken PATIENCE_S after the last call.
     """
-    calls = Counter[str]()
-    wrong = Counter[str]()
-    resources: list[Resources] = []
-    samples: list[tuple[float, Resources]] = []
+    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client:
+        warm_up = Callers(client, seed)
+        killing = asyncio.create_task(_kill_replica(service, 60 * minutes * WARM_UP / 2))
+        await _run(warm_up, 60 * minutes * WARM_UP, {})
+        await killing
+        await _until_idle(client)
     with _actors(service) as actors:
-        for part in (WARM_UP, 1 - WARM_UP):
-            async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client:
-                callers = Callers(client, seed + len(resources))
-                samples += await _run(callers, 60 * minutes * part, actors)
-                await _until_idle(client)
-            calls += callers.calls
-            wrong += callers.wrong
-            resources.append(await _resources(actors))
-    before, after = resources
-    steady = samples[int(len(samples) * WARM_UP) :]
-    return Report(calls, wrong, (before, after), _memory_slopes(steady))
+        before = await _resources(actors)
+        async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client:
+            callers = Callers(client, seed + 1)
+            samples = await _run(callers, 60 * minutes * (1 - WARM_UP), actors)
+            await _until_idle(client)
+        after = await _resources(actors)
+    return Report(
+        warm_up.calls + callers.calls,
+        warm_up.wrong + callers.wrong,
+        (before, after),
+        _memory_slopes(samples),
+    )
+
+
+async def _kill_replica(service: Service, after_s: float) -> None:
+    """Kill a replica after a while, as the kernel does without memory; Serve replaces it."""
+    await asyncio.sleep(after_s)
+    replica = next(p for p in service.processes() if "ServeReplica:musicgen:MusicGen" in p.name())
+    replica.kill()
 
 
 async def _run(
@@ -100,6 +110,9 @@ async def _until_idle(client: httpx.AsyncClient) -> None:
 @contextmanager
 def _actors(service: Service) -> Iterator[dict[str, Any]]:
     """Connect to the service's Ray; yield the actors of ingress and replicas by deployment name."""
+    os.environ |= service.ray_environment
+    import ray
+
     raylet = next(process for process in service.processes() if "raylet" in process.name())
     prefix = "--gcs-address="
     [address] = [part.removeprefix(prefix) for part in raylet.cmdline() if part.startswith(prefix)]

@@ -1,7 +1,8 @@
 """Assembly of the API."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -14,9 +15,12 @@ from serve_app.api.middleware.body_limit import BodyLimit
 from serve_app.api.middleware.deadline import Deadline
 from serve_app.api.middleware.head import Head
 from serve_app.api.middleware.header_limit import HeaderLimit
+from serve_app.api.middleware.http_1_0 import Http10
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
+from serve_app.api.middleware.unexpected_errors import UnexpectedErrors
 from serve_app.api.routes import conversions, huggingface, legacy, page, v1
+from serve_app.api.routes import streams as streams_routes
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config import ApiConfig
 from serve_app.gateway.admission import AdmissionQueue
@@ -30,6 +34,8 @@ from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.retries import Retries
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService
+from serve_app.gateway.stream_store import StreamStore
+from serve_app.gateway.streams import Streams
 from serve_app.track_fields import HEADERS
 from serve_app.types import ModelCard
 
@@ -46,11 +52,13 @@ def create_api(
     default_model: str | None,
     config: ApiConfig,
     observer: RequestObserver | None = None,
+    streams: Streams | None = None,
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
     default_model: id or alias; None: the first model.
     observer: None: outcomes of requests are logged.
+    streams: None: those of this process.
     """
     observer = observer or LogObserver()
     limits = Limits(config.access)
@@ -59,10 +67,12 @@ def create_api(
     guarded = DeadlineGenerator(LimitedGenerator(admission, limits))
     workers = AudioWorkers()
     service = GenerationService(guarded, router, Readiness(fleet), config, observer, workers)
+    streams = streams or StreamStore(config.stream_memory_bytes, config.stream_kept_s)
     app = FastAPI(
         title="musicgen-serve",
         version=serve_app.__version__,
         description=_DESCRIPTION,
+        lifespan=_closing(streams),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # behind TLS, the redirect would lead to http://
@@ -71,6 +81,7 @@ def create_api(
     app.include_router(
         conversions.create_router(Conversions(workers, limits, config.max_conversion_s))
     )
+    app.include_router(streams_routes.create_router(service, streams))
     app.include_router(legacy.create_router(service))
     app.include_router(huggingface.create_router(service))
     app.include_router(page.create_router())
@@ -81,13 +92,27 @@ def create_api(
     return app
 
 
+def _closing(streams: Streams) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Build the lifespan of an app: at its end it closes the streams."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await streams.close()
+
+    return lifespan
+
+
 def _add_middleware(app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limits) -> None:
-    """Add the middleware, the innermost first."""
+    """Add the middleware, the innermost first: whatever answers lies within those that add headers."""
     app.add_middleware(
         BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
     )
     app.add_middleware(Head)
     app.add_middleware(Authentication, keys=keys, limits=limits)
+    app.add_middleware(Deadline)
+    app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
+    app.add_middleware(UnexpectedErrors)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[origin for origin in config.cors_origins if not origin.endswith(":*")],
@@ -101,12 +126,14 @@ def _add_middleware(app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limi
             "retry-after",
             "ratelimit",
             "ratelimit-policy",
+            "accept-ranges",
+            "content-range",
+            "etag",
         ],
     )
-    app.add_middleware(Deadline)
-    app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
+    app.add_middleware(Http10)
 
 
 def _any_port_regex(origins: Iterable[str]) -> str | None:

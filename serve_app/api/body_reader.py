@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from serve_app.api.openapi import json_content, schema_of
 from serve_app.api.schemas.file_options import Conversion
@@ -95,20 +95,32 @@ async def _json(request: Request) -> Any:
 
 async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:
     """Read the fields of a form; only `file_field` may be a file. Raises InvalidRequest."""
-    async with request.form(max_files=1, max_fields=50) as form:
-        repeated = {name for name in form if len(form.getlist(name)) > 1}
-        if repeated:
-            raise InvalidRequest(
-                f"{', '.join(sorted(repeated))} is repeated: send each field of the form once"
-            )
-        fields: dict[str, str | bytes] = {}
-        for name, value in form.items():
-            if isinstance(value, UploadFile) and not value.filename:
-                continue  # a file input of a page that was left blank
-            if isinstance(value, UploadFile) and name != file_field:
-                raise InvalidRequest(f"{name} cannot be a file: send it as text")
-            fields[name] = await value.read() if isinstance(value, UploadFile) else value
-        return fields
+    try:
+        form = await request.form(max_files=1, max_fields=50)
+    except (UnicodeError, LookupError) as error:  # charset=undefined, charset=hex
+        raise InvalidRequest(
+            "The form's text does not have the charset that it names: use UTF-8"
+        ) from error
+    try:
+        return await _fields(form, file_field)
+    finally:
+        await form.close()
+
+
+async def _fields(form: FormData, file_field: str) -> dict[str, str | bytes]:
+    repeated = {name for name in form if len(form.getlist(name)) > 1}
+    if repeated:
+        raise InvalidRequest(
+            f"{', '.join(sorted(repeated))} is repeated: send each field of the form once"
+        )
+    fields: dict[str, str | bytes] = {}
+    for name, value in form.items():
+        if isinstance(value, UploadFile) and not value.filename:
+            continue  # a file input of a page that was left blank
+        if isinstance(value, UploadFile) and name != file_field:
+            raise InvalidRequest(f"{name} cannot be a file: send it as text")
+        fields[name] = await value.read() if isinstance(value, UploadFile) else value
+    return fields
 
 
 def _valid(schema: type[_Body], body: Any) -> _Body:

@@ -1,5 +1,6 @@
 """Rendering of errors as problem details (RFC 9457). No answer shows a traceback or a path."""
 
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -15,6 +16,15 @@ from serve_app.errors import InvalidRequest, ServeAppError
 logger = logging.getLogger(__name__)
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+
+class _ProblemResponse(JSONResponse):
+    """JSON that may quote half a surrogate pair from the request, which UTF-8 cannot have."""
+
+    media_type = PROBLEM_MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def problem(
@@ -95,7 +105,7 @@ def _problem(
     members: dict[str, Any],
 ) -> JSONResponse:
     body = _body(status, code, title, detail) | members
-    return JSONResponse(body, status_code=status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
+    return _ProblemResponse(body, status_code=status, headers=headers)
 
 
 def _body(status: int, code: str, title: str, detail: str) -> dict[str, Any]:

@@ -20,17 +20,20 @@ from serve_app.errors import (
     PayloadTooLarge,
     PromptTooLong,
     QueueFull,
+    RangeNotSatisfiable,
     RateLimited,
     ReplicaFailed,
     ServeAppError,
+    StreamNotFound,
     Unauthorized,
+    UnsupportedEncoding,
 )
 from serve_app.track_fields import HEADERS
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, ModelNotFound,
     PayloadTooLarge, QueueFull, RateLimited, GenerationFailed, ServeAppError, ReplicaFailed,
-    ModelLoading, DeadlineExceeded,
+    ModelLoading, DeadlineExceeded, UnsupportedEncoding,
 )  # fmt: skip
 
 TIMEOUT = {
@@ -89,6 +92,20 @@ def stream_responses() -> Responses:
     return {200: ok} | errors(*_ERRORS)
 
 
+def redirect_responses() -> Responses:
+    """Document the redirect to a stream."""
+    location = {"description": "Address of the stream", "schema": {"type": "string"}}
+    found = {"description": "The stream", "content": {}, "headers": {"location": location}}
+    return {303: found} | errors(*_ERRORS)
+
+
+def playback_responses() -> Responses:
+    """Document the file of a stream, whole or in part."""
+    documented = stream_responses()
+    part = {"description": "The range that was asked for", "content": _files()}
+    return documented | {206: part} | errors(*_ERRORS, StreamNotFound, RangeNotSatisfiable)
+
+
 def generation_responses() -> Responses:
     """Document a generation's answers: a file, server-sent events, or JSON."""
     documented = stream_responses()
@@ -107,6 +124,7 @@ def conversion_responses() -> Responses:
         QueueFull,
         RateLimited,
         DeadlineExceeded,
+        UnsupportedEncoding,
     )
 
 
@@ -116,7 +134,7 @@ def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]
     ok: content of its 200; failure: the field that tells the error, in answers of these statuses.
     """
     documented: Responses = {200: {"description": "The answer of the contract", "content": ok}}
-    documented |= errors(Unauthorized, PayloadTooLarge)
+    documented |= errors(Unauthorized, PayloadTooLarge, UnsupportedEncoding)
     schema = {"type": "object", "required": [failure], "properties": {failure: {"type": "string"}}}
     for status in statuses:
         documented[status] = {

@@ -1,8 +1,13 @@
-"""The facts of an HTTP request that the middleware has put into its state."""
+"""The facts of an HTTP request that the middleware has put into its state, in a generation's."""
 
 from typing import TypedDict
 
 from fastapi import Request
+
+from serve_app.api.body_reader import audio_content
+from serve_app.api.schemas.generation import Generation
+from serve_app.gateway.service import GenerationService
+from serve_app.types import GenerationRequest, ModelCard
 
 
 class RequestContext(TypedDict):
@@ -20,3 +25,25 @@ def request_context(request: Request) -> RequestContext:
         "caller": state.caller,
         "deadline": state.deadline,
     }
+
+
+async def generation_request(
+    service: GenerationService,
+    wanted: Generation,
+    request: Request,
+    audio_prompt: str | None = None,
+) -> tuple[GenerationRequest, ModelCard]:
+    """Check the request and select its model. Raises ServeAppError."""
+    prompt = service.check_prompt(wanted.prompt, required=audio_prompt is None)
+    content = None if audio_prompt is None else await audio_content(audio_prompt)
+    card = await service.selector.select(wanted.model, wanted.duration_s, wanted.max_wait_s)
+    generation = GenerationRequest(
+        **request_context(request),
+        prompt=prompt,
+        audio_prompt=None if content is None else await service.audio_prompts.read(content, card),
+        duration_s=wanted.duration_s,
+        extend_stride_s=wanted.extend_stride_s,
+        model=card.model_id,
+        sampling=wanted.sampling(),
+    )
+    return generation, card

@@ -61,6 +61,7 @@ class FormatSpec:
     default_sample_rate: in Hz, for audio at a rate that the format lacks;
     bitrates: None in lossless formats; tagged: whether files carry tags;
     streamable: whether a player can start before the file is complete;
+    sized: whether a streamed file's length follows from that of its audio;
     stream_options: FFmpeg's muxer options of a streamed file;
     suffixes: of file names, the usual one first.
     """
@@ -75,6 +76,7 @@ class FormatSpec:
     bitrates: Bitrates | None = None
     tagged: bool = False
     streamable: bool = True
+    sized: bool = False
     stream_options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -95,6 +97,7 @@ WAV = FormatSpec(
         SampleFormat.INT16: Codec("wav", "pcm_s16le"),
         SampleFormat.FLOAT32: Codec("wav", "pcm_f32le"),
     },
+    sized=True,
 )
 FLAC = FormatSpec(
     name="flac",
@@ -115,6 +118,7 @@ MP3 = FormatSpec(
         192, 32, 320, (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
     ),
     tagged=True,
+    sized=True,  # constant bit rate
     stream_options={"write_xing": "0"},
 )
 OPUS = FormatSpec(
@@ -137,6 +141,7 @@ PCM = FormatSpec(
         SampleFormat.INT16: Codec("s16le", "pcm_s16le"),
         SampleFormat.FLOAT32: Codec("f32le", "pcm_f32le"),
     },
+    sized=True,
 )
 FORMATS = {spec.name: spec for spec in (WAV, FLAC, MP3, OPUS, PCM)}
 

@@ -1,7 +1,11 @@
 """Make tracks, list the served models, serve, edge, fetch weights, check this machine."""
 
+from typing import Annotated
+
 import typer
 
+import serve_app
+from serve_app.cli.command_group import CommandGroup
 from serve_app.cli.doctor import doctor
 from serve_app.cli.edge import edge
 from serve_app.cli.fetch import fetch
@@ -10,10 +14,28 @@ from serve_app.cli.models import models
 from serve_app.cli.serve import serve
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
+    cls=CommandGroup, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False
 )
 for command in (generate, models, serve, edge, fetch, doctor):
     app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"musicgen {serve_app.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options of the command itself."""
 
 
 if __name__ == "__main__":

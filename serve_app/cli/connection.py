@@ -8,8 +8,9 @@ import httpx
 import typer
 
 from serve_app.cli.console import fail
-from serve_app.client import ApiError, MusicGenClient
+from serve_app.client import NO_RETRIES, ApiError, MusicGenClient
 
+_UNAUTHORIZED = 401
 DEFAULT_URL = "http://127.0.0.1:8000"
 Url = Annotated[str, typer.Option(envvar="MUSICGEN_URL", help="URL of the service.")]
 Key = Annotated[
@@ -22,15 +23,22 @@ Key = Annotated[
 def connected(url: str, key: str | None) -> Iterator[MusicGenClient]:
     """Yield a client. Report an error of the service or of the network and exit with status 1."""
     try:
-        with MusicGenClient(url, key) as client:
+        with MusicGenClient(url, key, retries=NO_RETRIES) as client:
             yield client
     except ApiError as error:
-        later = f" Try again in {error.retry_after_s:g} s." if error.retry_after_s else ""
-        fail(f"{error.detail}{later} ({error.code})")
+        fail(f"{error.detail}{_cure(error)} ({error.code})")
     except httpx.ConnectError:
         fail(
             f"The service cannot be reached at {url}. "
             "Start it (`musicgen serve`), or correct --url."
         )
+    except ValueError as error:
+        fail(str(error))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        fail(f"The request to {url} failed: {error}")
+        fail(f"The request to {url} failed: {error or type(error).__name__}")
+
+
+def _cure(error: ApiError) -> str:
+    if error.status == _UNAUTHORIZED:
+        return " Give one of the service's keys: --key KEY, or the variable MUSICGEN_API_KEY."
+    return f" Try again in {error.retry_after_s:.0f} s." if error.retry_after_s else ""

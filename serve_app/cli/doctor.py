@@ -1,24 +1,34 @@
 """`musicgen doctor`: check this machine."""
 
 import json
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from serve_app.cli.console import AsJson
-from serve_app.doctor import Finding, examine
+from serve_app.config_files import CONFIG_HELP, find_config
+from serve_app.doctor import Finding, Level, examine
+
+_MARKS = {
+    Level.OK: "[green]ok     [/]",
+    Level.NOTE: "[yellow]note   [/]",
+    Level.PROBLEM: "[red]problem[/]",
+}
 
 
 def doctor(
+    config: Annotated[str, typer.Argument(help=CONFIG_HELP)] = "nano",
     port: Annotated[int, typer.Option(help="HTTP port that the service will use.")] = 8000,
     as_json: AsJson = False,
 ) -> None:
-    """Check that this machine has everything the service needs, with advice where it has not."""
-    findings = list(examine(port))
+    """Check that this machine has everything a configuration needs, with advice where it has not.
+
+    A note keeps nothing from working. The exit status is 1 if there is a problem.
+    """
+    findings = list(examine(find_config(config), port))
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings]))
+        print(json.dumps([_fields(finding) for finding in findings]))
     else:
         for finding in findings:
             _print(finding)
@@ -26,10 +36,19 @@ def doctor(
         raise typer.Exit(1)
 
 
+def _fields(finding: Finding) -> dict[str, object]:
+    return {
+        "subject": finding.subject,
+        "level": finding.level,
+        "good": finding.good,
+        "state": finding.state,
+        "advice": finding.advice,
+    }
+
+
 def _print(finding: Finding) -> None:
-    mark = "[green]ok  [/]" if finding.good else "[red]no  [/]"
     console = Console(highlight=False, soft_wrap=True)
-    console.print(mark, end="")
+    console.print(_MARKS[finding.level], end=" ")
     console.print(f"{finding.subject}: {finding.state}", markup=False)
     if finding.advice:
-        print(f"      {finding.advice}")
+        print(f"        {finding.advice}")

@@ -3,7 +3,6 @@
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,17 +10,19 @@ from pydantic import ValidationError
 
 from serve_app.cli.console import fail
 from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
+from serve_app.config_files import find_config
 from serve_app.edge.edge import Tls, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError
-from serve_app.launcher import LaunchError, tls_files
+from serve_app.launch_error import LaunchError
+from serve_app.launcher import tls_files
 from serve_app.serve_config import ServeConfigError, read_serve_config
 
 _POLL_S = 0.5
 
 
 def edge(
-    config: Annotated[Path, typer.Argument(help="The Serve configuration that the cluster runs.")],
+    config: Annotated[str, typer.Argument(help="The Serve configuration that the cluster runs.")],
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8100,
     host: Host = "127.0.0.1",
     upstream: Annotated[
@@ -38,7 +39,7 @@ def edge(
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        content = read_serve_config(config)
+        content = read_serve_config(find_config(config))
         tls = tls_files(tls_cert, tls_key)
         _run(content, Address(host, port), _upstream(content, upstream), tls, open_to_all)
     except ValidationError as error:

@@ -1,12 +1,17 @@
 """`musicgen fetch`: download weights before a replica needs them."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from serve_app.cli.console import fail
+from serve_app.hub_reachability import hub_endpoint, hub_is_reachable
 
 _PUBLISHED = "facebook/musicgen-"
+_EMBEDDED = "embedded:"
+_NANO = "nano"
 
 
 def fetch(
@@ -17,19 +22,42 @@ def fetch(
         ),
     ],
 ) -> None:
-    """Download models from the hub into the cache of this machine (HF_HOME)."""
-    from serve_app.checkpoints.hub import resolve  # imports torch
-    from serve_app.errors import CheckpointError
+    """Download models from the hub into the cache of this machine (HF_HOME).
 
-    for source in sources:
-        try:
-            folder = resolve(_full_name(source))
-        except CheckpointError as error:
-            fail(str(error))
+    Without a network, models in the cache, folders and the embedded model are found all the same.
+    """
+    names = [_full_name(source) for source in sources]
+    is_offline = any(map(_is_remote, names)) and not hub_is_reachable()
+    if is_offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported: below
+    for source, name in zip(sources, names, strict=True):
+        folder = _resolve(name, is_offline=is_offline)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         print(f"{source}: {folder} ({size / 1e9:.2f} GB)")
 
 
 def _full_name(source: str) -> str:
-    """Complete the short name of a published model."""
+    """Complete the short name of a published model, and of the embedded one."""
+    if source == _NANO:
+        return f"{_EMBEDDED}musicgen-nano"
     return source if "/" in source or ":" in source else f"{_PUBLISHED}{source}"
+
+
+def _is_remote(name: str) -> bool:
+    return not name.startswith(_EMBEDDED) and not Path(name).expanduser().is_dir()
+
+
+def _resolve(name: str, *, is_offline: bool) -> Path:
+    from serve_app.checkpoints.hub import resolve  # imports torch
+    from serve_app.errors import CheckpointError
+
+    try:
+        return resolve(name)
+    except CheckpointError as error:
+        if is_offline and _is_remote(name):
+            fail(
+                f"The hub ({hub_endpoint()}) cannot be reached, and {name} is not in the cache "
+                "(HF_HOME). Check the network, HTTPS_PROXY, HF_ENDPOINT and HF_HUB_OFFLINE. "
+                "`musicgen serve nano` needs no download."
+            )
+        fail(str(error))

@@ -1,8 +1,6 @@
 """`musicgen generate`: make a track and write it to a file."""
 
-import base64
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,18 +8,27 @@ from typing import Annotated, Any
 import rich.progress
 import typer
 
-from serve_app import client as api
 from serve_app.audio.file_format import FORMATS, format_of_suffix
 from serve_app.cli.connection import DEFAULT_URL, Key, Url, connected
 from serve_app.cli.console import AsJson, fail, stderr
+from serve_app.cli.generation_options import with_generation_options
+from serve_app.cli.output_files import check_files, output_files
 from serve_app.cli.player import play_file
-from serve_app.cli.sampling_options import with_sampling_options
+from serve_app.client import MusicGenClient, Progress, Track
+from serve_app.client.problems import cut_off
 
 _TRACK = Path("track.wav")
+_OF_THE_WHOLE = ("peak", "rms", "loudness")  # normalizations of which no part can be streamed
+_MAKING = (
+    rich.progress.TextColumn("{task.description}"),
+    rich.progress.BarColumn(),
+    rich.progress.TimeRemainingColumn(),
+)
+_WAITING = (rich.progress.TextColumn("{task.description}"), rich.progress.TimeElapsedColumn())
 _ENDINGS = ", ".join(f".{suffix}" for spec in FORMATS.values() for suffix in spec.suffixes)
 
 
-@with_sampling_options
+@with_generation_options
 def generate(
     prompt: Annotated[
         str, typer.Argument(help="Description of the music: genre, mood, instruments, tempo.")
@@ -30,31 +37,41 @@ def generate(
         Path,
         typer.Option("--output", "-o", help=f"File to write; its name ends in one of {_ENDINGS}."),
     ] = _TRACK,
-    model: Annotated[
-        str | None, typer.Option(help="A served model; the service's default when absent.")
-    ] = None,
-    duration: Annotated[float, typer.Option(help="Length of the track in seconds.")] = 30.0,
+    n: Annotated[
+        int,
+        typer.Option(
+            "-n",
+            min=1,
+            help="Number of tracks, with the seed and the following ones: NAME-1.wav, ...",
+        ),
+    ] = 1,
     begin: Annotated[
         Path | None,
         typer.Option(help="Audio file that the track begins with; makes the prompt optional."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite existing files.")] = False,
     url: Url = DEFAULT_URL,
     key: Key = None,
-    play: Annotated[bool, typer.Option("--play", help="Play the track afterwards.")] = False,
+    play: Annotated[bool, typer.Option("--play", help="Play the tracks afterwards.")] = False,
     as_json: AsJson = False,
-    **sampling: float | None,
+    **fields: Any,
 ) -> None:
-    """Make a track and write it to a file."""
-    fields: dict[str, Any] = {"response_format": _response_format(output), "duration_s": duration}
-    fields |= {"model": model, **sampling}
-    if begin is not None:
-        fields["audio_prompt"] = _base64(begin)
+    """Make a track, or several, and write it to a file."""
+    given = fields | {"response_format": _response_format(output)}
+    files = output_files(output, n)
+    check_files(files, force=force)
+    audio_prompt = _content(begin)
     with connected(url, key) as client:
-        track = _make(client, prompt, _given(fields), quiet=as_json)
-    _save(track, output)
-    _print(track, output, as_json=as_json)
+        if n == 1 and given.get("normalization") not in _OF_THE_WHOLE:
+            tracks = [_stream(client, prompt, audio_prompt, given, quiet=as_json)]
+        else:
+            tracks = _make(client, prompt, n, audio_prompt, given, quiet=as_json)
+    for track, file in zip(tracks, files, strict=True):
+        _save(track, file)
+        _print(track, file, as_json=as_json)
     if play:
-        play_file(output)
+        for file in files:
+            play_file(file)
 
 
 def _response_format(output: Path) -> str:
@@ -62,60 +79,66 @@ def _response_format(output: Path) -> str:
     spec = format_of_suffix(output.suffix)
     if spec is None:
         fail(f"{output.name}: the name must end in one of {_ENDINGS}", code=2)
-    if not output.parent.is_dir():
-        fail(f"{output.parent} is not a folder", code=2)
     return spec.name
 
 
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the absent fields. Exit at a number that JSON cannot express."""
-    for name, value in fields.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            fail(f"{name} must be a finite number, not {value}", code=2)
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _base64(file: Path) -> str:
+def _content(file: Path | None) -> bytes | None:
     try:
-        return base64.b64encode(file.read_bytes()).decode("ascii")
+        return None if file is None else file.read_bytes()
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}", code=2)
 
 
 def _make(
-    client: api.MusicGenClient, prompt: str, fields: Mapping[str, Any], *, quiet: bool
-) -> api.Track:
-    """Request the track and show its progress as a bar on stderr. Raises ApiError."""
-    columns = (
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.TimeRemainingColumn(),
-    )
-    with rich.progress.Progress(*columns, console=stderr, disable=quiet) as bar:
+    client: MusicGenClient,
+    prompt: str,
+    n: int,
+    audio_prompt: bytes | None,
+    fields: Mapping[str, Any],
+    *,
+    quiet: bool,
+) -> list[Track]:
+    """Request tracks that are sent when they are finished. Raises ApiError."""
+    shown = f"making {n} tracks" if n > 1 else "making"
+    with rich.progress.Progress(*_WAITING, console=stderr, disable=quiet) as bar:
+        bar.add_task(shown, total=None)
+        return client.variations(prompt, n=n, audio_prompt=audio_prompt, **fields)
+
+
+def _stream(
+    client: MusicGenClient,
+    prompt: str,
+    audio_prompt: bytes | None,
+    fields: Mapping[str, Any],
+    *,
+    quiet: bool,
+) -> Track:
+    """Request a track and show its progress as a bar on stderr. Raises ApiError."""
+    with rich.progress.Progress(*_MAKING, console=stderr, disable=quiet) as bar:
         task = bar.add_task("connecting", total=1.0)
-        for event in client.stream(prompt, **fields):
-            if isinstance(event, api.Progress):
+        for event in client.stream(prompt, audio_prompt=audio_prompt, **fields):
+            if isinstance(event, Progress):
                 bar.update(task, completed=event.fraction, description=_state(event))
-            elif isinstance(event, api.Track):
+            elif isinstance(event, Track):
                 bar.update(task, completed=1.0, description="done")
                 return event
-    raise api.ApiError(502, "cut_off", "The service ended its answer too early. Try again.")
+    raise cut_off()
 
 
-def _state(progress: api.Progress) -> str:
+def _state(progress: Progress) -> str:
     if progress.queue_position:
         return f"number {progress.queue_position} in the queue"
     return "making"
 
 
-def _save(track: api.Track, output: Path) -> None:
+def _save(track: Track, output: Path) -> None:
     try:
         track.save(output)
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}")
 
 
-def _print(track: api.Track, output: Path, *, as_json: bool) -> None:
+def _print(track: Track, output: Path, *, as_json: bool) -> None:
     """Print the facts of the track: one line of JSON, or two lines of text."""
     if as_json:
         facts = track.model_dump(exclude={"content"})

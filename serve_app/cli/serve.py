@@ -1,21 +1,22 @@
 """`musicgen serve`: serve on this machine."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from serve_app.cli.console import fail
 from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
+from serve_app.config_files import CONFIG_HELP, find_config
+from serve_app.launch_error import LaunchError
 from serve_app.launch_progress import ProgressLine
-from serve_app.launcher import LaunchError, Service, tls_files
+from serve_app.launcher import Service, tls_files
 
-NANO = Path(__file__).parents[2] / "configs" / "nano.yaml"
+NANO = "nano"
 
 
 def serve(
-    config: Annotated[Path, typer.Argument(help="A Serve configuration file.")] = NANO,
+    config: Annotated[str, typer.Argument(help=CONFIG_HELP)] = NANO,
     port: Annotated[int, typer.Option(help="HTTP port.")] = 8000,
     host: Host = "127.0.0.1",
     tls_cert: TlsCertificate = None,
@@ -26,11 +27,12 @@ def serve(
 
     On a cluster, use `serve run` or `serve deploy`, and `musicgen edge` in front of it.
     """
+    progress = ProgressLine()
     try:
         with Service(
-            config,
+            find_config(config),
             port,
-            ProgressLine(),
+            progress,
             output=sys.stdout,
             host=host,
             tls=tls_files(tls_cert, tls_key),
@@ -39,6 +41,7 @@ def serve(
             print(f"{service.url}  API: {service.url}/docs", flush=True)
             service.wait()
     except LaunchError as error:
-        fail(str(error))
+        progress.end()
+        fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         print("\nStopped.")

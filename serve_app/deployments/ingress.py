@@ -12,8 +12,11 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.app import create_api
 from serve_app.config import AppConfig, ModelConfig
+from serve_app.deployments.actor_options import demand
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import RayObserver
+from serve_app.deployments.node_watch import NodeWatch
+from serve_app.deployments.peer_streams import PeerStreams
 from serve_app.errors import (
     ModelLoading,
     QueueFull,
@@ -21,6 +24,8 @@ from serve_app.errors import (
     ReplicaUnreachable,
     ServeAppError,
 )
+from serve_app.gateway.stream_store import StreamStore
+from serve_app.gateway.streams import StreamPart, StreamState
 from serve_app.types import GenerationRequest, ModelCard, ReplicaStatus, StreamItem
 
 logger = logging.getLogger(__name__)
@@ -38,32 +43,50 @@ class Ingress:
         log_with_serve()
         self._config = config
         self._handles = handles
+        self._nodes = NodeWatch({model.model_id: demand(model) for model in config.models})
+        self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
+        self._streams = StreamStore(config.api.stream_memory_bytes, config.api.stream_kept_s)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
         return create_api(
-            RayGenerator(self._handles),
-            RayFleet(self._handles),
+            RayGenerator(self._handles, self._nodes),
+            RayFleet(self._handles, self._nodes),
             map(_card, config.models),
             config.default_model,
             config.api,
             RayObserver(),
+            PeerStreams(self._streams),
         )
+
+    async def describe_stream(self, stream_id: str) -> StreamState | None:
+        """Describe a stream for another ingress replica; None: this one does not have it."""
+        return await self._streams.describe(stream_id) if self._streams.has(stream_id) else None
+
+    async def advance_stream(
+        self, stream_id: str, start: int, limit: int, version: int | None
+    ) -> StreamPart | None:
+        """Return the next bytes of a stream likewise."""
+        if not self._streams.has(stream_id):
+            return None
+        return await self._streams.advance(stream_id, start, limit, version)
 
 
 class RayGenerator:
     """The gateway's Generator over Serve's handles, by model id."""
 
-    def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
+    def __init__(self, handles: Mapping[str, DeploymentHandle], nodes: NodeWatch) -> None:
         self._handles = handles
+        self._nodes = nodes
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Stream the items from a replica.
 
-        Raises the replica's own ServeAppErrors, QueueFull, ModelLoading when no replica could be
-        started, ReplicaFailed when the replica crashed, and ReplicaUnreachable when it was lost
-        with its node.
+        Raises the replica's own ServeAppErrors, QueueFull, ModelUnplaceable when no node can run a
+        replica, ModelLoading when none could be started, ReplicaFailed when the replica crashed,
+        and ReplicaUnreachable when it was lost with its node.
         """
+        await self._nodes.check(request.model)
         stream = self._handles[request.model].options(stream=True).generate.remote(request)
         try:
             async for item in stream:
@@ -78,8 +101,9 @@ class RayGenerator:
 class RayFleet:
     """The gateway's Fleet over Serve's handles, by model id."""
 
-    def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
+    def __init__(self, handles: Mapping[str, DeploymentHandle], nodes: NodeWatch) -> None:
         self._handles = handles
+        self._nodes = nodes
 
     async def replicas(self, model_id: str) -> list[ReplicaStatus]:
         """Ask every replica; leave out those that do not answer within 2 s."""
@@ -95,6 +119,10 @@ class RayFleet:
     def wake(self, model_id: str) -> None:
         """Send a request, so that Serve scales the deployment up from zero."""
         self._handles[model_id].status.remote()
+
+    def obstacle(self, model_id: str) -> str | None:
+        """Explain why no node can run the model."""
+        return self._nodes.obstacle(model_id)
 
 
 def as_serve_app_error(error: Exception) -> ServeAppError:

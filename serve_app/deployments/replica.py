@@ -21,7 +21,7 @@ from serve_app.deployments.autoscaling import (
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
 from serve_app.deployments.tracing import trace_timings
-from serve_app.errors import ConfigError, ReplicaFailed
+from serve_app.errors import ConfigError, ReplicaFailed, ServeAppError
 from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus, StreamItem
 
 if TYPE_CHECKING:
@@ -38,8 +38,12 @@ class MusicGenReplica:
     def __init__(self, config: ModelConfig) -> None:
         log_with_serve()
         process_s = time() - psutil.Process().create_time()
-        with _gc_paused():
-            self._engine, self.cold_start = _warm_engine(config, process_s)
+        try:
+            with _gc_paused():
+                self._engine, self.cold_start = _warm_engine(config, process_s)
+        except ServeAppError as error:  # Serve prints its traceback at each try
+            logger.critical("Model '%s' cannot start: %s", config.model_id, error.message)
+            raise type(error)(error.message) from None
         logger.info("Model '%s' is ready, in seconds: %s", config.model_id, self.cold_start)
         self._metrics = ReplicaMetrics(config.model_id, self.cold_start)
 

@@ -23,6 +23,9 @@ from serve_app.errors import (
 
 DEADLINE_HEADER = "x-musicgen-timeout-seconds"
 _TEMPLATE = Template(Path(__file__).with_name("haproxy.cfg").read_text())
+_LUA = Path(__file__).with_name("payload_too_large.lua")
+_MEDIA_TYPE = "application/problem+json"
+_DISCARDED_BYTES = 2**27  # of a body that is too large, so that its client can read the answer
 _LOOPBACK = ("127.0.0.0/8", "::1")
 _REWRITE_BYTES = 2048  # HAProxy keeps 1024 bytes of each buffer free for rewriting headers
 _HEADERS = {
@@ -84,6 +87,7 @@ def render(
             "buffer_bytes": str(_buffer_bytes(edge, api)),
             "max_header_bytes": str(api.max_header_bytes),
             "max_body_bytes": str(api.max_upload_bytes),
+            "payload_too_large": _payload_too_large(api.max_upload_bytes),
         }
     )
 
@@ -137,19 +141,28 @@ def _refusals(edge: EdgeConfig, api: ApiConfig) -> dict[str, str]:
         "headers_too_large": HeadersTooLarge(
             f"Headers must be at most {api.max_header_bytes} bytes."
         ),
-        "payload_too_large": PayloadTooLarge(
-            f"The request's body must be at most {api.max_upload_bytes} bytes."
-        ),
     }
     return {name: _answer(error) for name, error in errors.items()}
+
+
+def _payload_too_large(max_bytes: int) -> str:
+    """Write the arguments of `lua-load`: script, body, bytes to read, headers."""
+    error = PayloadTooLarge(f"The request's body must be at most {max_bytes} bytes.")
+    headers = {"content-type": _MEDIA_TYPE} | _HEADERS
+    pairs = [part for pair in headers.items() for part in pair]
+    arguments = (_LUA.as_posix(), _body(error), str(_DISCARDED_BYTES), *pairs)
+    return " ".join(f"'{argument}'" for argument in arguments)
 
 
 def _answer(error: ServeAppError) -> str:
     """Write the arguments of HAProxy's `http-error` and `http-request return`."""
     headers = _hdr({**_HEADERS, **error.headers})
-    # An apostrophe would end the quotes.
-    body = json.dumps(error.problem_details).replace("'", r"\u0027")
-    return f"status {error.status} content-type application/problem+json string '{body}' {headers}"
+    return f"status {error.status} content-type {_MEDIA_TYPE} string '{_body(error)}' {headers}"
+
+
+def _body(error: ServeAppError) -> str:
+    """Write JSON without apostrophes, which would end HAProxy's quotes."""
+    return json.dumps(error.problem_details).replace("'", r"\u0027")
 
 
 def _hdr(headers: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import torch
@@ -108,7 +108,12 @@ class OutputProcessor:
         self.codec_s += ended_at - started_at
         if output.first_audio_at is None and samples.shape[1]:
             output.first_audio_at = ended_at
+        chunk = AudioChunk(
+            samples,
+            self._checkpoint.sample_rate,
+            track_samples=sequence.num_frames * self._checkpoint.codec.config.hop_length,
+        )
         if not final:
-            return AudioChunk(samples, self._checkpoint.sample_rate)
+            return chunk
         timings = sequence.timings(output.codec_s, output.first_audio_at or ended_at, ended_at)
-        return AudioChunk(samples, self._checkpoint.sample_rate, FinishReason.LENGTH, timings)
+        return replace(chunk, finish_reason=FinishReason.LENGTH, timings=timings)

@@ -27,3 +27,7 @@ class Fleet(Protocol):
     def wake(self, model_id: str, /) -> None:
         """Ask for a replica of a model that may have none, without waiting for it."""
         ...
+
+    def obstacle(self, model_id: str, /) -> str | None:
+        """Explain why no node of the cluster can run the model; None where one may."""
+        ...

@@ -5,7 +5,7 @@ import hmac
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
@@ -31,10 +31,15 @@ class KeyRing:
     there are no keys although they are required.
     """
 
-    def __init__(self, config: AccessConfig, on_file_error: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: AccessConfig,
+        on_file_error: Callable[[], None],
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         self._file = Path(config.keys_file) if config.keys_file else None
         self._on_file_error = on_file_error
-        self._fixed = _parse(os.environ.get(config.keys_env, "").split(","), config.keys_env)
+        self._fixed = _parse(environment.get(config.keys_env, "").split(","), config.keys_env)
         self._version = self._file_version()
         self._checked_at = monotonic()
         self._keys = self._fixed | self._read()
@@ -46,6 +51,11 @@ class KeyRing:
                 f"variable {config.keys_env} of the ingress or into api.access.keys_file, or turn "
                 "api.access.require_keys off."
             )
+
+    @property
+    def count(self) -> int:
+        """Number of keys."""
+        return len(self._keys)
 
     def name_of(self, key: str) -> str | None:
         """Return the name of a key, None for an unknown one.

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+from serve_app.audio.file_format import Encoding
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config import ApiConfig
 from serve_app.errors import GenerationFailed, QueueFull
@@ -75,6 +76,17 @@ class GenerationService:
     def check_prompt(self, prompt: str, *, required: bool = True) -> str:
         """Return the prompt without surrounding whitespace. Raises InvalidRequest."""
         return check_prompt(prompt, self.config.max_prompt_chars, required=required)
+
+    async def check_channels(self, card: ModelCard, encoding: Encoding) -> None:
+        """Refuse a bit rate that the model's channels exclude, if a replica is ready to tell them.
+
+        Raises InvalidRequest.
+        """
+        if not encoding.needs_two_channels:
+            return
+        loaded = await self.readiness.loaded(card)
+        if loaded is not None:
+            encoding.check_channels(loaded.channels)
 
     async def _start(self, request: GenerationRequest, card: ModelCard) -> LiveTrack:
         request = request.model_copy(update={"model": card.model_id})

@@ -12,6 +12,7 @@ from opentelemetry import trace
 from serve_app.audio.encoder import Encoder, encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
+from serve_app.audio.streamed_size import streamed_size
 from serve_app.errors import GenerationFailed, InvalidRequest
 from serve_app.track_fields import TrackReport
 from serve_app.types import AudioChunk, GenerationRequest, ModelCard, Progress, StreamItem, Timings
@@ -80,6 +81,17 @@ class LiveTrack:
         if isinstance(self.first, AudioChunk):
             facts["sample_rate"] = self.first.sample_rate
         return facts
+
+    async def file_size(self, encoding: Encoding) -> int | None:
+        """Compute the bytes of the streamed file, if the format and the track tell them."""
+        first = self.first
+        if not isinstance(first, AudioChunk) or first.track_samples is None:
+            return None
+        tagged = replace(encoding, tags=file_tags(self.request, self.model))
+        channels = len(first.samples)
+        return await asyncio.to_thread(
+            streamed_size, tagged, first.sample_rate, channels, first.track_samples
+        )
 
     async def parts(
         self, encoding: Encoding, mastering: Mastering

@@ -26,5 +26,7 @@ def config() -> ApiConfig:
 async def client(generator: FakeGenerator, config: ApiConfig) -> AsyncIterator[httpx.AsyncClient]:
     app = create_api(generator, generator, [SMALL, LARGE], "small", config)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://test", follow_redirects=True
+    ) as client:
         yield client

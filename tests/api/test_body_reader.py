@@ -1,6 +1,7 @@
 """Bodies of requests: JSON and forms, audio in base64 and as a file, variations."""
 
 import base64
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -217,3 +218,43 @@ async def test_a_name_with_half_a_surrogate_pair_is_answered(client: httpx.Async
         headers={"content-type": "application/json"},
     )
     assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("charset", ["undefined", "hex", "idna", "punycode", "utf-16", "no-such"])
+async def test_any_charset_of_a_form_is_answered(client: httpx.AsyncClient, charset: str) -> None:
+    """Python has codecs under these names that no text has."""
+    boundary = "----b"
+    body = (
+        f'--{boundary}\r\ncontent-disposition: form-data; name="prompt"\r\n\r\nm\u00fcsic\r\n'
+        f"--{boundary}--\r\n"
+    )
+    kind = f"multipart/form-data; boundary={boundary}; charset={charset}"
+    headers = {"content-type": kind}
+    for path in ("/v1/audio/generations", "/v1/audio/conversions"):
+        response = await client.post(path, content=body.encode(), headers=headers)
+        assert response.status_code in (200, 400), (path, response.text)
+        if response.status_code == 400:
+            assert response.headers["content-type"] == "application/problem+json"
+            assert response.json()["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "latin-1"])
+@pytest.mark.parametrize("path", ["/v1/audio/generations", "/generate", "/models/x/small"])
+async def test_json_in_another_encoding_is_read_or_refused(
+    client: httpx.AsyncClient, path: str, encoding: str
+) -> None:
+    body = json.dumps({"prompt": "m\u00fcsic", "inputs": "a"}, ensure_ascii=False).encode(encoding)
+    headers = {"content-type": f"application/json; charset={encoding}"}
+    response = await client.post(path, content=body, headers=headers)
+    assert response.status_code in (200, 400), response.text
+
+
+@pytest.mark.parametrize(
+    "body", ['{"\\ud800": 1}', '{"prompt": "\\ud800"}', '{"prompt": "a", "model": "\\ud800"}']
+)
+async def test_half_a_surrogate_pair_is_answered(client: httpx.AsyncClient, body: str) -> None:
+    for path in ("/v1/audio/generations", "/", "/generate", "/models/x/small"):
+        content = body.replace("prompt", "inputs") if path.startswith("/models") else body
+        response = await client.post(path, content=content)
+        assert response.status_code in (400, 404), (path, response.text)
+        assert isinstance(response.json(), dict)

@@ -81,6 +81,7 @@ async def test_documentation_names_every_route_and_field(client: httpx.AsyncClie
     routes = {
         PATH,
         "/v1/audio/stream",
+        "/v1/audio/streams/{stream_id}",
         "/v1/audio/conversions",
         "/v1/models",
         "/",

@@ -1,10 +1,15 @@
 """Errors of the service and of the network are one line and status 1."""
 
+import socket
+
+import httpx
 import pytest
 
+from serve_app.client import calls
 from serve_app.errors import QueueFull
 from tests.cli.conftest import Run
 from tests.fakes import FakeGenerator
+from tests.raw_server import answer, raw_server
 
 
 def test_an_unreachable_service_is_named(run: Run) -> None:
@@ -33,4 +38,30 @@ def test_a_busy_service_says_when_to_try_again(run: Run, generator: FakeGenerato
 def test_a_wrong_key_is_refused(run: Run) -> None:
     result = run("models", "--key", "wrong")
     assert result.exit_code == 1
-    assert "(unauthorized)" in result.stderr
+    message = " ".join(result.stderr.split())
+    assert "--key KEY, or the variable MUSICGEN_API_KEY. (unauthorized)" in message
+
+
+def test_a_key_that_no_header_can_hold_is_named(run: Run) -> None:
+    result = run("models", "--key", "schl\u00fcssel")
+    assert result.exit_code == 1
+    assert "The API key has a space or a character outside ASCII" in " ".join(result.stderr.split())
+
+
+def test_another_server_is_named(run: Run) -> None:
+    page = answer("200 OK", b"<html>", "content-type: text/html")
+    with raw_server(page) as server:
+        result = run("generate", "a", "--url", server.url)
+    assert result.exit_code == 1
+    assert "is the URL that of a musicgen-serve? (bad_answer)" in " ".join(result.stderr.split())
+
+
+def test_a_service_without_an_answer_in_time_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "_TIMEOUT", httpx.Timeout(0.2))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        result = run("models", "--url", url)
+    assert result.exit_code == 1
+    assert f"The request to {url} failed: timed out" in " ".join(result.stderr.split())

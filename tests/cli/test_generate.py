@@ -14,6 +14,13 @@ from tests.fakes import FakeGenerator
 pytestmark = pytest.mark.usefixtures("url")
 
 
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("current"))
+
+
 @pytest.mark.parametrize("name", ["track.wav", "track.MP3", "track.ogg", "track.opus"])
 def test_a_file_is_written(run: Run, tmp_path: Path, name: str) -> None:
     result = run("generate", "lofi beat", "-o", tmp_path / name, "--duration", 1, "--seed", 99)
@@ -37,26 +44,83 @@ def test_programs_get_one_line_of_json(run: Run, tmp_path: Path) -> None:
 def test_every_sampling_parameter_is_an_option(
     run: Run, generator: FakeGenerator, tmp_path: Path
 ) -> None:
-    values = {"temperature": 0.5, "top_k": 10, "top_p": 0.25, "cfg_coef": 4.5, "seed": 11}
-    options = [part for name, value in values.items() for part in (_option(name), value)]
-    result = run("generate", "a", "-o", tmp_path / "a.wav", "--duration", 1, *options)
+    options = {"--temperature": 0.5, "--top-k": 10, "--top-p": 0.25, "--cfg": 4.5, "--seed": 11}
+    arguments = [part for option in options.items() for part in option]
+    result = run("generate", "a", "-o", tmp_path / "a.wav", "--duration", 1, *arguments)
     assert result.exit_code == 0, result.output
-    assert generator.requests[-1].sampling.model_dump() == values
+    assert generator.requests[-1].sampling.model_dump() == {
+        "temperature": 0.5, "top_k": 10, "top_p": 0.25, "cfg_coef": 4.5, "seed": 11,
+    }  # fmt: skip
 
 
-def test_absent_sampling_options_leave_the_services_defaults(
+def test_every_other_field_is_an_option(run: Run, generator: FakeGenerator, tmp_path: Path) -> None:
+    file = tmp_path / "a.wav"
+    options = (
+        "--model large --duration 1 --max-wait 99 --extend-stride 10 --sample-rate 16000 "
+        "--sample-format float32 --normalization loudness --loudness -20 --fade-in 0.1 --fade-out 0.2"
+    )
+    result = run("generate", "a", "-o", file, *options.split())
+    assert result.exit_code == 1, "no replica of large is ready"
+    assert "(model_loading)" in result.stderr
+    result = run("generate", "a", "-o", file, *options.replace("large", "tiny").split())
+    assert result.exit_code == 0, result.output
+    assert generator.requests[-1].extend_stride_s == 10
+    info = soundfile.info(file)
+    assert (info.samplerate, info.subtype, info.duration) == (16_000, "FLOAT", 1.0)
+    result = run("generate", "a", "-o", tmp_path / "a.mp3", "--duration", 1, "--bitrate", 32)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "a.mp3").stat().st_size < 8_000
+
+
+@pytest.mark.parametrize("normalization", ["none", "clip", "peak", "rms", "loudness"])
+def test_every_normalization_works(run: Run, tmp_path: Path, normalization: str) -> None:
+    arguments = ["--duration", 1, "--normalization", normalization]
+    result = run("generate", "a", "-o", tmp_path / "a.wav", *arguments)
+    assert result.exit_code == 0, result.output
+
+
+def test_a_wav_file_tells_its_length(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "a.wav"
+    assert run("generate", "a", "-o", file, "--duration", 1).exit_code == 0
+    assert int.from_bytes(file.read_bytes()[4:8], "little") == file.stat().st_size - 8
+
+
+def test_variations_are_files_with_numbers(run: Run, tmp_path: Path) -> None:
+    result = run("generate", "a", "-o", tmp_path / "a.flac", "--duration", 1, "--seed", 5, "-n", 3)
+    assert result.exit_code == 0, result.output
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a-1.flac", "a-2.flac", "a-3.flac"]
+    assert "a-3.flac: 1 s by small, seed 7" in result.output
+    assert soundfile.info(tmp_path / "a-2.flac").duration == 1.0
+
+
+def test_variations_are_a_line_of_json_each(run: Run, tmp_path: Path) -> None:
+    result = run("generate", "a", "-o", tmp_path / "a.wav", "--duration", 1, "-n", 2, "--json")
+    tracks = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(track["file"]).name for track in tracks] == ["a-1.wav", "a-2.wav"]
+    assert tracks[1]["seed"] == tracks[0]["seed"] + 1
+
+
+def test_absent_options_leave_the_services_defaults(
     run: Run, generator: FakeGenerator, tmp_path: Path
 ) -> None:
-    assert run("generate", "a", "-o", tmp_path / "a.wav", "--duration", 1).exit_code == 0
-    sampling = generator.requests[-1].sampling
-    assert sampling.temperature == 1.0
-    assert sampling.top_k == 250
-    assert sampling.cfg_coef == 3.0
+    assert run("generate", "a", "-o", tmp_path / "a.wav").exit_code == 0
+    request = generator.requests[-1]
+    assert request.duration_s == 30
+    assert request.sampling.temperature == 1.0
+    assert request.sampling.top_k == 250
+    assert request.sampling.cfg_coef == 3.0
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--temperature", "11"), ("--temperature", "nan"), ("--top-p", "-1"), ("--top-k", "0.5")],
+    [
+        ("--temperature", "11"),
+        ("--temperature", "nan"),
+        ("--duration", "nan"),
+        ("--max-wait", "inf"),
+        ("--top-p", "-1"),
+        ("--top-k", "0.5"),
+    ],
 )
 def test_bounds_of_sampling_parameters_hold_before_a_request(
     run: Run, generator: FakeGenerator, option: str, value: str
@@ -65,6 +129,21 @@ def test_bounds_of_sampling_parameters_hold_before_a_request(
     assert result.exit_code == 2
     assert option in result.stderr
     assert generator.requests == []
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_file_is_not_overwritten(
+    run: Run, generator: FakeGenerator, tmp_path: Path, n: int
+) -> None:
+    file = tmp_path / ("a.wav" if n == 1 else "a-2.wav")
+    file.write_text("mine")
+    arguments = ["generate", "a", "-o", tmp_path / "a.wav", "--duration", 1, "-n", n]
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert f"{file} exists. Add --force to overwrite" in " ".join(result.stderr.split())
+    assert (file.read_text(), generator.requests) == ("mine", [])
+    assert run(*arguments, "--force").exit_code == 0
+    assert file.read_bytes().startswith(b"RIFF")
 
 
 def test_a_track_begins_with_a_file(run: Run, generator: FakeGenerator, tmp_path: Path) -> None:
@@ -100,9 +179,10 @@ def test_a_missing_player_is_an_error(
     ("arguments", "code", "message"),
     [
         (["-o", "track.txt"], 2, "track.txt: the name must end in one of .wav, .flac"),
+        (["-o", "/"], 2, ": the name must end in one of .wav, .flac"),
+        (["-n", "9"], 1, "n: Input should be less than or equal to 8 (invalid_request)"),
         (["-o", "/nowhere/track.wav"], 2, "/nowhere is not a folder"),
         (["--begin", "/nowhere/a.wav"], 2, "/nowhere/a.wav cannot be read: No such file"),
-        (["--duration", "nan"], 2, "duration_s must be a finite number, not nan"),
         (["-o", "/proc/track.wav", "--duration", "1"], 1, "/proc/track.wav cannot be written: "),
         (["--duration", "0"], 1, "duration_s: Input should be greater than 0 (invalid_request)"),
         (["--model", "[huge]"], 1, "Model '[huge]' is not served here. Served models: small"),
@@ -113,7 +193,3 @@ def test_an_error_is_one_line(run: Run, arguments: list[str], code: int, message
     assert result.exit_code == code
     assert f"error {message}" in result.stderr
     assert "Traceback" not in result.output
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -10,20 +10,22 @@ import httpx
 import psutil
 
 from serve_app.cli.serve import NANO
+from serve_app.config_files import find_config
 from serve_app.machine import free_port
 from tests.cli.conftest import Run
 from tests.conftest import CONFIGS
 
 
 def test_the_default_configuration_is_the_embedded_models() -> None:
-    assert NANO.resolve() == CONFIGS.resolve() / "nano.yaml"
-    assert NANO.is_file()
+    assert find_config(NANO).resolve() == CONFIGS.resolve() / "nano.yaml"
 
 
 def test_a_missing_configuration_is_an_error(run: Run, tmp_path: Path) -> None:
     result = run("serve", tmp_path / "none.yaml")
-    assert result.exit_code == 1
-    assert "is not a readable YAML file" in result.stderr
+    assert result.exit_code == 2
+    message = " ".join(result.stderr.split())
+    assert "is not a readable YAML file" in message
+    assert "This package has: all, large, medium, nano, small." in message
 
 
 def test_it_serves_until_ctrl_c() -> None:

@@ -12,6 +12,7 @@ from ray import serve
 
 from serve_app import app
 from serve_app.deployments.ingress import RayFleet, RayGenerator
+from serve_app.deployments.node_watch import NodeWatch
 from serve_app.errors import ReplicaUnreachable
 from serve_app.types import GenerationRequest, StreamItem
 from tests.cluster.conftest import APP, PATIENCE_S, Fleet, application, model
@@ -108,8 +109,8 @@ async def test_a_lost_node_is_told_from_a_dead_replica(two: Fleet) -> None:
     """A lost node raises ReplicaUnreachable, which marks no request as a poison pill."""
     await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
     handles = {"nano": serve.get_deployment_handle(DEPLOYMENT, APP)}
-    fleet = RayFleet(handles)
-    generator = RayGenerator(handles)
+    fleet = RayFleet(handles, NodeWatch({}))
+    generator = RayGenerator(handles, NodeWatch({}))
     tracks = [asyncio.create_task(whole(generator, number)) for number in range(12)]
     async with asyncio.timeout(PATIENCE_S):
         while sum(replica.stats.slots_used > 0 for replica in await fleet.replicas("nano")) < 2:  # noqa: ASYNC110

@@ -28,6 +28,7 @@ def test_requests_and_answers_pass(start_edge: StartEdge) -> None:
         ("/" + "a" * 25_000, {}, 0, 414, "uri_too_long"),
         ("/", {"cookie": "a" * 33_000}, 0, 431, "headers_too_large"),
         ("/", {}, 1_000_001, 413, "payload_too_large"),
+        ("/", {}, 50_000_000, 413, "payload_too_large"),
     ],
 )
 def test_requests_beyond_a_limit_are_refused(

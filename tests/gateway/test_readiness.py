@@ -2,6 +2,7 @@
 
 import pytest
 
+from serve_app.errors import ModelUnplaceable
 from serve_app.gateway import cold_starts
 from serve_app.gateway.readiness import Readiness
 from tests.fakes import LARGE, SAMPLE_RATE, SMALL, FakeGenerator
@@ -33,3 +34,16 @@ async def test_replicas_end_a_cold_start(monkeypatch: pytest.MonkeyPatch) -> Non
     await readiness.replicas(LARGE)
     now = 100.0
     assert readiness.wake(LARGE) == 7.0
+
+
+async def test_a_model_that_no_node_can_run_is_not_woken() -> None:
+    fleet = FakeGenerator(obstacles={"large": "No node can run it."})
+    readiness = Readiness(fleet)
+    with pytest.raises(ModelUnplaceable, match=r"No node can run it\.") as caught:
+        readiness.wake(LARGE)
+    assert (caught.value.status, caught.value.code) == (503, "model_unplaceable")
+    assert fleet.woken == []
+    assert readiness.obstacle(LARGE) == "No node can run it."
+    assert readiness.obstacle(SMALL) is None
+    readiness.wake(SMALL)
+    assert fleet.woken == ["small"]

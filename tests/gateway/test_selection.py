@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.errors import ModelLoading, ModelNotFound, QueueFull
+from serve_app.errors import ModelLoading, ModelNotFound, ModelUnplaceable, QueueFull
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.selection import ModelSelector
@@ -51,6 +51,16 @@ async def test_a_named_model_may_be_loading(selector: ModelSelector, fleet: Fake
     with pytest.raises(ModelLoading, match="Model 'large' is loading"):
         await selector.select("large", 20.0, 60.0)
     assert fleet.woken == ["large"]
+
+
+@pytest.mark.parametrize("name", ["auto", "small"])
+async def test_a_model_that_no_node_can_run_is_not_waited_for(
+    selector: ModelSelector, fleet: FakeGenerator, name: str
+) -> None:
+    fleet.loaded = False
+    fleet.obstacles["small"] = "No node has 1 GPU."
+    with pytest.raises(ModelUnplaceable, match="No node has 1 GPU"):
+        await selector.select(name, 20.0, 60.0)
 
 
 async def test_without_max_wait_s_a_request_waits(

@@ -1,19 +1,30 @@
 """Calls to the running service, which the tests of this folder share."""
 
 import asyncio
+import copy
 import io
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from serve_app.launcher import Service
+from tests.conftest import CONFIGS
 
 GENERATIONS = "/v1/audio/generations"
 PATIENCE_S = 60.0
+SERVE = str(Path(sys.executable).parent / "serve")
+PREFIX = "/music"
+KEY = "prefixed-key-0123456789"
+LICENSE = "Lizenz \u2013 \u8bb8\u53ef, non-commercial\n"
 
 
 @pytest.fixture
@@ -54,3 +65,65 @@ def samples_of(content: bytes) -> np.ndarray[Any, Any]:
     samples, sample_rate = soundfile.read(io.BytesIO(content))
     assert sample_rate == 32_000
     return np.asarray(samples)
+
+
+def changed_config(port: int, keys: Path) -> dict[str, Any]:
+    """The embedded model under another alias, with up to three replicas within a budget of two.
+
+    Two ingress replicas, and the same model once more below `/music`, behind a key.
+    """
+    config: dict[str, Any] = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
+    config["http_options"]["port"] = port
+    application = config["applications"][0]
+    application["autoscaling_policy"] = {
+        "policy_function": "serve_app.deployments.autoscaling:BudgetPolicy",
+        "policy_kwargs": {"gpus": 2, "drain_s": 0.01},
+    }
+    [model] = application["args"]["models"]
+    model["aliases"] = ["mini"]
+    del model["deployment_config"]["num_replicas"]
+    model["deployment_config"]["ray_actor_options"] = {"num_cpus": 0.5}
+    model["deployment_config"]["autoscaling_config"] = {
+        "min_replicas": 1, "max_replicas": 3, "upscale_delay_s": 0.1, "look_back_period_s": 1,
+    }  # fmt: skip
+    config["applications"].append(_prefixed(application, keys))
+    application["args"]["ingress_deployment_config"]["num_replicas"] = 2
+    return config
+
+
+def _prefixed(application: Mapping[str, Any], keys: Path) -> dict[str, Any]:
+    """An application below PREFIX, behind KEY, with a licence that headers cannot hold as it is."""
+    prefixed = copy.deepcopy({**application, "name": "prefixed", "route_prefix": PREFIX})
+    del prefixed["autoscaling_policy"]
+    [model] = prefixed["args"]["models"]
+    model["license"] = LICENSE
+    model["deployment_config"]["autoscaling_config"] = None
+    model["deployment_config"]["ray_actor_options"] = {"num_cpus": 0.1}
+    prefixed["args"]["api"]["access"] = {"keys_file": str(keys)}
+    return prefixed
+
+
+@pytest.fixture(scope="session")
+def changed_service(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """The service after `serve deploy` of a changed configuration.
+
+    Its tests run after all others of the service.
+    """
+    folder = tmp_path_factory.mktemp("changed")
+    keys = folder / "keys"
+    keys.write_text(f"web:{KEY}\n")
+    file = folder / "nano.yaml"
+    file.write_text(yaml.safe_dump(changed_config(service.upstream.port, keys)))
+    command = [SERVE, "deploy", str(file), "--address", str(service.dashboard_url)]
+    subprocess.run(command, check=True, capture_output=True)
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_S) as client:
+        _until(lambda: "mini" in client.get("/v1/models").text)
+        _until(lambda: client.get(f"{PREFIX}/v1/audio/stream").status_code == 401)
+    _until(lambda: service.application().get("status") == "RUNNING")
+    return service
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = monotonic() + 2 * PATIENCE_S
+    while not condition():
+        assert monotonic() < deadline

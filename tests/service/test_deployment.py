@@ -2,11 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from time import monotonic
-from typing import Any
 
 import httpx
 import pytest
@@ -14,10 +9,8 @@ import ray
 import yaml
 
 from serve_app.launcher import Service
-from tests.conftest import CONFIGS
-from tests.service.conftest import GENERATIONS, PATIENCE_S
+from tests.service.conftest import GENERATIONS, PATIENCE_S, SERVE
 
-SERVE = str(Path(sys.executable).parent / "serve")
 REPLICAS = "MusicGen:nano"
 
 
@@ -52,47 +45,6 @@ def test_a_running_replica_has_not_imported_audiocraft(service: Service) -> None
     assert "torch" in modules
     assert "serve_app.engine.engine" in modules
     assert not {"audiocraft", "spacy", "librosa", "xformers"} & set(modules)
-
-
-def changed_config(port: int) -> dict[str, Any]:
-    """The embedded model under another alias, with up to three replicas within a budget of two."""
-    config: dict[str, Any] = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
-    config["http_options"]["port"] = port
-    application = config["applications"][0]
-    application["autoscaling_policy"] = {
-        "policy_function": "serve_app.deployments.autoscaling:BudgetPolicy",
-        "policy_kwargs": {"gpus": 2, "drain_s": 0.01},
-    }
-    [model] = application["args"]["models"]
-    model["aliases"] = ["mini"]
-    del model["deployment_config"]["num_replicas"]
-    model["deployment_config"]["ray_actor_options"] = {"num_cpus": 0.5}
-    model["deployment_config"]["autoscaling_config"] = {
-        "min_replicas": 1, "max_replicas": 3, "upscale_delay_s": 0.1, "look_back_period_s": 1,
-    }  # fmt: skip
-    return config
-
-
-@pytest.fixture(scope="module")
-def changed_service(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """The service after `serve deploy` of a changed configuration.
-
-    Its tests run after all others of the service.
-    """
-    file = tmp_path_factory.mktemp("changed") / "nano.yaml"
-    file.write_text(yaml.safe_dump(changed_config(service.upstream.port)))
-    command = [SERVE, "deploy", str(file), "--address", str(service.dashboard_url)]
-    subprocess.run(command, check=True, capture_output=True)
-    with httpx.Client(base_url=service.url, timeout=PATIENCE_S) as client:
-        until(lambda: "mini" in client.get("/v1/models").text)
-    until(lambda: service.application().get("status") == "RUNNING")
-    return service
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 2 * PATIENCE_S
-    while not condition():
-        assert monotonic() < deadline
 
 
 @pytest.mark.long

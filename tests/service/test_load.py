@@ -12,8 +12,8 @@ from tests.service.conftest import GENERATIONS, PATIENCE_S, generate, samples_of
 
 
 async def test_a_listener_that_goes_away_frees_its_slot(client: httpx.AsyncClient) -> None:
-    query: dict[str, Any] = {"prompt": "a", "duration_s": 30}
-    async with client.stream("GET", "/v1/audio/stream", params=query) as response:
+    body: dict[str, Any] = {"prompt": "a", "duration_s": 30, "stream": True}
+    async with client.stream("POST", GENERATIONS, json=body) as response:
         async for _ in response.aiter_bytes():
             await until(client, lambda s: s["slots_used"] == 1)
             break

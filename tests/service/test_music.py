@@ -69,7 +69,9 @@ async def test_a_stream_holds_what_the_whole_answer_holds(client: httpx.AsyncCli
     whole = (await generate(client, **body)).content[44:]
     assert (await generate(client, **body, stream=True)).content[44:] == whole
     assert (await generate(client, **body, stream=True, response_format="pcm")).content == whole
-    played = await client.get("/v1/audio/stream", params=body | {"response_format": "pcm"})
+    played = await client.get(
+        "/v1/audio/stream", params=body | {"response_format": "pcm"}, follow_redirects=True
+    )
     assert played.content == whole
 
 

@@ -11,10 +11,10 @@ pytestmark = pytest.mark.long
 async def test_careless_callers_leave_nothing_behind(
     service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = await soak.soak(service, minutes=0.6)
+    report = await soak.soak(service, minutes=0.8)
     with capsys.disabled():
         soak.show(report)
     assert not report.wrong
     assert not report.leaked
     assert min(report.calls.values()) > 5
-    assert len(report.calls) == 6
+    assert len(report.calls) == 9

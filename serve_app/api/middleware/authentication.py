@@ -5,20 +5,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.content_negotiation import wants_page
 from serve_app.api.error_handlers import problem
-from serve_app.api.paths import route_path
+from serve_app.api.paths import STREAMS, route_path
 from serve_app.errors import Unauthorized
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import Limits
 
-# Paths that are readable without a key, like those below _STATIC.
+# Paths that are readable without a key, like those below _OPEN_FOLDERS. The id of a stream is
+# unguessable and expires: players cannot send a key.
 _OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")
-_STATIC = "/static/"
+_OPEN_FOLDERS = ("/static/", STREAMS)
 _READING = ("GET", "HEAD")
 
 
 def is_open(method: str, path: str) -> bool:
     """Test that a request needs no key, whatever it accepts."""
-    return method in _READING and (path in _OPEN_PATHS or path.startswith(_STATIC))
+    return method in _READING and (path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS))
 
 
 class Authentication:

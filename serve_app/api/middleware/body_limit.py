@@ -1,19 +1,23 @@
-"""Limit on the size of a request's body."""
+"""Limit on the size of a request's body, and the decoding of a compressed one."""
 
-from starlette.datastructures import Headers
+import asyncio
+
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.api.body_decoder import ACCEPTED, BodyDecoder
 from serve_app.api.error_handlers import problem
 from serve_app.api.paths import CONVERSIONS, GENERATIONS, route_path
-from serve_app.errors import PayloadTooLarge
+from serve_app.errors import PayloadTooLarge, ServeAppError, UnsupportedEncoding
 
 _UPLOAD_PATHS = (GENERATIONS, CONVERSIONS)
 
 
 class BodyLimit:
-    """Read the body before the route runs; answer 413 once it exceeds its limit.
+    """Read the body before the route runs, decompressed; answer 413 once it exceeds its limit.
 
-    The limit is `max_upload_bytes` on routes that take audio, `max_bytes` elsewhere.
+    The limit is `max_upload_bytes` on routes that take audio, `max_bytes` elsewhere. It counts the
+    bytes of the decompressed body.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_upload_bytes: int) -> None:
@@ -25,39 +29,52 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        max_bytes = (
-            self._max_upload_bytes if route_path(scope) in _UPLOAD_PATHS else self._max_bytes
-        )
-        body = None
-        if _announced(scope) <= max_bytes:
-            body = await _read(receive, max_bytes)
-        if body is None:
-            error = PayloadTooLarge(f"The request's body must be at most {max_bytes} bytes")
-            await problem(error)(scope, receive, send)
+        try:
+            body = await self._read(scope, receive)
+        except ServeAppError as error:
+            unsupported = isinstance(error, UnsupportedEncoding)
+            headers = {"accept-encoding": ACCEPTED} if unsupported else None
+            await problem(error, headers)(scope, receive, send)
             return
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
             return pending.pop() if pending else await receive()
 
-        await self._app(scope, replay, send)
+        await self._app(_decoded(scope, len(body)), replay, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        """Read and decode the body. Raises ServeAppError."""
+        is_upload = route_path(scope) in _UPLOAD_PATHS
+        max_bytes = self._max_upload_bytes if is_upload else self._max_bytes
+        if _announced(scope) > max_bytes:
+            raise PayloadTooLarge(f"The request's body must be at most {max_bytes} bytes")
+        encoding = Headers(scope=scope).get("content-encoding", "")
+        decoder = BodyDecoder(encoding, max_bytes)
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return b""
+            if encoding:
+                await asyncio.to_thread(decoder.add, message.get("body", b""))
+            else:
+                decoder.add(message.get("body", b""))
+            if not message.get("more_body", False):
+                return decoder.finish()
 
 
 def _announced(scope: Scope) -> int:
     """The body's length by its `Content-Length`; 0 without a valid one."""
     length = Headers(scope=scope).get("content-length", "0")
-    return int(length) if length.isdecimal() else 0
+    return int(length) if length.isdecimal() and len(length) < 20 else 0
 
 
-async def _read(receive: Receive, max_bytes: int) -> bytes | None:
-    """Read the body; None once it exceeds `max_bytes`."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return bytes(body)
-        body += message.get("body", b"")
-        if len(body) > max_bytes:
-            return None
-        if not message.get("more_body", False):
-            return bytes(body)
+def _decoded(scope: Scope, length: int) -> Scope:
+    """Return the scope of a request whose body has been decoded."""
+    if b"content-encoding" not in dict(scope["headers"]):
+        return scope
+    decoded = {**scope, "headers": list(scope["headers"])}
+    headers = MutableHeaders(scope=decoded)
+    del headers["content-encoding"]
+    headers["content-length"] = str(length)
+    return decoded

@@ -2,18 +2,18 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.api.paths import STREAM, route_path
+from serve_app.api.paths import STREAMS, route_path
 
 
 class Head:
-    """Answer HEAD as GET, without the body. HEAD stays refused (405) where GET makes a track."""
+    """Answer HEAD as GET, without the body, except where GET makes a track: that route has a HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_head = scope["type"] == "http" and scope["method"] == "HEAD"
-        if not is_head or route_path(scope) == STREAM:
+        if not is_head or route_path(scope).startswith(STREAMS):
             await self._app(scope, receive, send)
             return
 

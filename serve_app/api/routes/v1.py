@@ -3,17 +3,16 @@
 import asyncio
 import base64
 from collections.abc import Sequence
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
 from serve_app.api import openapi
-from serve_app.api.body_reader import audio_content, generation_content, read_generation
+from serve_app.api.body_reader import generation_content, read_generation
 from serve_app.api.events import events as track_events
-from serve_app.api.request_context import request_context
-from serve_app.api.schemas.generation import Generation, GenerationBody, StreamQuery
+from serve_app.api.request_context import generation_request
+from serve_app.api.schemas.generation import Generation, GenerationBody
 from serve_app.api.schemas.models import Model, ModelList
 from serve_app.api.schemas.tracks import Variation, Variations
 from serve_app.audio.file_format import Encoding
@@ -43,24 +42,10 @@ def create_router(service: GenerationService) -> APIRouter:
         The headers tell its model, seed and timings.
         """
         body = await read_generation(request)
-        generation, card = await _read(service, body, request, body.audio_prompt)
+        generation, card = await generation_request(service, body, request, body.audio_prompt)
         if body.stream:
             return await _stream(service, body, card, generation, body.stream_format == "sse")
         return await _answer(service, body, card, generation)
-
-    @router.get(
-        "/audio/stream",
-        response_class=Response,
-        responses=openapi.stream_responses(),
-        summary="Play music",
-    )
-    async def stream_generation(
-        query: Annotated[StreamQuery, Query()], request: Request
-    ) -> Response:
-        """Makes a track as `POST /v1/audio/generations` with `stream` does, for players: `<audio
-        src="/v1/audio/stream?prompt=lofi+beat">`."""
-        generation, card = await _read(service, query, request)
-        return await _stream(service, query, card, generation)
 
     @router.get("/models", responses=openapi.errors(Unauthorized), summary="List the served models")
     async def list_models() -> ModelList:
@@ -75,35 +60,13 @@ def create_router(service: GenerationService) -> APIRouter:
     return router
 
 
-async def _read(
-    service: GenerationService,
-    wanted: Generation,
-    request: Request,
-    audio_prompt: str | None = None,
-) -> tuple[GenerationRequest, ModelCard]:
-    """Check the request and select its model. Raises ServeAppError."""
-    prompt = service.check_prompt(wanted.prompt, required=audio_prompt is None)
-    content = None if audio_prompt is None else await audio_content(audio_prompt)
-    card = await service.selector.select(wanted.model, wanted.duration_s, wanted.max_wait_s)
-    generation = GenerationRequest(
-        **request_context(request),
-        prompt=prompt,
-        audio_prompt=None if content is None else await service.audio_prompts.read(content, card),
-        duration_s=wanted.duration_s,
-        extend_stride_s=wanted.extend_stride_s,
-        model=card.model_id,
-        sampling=wanted.sampling(),
-    )
-    return generation, card
-
-
 async def _answer(
     service: GenerationService, body: GenerationBody, card: ModelCard, request: GenerationRequest
 ) -> Response:
     """Answer with a whole file, or with JSON."""
     encoding = body.encoding()
     mastering = body.mastering()
-    await _check_channels(service, card, encoding)
+    await service.check_channels(card, encoding)
     if body.response_format == "json":
         tracks = await service.make_tracks(request, card, body.n)
         files = [await track.encode(encoding, mastering) for track in tracks]
@@ -125,21 +88,12 @@ async def _stream(
     encoding = wanted.encoding()
     mastering = wanted.mastering()
     mastering.check_streamable()
-    await _check_channels(service, card, encoding)
+    await service.check_channels(card, encoding)
     live = await service.start_track(request.model_copy(update={"progress": as_events}), card)
     await live.check_channels(encoding)
     if as_events:
         return _event_stream(live, encoding, mastering)
     return _audio_stream(live, encoding, mastering)
-
-
-async def _check_channels(service: GenerationService, card: ModelCard, encoding: Encoding) -> None:
-    """Refuse a bit rate that the model's channels exclude, if a replica is ready to tell them."""
-    if not encoding.needs_two_channels:
-        return
-    loaded = await service.readiness.loaded(card)
-    if loaded is not None:
-        encoding.check_channels(loaded.channels)
 
 
 def _event_stream(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> EventSourceResponse:

@@ -35,7 +35,7 @@ async def serving(generator: FakeGenerator, **access: object) -> AsyncIterator[h
     config = ApiConfig(access=AccessConfig(**access))  # type: ignore[arg-type]
     api = create_api(generator, generator, [SMALL], None, config)
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(api), base_url="http://test"
+        transport=httpx.ASGITransport(api), base_url="http://test", follow_redirects=True
     ) as client:
         yield client
 

@@ -1,5 +1,8 @@
 """Limit on the size of bodies."""
 
+import gzip
+import json
+import zlib
 from collections.abc import AsyncIterator, Callable
 
 import httpx
@@ -39,3 +42,54 @@ async def test_uploads_have_a_limit_of_their_own(client: httpx.AsyncClient) -> N
     response = await client.post(GENERATIONS, json=body)
     detail = "The request's body must be at most 100000 bytes"
     assert (response.status_code, response.json()["detail"]) == (413, detail)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (GENERATIONS, {"prompt": "a", "duration_s": 1}),
+        ("/", {"prompt": "a", "duration": 1}),
+        ("/generate", {"prompt": "a", "duration": 1}),
+        ("/models/facebook/musicgen-small", {"inputs": "a"}),
+    ],
+)
+async def test_compressed_bodies_are_taken_everywhere(
+    client: httpx.AsyncClient, generator: FakeGenerator, path: str, body: object
+) -> None:
+    content = json.dumps(body).encode()
+    for encoding, compressed in (
+        ("gzip", gzip.compress(content)),
+        ("deflate", zlib.compress(content)),
+    ):
+        headers = {"content-encoding": encoding, "content-type": "application/json"}
+        response = await client.post(path, content=compressed, headers=headers)
+        assert response.status_code == 200, response.text
+    assert len(generator.requests) == 2
+
+
+async def test_a_compressed_form_is_taken(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    form = httpx.Request("POST", "http://test", files={"prompt": (None, b"bells")})
+    headers = {"content-type": form.headers["content-type"], "content-encoding": "gzip"}
+    response = await client.post(GENERATIONS, content=gzip.compress(form.read()), headers=headers)
+    assert response.status_code == 200, response.text
+    assert [request.prompt for request in generator.requests] == ["bells"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content", "status", "code"),
+    [
+        ("gzip", gzip.compress(b" " * 2001), 413, "payload_too_large"),
+        ("gzip", b"{}", 400, "invalid_request"),
+        ("br", b"{}", 415, "unsupported_encoding"),
+    ],
+)
+async def test_compressed_bodies_that_are_refused(
+    client: httpx.AsyncClient, encoding: str, content: bytes, status: int, code: str
+) -> None:
+    headers = {"content-encoding": encoding}
+    response = await client.post("/generate", content=content, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    expected = "gzip, deflate" if status == 415 else None
+    assert response.headers.get("accept-encoding") == expected

@@ -13,7 +13,6 @@ from serve_app.errors import QueueFull
 from tests.fakes import SAMPLE_RATE, FakeGenerator
 
 PATH = "/v1/audio/generations"
-STREAM = "/v1/audio/stream"
 MP3_DELAY = 1105  # samples of silence; a whole file's header tells players to skip them
 
 
@@ -62,45 +61,20 @@ async def test_compressed_streams_decode_to_the_whole_files_samples(
     assert len(whole) >= SAMPLE_RATE
 
 
-async def test_a_page_plays_a_stream(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
-    query = {"prompt": "lofi beat", "duration_s": "2.5", "seed": "3", "top_k": "5", "model": "tiny"}
-    response = await client.get(STREAM, params=query)
-    assert (response.status_code, response.headers["content-type"]) == (200, "audio/mpeg")
-    [request] = generator.requests
-    assert (request.prompt, request.duration_s, request.model) == ("lofi beat", 2.5, "small")
-    assert (request.sampling.seed, request.sampling.top_k) == (3, 5)
-
-
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ({}, "prompt"),
-        ({"prompt": "a", "duration_s": "x"}, "duration_s"),
-        ({"prompt": "a", "x": 1}, "x"),
-    ],
-)
-async def test_bad_queries_are_named(
-    client: httpx.AsyncClient, query: dict[str, Any], field: str
-) -> None:
-    response = await client.get(STREAM, params=query)
-    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
-    assert [error["field"] for error in response.json()["errors"]] == [field]
-
-
 async def test_a_failure_before_the_first_audio_has_its_status(
     client: httpx.AsyncClient, generator: FakeGenerator
 ) -> None:
     generator.error = QueueFull("Too many wait.", retry_after_s=3)
     response = await client.post(PATH, json={"prompt": "a", "duration_s": 1, "stream": True})
     assert (response.status_code, response.json()["code"]) == (429, "queue_full")
-    assert (await client.get(STREAM, params={"prompt": "a"})).status_code == 429
-    assert generator.closed == 2
+    assert generator.closed == 1
 
 
 async def test_normalization_that_measures_the_track_is_not_streamed(
     client: httpx.AsyncClient, generator: FakeGenerator
 ) -> None:
-    response = await client.get(STREAM, params={"prompt": "a", "normalization": "loudness"})
+    body = {"prompt": "a", "stream": True, "normalization": "loudness"}
+    response = await client.post(PATH, json=body)
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
     assert "cannot be streamed" in response.json()["detail"]
     assert generator.requests == []

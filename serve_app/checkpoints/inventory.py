@@ -1,0 +1,143 @@
+"""Files of a checkpoint: present, readable and whole, as far as that is seen within milliseconds.
+
+A check before a start, without torch. Loading checks the tensors themselves.
+"""
+
+import json
+import os
+import re
+import zipfile
+from pathlib import Path
+
+from serve_app.checkpoints.hub import EMBEDDED_PREFIX, resolve
+from serve_app.errors import CheckpointError
+
+HUB_TIMEOUT_S = 5.0
+_REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_INDEX = "model.safetensors.index.json"
+_EXPORT = "state_dict.bin"
+_TRUNCATED = "The file is cut off or damaged: copy or download it again."
+
+
+def check_source(source: str) -> None:
+    """Check the files of a folder or of an embedded model, and that a hub repository can be had.
+
+    A repository counts as available when it is in the hub's cache, or when the hub answers within HUB_TIMEOUT_S.
+    Raises CheckpointError naming the file or the repository.
+    """
+    if source.startswith(EMBEDDED_PREFIX) or Path(source).expanduser().is_dir():
+        check_folder(resolve(source))
+    elif _REPOSITORY.fullmatch(source):
+        _check_repository(source)
+    else:
+        raise CheckpointError(
+            f"'{source}' is neither a folder nor the id of a hub repository. Name an existing folder, "
+            "OWNER/REPOSITORY or embedded:NAME."
+        )
+
+
+def check_folder(folder: Path) -> None:
+    """Check a folder: of Hugging Face, or an AudioCraft export. Raises CheckpointError naming the file."""
+    if any(folder.glob("*.safetensors")) or (folder / _INDEX).exists():
+        _check_config(folder / "config.json")
+        for file in _weights(folder):
+            _check_safetensors(file)
+    elif (folder / _EXPORT).exists():
+        for name in (_EXPORT, "compression_state_dict.bin"):
+            _check_pickle(folder / name)
+    else:
+        raise CheckpointError(
+            f"{folder}: has neither model.safetensors nor {_EXPORT}. Name the folder of a Hugging Face "
+            "MusicGen model or of an AudioCraft export."
+        )
+
+
+def _check_config(file: Path) -> None:
+    try:
+        config = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: the file is missing. Copy it beside the weights.") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: not readable JSON ({error}). {_TRUNCATED}") from None
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise CheckpointError(
+            f"{file}: has no 'model_type'. Use the file that transformers saved with the model."
+        )
+
+
+def _weights(folder: Path) -> list[Path]:
+    """List `model.safetensors`, or the shards that the index names."""
+    single = folder / "model.safetensors"
+    index = folder / _INDEX
+    if single.exists() or not index.exists():
+        return [single]
+    try:
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+        return [folder / Path(name).name for name in sorted(names)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise CheckpointError(f"{index}: not a readable index of shards. {_TRUNCATED}") from None
+
+
+def _check_safetensors(file: Path) -> None:
+    """Compare the file's length with its header (https://huggingface.co/docs/safetensors)."""
+    if not file.exists():
+        raise CheckpointError(f"{file}: the file is missing. Copy or download it again.")
+    try:
+        expected = _length_by_header(file)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise CheckpointError(f"{file}: not a readable safetensors file. {_TRUNCATED}") from None
+    if (length := file.stat().st_size) != expected:
+        raise CheckpointError(
+            f"{file}: has {length} bytes, but its header tells of {expected}. {_TRUNCATED}"
+        )
+
+
+def _length_by_header(file: Path) -> int:
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        if size > file.stat().st_size:
+            raise ValueError("the header is longer than the file")
+        header = json.loads(stream.read(size))
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    return 8 + size + max(ends, default=0)
+
+
+def _check_pickle(file: Path) -> None:
+    """Accept what `torch.save` writes: a zip file, or a pickle of its older format."""
+    if not file.exists():
+        raise CheckpointError(
+            f"{file}: the file is missing. Export the model again with audiocraft.utils.export."
+        )
+    with file.open("rb") as stream:
+        is_old_format = stream.read(1) == b"\x80"
+    if not is_old_format and not zipfile.is_zipfile(file):
+        raise CheckpointError(f"{file}: not a readable PyTorch file. {_TRUNCATED}")
+
+
+def _check_repository(repository: str) -> None:
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = (try_to_load_from_cache(repository, name) for name in ("config.json", _EXPORT))
+    if not any(isinstance(file, str) and os.path.exists(file) for file in cached):  # noqa: PTH110
+        _ask_hub(repository)
+
+
+def _ask_hub(repository: str) -> None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    cure = "Run `musicgen fetch` where there is a network, or name a local folder instead."
+    try:
+        HfApi().model_info(repository, timeout=HUB_TIMEOUT_S)
+    except OfflineModeIsEnabled:
+        reason = f"is not in the hub's cache, and HF_HUB_OFFLINE is set. {cure}"
+    except HfHubHTTPError as error:
+        reason = (
+            f"is refused by the hub with status {error.response.status_code}. Check the name; set "
+            "HF_TOKEN for a private or gated repository."
+        )
+    except Exception as error:  # a network fails in many ways
+        reason = f"is not in the hub's cache, and the hub cannot be reached ({type(error).__name__}). {cure}"
+    else:
+        return
+    raise CheckpointError(f"The hub repository '{repository}' {reason}")

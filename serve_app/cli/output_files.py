@@ -1,0 +1,40 @@
+"""The files that `musicgen generate` writes."""
+
+import sys
+from pathlib import Path
+
+import typer
+
+from serve_app.cli.console import fail
+
+
+def output_files(output: Path, n: int) -> list[Path]:
+    """Name the files of `n` tracks: `output`, or `track-1.wav`, `track-2.wav`, ..."""
+    if n == 1:
+        return [output]
+    return [output.with_stem(f"{output.stem}-{number}") for number in range(1, n + 1)]
+
+
+def check_files(files: list[Path], *, force: bool) -> None:
+    """Exit where a file cannot be written, or exists and must not be overwritten.
+
+    Without `force`, ask on a terminal; elsewhere refuse.
+    """
+    folder = files[0].parent
+    if not folder.is_dir():
+        fail(f"{folder} is not a folder", code=2)
+    if folders := [str(file) for file in files if file.is_dir()]:
+        fail(f"{', '.join(folders)} is a folder: name a file", code=2)
+    existing = [str(file) for file in files if file.exists()]
+    if not existing or force:
+        return
+    names = ", ".join(existing)
+    exist = f"{names} exists" if len(existing) == 1 else f"{names} exist"
+    if not _is_on_a_terminal():
+        fail(f"{exist}. Add --force to overwrite, or name another file with --output.", code=2)
+    if not typer.confirm(f"{exist}. Overwrite?", err=True):
+        fail("Nothing was made. Name another file with --output.", code=2)
+
+
+def _is_on_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -1,0 +1,152 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Self, Unpack
+
+import httpx
+from httpx_sse import EventSource
+
+from serve_app.client.answers import (
+    AudioFile,
+    Track,
+    check_media_type,
+    file_of,
+    models_of,
+    track_of,
+    variations_of,
+)
+from serve_app.client.audio_input import AudioInput
+from serve_app.client.calls import (
+    Call,
+    conversion_call,
+    generation_call,
+    http_settings,
+    models_call,
+    stream_call,
+    variations_call,
+)
+from serve_app.client.events import Event, EventReader
+from serve_app.client.fields import FileFields, GenerationFields, ServedModel
+from serve_app.client.problems import ApiError, broken_answers, refusal
+from serve_app.client.redirects import MAX_REDIRECTS, is_redirect, redirected, too_many_redirects
+from serve_app.client.retries import Retries
+
+
+class AsyncMusicGenClient:
+    """Client for asyncio; a context manager.
+
+    url: URL of the service; key: API key, by default the environment variable MUSICGEN_API_KEY;
+    retries: repetition of requests that failed for a passing reason;
+    transport: replacement of the HTTP transport, for tests.
+
+    Every method raises ApiError for a refusal of the service and for a broken answer, and
+    httpx.HTTPError where the service cannot be reached or does not answer in time. `fields` are
+    those of the API (docs/api.md); None counts as absent. An `audio_prompt` is a path, bytes, or an
+    open file.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        retries: Retries = Retries(),  # noqa: B008 - immutable
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(**http_settings(url, key), transport=transport)
+        self._retries = retries
+
+    async def generate(
+        self,
+        prompt: str = "",
+        *,
+        audio_prompt: AudioInput | None = None,
+        **fields: Unpack[GenerationFields],
+    ) -> Track:
+        """Make a track."""
+        return track_of(await self._send(generation_call(prompt, audio_prompt, fields)))
+
+    async def variations(
+        self,
+        prompt: str = "",
+        *,
+        n: int,
+        audio_prompt: AudioInput | None = None,
+        **fields: Unpack[GenerationFields],
+    ) -> list[Track]:
+        """Make `n` tracks, with the seed and the following ones."""
+        call = variations_call(prompt, n, audio_prompt, fields)
+        return variations_of(await self._send(call), n)
+
+    async def stream(
+        self,
+        prompt: str = "",
+        *,
+        audio_prompt: AudioInput | None = None,
+        **fields: Unpack[GenerationFields],
+    ) -> AsyncIterator[Event]:
+        """Yield Progress and Audio while the track is made, then the whole Track.
+
+        Closing the iterator early cancels the request. A stream that ends before the Track raises
+        ApiError with the code `cut_off`.
+        """
+        response = await self._send(stream_call(prompt, audio_prompt, fields))
+        try:
+            with broken_answers():
+                check_media_type(response, "text/event-stream")
+                reader = EventReader()
+                async for part in EventSource(response).aiter_sse():
+                    if (event := reader.read(part)) is not None:
+                        yield event
+                    if reader.is_complete:
+                        return
+            reader.check_complete()
+        finally:
+            await response.aclose()
+
+    async def convert(self, audio: AudioInput, **fields: Unpack[FileFields]) -> AudioFile:
+        """Convert an audio file to another format. audio: a path, bytes, or an open file."""
+        return file_of(await self._send(conversion_call(audio, fields)))
+
+    async def models(self) -> list[ServedModel]:
+        """List the served models, the default first."""
+        return models_of(await self._send(models_call()))
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _send(self, call: Call) -> httpx.Response:
+        """Send a request, again where that may help. The body of a streamed answer is unread."""
+        failures = 0
+        while True:
+            try:
+                return await self._attempt(call)
+            except (ApiError, httpx.TransportError) as error:
+                failures += 1
+                delay_s = self._retries.delay_s(failures, error, call.is_repeatable)
+                if delay_s is None:
+                    raise
+            await asyncio.sleep(delay_s)
+
+    async def _attempt(self, call: Call) -> httpx.Response:
+        """Send a request once, through redirects."""
+        request = self._http.build_request(call.method, call.path, **call.content)
+        for _ in range(MAX_REDIRECTS + 1):
+            with broken_answers():
+                response = await self._http.send(request, stream=True)
+                if response.is_success and call.is_streamed:
+                    return response
+                await response.aread()
+            if response.is_success:
+                return response
+            if not is_redirect(response):
+                raise refusal(response)
+            request = redirected(request, response)
+        raise too_many_redirects()

@@ -1,0 +1,45 @@
+"""Wrong arguments are found before a request is sent."""
+
+from typing import Any
+
+import pytest
+
+from serve_app.client import MusicGenClient
+from serve_app.client.calls import conversion_call, generation_call
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"n": 2}, TypeError, r"unknown field n \(use variations\(\)\)"),
+        ({"tempo": 80, "mood": 1}, TypeError, "unknown field mood, tempo; see .*GenerationFields"),
+        ({"stream": True}, TypeError, "unknown field stream"),
+        ({"response_format": "json"}, ValueError, "use variations"),
+        ({"duration_s": float("nan")}, ValueError, "duration_s must be a finite number, not nan"),
+    ],
+)
+def test_fields_are_checked(fields: Any, error: type[Exception], message: str) -> None:
+    with MusicGenClient("http://127.0.0.1:1") as client, pytest.raises(error, match=message):
+        client.generate("a", **fields)
+
+
+def test_none_counts_as_absent() -> None:
+    call = generation_call("a", None, {"seed": None, "model": None, "max_wait_s": 3})
+    assert call.content == {"json": {"prompt": "a", "max_wait_s": 3}}
+    assert not call.is_repeatable
+
+
+def test_a_seed_makes_a_request_repeatable() -> None:
+    assert generation_call("a", None, {"seed": 0}).is_repeatable
+    assert conversion_call(b"RIFF", {}).is_repeatable
+
+
+def test_a_type_checker_knows_the_fields() -> None:
+    """`make check` fails where one of these lines is no type error."""
+    with MusicGenClient("http://127.0.0.1:1") as client:
+        with pytest.raises(TypeError, match="unknown field tempo"):
+            client.generate("a", tempo=80)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="unknown field seed"):
+            client.convert(b"RIFF", seed=7)  # type: ignore[call-arg]
+    assert generation_call("a", None, {"duration_s": "8"})  # type: ignore[typeddict-item]
+    assert generation_call("a", None, {"normalization": "loud"})  # type: ignore[typeddict-item]

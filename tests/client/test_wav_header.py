@@ -1,0 +1,48 @@
+"""A streamed WAV file gets the sizes that a whole one has."""
+
+import pytest
+
+from serve_app.client import MusicGenClient, Track
+from serve_app.client.wav_header import lacks_its_end, with_sizes
+
+
+def test_a_streamed_file_equals_the_whole_one(url: str) -> None:
+    with MusicGenClient(url) as client:
+        *_, streamed = client.stream("a", duration_s=1, seed=7)
+        whole = client.generate("a", duration_s=1, seed=7)
+    assert isinstance(streamed, Track)
+    assert streamed.content == whole.content
+
+
+def test_floats_get_their_sizes_too(url: str) -> None:
+    with MusicGenClient(url) as client:
+        *_, streamed = client.stream("a", duration_s=1, seed=7, sample_format="float32")
+    assert isinstance(streamed, Track)
+    content = streamed.content
+    assert int.from_bytes(content[4:8], "little") == len(content) - 8
+    assert content[38:42] == b"data"
+    assert int.from_bytes(content[42:46], "little") == 4 * 32_000 == len(content) - 46
+
+
+@pytest.mark.parametrize("file", [b"", b"RIFF", b"fLaC\xff\xff\xff\xff", b"RIFF\x04\0\0\0WAVEdata"])
+def test_other_files_stay(file: bytes) -> None:
+    assert with_sizes(file) == file
+
+
+def test_half_a_header_gets_its_own_size() -> None:
+    assert with_sizes(b"RIFF\xff\xff\xff\xffWAVE") == b"RIFF\x04\0\0\0WAVE"
+
+
+@pytest.mark.parametrize(
+    ("file", "is_cut"),
+    [
+        (b"RIFF\x04\0\0\0WAVE", False),
+        (b"RIFF\x04\0\0\0WAVEmore", False),
+        (b"RIFF\x05\0\0\0WAVE", True),
+        (b"RIFF\xff\xff\xff\xffWAVE", False),
+        (b"RIFF", False),
+        (b"fLaC\xff\0\0\0", False),
+    ],
+)
+def test_a_file_without_its_end_is_found(file: bytes, is_cut: bool) -> None:
+    assert lacks_its_end(file) is is_cut

@@ -1,0 +1,96 @@
+"""A server of raw bytes, for answers that no HTTP server would send."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_PATIENCE_S = 10
+
+
+class RawServer:
+    """Answers each connection with the next of the given byte strings, and closes it.
+
+    answers: the last one is repeated; None closes the connection without an answer.
+    requests: what clients have sent, head and body.
+    """
+
+    def __init__(self, answers: list[bytes | None]) -> None:
+        self.requests: list[bytes] = []
+        self._answers = answers
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve)
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(_PATIENCE_S)
+                self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        self.requests.append(_read_request(connection))
+        answer = self._answers[min(len(self.requests), len(self._answers)) - 1]
+        if answer is not None:
+            connection.sendall(answer)
+
+
+@contextmanager
+def raw_server(*answers: bytes | None) -> Iterator[RawServer]:
+    """Run a RawServer in a thread."""
+    server = RawServer(list(answers))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def answer(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
+    """An HTTP answer. length: what `content-length` says, if not the truth."""
+    lines = [
+        f"HTTP/1.1 {status}",
+        *headers,
+        f"content-length: {len(body) if length is None else length}",
+    ]
+    return "\r\n".join([*lines, "connection: close", "", ""]).encode() + body
+
+
+def _read_request(connection: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        part = connection.recv(65_536)
+        if not part:
+            return data
+        data += part
+    head, _, body = data.partition(b"\r\n\r\n")
+    while len(body) < _content_length(head):
+        body += connection.recv(65_536)
+    return head + b"\r\n\r\n" + body
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0

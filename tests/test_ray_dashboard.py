@@ -1,0 +1,51 @@
+"""Reading of the dashboard's API, and its absence."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from serve_app.machine import free_port
+from serve_app.ray_dashboard import RayDashboard
+
+APPLICATION = {"status": "DEPLOYING", "deployments": {}}
+ANSWERS: dict[str, Any] = {
+    "/api/serve/applications/": {"applications": {"musicgen": APPLICATION}},
+    "/api/v0/nodes": {"data": {"result": {"result": [{"resources_total": {"CPU": 2.0}}]}}},
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers a caller who has the token."""
+
+    def do_GET(self) -> None:
+        answer = ANSWERS[self.path.partition("?")[0]]
+        self.send_response(200 if self.headers["Authorization"] == "Bearer t" else 401)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_it_reads_application_and_nodes(url: str) -> None:
+    dashboard = RayDashboard(url, {"Authorization": "Bearer t"})
+    assert dashboard.application() == APPLICATION
+    assert dashboard.nodes() == [{"CPU": 2.0}]
+
+
+def test_an_unavailable_dashboard_gives_nothing(url: str) -> None:
+    for dashboard in (RayDashboard(url, {}), RayDashboard(f"http://127.0.0.1:{free_port()}", {})):
+        assert dashboard.application() == {}
+        assert dashboard.nodes() == []
