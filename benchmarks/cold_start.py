@@ -27,7 +27,7 @@ IMPORTS = "import torch, transformers, ray.serve"
 REPLICA = """
 import json, sys
 from dataclasses import asdict
-from serve_app.config import ModelConfig
+from serve_app.config.app import ModelConfig
 from serve_app.deployments.replica import MusicGenReplica
 engine = {"device": "cpu", "max_slots": 4, "num_threads": int(sys.argv[2]), "max_duration_s": 30}
 loading = {"model_id": "model", "model_source": sys.argv[1]}

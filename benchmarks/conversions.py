@@ -23,7 +23,7 @@ from benchmarks.callers import Caller
 from benchmarks.report import print_result, print_table, summary
 from serve_app.audio.encoder import Encoder
 from serve_app.audio.file_format import FLAC, MP3, Encoding
-from serve_app.launch_progress import ProgressLine
+from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 

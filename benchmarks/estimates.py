@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.callers import PATH
 from benchmarks.report import print_result, print_table, summary
-from serve_app.launch_progress import ProgressLine
+from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 

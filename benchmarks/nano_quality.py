@@ -27,7 +27,7 @@ from benchmarks.nano_figures import features_of, figures, tempo_control
 from benchmarks.report import print_result, summary
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.checkpoints.hub import resolve
-from serve_app.config import AppConfig, EngineConfig
+from serve_app.config.app import AppConfig, EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.types import AudioChunk, GenerationRequest, SamplingParams
 from tools.nano import analysis

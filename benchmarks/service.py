@@ -25,9 +25,9 @@ from tqdm import tqdm
 from benchmarks.callers import PATH, Caller, Crowd
 from benchmarks.report import print_result, summary
 from serve_app.checkpoints.checkpoint import load_checkpoint
-from serve_app.config import AppConfig
+from serve_app.config.app import AppConfig
 from serve_app.engine.engine import Engine
-from serve_app.launch_progress import ProgressLine
+from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 from serve_app.types import GenerationRequest

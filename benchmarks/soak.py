@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.report import print_result, summary
-from serve_app.launch_progress import ProgressLine
+from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 from tools.soak import show, soak

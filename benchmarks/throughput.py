@@ -24,7 +24,7 @@ from benchmarks.decode import BYTES
 from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model, audiocraft_run
 from benchmarks.report import print_result, print_round, summary
 from serve_app.checkpoints.checkpoint import load_checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.device import loading_dtype
 from serve_app.engine.engine import Engine
 from serve_app.models.musicgen.execution import prepare_model

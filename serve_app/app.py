@@ -9,8 +9,8 @@ from ray.serve import Application, Deployment
 from ray.serve.config import RequestRouterConfig
 from ray.serve.exceptions import RayServeException
 
-from serve_app.config import MOST_SLOTS, AppConfig, DeploymentConfig, ModelConfig
-from serve_app.config_reader import environment_variables, read_config
+from serve_app.config.app import MOST_SLOTS, AppConfig, DeploymentConfig, ModelConfig
+from serve_app.config.reader import environment_variables, read_config
 from serve_app.deployments.actor_options import actor_options
 from serve_app.deployments.autoscaling import MODEL_PREFIX
 from serve_app.deployments.ingress import Ingress, max_requests

@@ -19,17 +19,17 @@ from typing import IO, Any, Self
 
 import psutil
 
-from serve_app import preflight
-from serve_app.config_files import find_config
+from serve_app.config.files import find_config
+from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from serve_app.edge.edge import Tls, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError, EdgeProcess
-from serve_app.launch_error import CONFIGURATION, LaunchError
-from serve_app.launch_progress import ProgressLine
+from serve_app.launch import preflight
+from serve_app.launch.error import CONFIGURATION, LaunchError
+from serve_app.launch.progress import ProgressLine
+from serve_app.launch.serve_process import POLL_S, STOP_TIMEOUT_S, Progress, ServeProcess
 from serve_app.machine import free_port
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
-from serve_app.serve_config import ServeConfigError, read_serve_config
-from serve_app.serve_process import POLL_S, STOP_TIMEOUT_S, Progress, ServeProcess
 
 _ABORT_TIMEOUT_S = 2.0  # of a start that failed: Serve would wait for replicas that it cannot place
 _LOOPBACK = "127.0.0.1"

@@ -26,7 +26,7 @@ import torch  # noqa: E402
 import yaml  # noqa: E402
 
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
-from serve_app.launch_progress import ProgressLine  # noqa: E402
+from serve_app.launch.progress import ProgressLine  # noqa: E402
 from serve_app.launcher import Service  # noqa: E402
 
 torch.set_num_threads(1)  # as in a replica: the engine's thread has the only pool

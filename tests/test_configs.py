@@ -11,10 +11,10 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ServeDeploySchema
 
 from serve_app.app import build_app
-from serve_app.config import AppConfig
+from serve_app.config.app import AppConfig
+from serve_app.config.model_loading import ModelLoadingConfig
 from serve_app.deployments.autoscaling import DrainTimePolicy
 from serve_app.errors import ConfigError
-from serve_app.model_loading_config import ModelLoadingConfig
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 NANO = next(file for file in FILES if file.name == "nano.yaml")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.launch_error import LaunchError
-from serve_app.launch_progress import ProgressLine
+from serve_app.launch.error import LaunchError
+from serve_app.launch.progress import ProgressLine
+from serve_app.launch.serve_process import ServeProcess
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 from serve_app.ray_token import RayToken
-from serve_app.serve_process import ServeProcess
 from tests.conftest import CONFIGS
-from tests.test_serve_process import fake_serve
+from tests.launch.test_serve_process import fake_serve
 
 
 def start(config: Path, port: int) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.launch_error import LaunchError
-from serve_app.launch_progress import ProgressLine
+from serve_app.launch.error import LaunchError
+from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token

@@ -98,7 +98,7 @@ def test_the_configurations_are_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_package_comes_from_the_wheel(python: Path, tmp_path: Path) -> None:
-    code = "import serve_app; from serve_app.config_files import *; print(serve_app.__file__, find_config('all'))"
+    code = "import serve_app; from serve_app.config.files import *; print(serve_app.__file__, find_config('all'))"
     package, config = run([str(python), "-c", code], tmp_path).split()
     assert Path(package).is_relative_to(python.parents[1])
     assert Path(config) == Path(package).with_name("configs") / "all.yaml"

@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the descriptions of the fields in serve_app/config.py.
+"""Write docs/configuration.md from the descriptions of the fields in serve_app/config/app.py.
 
 python -m tools.configuration_docs           # write the page: `make docs`
 python -m tools.configuration_docs --check   # fail if the page is out of date
@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from serve_app.config import (
+from serve_app.config.app import (
     AccessConfig,
     ApiConfig,
     AppConfig,
@@ -20,8 +20,8 @@ from serve_app.config import (
     EngineConfig,
     ModelConfig,
 )
-from serve_app.edge_config import EdgeConfig
-from serve_app.model_loading_config import ModelLoadingConfig
+from serve_app.config.edge import EdgeConfig
+from serve_app.config.model_loading import ModelLoadingConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 
@@ -79,7 +79,7 @@ _TYPES = {
 INTRODUCTION = """\
 # Configuration
 
-<!-- Written by `make docs` from the descriptions in serve_app/config.py. Edit those. -->
+<!-- Written by `make docs` from the descriptions in serve_app/config/app.py. Edit those. -->
 
 One YAML file is the whole configuration. It is a literal Ray Serve configuration: `serve run`,
 `serve deploy` and KubeRay take the same file. The files in [`configs/`](../configs) name every
@@ -177,7 +177,7 @@ def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.configuration_docs",
-        description="Write docs/configuration.md from the descriptions in serve_app/config.py.",
+        description="Write docs/configuration.md from the descriptions in serve_app/config/app.py.",
     )
     parser.add_argument("--check", action="store_true", help="compare only; fail on a difference")
     wanted = page()

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 
 from serve_app.client import ApiError, MusicGenClient
-from serve_app.launch_error import LaunchError
-from serve_app.launch_progress import ProgressLine
+from serve_app.launch.error import LaunchError
+from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 

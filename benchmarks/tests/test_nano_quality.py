@@ -13,7 +13,7 @@ from benchmarks.eval_prompts import EvalPrompt, eval_prompts
 from benchmarks.nano_figures import Features, figures, tempo_control
 from benchmarks.nano_quality import BARS
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from tests.conftest import EMBEDDED
 
 PROMPTS = eval_prompts()

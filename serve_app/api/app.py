@@ -24,7 +24,7 @@ from serve_app.api.middleware.unexpected_errors import UnexpectedErrors
 from serve_app.api.routes import conversions, health, huggingface, legacy, page, v1
 from serve_app.api.routes import streams as streams_routes
 from serve_app.audio.workers import AudioWorkers
-from serve_app.config import ApiConfig
+from serve_app.config.app import ApiConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.conversions import Conversions
 from serve_app.gateway.deadlines import DeadlineGenerator

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from serve_app.cli.console import AsJson
-from serve_app.config_files import CONFIG_HELP, find_config
+from serve_app.config.files import CONFIG_HELP, find_config
 from serve_app.doctor import Finding, Level, examine
 
 _MARKS = {

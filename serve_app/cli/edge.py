@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from serve_app.cli.console import fail
 from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
-from serve_app.config_files import find_config
+from serve_app.config.files import find_config
+from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from serve_app.edge.edge import Tls, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError
-from serve_app.launch_error import LaunchError
+from serve_app.launch.error import LaunchError
 from serve_app.launcher import tls_files
-from serve_app.serve_config import ServeConfigError, read_serve_config
 
 _POLL_S = 0.5
 

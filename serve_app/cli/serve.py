@@ -7,9 +7,9 @@ import typer
 
 from serve_app.cli.console import fail
 from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
-from serve_app.config_files import CONFIG_HELP, find_config
-from serve_app.launch_error import LaunchError
-from serve_app.launch_progress import ProgressLine
+from serve_app.config.files import CONFIG_HELP, find_config
+from serve_app.launch.error import LaunchError
+from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service, tls_files
 
 NANO = "nano"

@@ -11,7 +11,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.app import create_api
-from serve_app.config import AppConfig, ModelConfig
+from serve_app.config.app import AppConfig, ModelConfig
 from serve_app.deployments.actor_options import demand
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import RayObserver

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from serve_app.config import ModelConfig
+from serve_app.config.app import ModelConfig
 from serve_app.deployments.autoscaling import (
     AUDIO_S,
     AUDIO_S_PER_S,

@@ -2,7 +2,7 @@
 
 import os
 
-from serve_app.config import AccessConfig
+from serve_app.config.app import AccessConfig
 from serve_app.doctor.finding import Finding, note, ok, problem
 from serve_app.errors import ConfigError
 from serve_app.gateway.keys import KeyRing

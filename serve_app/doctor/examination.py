@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from serve_app.config import AppConfig
-from serve_app.config_files import NAMES_HINT
+from serve_app.config.app import AppConfig
+from serve_app.config.files import NAMES_HINT
+from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from serve_app.doctor.access import check_keys, check_token
 from serve_app.doctor.finding import Finding, ok, problem
 from serve_app.doctor.gpus import check_gpus
@@ -19,7 +20,6 @@ from serve_app.doctor.machine_checks import (
     check_python,
 )
 from serve_app.doctor.network import check_ports, check_weights
-from serve_app.serve_config import ServeConfigError, read_serve_config
 
 _SUBJECT = "configuration"
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from serve_app.config import MOST_SLOTS, AppConfig, ModelConfig
+from serve_app.config.app import MOST_SLOTS, AppConfig, ModelConfig
 from serve_app.doctor.finding import Finding, note, ok, problem
 
 _SUBJECT = "GPU"

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from serve_app.audio.file_format import FORMATS
-from serve_app.config import AppConfig
+from serve_app.config.app import AppConfig
 from serve_app.doctor.finding import Finding, checked, note, problem
 from serve_app.machine import GIB, NEEDED_MEMORY_GIB, free_memory_gib
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from serve_app.config import AppConfig
+from serve_app.config.app import AppConfig
 from serve_app.doctor.finding import Finding, note, ok, problem
 from serve_app.hub_reachability import hub_endpoint, hub_is_reachable
 from serve_app.machine import port_is_free

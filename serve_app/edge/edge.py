@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serve_app.config import AccessConfig, AppConfig
+from serve_app.config.app import AccessConfig, AppConfig
 from serve_app.edge.haproxy import Address, Served, Timeouts, render
 from serve_app.edge.process import EdgeError, EdgeProcess
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-from serve_app.config import ApiConfig
-from serve_app.edge_config import EdgeConfig
+from serve_app.config.app import ApiConfig
+from serve_app.config.edge import EdgeConfig
 from serve_app.errors import (
     BadGateway,
     GatewayTimeout,

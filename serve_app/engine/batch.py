@@ -5,7 +5,7 @@ from time import perf_counter
 
 from torch import Tensor
 
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.sequence import Sequence

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.errors import ConfigError
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -14,7 +14,7 @@ import queue
 from collections.abc import AsyncGenerator
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.batch import Batch
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.input_processor import InputProcessor

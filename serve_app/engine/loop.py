@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.batch import Batch
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.cuda_streams import use_own_stream

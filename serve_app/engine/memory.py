@@ -2,7 +2,7 @@
 
 import torch
 
-from serve_app.config import MOST_SLOTS
+from serve_app.config.app import MOST_SLOTS
 from serve_app.engine.model_runner import bucket, max_positions
 from serve_app.models.musicgen.model import MusicGen
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.cuda_streams import Handover, use_own_stream
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from serve_app.config import AUTO
+from serve_app.config.app import AUTO
 from serve_app.errors import ModelLoading, QueueFull
 from serve_app.gateway.estimate import expected_s
 from serve_app.gateway.readiness import Readiness

@@ -10,7 +10,7 @@ import httpx
 import psutil
 
 from serve_app.cli.serve import NANO
-from serve_app.config_files import find_config
+from serve_app.config.files import find_config
 from serve_app.machine import free_port
 from tests.cli.conftest import Run
 from tests.conftest import CONFIGS

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.config import ModelConfig
+from serve_app.config.app import ModelConfig
 from serve_app.deployments.actor_options import actor_options, demand
 from serve_app.placement import Demand
 

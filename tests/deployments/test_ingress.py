@@ -6,7 +6,7 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.app import build_app
-from serve_app.config import AppConfig
+from serve_app.config.app import AppConfig
 from serve_app.deployments.ingress import as_serve_app_error, card_of, max_requests
 from serve_app.errors import (
     ModelLoading,

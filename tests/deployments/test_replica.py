@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.config import ModelConfig
+from serve_app.config.app import ModelConfig
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.deployments.replica_status import from_plain
 from serve_app.errors import CheckpointError

@@ -24,11 +24,11 @@ def test_every_subject_is_examined(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "state"),
     [
-        (None, "is not a readable YAML file. This package has: all, "),
+        (None, "no such file or directory. This package has: all, "),
         ("a: [", "is not a readable YAML file"),
-        ("a: 1", "has no 'applications'"),
-        ("[]", "has no 'applications'"),
-        ("applications: []", "has no 'applications'"),
+        ("a: 1", "is not a Serve configuration"),
+        ("[]", "is not a Serve configuration"),
+        ("applications: []", "is not a Serve configuration"),
         ("applications: [{name: a}]", "config.yaml: args: Input should be a valid dictionary"),
         ("applications: [{args: {models: []}}]", "config.yaml: models: .* at least 1 item"),
         ("applications: [{args: {tempo: 1}}]", "config.yaml: models: Field required"),

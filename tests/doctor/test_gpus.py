@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.config import AppConfig
+from serve_app.config.app import AppConfig
 from serve_app.doctor import Finding, Level
 from serve_app.doctor.gpus import Card, check_gpus, needed_gb
 

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from serve_app.config import AppConfig
+from serve_app.config.app import AppConfig
 from serve_app.doctor import Level, machine_checks
 from serve_app.doctor.machine_checks import (
     check_disk,

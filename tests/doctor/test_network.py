@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.config import AppConfig
+from serve_app.config.app import AppConfig
 from serve_app.doctor import Level, network
 from serve_app.doctor.network import check_ports, check_weights
 from serve_app.machine import free_port

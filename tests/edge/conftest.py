@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.config import ApiConfig
+from serve_app.config.app import ApiConfig
+from serve_app.config.edge import EdgeConfig
 from serve_app.edge.edge import listen_on
 from serve_app.edge.haproxy import Address, Served, Timeouts, render
 from serve_app.edge.process import EdgeProcess
-from serve_app.edge_config import EdgeConfig
 from serve_app.machine import free_port
 
 LOOPBACK = "127.0.0.1"

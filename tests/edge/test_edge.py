@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from serve_app.config import AccessConfig
+from serve_app.config.app import AccessConfig
 from serve_app.edge.edge import Tls, check_exposure, listen_on, open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.batch import Batch
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape

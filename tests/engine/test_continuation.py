@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.types import Audio, AudioChunk, GenerationRequest, SamplingParams

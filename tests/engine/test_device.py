@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.device import available_threads, resolve_device, resolve_precision
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import BatchShape
 from serve_app.errors import DurationTooLong, GenerationFailed, PromptTooLong, ReplicaFailed

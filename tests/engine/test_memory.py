@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config import MOST_SLOTS
+from serve_app.config.app import MOST_SLOTS
 from serve_app.engine.memory import CPU_SLOTS, RESERVED, default_slots, fitting_slots, slot_bytes
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.models.musicgen.execution import torch_backend

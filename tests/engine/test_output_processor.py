@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.output_processor import OutputProcessor
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.types import AudioChunk, GenerationRequest, SamplingParams
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config import EngineConfig
+from serve_app.config.app import EngineConfig
 from serve_app.engine.delay import delay, undelay
 from serve_app.engine.engine import Engine
 from serve_app.engine.memory import slot_bytes

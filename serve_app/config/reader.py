@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from serve_app.config import AppConfig
+from serve_app.config.app import AppConfig
 from serve_app.errors import ConfigError
 
 _Path = tuple[int | str, ...]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, PositiveFloat, PositiveInt
 
-from serve_app.closed_model import ClosedModel
+from serve_app.config.closed_model import ClosedModel
 
 
 def _network(text: str) -> str:

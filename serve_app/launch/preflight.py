@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.checkpoints.inventory import check_source
-from serve_app.config import AppConfig, ModelConfig
-from serve_app.config_reader import environment_variables, read_config
+from serve_app.config.app import AppConfig, ModelConfig
+from serve_app.config.reader import environment_variables, read_config
 from serve_app.errors import CheckpointError, ConfigError
 from serve_app.gateway.keys import KeyRing
-from serve_app.launch_error import CONFIGURATION, LaunchError
+from serve_app.launch.error import CONFIGURATION, LaunchError
 from serve_app.machine import (
     NEEDED_MEMORY_GIB,
     free_memory_gib,

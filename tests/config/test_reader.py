@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from serve_app.config_reader import environment_variables, read_config
+from serve_app.config.reader import environment_variables, read_config
 from serve_app.errors import ConfigError
 from tests.conftest import CONFIGS
 

@@ -14,10 +14,10 @@ import psutil
 import pytest
 import yaml
 
-from serve_app import preflight
-from serve_app.launch_error import CONFIGURATION, OTHER, LaunchError
+from serve_app.config.serve_file import read_serve_config
+from serve_app.launch import preflight
+from serve_app.launch.error import CONFIGURATION, OTHER, LaunchError
 from serve_app.machine import free_port
-from serve_app.serve_config import read_serve_config
 from tests.conftest import CONFIGS
 from tests.sources import ROOT
 

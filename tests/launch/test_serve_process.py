@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from serve_app import serve_process
-from serve_app.launch_error import LaunchError
-from serve_app.ray_dashboard import RayDashboard
+from serve_app.launch import serve_process
+from serve_app.launch.error import LaunchError
+from serve_app.launch.ray_dashboard import RayDashboard
+from serve_app.launch.serve_process import ServeProcess
 from serve_app.ray_token import RayToken
-from serve_app.serve_process import ServeProcess
 
 Start = Callable[[str], ServeProcess]
 DASHBOARD = "View the dashboard at \x1b[1m\x1b[32mhttp://127.0.0.1:8265 \x1b[39m"

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from serve_app.launch_progress import ProgressLine, replica_counts
+from serve_app.launch.progress import ProgressLine, replica_counts
 
 STATES = ((0.0, "starting Ray"), (0.5, "starting Ray"), (9.0, "RUNNING"))
 

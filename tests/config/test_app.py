@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
-from serve_app import config
-from serve_app.config import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
-from serve_app.model_loading_config import ModelLoadingConfig
+from serve_app.config import app as config
+from serve_app.config.app import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
+from serve_app.config.model_loading import ModelLoadingConfig
 from tools import configuration_docs
 
 ROOT = Path(__file__).parent.parent

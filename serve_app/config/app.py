@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from serve_app.closed_model import ClosedModel
-from serve_app.edge_config import EdgeConfig
-from serve_app.model_loading_config import ModelLoadingConfig, Name
+from serve_app.config.closed_model import ClosedModel
+from serve_app.config.edge import EdgeConfig
+from serve_app.config.model_loading import ModelLoadingConfig, Name
 
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"

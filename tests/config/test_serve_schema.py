@@ -6,7 +6,7 @@ import pytest
 import yaml
 from ray.serve import schema
 
-from serve_app import serve_schema
+from serve_app.config import serve_schema
 from tests.conftest import CONFIGS
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from serve_app.closed_model import ClosedModel
+from serve_app.config.closed_model import ClosedModel
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.start_watch import activity, failure
+from serve_app.launch.start_watch import activity, failure
 
 NODE = {"CPU": 2.0, "memory": 1e10, "node:127.0.0.1": 1.0}
 RETRYING = (

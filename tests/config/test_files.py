@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import config_files
-from serve_app.config_files import find_config
+from serve_app.config import files as config_files
+from serve_app.config.files import find_config
 from tests.conftest import CONFIGS
 
 

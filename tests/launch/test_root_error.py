@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.root_error import last_error, root_error, strip_ansi
+from serve_app.launch.root_error import last_error, root_error, strip_ansi
 
 REPLICA = """A replica failed to start with exception. Retrying 2 more time(s). Error:
 \x1b[36mray::ServeReplica:musicgen:MusicGen:nano.initialize_and_get_metadata()\x1b[39m (pid=19228, ip=127.0.0.1)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.serve_config import ServeConfigError, read_serve_config
+from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from tests.conftest import CONFIGS
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from serve_app.launch.root_error import root_error
 from serve_app.placement import Demand, Resources, obstacle, shortage
-from serve_app.root_error import root_error
 
 _FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
 _RETRYING = "A replica failed to start with exception"

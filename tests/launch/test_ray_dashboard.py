@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from serve_app.launch.ray_dashboard import RayDashboard
 from serve_app.machine import free_port
-from serve_app.ray_dashboard import RayDashboard
 
 APPLICATION = {"status": "DEPLOYING", "deployments": {}}
 ANSWERS: dict[str, Any] = {

@@ -13,13 +13,13 @@ from typing import Any
 import psutil
 import yaml
 
-from serve_app import start_watch
 from serve_app.child_process import start_child
-from serve_app.launch_error import LaunchError
-from serve_app.launch_progress import replica_counts
-from serve_app.ray_dashboard import RayDashboard
+from serve_app.launch import start_watch
+from serve_app.launch.error import LaunchError
+from serve_app.launch.progress import replica_counts
+from serve_app.launch.ray_dashboard import RayDashboard
+from serve_app.launch.root_error import last_error, strip_ansi
 from serve_app.ray_token import RayToken
-from serve_app.root_error import last_error, strip_ansi
 
 Progress = Callable[[float, str], None]  # elapsed seconds, state
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from serve_app import serve_schema
-from serve_app.config_files import NAMES_HINT
+from serve_app.config import serve_schema
+from serve_app.config.files import NAMES_HINT
 
 
 class ServeConfigError(Exception):

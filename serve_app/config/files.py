@@ -5,7 +5,7 @@ They are in `configs/` of the repository, and in the wheel inside the package.
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parent.parent
 _IN_WHEEL = _PACKAGE / "configs"
 _IN_REPOSITORY = _PACKAGE.parent / "configs"
 

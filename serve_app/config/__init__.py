@@ -1,0 +1,1 @@
+"""Configuration: the `args` of a Serve YAML file, and the file around them."""
