@@ -28,7 +28,7 @@ POLL_S = 0.5
 _START_TIMEOUT_S = 600.0
 _TAIL_LINES = 8
 _DASHBOARD = re.compile(r"View the dashboard at \S*?(http://[\d.]+:\d+)")
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "RAY_ADDRESS": "local",  # not a cluster that the shell's environment names
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # one machine only: Ray binds to the loopback interface
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -46,7 +46,7 @@ class ServeProcess:
 
     def __init__(self, content: dict[str, Any], token: RayToken, folder: Path) -> None:
         self.log_file = folder / "serve.log"
-        self.environment = _ENVIRONMENT | token.environment
+        self.environment = ENVIRONMENT | token.environment
         self._token = token
         config = folder / "config.yaml"
         config.write_text(yaml.safe_dump(content))

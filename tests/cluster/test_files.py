@@ -20,7 +20,9 @@ from typer.core import TyperGroup as Group
 from typer.main import get_command
 
 from serve_app.cli.app import app
+from serve_app.deployments import proxy_guard
 from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
+from serve_app.launch.serve_process import ENVIRONMENT as SERVE_ENVIRONMENT
 from tests.conftest import CONFIGS
 from tools.kuberay import with_config
 
@@ -131,11 +133,22 @@ def test_ray_up_takes_the_file(name: str) -> None:
 def test_every_node_has_rays_token(name: str) -> None:
     config = yaml.safe_load((CLUSTER / f"{name}.yaml").read_text())
     assert config["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
-    assert config["docker"]["run_options"] == ["--env RAY_AUTH_MODE=token"]
+    assert "--env RAY_AUTH_MODE=token" in config["docker"]["run_options"]
     starts = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
     assert all(
         command.startswith("RAY_AUTH_MODE=token ") for command in starts if "ray start" in command
     )
+
+
+def test_every_proxy_has_its_guard() -> None:
+    """Its path is that of the launcher, and exists."""
+    path = "serve_app.deployments.proxy_guard:middleware"
+    assert SERVE_ENVIRONMENT["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] == path
+    variable = f"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH={path}"
+    for name in ("aws.yaml", "gcp.yaml", "Dockerfile"):
+        assert variable in (CLUSTER / name).read_text(), name
+    [guard] = proxy_guard.middleware()
+    assert getattr(guard.cls, "__name__", "") == "ProxyGuard"
 
 
 def test_compose_publishes_the_edge_alone_and_wants_a_token() -> None:

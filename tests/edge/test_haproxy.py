@@ -128,7 +128,12 @@ def test_plain_text_of_serves_proxy_becomes_a_problem(
 
 
 def test_headers_for_serves_proxy_do_not_reach_it(start_edge: StartEdge) -> None:
-    sent = {"x-request-disconnect-disabled": "?1", "x-request-timeout-seconds": "20"}
+    sent = {
+        "x-request-disconnect-disabled": "?1",
+        "x-request-timeout-seconds": "20",
+        "serve_multiplexed_model_id": "a",
+        "x-session-id": "b",
+    }
     headers = httpx.get(url(start_edge()), headers=sent).json()["headers"]
     assert not sent.keys() & headers.keys()
     assert headers["x-musicgen-timeout-seconds"] == "20"
