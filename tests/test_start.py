@@ -77,6 +77,7 @@ def test_a_resource_that_no_node_has_is_said_at_once(tmp_path: Path) -> None:
     assert len(run.stdout.splitlines()) < 8
 
 
+@pytest.mark.long
 def test_a_replica_that_cannot_be_constructed_is_said_after_its_first_try(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(resolve(EMBEDDED), folder)
@@ -132,6 +133,7 @@ def first_line(log: Path, text: str) -> tuple[str, float]:
     raise TimeoutError(log.read_text())
 
 
+@pytest.mark.long
 def test_serve_run_says_what_is_missing_in_its_log_and_to_callers(served: tuple[Path, str]) -> None:
     log, url = served
     _, ray_is_up = first_line(log, "Started a local Ray instance")

@@ -8,6 +8,7 @@ from time import monotonic
 
 import httpx
 import psutil
+import pytest
 
 from serve_app.edge.edge import listen_on
 from serve_app.edge.haproxy import Address
@@ -17,6 +18,7 @@ from tests.conftest import CONFIGS
 from tests.service.conftest import GENERATIONS, PATIENCE_S
 
 
+@pytest.mark.long
 def test_two_services_fit_and_a_killed_launcher_leaves_nothing(service: Service) -> None:
     """Its port is free again, and the first service goes on."""
     address = Address("127.0.0.1", free_port())

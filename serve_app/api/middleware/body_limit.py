@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.api.body_decoder import ACCEPTED, BodyDecoder
 from serve_app.api.error_handlers import problem
 from serve_app.api.paths import CONVERSIONS, GENERATIONS, route_path
-from serve_app.errors import PayloadTooLarge, ServeAppError, UnsupportedEncoding
+from serve_app.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncoding
 
 _UPLOAD_PATHS = (GENERATIONS, CONVERSIONS)
 
@@ -31,7 +31,7 @@ class BodyLimit:
             return
         try:
             body = await self._read(scope, receive)
-        except ServeAppError as error:
+        except (InvalidRequest, PayloadTooLarge, UnsupportedEncoding) as error:
             unsupported = isinstance(error, UnsupportedEncoding)
             headers = {"accept-encoding": ACCEPTED} if unsupported else None
             await problem(error, headers)(scope, receive, send)
@@ -44,7 +44,7 @@ class BodyLimit:
         await self._app(_decoded(scope, len(body)), replay, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        """Read and decode the body. Raises ServeAppError."""
+        """Read and decode the body. Raises InvalidRequest, PayloadTooLarge, UnsupportedEncoding."""
         is_upload = route_path(scope) in _UPLOAD_PATHS
         max_bytes = self._max_upload_bytes if is_upload else self._max_bytes
         if _announced(scope) > max_bytes:
