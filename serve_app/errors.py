@@ -22,9 +22,7 @@ class ServeAppError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(
-            message.encode("utf-8", "replace").decode()
-        )  # may quote half a surrogate pair
+        super().__init__(message.encode("utf-8", "replace").decode())  # may quote a lone surrogate
         self.retry_after_s = retry_after_s
 
     @property
@@ -94,6 +92,12 @@ class ModelNotFound(ServeAppError):
 class MalformedRequest(InvalidRequest):
     code = "malformed_request"
     title = "The request is not valid HTTP"
+
+
+class PathNotFound(ServeAppError):
+    status = 404
+    code = "path_not_found"
+    title = "Nothing is served at this path"
 
 
 class RequestTimeout(ServeAppError):
@@ -233,10 +237,7 @@ class GatewayTimeout(ServeAppError):
 
 
 class CheckpointError(ServeAppError):
-    """A checkpoint cannot be loaded.
-
-    Raised at start-up, for the operator: the message names files and tensors.
-    """
+    """A checkpoint cannot be loaded. Raised at start-up: the message names files and tensors."""
 
     code = "checkpoint_error"
     title = "A model's checkpoint cannot be loaded"

@@ -21,9 +21,11 @@ import psutil
 
 from serve_app.config.files import find_config
 from serve_app.config.serve_file import ServeConfigError, read_serve_config
-from serve_app.edge.edge import Tls, open_edge
+from serve_app.edge.edge import open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError, EdgeProcess
+from serve_app.edge.tls import Tls
+from serve_app.errors import ConfigError
 from serve_app.launch import preflight
 from serve_app.launch.error import CONFIGURATION, LaunchError
 from serve_app.launch.progress import ProgressLine
@@ -100,9 +102,9 @@ class Service:
             )
             self._serve = ServeProcess(content, token, path)
             self._serve.wait_until_running(self._progress)
-        except EdgeError as error:
+        except (EdgeError, ConfigError) as error:
             self.stop(_ABORT_TIMEOUT_S)
-            raise LaunchError(str(error)) from error
+            raise LaunchError(str(error), CONFIGURATION) from error
         except LaunchError:
             self.stop(_ABORT_TIMEOUT_S)
             raise

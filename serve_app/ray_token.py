@@ -23,7 +23,7 @@ class RayToken:
     """A token, and where Ray finds it.
 
     value: the token, left out of `repr`. is_found_by_ray: whether Ray finds it by itself, so that `serve status` in
-    another shell does too; False for a token that only the environment of one service holds.
+    another shell with `RAY_AUTH_MODE=token` does too; False for a token that only one service's environment holds.
     """
 
     value: str = field(repr=False)

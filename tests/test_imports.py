@@ -35,19 +35,19 @@ ALLOWED = {
     "hub_reachability": set[str](),
     "ray_token": set[str](),
     "child_process": set[str](),
-    "edge": {"errors", "config", "child_process"},
+    "edge": {"errors", "config", "gateway", "child_process"},
     "launch": {
         "errors", "config", "checkpoints", "gateway", "child_process", "machine", "placement",
         "ray_token",
     },
-    "launcher": {"config", "edge", "launch", "machine", "ray_token"},
+    "launcher": {"errors", "config", "edge", "launch", "machine", "ray_token"},
     "client": {"types", "track_fields"},
     "doctor": {
         "errors", "config", "audio", "gateway", "hub_reachability", "machine", "ray_token",
     },
     "cli": {
         "types", "errors", "config", "audio", "checkpoints", "client", "doctor", "edge",
-        "hub_reachability", "launch", "launcher",
+        "hub_reachability", "launch", "launcher", "ray_token",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.

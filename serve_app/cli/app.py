@@ -8,6 +8,7 @@ import serve_app
 from serve_app.cli.command_group import CommandGroup
 from serve_app.cli.doctor import doctor
 from serve_app.cli.edge import edge
+from serve_app.cli.env import env
 from serve_app.cli.fetch import fetch
 from serve_app.cli.generate import generate
 from serve_app.cli.models import models
@@ -16,7 +17,7 @@ from serve_app.cli.serve import serve
 app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False
 )
-for command in (generate, models, serve, edge, fetch, doctor):
+for command in (generate, models, serve, env, edge, fetch, doctor):
     app.command()(command)
 
 

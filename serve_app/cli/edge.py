@@ -6,16 +6,17 @@ import time
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from serve_app.cli.console import fail
 from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
 from serve_app.config.files import find_config
 from serve_app.config.serve_file import ServeConfigError, read_serve_config
-from serve_app.edge.edge import Tls, open_edge
+from serve_app.edge.edge import open_edge
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError
-from serve_app.launch.error import LaunchError
+from serve_app.edge.tls import Tls
+from serve_app.errors import ConfigError
+from serve_app.launch.error import CONFIGURATION, LaunchError
 from serve_app.launcher import tls_files
 
 _POLL_S = 0.5
@@ -38,14 +39,15 @@ def edge(
     Its limits are `edge` in the configuration's `args`.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it
     try:
         content = read_serve_config(find_config(config))
         tls = tls_files(tls_cert, tls_key)
         _run(content, Address(host, port), _upstream(content, upstream), tls, open_to_all)
-    except ValidationError as error:
-        fail(f"{config} is not a configuration of this package: {error}")
+    except ConfigError as error:
+        fail(f"{config}: {error.message}", CONFIGURATION)
     except (EdgeError, LaunchError, ServeConfigError) as error:
-        fail(str(error))
+        fail(str(error), CONFIGURATION)
     except KeyboardInterrupt:
         print("\nStopped.")
 
@@ -66,6 +68,6 @@ def _upstream(content: dict[str, Any], given: str | None) -> Address:
     options = content.get("http_options") or {}
     default = f"{options.get('host', '127.0.0.1')}:{options.get('port', 8000)}"
     host, _, port = (given or default).rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise EdgeError(f"--upstream is HOST:PORT, not {given!r}.")
     return Address("127.0.0.1" if host == "0.0.0.0" else host.strip("[]"), int(port))

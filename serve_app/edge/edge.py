@@ -1,37 +1,21 @@
-"""The edge of one Serve configuration: where it listens, and whom it may let in."""
+"""The edge of one Serve configuration."""
 
-import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Any, NamedTuple
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
-from serve_app.config.app import AccessConfig, AppConfig
+from serve_app.config.app import AppConfig
+from serve_app.config.reader import read_config
+from serve_app.edge.exposure import check_exposure
 from serve_app.edge.haproxy import Address, Served, Timeouts, render
 from serve_app.edge.process import EdgeError, EdgeProcess
+from serve_app.edge.tls import Tls
 
 _BACKLOG = 1024
 _SERVE_KEEP_ALIVE_S = 90.0
 _NO_TIMEOUT_S = 86_400.0
-
-
-class Tls(NamedTuple):
-    """PEM files: certificate with its chain, and private key."""
-
-    certificate: Path
-    key: Path
-
-    def write_bundle(self, file: Path) -> Path:
-        """Write both into `file`, as HAProxy reads them. Raises EdgeError if one is unreadable."""
-        try:
-            content = self.certificate.read_text() + "\n" + self.key.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise EdgeError(f"The certificate or its key cannot be read: {error}") from error
-        file.touch(mode=0o600)
-        file.write_text(content)
-        return file
+_BUILDER = "serve_app.app:build_app"
 
 
 @contextmanager
@@ -42,46 +26,38 @@ def open_edge(
     tls: Tls | None = None,
     open_to_all: bool = False,
 ) -> Iterator[EdgeProcess]:
-    """Run the edge of a Serve configuration.
+    """Run the edge of a Serve configuration, with the limits of its first application.
 
     content: the configuration's YAML; upstream: Serve's own proxy; open_to_all: listen beyond this
-    machine without API keys. Raises EdgeError, and ValidationError for invalid `args`.
+    machine without API keys. Raises EdgeError, and ConfigError for invalid `args`.
     """
-    application = content["applications"][0]
-    config = AppConfig.model_validate(application.get("args", {}))
-    if not open_to_all:
-        check_exposure(listen.host, config.api.access)
+    config = _checked(content, None if open_to_all else listen.host)
     served = Served(
         upstream,
-        application.get("route_prefix") or "/",
+        content["applications"][0].get("route_prefix") or "/",
         _timeouts(content.get("http_options") or {}),
     )
+    with ExitStack() as stack:
+        bundle = stack.enter_context(tls.bundle()) if tls else None
+        certificate = None if bundle is None else f"/proc/self/fd/{bundle}"
 
-    def rendered(bind: str, folder: Path) -> str:
-        bundle = tls.write_bundle(folder / "bundle.pem") if tls else None
-        return render(config.edge, config.api, bind, served, bundle)
+        def rendered(bind: str) -> str:
+            return render(config.edge, config.api, bind, served, certificate)
 
-    with listen_on(listen) as listener, EdgeProcess(listener, rendered) as edge:
-        yield edge
-
-
-def check_exposure(host: str, access: AccessConfig) -> None:
-    """Raise EdgeError if a service without API keys would listen beyond this machine."""
-    has_keys = access.require_keys or access.keys_file or os.environ.get(access.keys_env)
-    if has_keys or is_loopback(host):
-        return
-    raise EdgeError(
-        f"Listening on {host} without API keys would let anyone who reaches it use the service. "
-        f'Make a key: export {access.keys_env}="web:$(openssl rand -hex 24)". '
-        "Or give --open, to let everyone in."
-    )
+        listener = stack.enter_context(listen_on(listen))
+        descriptors = [] if bundle is None else [bundle]
+        yield stack.enter_context(EdgeProcess(listener, rendered, descriptors))
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _checked(content: Mapping[str, Any], host: str | None) -> AppConfig:
+    """Parse the first application's args; check all of this package for a host, unless it is None."""
+    first, *others = content["applications"]
+    others = [one for one in others if one.get("import_path") == _BUILDER]
+    configs = [read_config(application.get("args", {})) for application in (first, *others)]
+    if host is not None:
+        for application, config in zip((first, *others), configs, strict=True):
+            check_exposure(host, application, config)
+    return configs[0]
 
 
 def listen_on(address: Address) -> socket.socket:
@@ -90,15 +66,24 @@ def listen_on(address: Address) -> socket.socket:
     both = address.host == "::"  # IPv4, too
     try:
         return socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         raise EdgeError(
-            f"The service cannot listen on {address}: {error.strerror or error}. "
-            "Choose another port or host."
+            f"The service cannot listen on {address}: {reason}. Choose another port or host."
         ) from error
 
 
 def _timeouts(http_options: Mapping[str, Any]) -> Timeouts:
     return Timeouts(
-        request_timeout_s=float(http_options.get("request_timeout_s") or _NO_TIMEOUT_S),
-        keep_alive_timeout_s=float(http_options.get("keep_alive_timeout_s") or _SERVE_KEEP_ALIVE_S),
+        _seconds(http_options, "request_timeout_s", _NO_TIMEOUT_S),
+        _seconds(http_options, "keep_alive_timeout_s", _SERVE_KEEP_ALIVE_S),
     )
+
+
+def _seconds(http_options: Mapping[str, Any], name: str, default: float) -> float:
+    value = http_options.get(name)
+    if value is None:
+        return default
+    if isinstance(value, int | float) and value is not True and 0 < value < _NO_TIMEOUT_S * 365:
+        return float(value)
+    raise EdgeError(f"http_options.{name} must be a number of seconds above 0, not {value!r}.")

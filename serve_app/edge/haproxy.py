@@ -13,6 +13,7 @@ from serve_app.errors import (
     GatewayTimeout,
     HeadersTooLarge,
     MalformedRequest,
+    PathNotFound,
     PayloadTooLarge,
     RequestTimeout,
     ServeAppError,
@@ -66,7 +67,7 @@ def render(
     api: ApiConfig,
     bind: str,
     served: Served,
-    certificate: Path | None = None,
+    certificate: str | None = None,
 ) -> str:
     """Fill in the template.
 
@@ -82,6 +83,7 @@ def render(
             "bind": bind + tls,
             "upstream": str(served.address),
             "route_prefix": served.route_prefix,
+            "route_folder": served.route_prefix.rstrip("/") + "/",
             "deadline_header": DEADLINE_HEADER,
             "trusted": " ".join((*_LOOPBACK, *edge.trusted_proxies)),
             "buffer_bytes": str(_buffer_bytes(edge, api)),
@@ -114,8 +116,9 @@ def _answers(edge: EdgeConfig, api: ApiConfig, timeouts: Timeouts) -> dict[str, 
     timeout = GatewayTimeout(
         f"No answer within {timeouts.request_timeout_s:g} s. Ask for less music, or for a stream."
     )
+    malformed = MalformedRequest("The request is not HTTP that the service understands.")
     own = [
-        MalformedRequest("The request is not valid HTTP."),
+        malformed,
         RequestTimeout(f"The body must arrive within {edge.body_timeout_s:g} s."),
         BadGateway("The service ended the connection before it answered. Try again.", 2),
         unavailable,
@@ -125,6 +128,8 @@ def _answers(edge: EdgeConfig, api: ApiConfig, timeouts: Timeouts) -> dict[str, 
     return {
         "errors": errors,
         "unavailable": _answer(unavailable),
+        "malformed_request": _answer(malformed),
+        "not_found": _answer(PathNotFound("There is nothing at this path.")),
         "gateway_timeout": _answer(timeout),
         "internal_error": _answer(ServeAppError("An ingress replica failed. Try again.")),
         "rate_limited": _answer(

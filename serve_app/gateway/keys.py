@@ -39,7 +39,7 @@ class KeyRing:
     ) -> None:
         self._file = Path(config.keys_file) if config.keys_file else None
         self._on_file_error = on_file_error
-        self._fixed = _parse(environment.get(config.keys_env, "").split(","), config.keys_env)
+        self._fixed = _from_environment(environment.get(config.keys_env, ""), config.keys_env)
         self._version = self._file_version()
         self._checked_at = monotonic()
         self._keys = self._fixed | self._read()
@@ -119,6 +119,17 @@ class KeyRing:
                 "or take api.access.keys_file out of the configuration."
             )
         return keys
+
+
+def _from_environment(text: str, variable: str) -> dict[str, bytes]:
+    """Parse a variable's keys. Raises ConfigError, also for a value that holds none."""
+    keys = _parse(text.split(","), variable)
+    if text.strip() and not keys:
+        raise ConfigError(
+            f"The environment variable {variable} is set, but holds no key. Put `name:key` into it, "
+            "or unset it."
+        )
+    return keys
 
 
 def _parse(entries: list[str], source: str) -> dict[str, bytes]:

@@ -42,10 +42,10 @@ def test_a_file_that_is_no_configuration_is_an_error(run: Run, tmp_path: Path) -
     for name, message in (
         ("none.yaml", "is not a readable YAML file"),
         ("list.yaml", "has no 'applications'"),
-        ("other.yaml", "is not a configuration of this package"),
+        ("other.yaml", "other.yaml: The application's args are not valid"),
     ):
         result = run("edge", tmp_path / name)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert message in result.stderr
 
 
@@ -57,5 +57,5 @@ def test_wrong_options_are_errors(run: Run, tmp_path: Path) -> None:
         (["--host", "0.0.0.0"], "without API keys"),
     ):
         result = run("edge", config, *options)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert message in result.stderr

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -50,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        if self.path.startswith("/proxy/"):
+        if "/proxy/" in self.path:
             self._answer(int(self.path.rpartition("/")[2]), b"in plain text", "text/plain")
             return
         if self.path == "/wait":
@@ -100,12 +99,16 @@ def start_edge(server: Server) -> Iterator[StartEdge]:
     with ExitStack() as stack:
 
         def start(
-            *, trust_loopback: bool = True, upstream_port: int | None = None, **limits: Any
+            *,
+            trust_loopback: bool = True,
+            upstream_port: int | None = None,
+            route_prefix: str = "/",
+            **limits: Any,
         ) -> Address:
             port = server.server_port if upstream_port is None else upstream_port
-            served = Served(Address(LOOPBACK, port), "/", Timeouts(30, 90))
+            served = Served(Address(LOOPBACK, port), route_prefix, Timeouts(30, 90))
 
-            def rendered(bind: str, _: Path) -> str:
+            def rendered(bind: str) -> str:
                 text = render(EdgeConfig(**limits), API, bind, served)
                 return text if trust_loopback else text.replace("127.0.0.0/8 ::1", "192.0.2.1")
 

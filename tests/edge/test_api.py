@@ -33,7 +33,7 @@ def edge_url() -> Iterator[str]:
         address = Address(LOOPBACK, free_port())
         with (
             listen_on(address) as listener,
-            EdgeProcess(listener, lambda bind, _: render(EdgeConfig(), ApiConfig(), bind, served)),
+            EdgeProcess(listener, lambda bind: render(EdgeConfig(), ApiConfig(), bind, served)),
         ):
             yield f"http://{address}"
 

@@ -1,5 +1,6 @@
 """The edge's rules, in a real HAProxy."""
 
+import http.client
 import json
 import socket
 
@@ -37,6 +38,22 @@ def test_requests_beyond_a_limit_are_refused(
     response = httpx.post(url(start_edge(), path), headers=headers, content=b"x" * size)
     assert response.status_code == status
     assert is_problem(response, code)
+
+
+@pytest.mark.parametrize("length", [2**31 + 5, 3_000_000_000, 2**32 + 5, 9 * 10**18])
+def test_an_announced_length_of_any_size_is_refused(start_edge: StartEdge, length: int) -> None:
+    head = f"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\nabc"
+    with socket.create_connection(start_edge(), timeout=20) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(12) == b"HTTP/1.1 413"
+
+
+def test_many_small_headers_are_taken(
+    start_edge: StartEdge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http.client, "_MAXHEADERS", 2000)  # of the server behind the edge
+    headers = {f"x-{index}": "a" for index in range(1000)}
+    assert httpx.get(url(start_edge()), headers=headers).json()["headers"]["x-999"] == "a"
 
 
 @pytest.mark.parametrize(
@@ -117,6 +134,8 @@ def test_a_broken_answer_is_a_bad_gateway(start_edge: StartEdge) -> None:
         (503, 503, "unavailable"),
         (408, 504, "gateway_timeout"),
         (500, 500, "internal_error"),
+        (400, 400, "malformed_request"),
+        (403, 400, "malformed_request"),
     ],
 )
 def test_plain_text_of_serves_proxy_becomes_a_problem(
@@ -124,6 +143,22 @@ def test_plain_text_of_serves_proxy_becomes_a_problem(
 ) -> None:
     response = httpx.get(url(start_edge(), f"/proxy/{status}"))
     assert response.status_code == answered
+    assert is_problem(response, code)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/music/proxy/404", 503, "unavailable"),
+        ("/musical/proxy/404", 404, "path_not_found"),
+        ("/proxy/404", 404, "path_not_found"),
+    ],
+)
+def test_only_paths_below_the_prefix_are_the_services(
+    start_edge: StartEdge, path: str, status: int, code: str
+) -> None:
+    response = httpx.get(url(start_edge(route_prefix="/music"), path))
+    assert response.status_code == status
     assert is_problem(response, code)
 
 
@@ -182,8 +217,8 @@ def test_requests_beyond_those_in_serve_wait_and_health_checks_pass(
 ) -> None:
     address = start_edge(max_requests=1, queue_timeout_s=0.5)
     with waiting(address, server, 1):
-        for path in ("/-/healthz", "/health", "/music/health/live"):
+        for path in ("/-/healthz", "/health", "/health/live"):
             assert httpx.get(url(address, path)).status_code == 200
-        refused = httpx.get(url(address))
+        refused = httpx.get(url(address, "/models/x/health"))
     assert refused.status_code == 503
     assert is_problem(refused, "unavailable")

@@ -29,7 +29,7 @@ from serve_app.edge.edge import listen_on
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeProcess
 with listen_on(Address("127.0.0.1", int(sys.argv[1]))) as listener:
-    with EdgeProcess(listener, lambda bind, _: sys.argv[2].format(bind)) as edge:
+    with EdgeProcess(listener, lambda bind: sys.argv[2].format(bind)) as edge:
         print(edge.process.pid, flush=True)
         sys.stdin.read()
 """
@@ -38,7 +38,7 @@ with listen_on(Address("127.0.0.1", int(sys.argv[1]))) as listener:
 def test_it_serves_until_the_context_ends() -> None:
     address = Address(LOOPBACK, free_port())
     with listen_on(address) as listener:
-        with EdgeProcess(listener, lambda bind, _: CONFIGURATION.format(bind)) as edge:
+        with EdgeProcess(listener, lambda bind: CONFIGURATION.format(bind)) as edge:
             assert httpx.get(f"http://{address}").status_code == 200
             pid = edge.process.pid
         assert not psutil.pid_exists(pid)
@@ -48,7 +48,7 @@ def test_it_can_be_restarted_after_a_crash_without_losing_a_connection() -> None
     address = Address(LOOPBACK, free_port())
     with (
         listen_on(address) as listener,
-        EdgeProcess(listener, lambda bind, _: CONFIGURATION.format(bind)) as edge,
+        EdgeProcess(listener, lambda bind: CONFIGURATION.format(bind)) as edge,
     ):
         assert httpx.get(f"http://{address}").status_code == 200
         assert not edge.ended()
@@ -61,8 +61,8 @@ def test_it_can_be_restarted_after_a_crash_without_losing_a_connection() -> None
 
 def test_a_refused_configuration_is_an_error_with_haproxys_words() -> None:
     with listen_on(Address(LOOPBACK, free_port())) as listener:
-        edge = EdgeProcess(listener, lambda *_: "frontend all\n  bind nowhere\n")
-        with pytest.raises(EdgeError, match=r"(?s)refuses its configuration:.*nowhere"), edge:
+        edge = EdgeProcess(listener, lambda _: "frontend all\n  bind nowhere\n")
+        with pytest.raises(EdgeError, match=r"refuses its configuration: .*nowhere[^\n]*$"), edge:
             pytest.fail("it must not start")
         with pytest.raises(EdgeError, match="not running"):
             edge.ended()

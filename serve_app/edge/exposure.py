@@ -1,0 +1,46 @@
+"""Who may reach a service: beyond this machine it needs API keys."""
+
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from serve_app.config.app import AppConfig
+from serve_app.config.reader import environment_variables
+from serve_app.edge.process import EdgeError
+from serve_app.gateway.keys import KeyRing
+
+
+def check_exposure(host: str, application: Mapping[str, Any], config: AppConfig) -> None:
+    """Refuse to listen beyond this machine for an application without API keys.
+
+    application: of the Serve configuration; config: its args. Raises EdgeError, and ConfigError for
+    keys that cannot be read.
+    """
+    if is_loopback(host) or _has_keys(application, config):
+        return
+    variable = config.api.access.keys_env
+    raise EdgeError(
+        f"Listening on {host} without API keys would let anyone who reaches it use the service. "
+        f'Make a key: export {variable}="web:$(openssl rand -hex 24)". '
+        "Or give --open, to let everyone in."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _has_keys(application: Mapping[str, Any], config: AppConfig) -> bool:
+    """Test whether the ingress will ask for keys; it ends without keys where it must have them."""
+    access = config.api.access
+    if access.require_keys or access.keys_file is not None:
+        return True
+    options = config.ingress_deployment_config.ray_actor_options
+    environment = (
+        dict(os.environ) | environment_variables(dict(application)) | environment_variables(options)
+    )
+    return not KeyRing(access, lambda: None, environment).is_open
