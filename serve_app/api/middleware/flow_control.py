@@ -23,8 +23,8 @@ _DISCONNECT = {"type": "http.disconnect"}
 class FlowControl:
     """Let the app wait while WINDOW_BYTES of its answer are unacknowledged.
 
-    A client that takes nothing for PATIENCE_S counts as disconnected. Requests without ACKS_HEADER, which
-    did not pass the guard, are passed on as they are. It must be the outermost middleware.
+    A client that takes nothing for PATIENCE_S counts as disconnected. Requests without ACKS_HEADER,
+    which did not pass the guard, are passed on as they are. It must be the outermost middleware.
     """
 
     def __init__(self, app: ASGIApp) -> None:
