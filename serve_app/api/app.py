@@ -15,6 +15,7 @@ from serve_app.api.middleware.body_deadline import BodyDeadline
 from serve_app.api.middleware.body_limit import BodyLimit
 from serve_app.api.middleware.capacity import Capacity
 from serve_app.api.middleware.deadline import Deadline
+from serve_app.api.middleware.flow_control import FlowControl
 from serve_app.api.middleware.head import Head
 from serve_app.api.middleware.header_limit import HeaderLimit
 from serve_app.api.middleware.http_1_0 import Http10
@@ -144,6 +145,7 @@ def _add_middleware(
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     app.add_middleware(Http10)
+    app.add_middleware(FlowControl)
 
 
 def _any_port_regex(origins: Iterable[str]) -> str | None:

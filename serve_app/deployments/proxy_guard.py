@@ -10,13 +10,16 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.middleware.deadline import HEADER, SERVES_HEADER
+from serve_app.api.middleware.flow_control import ACKS_HEADER
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, is_request_id
+from serve_app.deployments.delivery import Delivery
 
 # Serve's hints, by which a client could keep a slot after it has gone, or steer the routing.
 _HINTS = {
     b"x-request-disconnect-disabled",
     b"serve-multiplexed-model-id",
     b"x-session-id",
+    ACKS_HEADER.encode(),
 }
 # Parsed by Serve, which answers bytes outside ASCII with 500.
 _PARSED = {b"traceparent", b"tracestate"}
@@ -31,7 +34,7 @@ class ProxyGuard:
     """Removes headers that are Serve's own, and ids of requests that are not well-formed.
 
     The deadline of a request goes on under another name, so that the application answers it, not
-    the proxy.
+    the proxy. `Delivery` acknowledges what the client takes of its answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -40,7 +43,15 @@ class ProxyGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "headers" in scope:
             scope = {**scope, "headers": list(_guarded(scope["headers"]))}
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["headers"].append((ACKS_HEADER.encode(), b"1"))
+        delivery = Delivery(receive, send)
+        try:
+            await self._app(scope, delivery.receive, delivery.send)
+        finally:
+            delivery.close()
 
 
 def _guarded(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

@@ -7,7 +7,7 @@ from serve_app.deployments.proxy_guard import ProxyGuard, middleware
 
 
 async def passed(*headers: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """The headers that reach what is behind the guard."""
+    """The headers that reach what is behind the guard, without the guard's own."""
     seen: list[tuple[bytes, bytes]] = []
 
     async def app(scope: Scope, _: Receive, __: Send) -> None:
@@ -23,6 +23,7 @@ async def passed(*headers: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     scope = {"type": "http", "headers": list(headers)}
     await one.cls(app, *one.args, **one.kwargs)(scope, receive, send)
     assert scope["headers"] == list(headers), "the server's own scope is unchanged"
+    assert seen.pop() == (b"x-musicgen-acks", b"1")
     return seen
 
 
@@ -33,6 +34,7 @@ async def passed(*headers: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         (b"serve_multiplexed_model_id", b"a"),
         (b"serve-multiplexed-model-id", b"\xff"),
         (b"x-session-id", b"\xff"),
+        (b"x_musicgen_acks", b"1"),
         (b"x-request-id", b"\xff"),
         (b"x-request-id", b"a" * 129),
         (b"x-request-id", b"a b"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import soundfile
 import yaml
@@ -31,6 +32,12 @@ LICENSE = "Lizenz \u2013 \u8bb8\u53ef, non-commercial\n"
 async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=service.url, timeout=2 * PATIENCE_S) as client:
         yield client
+
+
+def ingress(service: Service) -> psutil.Process:
+    """The process of the only ingress replica."""
+    [process] = [process for process in service.processes() if "Ingress" in process.name()]
+    return process
 
 
 async def stats(client: httpx.AsyncClient) -> dict[str, Any]:

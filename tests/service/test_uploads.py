@@ -5,13 +5,12 @@ import io
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 import soundfile
 
 from serve_app.launcher import Service
 from tests.audio.files import case, file_of, pcm_file, tone
-from tests.service.conftest import GENERATIONS, samples_of
+from tests.service.conftest import GENERATIONS, ingress, samples_of
 
 CONVERSIONS = "/v1/audio/conversions"
 
@@ -42,11 +41,6 @@ async def test_a_file_is_converted(client: httpx.AsyncClient) -> None:
     samples, rate = soundfile.read(io.BytesIO(response.content))
     assert len(samples) / rate == pytest.approx(2.0, abs=0.05)
     assert np.abs(samples).max() == pytest.approx(10 ** (-1 / 20), abs=0.01)
-
-
-def ingress(service: Service) -> psutil.Process:
-    [process] = [process for process in service.processes() if "Ingress" in process.name()]
-    return process
 
 
 async def test_long_files_leave_the_ingress_free(
