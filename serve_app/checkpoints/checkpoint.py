@@ -102,6 +102,7 @@ def _load_audiocraft(
 ) -> Checkpoint:
     file = folder / "state_dict.bin"
     cfg, store = read_export(file)
+    audiocraft.check_language_model(cfg)
     t5_source = text_encoder_source or cfg.fields("conditioners.description.t5").text("name")
     text_encoder = load_text_encoder(resolve(t5_source), device)
     config = audiocraft.musicgen_config(cfg, text_encoder.hidden_size)

@@ -5,11 +5,11 @@ A check before a start, without torch. Loading checks the tensors themselves.
 
 import json
 import os
-import zipfile
 from pathlib import Path
 
 from serve_app.checkpoints.faults import unreadable_named
 from serve_app.checkpoints.hub import EMBEDDED_PREFIX, local_folder, resolve
+from serve_app.checkpoints.torch_format import is_archive
 from serve_app.checkpoints.weight_files import INDEX, has_safetensors, weight_files
 from serve_app.errors import CheckpointError
 
@@ -90,16 +90,13 @@ def _length_by_header(file: Path) -> int:
 
 
 def _check_pickle(file: Path) -> None:
-    """Accept what `torch.save` writes: a zip file, or a pickle of its older format."""
+    """Accept what `torch.save` writes, in either of its formats."""
     if not file.exists():
         raise CheckpointError(
             f"{file}: the file is missing. Export the model again with audiocraft.utils.export; "
             "for the codec alone, set the model's codec_source."
         )
-    with file.open("rb") as stream:
-        is_old_format = stream.read(1) == b"\x80"
-    if not is_old_format and not zipfile.is_zipfile(file):
-        raise CheckpointError(f"{file}: not a readable PyTorch file. {_TRUNCATED}")
+    is_archive(file)
 
 
 def _check_repository(repository: str, revision: str | None) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from serve_app.checkpoints.faults import faults_named
 from serve_app.checkpoints.tensor_store import TensorStore
+from serve_app.checkpoints.torch_format import is_archive
 from serve_app.checkpoints.weight_files import INDEX, SINGLE, read_index, weight_files
 from serve_app.errors import CheckpointError
 
@@ -101,9 +102,12 @@ def read_pickle(file: Path) -> dict[str, Any]:
 
 
 def _load_plain(file: Path) -> Any:
+    mmap = is_archive(file)  # torch maps no file of the older format
     try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
+        if "truncated" in str(error):
+            raise CheckpointError(f"{file}: its data ends early. {_AGAIN}") from error
         raise CheckpointError(
             f"{file}: refused, because this pickle holds more than tensors and plain values and "
             "loading it could run code. Export the model again with audiocraft.utils.export, or "

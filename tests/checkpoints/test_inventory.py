@@ -1,7 +1,6 @@
 """Files of a checkpoint before a start: what is missing, cut off or out of reach, by name."""
 
 import json
-import pickle
 import shutil
 import subprocess
 import sys
@@ -36,7 +35,8 @@ def folder(tmp_path: Path) -> Path:
 def export(tmp_path: Path) -> Path:
     """The files of an AudioCraft export, one in each of PyTorch's formats."""
     torch.save({"best_state": {}}, tmp_path / "state_dict.bin")
-    (tmp_path / "compression_state_dict.bin").write_bytes(pickle.dumps({"pretrained": "x/y"}))
+    codec = tmp_path / "compression_state_dict.bin"
+    torch.save({"pretrained": "x/y"}, codec, _use_new_zipfile_serialization=False)
     return tmp_path
 
 
