@@ -6,7 +6,14 @@ training configuration as YAML text.
 """
 
 from serve_app.checkpoints.experiment_config import ExperimentConfig
-from serve_app.checkpoints.fields import MOST_BLOCKS, MOST_LAYERS, MOST_TAPS, PAD_MODES, Fields
+from serve_app.checkpoints.fields import (
+    LEAST_SAMPLE_RATE,
+    MOST_BLOCKS,
+    MOST_LAYERS,
+    MOST_TAPS,
+    PAD_MODES,
+    Fields,
+)
 from serve_app.checkpoints.tensor_store import Source, TensorStore, Third
 from serve_app.errors import CheckpointError
 from serve_app.models.encodec.config import EncodecConfig
@@ -39,9 +46,8 @@ def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenCon
 
     text_hidden_size: width of the text encoder's output.
 
-    Raises CheckpointError naming the first option that is not supported.
+    Raises CheckpointError naming the first value that is impossible.
     """
-    _check_language_model(cfg)
     lm = cfg.fields("transformer_lm")
     num_codebooks = lm.integer("n_q", at_most=MOST_LAYERS)
     root = cfg.fields("")
@@ -60,8 +66,12 @@ def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenCon
     )
 
 
-def _check_language_model(cfg: ExperimentConfig) -> None:
+def check_language_model(cfg: ExperimentConfig) -> None:
+    """Raise CheckpointError naming the first section that is missing or option that is not supported."""
     cfg.require("lm_model", "transformer_lm")
+    cfg.require_sections("transformer_lm", "conditioners", "fuser", "codebooks_pattern")
+    if cfg.get("sample_rate") is not None:  # of the codec, which has its own
+        cfg.fields("").integer("sample_rate", at_least=LEAST_SAMPLE_RATE)
     for name, (default, supported) in _SUPPORTED_TRANSFORMER.items():
         cfg.require(f"transformer_lm.{name}", supported, default)
     conditioners = cfg.names("conditioners") - {"args"}
@@ -122,7 +132,7 @@ def encodec_config(cfg: ExperimentConfig) -> EncodecConfig:
     codec = cfg.fields("encodec")
     rvq = cfg.fields("rvq")
     return EncodecConfig(
-        sample_rate=codec.integer("sample_rate"),
+        sample_rate=codec.integer("sample_rate", at_least=LEAST_SAMPLE_RATE),
         channels=codec.integer("channels", at_most=2),
         num_quantizers=rvq.integer("n_q", at_most=MOST_LAYERS),
         codebook_size=rvq.integer("bins"),
@@ -150,6 +160,7 @@ def _check_codec(cfg: ExperimentConfig) -> None:
             "supported, only 'encodec'. Use a MusicGen that was trained with EnCodec."
         )
     cfg.require("compression_model", "encodec")
+    cfg.require_sections("encodec", "seanet", "rvq")
     cfg.require("encodec.autoencoder", "seanet")
     cfg.require("encodec.quantizer", "rvq")
     cfg.require("encodec.renormalize", False, False)

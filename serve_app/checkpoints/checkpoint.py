@@ -14,9 +14,10 @@ from serve_app.checkpoints.building import build
 from serve_app.checkpoints.codec import audiocraft_codec, huggingface_codec
 from serve_app.checkpoints.experiment_config import read_export
 from serve_app.checkpoints.faults import unreadable_named
-from serve_app.checkpoints.hub import has_safetensors, resolve
+from serve_app.checkpoints.hub import resolve
 from serve_app.checkpoints.tensor_files import read_safetensors
 from serve_app.checkpoints.text_encoder import build_text_encoder, load_text_encoder
+from serve_app.checkpoints.weight_files import has_safetensors
 from serve_app.errors import CheckpointError
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.musicgen.model import MusicGen
@@ -101,6 +102,7 @@ def _load_audiocraft(
 ) -> Checkpoint:
     file = folder / "state_dict.bin"
     cfg, store = read_export(file)
+    audiocraft.check_language_model(cfg)
     t5_source = text_encoder_source or cfg.fields("conditioners.description.t5").text("name")
     text_encoder = load_text_encoder(resolve(t5_source), device)
     config = audiocraft.musicgen_config(cfg, text_encoder.hidden_size)

@@ -50,6 +50,14 @@ class ExperimentConfig:
         prefix = f"{section}." if section else ""
         return Fields(self.file, section, lambda name: self.get(f"{prefix}{name}"))
 
+    def require_sections(self, *names: str) -> None:
+        """Raise CheckpointError unless the configuration has all these sections."""
+        for name in names:
+            if not isinstance(self.get(name), dict):
+                raise CheckpointError(
+                    f"{self.file}: has no section '{name}' in its configuration ('xp.cfg'). {_CURE}"
+                )
+
     def require(self, path: str, supported: object, default: object = None) -> None:
         """Raise CheckpointError unless the value at `path`, or `default`, is `supported`."""
         self.fields("").require(path, supported, default)

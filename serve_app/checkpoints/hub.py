@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from serve_app.checkpoints.faults import faults_named, unreadable_named
+from serve_app.checkpoints.weight_files import has_safetensors, refuse_ignored
 from serve_app.errors import CheckpointError
 
 EMBEDDED_PREFIX = "embedded:"
@@ -13,7 +14,6 @@ _EMBEDDED_NAME = re.compile(r"embedded:[\w-]+")
 _HUB_NAME = r"\w[\w.-]*"
 _HUB_ID = re.compile(rf"{_HUB_NAME}(/{_HUB_NAME})?(@\w[\w./-]*)?")
 _OWNED_HUB_ID = re.compile(rf"{_HUB_NAME}/{_HUB_NAME}(@\w[\w./-]*)?")
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 _CURE = "Name an existing folder, OWNER/REPOSITORY, OWNER/REPOSITORY@REVISION or embedded:NAME."
 _SAFE_FILES = ("*.json", "*.safetensors", "*.model")
 _EXPORT_FILES = ("state_dict.bin", "compression_state_dict.bin")
@@ -25,23 +25,19 @@ def resolve(source: str) -> Path:
     A hub repository is downloaded to the hub's cache; `OWNER/REPOSITORY@REVISION` pins a commit,
     tag or branch.
 
-    Raises CheckpointError if `source` is none of them, cannot be downloaded, or holds an adapter.
+    Raises CheckpointError if `source` is none of them, cannot be downloaded, or holds
+    weights that would be ignored, such as an adapter.
     """
     folder = _embedded(source) if source.startswith(EMBEDDED_PREFIX) else local_folder(source)
     folder = folder or _from_hub(source)
     with unreadable_named(folder):
-        _refuse_adapters(folder)
+        refuse_ignored(folder)
     return folder
 
 
 def is_hub_id(name: str) -> bool:
     """Whether `name` has the form OWNER/REPOSITORY, perhaps with @REVISION."""
     return _OWNED_HUB_ID.fullmatch(name) is not None
-
-
-def has_safetensors(folder: Path) -> bool:
-    """Whether weights in safetensors form are in `folder`."""
-    return any(folder.glob("*.safetensors"))
 
 
 def local_folder(source: str) -> Path | None:
@@ -66,18 +62,6 @@ def _from_hub(source: str) -> Path:
     if has_safetensors(folder):
         return folder
     return _download(repository, revision or None, _EXPORT_FILES)
-
-
-def _refuse_adapters(folder: Path) -> None:
-    """Raise CheckpointError if the folder has a PEFT adapter: without it the music is another."""
-    for name in _ADAPTER_FILES:
-        if (folder / name).exists():
-            raise CheckpointError(
-                f"{folder / name}: the folder holds a LoRA adapter, and adapters are not merged at "
-                "load. Merge it into its base (PEFT: `merge_and_unload()`, then "
-                "`save_pretrained()`) and name the merged folder, or remove the adapter's files to "
-                "serve the base alone."
-            )
 
 
 def _embedded(source: str) -> Path:

@@ -4,7 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from serve_app.checkpoints.fields import MOST_BLOCKS, MOST_LAYERS, MOST_TAPS, PAD_MODES, Fields
+from serve_app.checkpoints.fields import (
+    LEAST_SAMPLE_RATE,
+    MOST_BLOCKS,
+    MOST_LAYERS,
+    MOST_TAPS,
+    PAD_MODES,
+    Fields,
+)
 from serve_app.checkpoints.tensor_store import Source
 from serve_app.errors import CheckpointError
 from serve_app.models.encodec.config import EncodecConfig
@@ -144,7 +151,7 @@ def encodec_config(
     codec.require("chunk_length_s", None)
     codec.require("norm_type", "weight_norm")
     return EncodecConfig(
-        sample_rate=codec.integer("sampling_rate"),
+        sample_rate=codec.integer("sampling_rate", at_least=LEAST_SAMPLE_RATE),
         channels=codec.integer("audio_channels", at_most=2),
         num_quantizers=num_quantizers,
         codebook_size=codec.integer("codebook_size"),

@@ -5,15 +5,15 @@ A check before a start, without torch. Loading checks the tensors themselves.
 
 import json
 import os
-import zipfile
 from pathlib import Path
 
 from serve_app.checkpoints.faults import unreadable_named
 from serve_app.checkpoints.hub import EMBEDDED_PREFIX, local_folder, resolve
+from serve_app.checkpoints.torch_format import is_archive
+from serve_app.checkpoints.weight_files import INDEX, has_safetensors, weight_files
 from serve_app.errors import CheckpointError
 
 HUB_TIMEOUT_S = 5.0
-_INDEX = "model.safetensors.index.json"
 _EXPORT = "state_dict.bin"
 _TRUNCATED = "The file is cut off or damaged: copy or download it again."
 
@@ -37,9 +37,9 @@ def check_source(source: str, needs_codec: bool = True) -> None:
 
 def check_folder(folder: Path, needs_codec: bool = True) -> None:
     """Check a folder: of Hugging Face, or an AudioCraft export. Raises CheckpointError naming the file."""
-    if any(folder.glob("*.safetensors")) or (folder / _INDEX).exists():
+    if has_safetensors(folder) or (folder / INDEX).exists():
         _check_config(folder / "config.json")
-        for file in _weights(folder):
+        for file in weight_files(folder):
             _check_safetensors(file)
     elif (folder / _EXPORT).exists():
         _check_pickle(folder / _EXPORT)
@@ -57,25 +57,12 @@ def _check_config(file: Path) -> None:
         config = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{file}: the file is missing. Copy it beside the weights.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not readable JSON ({error}). {_TRUNCATED}") from None
     if not isinstance(config, dict) or "model_type" not in config:
         raise CheckpointError(
             f"{file}: has no 'model_type'. Use the file that transformers saved with the model."
         )
-
-
-def _weights(folder: Path) -> list[Path]:
-    """List `model.safetensors`, or the shards that the index names."""
-    single = folder / "model.safetensors"
-    index = folder / _INDEX
-    if single.exists() or not index.exists():
-        return [single]
-    try:
-        names = set(json.loads(index.read_bytes())["weight_map"].values())
-        return [folder / Path(name).name for name in sorted(names)]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise CheckpointError(f"{index}: not a readable index of shards. {_TRUNCATED}") from None
 
 
 def _check_safetensors(file: Path) -> None:
@@ -84,7 +71,7 @@ def _check_safetensors(file: Path) -> None:
         raise CheckpointError(f"{file}: the file is missing. Copy or download it again.")
     try:
         expected = _length_by_header(file)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"{file}: not a readable safetensors file. {_TRUNCATED}") from None
     if (length := file.stat().st_size) != expected:
         raise CheckpointError(
@@ -103,16 +90,13 @@ def _length_by_header(file: Path) -> int:
 
 
 def _check_pickle(file: Path) -> None:
-    """Accept what `torch.save` writes: a zip file, or a pickle of its older format."""
+    """Accept what `torch.save` writes, in either of its formats."""
     if not file.exists():
         raise CheckpointError(
             f"{file}: the file is missing. Export the model again with audiocraft.utils.export; "
             "for the codec alone, set the model's codec_source."
         )
-    with file.open("rb") as stream:
-        is_old_format = stream.read(1) == b"\x80"
-    if not is_old_format and not zipfile.is_zipfile(file):
-        raise CheckpointError(f"{file}: not a readable PyTorch file. {_TRUNCATED}")
+    is_archive(file)
 
 
 def _check_repository(repository: str, revision: str | None) -> None:

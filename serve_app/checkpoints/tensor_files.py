@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from serve_app.checkpoints.faults import faults_named
 from serve_app.checkpoints.tensor_store import TensorStore
+from serve_app.checkpoints.torch_format import is_archive
+from serve_app.checkpoints.weight_files import INDEX, SINGLE, read_index, weight_files
 from serve_app.errors import CheckpointError
 
-_SUFFIX = ".safetensors"
 _AGAIN = "Save or download the checkpoint again."
 
 
@@ -23,20 +25,18 @@ def read_safetensors(folder: Path) -> TensorStore:
 
     Raises CheckpointError naming the file that is missing, unreadable, or at odds with the index.
     """
-    single = folder / "model.safetensors"
-    index = folder / "model.safetensors.index.json"
-    if single.exists() or not index.exists():
-        return TensorStore(str(single), _read_file(single))
-    return TensorStore(str(index), _read_shards(index))
+    index = folder / INDEX
+    files = weight_files(folder)
+    tensors = _read_indexed(index, files) if index.exists() else _read_file(files[0])
+    return TensorStore(str(files[0] if files == [folder / SINGLE] else index), tensors)
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
-    listed = _read_index(index)
+def _read_indexed(index: Path, files: Iterable[Path]) -> dict[str, Tensor]:
+    listed = read_index(index)
     tensors: dict[str, Tensor] = {}
-    for name in sorted(set(listed.values())):
-        file = index.parent / name
+    for file in files:
         for tensor, value in _read_file(file).items():
-            if listed.get(tensor) != name:
+            if listed.get(tensor) != file.name:
                 other = listed.get(tensor, "no file")
                 raise CheckpointError(
                     f"{file}: has tensor '{tensor}', which the index {index.name} places in "
@@ -46,22 +46,6 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_index(index: Path) -> dict[str, str]:
-    """File of each tensor. Raises CheckpointError unless all are names of safetensors files."""
-    with faults_named(index, "not a readable index", _AGAIN):
-        listed = json.loads(index.read_bytes())["weight_map"]
-        names = list(listed.values())
-    for name in names:
-        if not isinstance(name, str) or Path(name).name != name or Path(name).suffix != _SUFFIX:
-            raise CheckpointError(
-                f"{index}: names the file {name!r}, which is no safetensors file in the same "
-                f"folder. {_AGAIN}"
-            )
-    if not names:
-        raise CheckpointError(f"{index}: its weight_map is empty. {_AGAIN}")
-    return {str(tensor): name for tensor, name in listed.items()}
-
-
 def _read_file(file: Path) -> dict[str, Tensor]:
     if not file.exists():
         raise CheckpointError(f"{file}: the file is missing. {_hint(file.parent)}")
@@ -69,7 +53,7 @@ def _read_file(file: Path) -> dict[str, Tensor]:
         tensors = load_file(file)
         _refuse_doubles(file)
         return tensors
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{file}: not a readable safetensors file ({error}). {_AGAIN}"
         ) from error
@@ -118,9 +102,12 @@ def read_pickle(file: Path) -> dict[str, Any]:
 
 
 def _load_plain(file: Path) -> Any:
+    mmap = is_archive(file)  # torch maps no file of the older format
     try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
+        if "truncated" in str(error):
+            raise CheckpointError(f"{file}: its data ends early. {_AGAIN}") from error
         raise CheckpointError(
             f"{file}: refused, because this pickle holds more than tensors and plain values and "
             "loading it could run code. Export the model again with audiocraft.utils.export, or "

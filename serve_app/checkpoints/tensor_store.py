@@ -141,8 +141,13 @@ class TensorStore:
         )
 
     def _plain(self, name: str) -> Tensor:
-        """A tensor as it is in the file. Raises CheckpointError for one that is not of floats."""
+        """A tensor as it is in the file. Raises CheckpointError for one without floats."""
         tensor = self._tensors[name]
+        if tensor.is_meta:
+            raise CheckpointError(
+                f"{self.origin}: tensor '{name}' has no values, only a shape: it was saved from "
+                "torch's meta device. Save the checkpoint again, with its weights loaded."
+            )
         if tensor.dtype not in _FLOATS or tensor.layout != torch.strided:
             raise CheckpointError(
                 f"{self.origin}: tensor '{name}' is of {tensor.dtype} ({tensor.layout}), which is "

@@ -10,11 +10,10 @@ import torch
 
 from serve_app.checkpoints import huggingface
 from serve_app.checkpoints.building import build
-from serve_app.checkpoints.faults import faults_named
 from serve_app.checkpoints.fields import MOST_LAYERS
 from serve_app.checkpoints.tensor_files import read_safetensors
 from serve_app.checkpoints.tensor_store import Source, TensorStore
-from serve_app.errors import CheckpointError
+from serve_app.checkpoints.tokenizer import read_tokenizer
 from serve_app.models.t5 import TextEncoder
 
 # Options of T5's architecture. Others are left out: transformers takes some from a configuration
@@ -34,9 +33,6 @@ _OPTIONS = (
     "dense_act_fn",
     "is_gated_act",
 )
-_SAMPLE = "a calm piano melody"
-_TOKENIZER_CURE = "Copy the files of the text encoder's own tokenizer into the folder."
-_TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 # T5's decoder, and copies of the tied embedding
 _IGNORED = r"decoder\..*|lm_head\..*|(encoder\.embed_tokens|shared)\.weight"
 
@@ -61,7 +57,7 @@ def build_text_encoder(
     name: of the section, and the prefix of its tensors; empty if the whole file is of a T5.
     """
     vocab_size = _check_sizes(folder, name, section)
-    tokenizer = _read_tokenizer(folder, vocab_size)
+    tokenizer = read_tokenizer(folder, vocab_size)
     t5 = build(folder / "config.json", lambda: _encoder(section))
     prefix = f"{name}." if name else ""
     tied = [f"{prefix}shared.weight", f"{prefix}encoder.embed_tokens.weight"]
@@ -91,28 +87,9 @@ def _check_sizes(folder: Path, name: str, section: dict[str, Any]) -> int:
     t5.integer("num_layers", at_most=MOST_LAYERS)
     buckets = t5.integer("relative_attention_num_buckets", at_least=4)
     t5.integer("relative_attention_max_distance", at_least=buckets // 2)
+    for option in ("feed_forward_proj", "dense_act_fn"):
+        if option in section:
+            t5.text(option)
     t5.number("layer_norm_epsilon", at_least=0, at_most=1)
     t5.number("dropout_rate", at_least=0, at_most=1)  # unused, but checked by torch at every call
     return t5.integer("vocab_size")
-
-
-def _read_tokenizer(folder: Path, vocab_size: int) -> Any:
-    """Read the tokenizer. Raises CheckpointError if it gives no ids of T5's vocabulary."""
-    from transformers import AutoTokenizer
-
-    # Without this check transformers would build an empty tokenizer.
-    if not any((folder / name).exists() for name in _TOKENIZER_FILES):
-        raise CheckpointError(
-            f"{folder}: has no tokenizer ({' or '.join(_TOKENIZER_FILES)}). Copy the files of the "
-            "text encoder's tokenizer into it."
-        )
-    with faults_named(folder, "its tokenizer cannot be read", _TOKENIZER_CURE):
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        size = len(tokenizer)
-        ids = tokenizer(_SAMPLE)["input_ids"]
-    if not ids or size > vocab_size:
-        raise CheckpointError(
-            f"{folder}: its tokenizer has {size} tokens, the text encoder {vocab_size}, and "
-            f"'{_SAMPLE}' has {len(ids)}. {_TOKENIZER_CURE}"
-        )
-    return tokenizer

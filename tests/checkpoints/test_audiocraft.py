@@ -27,6 +27,10 @@ def edit_export(
     return edit
 
 
+def drop(section: str) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    return lambda _, cfg: cfg.pop(section)
+
+
 LM, CODEC = "state_dict.bin", "compression_state_dict.bin"
 PACKED = "transformer.layers.1.cross_attention.in_proj_weight"
 EXPORT_FAULTS: list[tuple[Callable[[Path], object], str]] = [
@@ -45,6 +49,22 @@ EXPORT_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (
         edit_export(LM, lambda _, c: c["transformer_lm"].update(norm_first=False)),
         "transformer_lm.norm_first is False",
+    ),
+    *(
+        (edit_export(LM, drop(section)), f"state_dict.bin: has no section '{section}'")
+        for section in ("transformer_lm", "conditioners", "fuser", "codebooks_pattern")
+    ),
+    *(
+        (edit_export(CODEC, drop(section)), f"{CODEC}: has no section '{section}'")
+        for section in ("encodec", "seanet", "rvq")
+    ),
+    (
+        edit_export(LM, lambda _, c: c.update(sample_rate=0)),
+        "sample_rate is 0, not an integer from",
+    ),
+    (
+        edit_export(CODEC, lambda _, c: c["encodec"].update(sample_rate=7)),
+        "encodec.sample_rate is 7, not an integer from 4000 to",
     ),
     (
         edit_export(LM, lambda _, c: c["transformer_lm"].update(positional_embedding="rope")),
@@ -139,7 +159,7 @@ EXPORT_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda f: (f / CODEC).write_bytes(b"nothing"),
-        "compression_state_dict.bin: (not a readable|refused)",
+        "compression_state_dict.bin: is no file of torch.save: it begins with",
     ),
 ]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
-from serve_app.checkpoints.hub import has_safetensors, is_hub_id, resolve
+from serve_app.checkpoints.hub import is_hub_id, resolve
+from serve_app.checkpoints.weight_files import has_safetensors
 from serve_app.errors import CheckpointError
 from tests.architectures import MONO, put_in_cache, write_audiocraft, write_huggingface
 from tests.checkpoints.test_checkpoint import same_weights

@@ -88,6 +88,7 @@ HUGGINGFACE_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (edit_json(audio_encoder__pad_mode="odd"), "pad_mode is 'odd', not one of reflect, constant"),
     (edit_json(audio_encoder__use_causal_conv=0), "use_causal_conv is 0, not true or false"),
     (edit_json(audio_encoder__trim_right_ratio=2), "trim_right_ratio is 2, not a number from 0 to"),
+    (edit_json(audio_encoder__sampling_rate=7), "audio_encoder.sampling_rate is 7, not an integer"),
     (edit_json(audio_encoder__compress=100), "config.json: describes no possible model"),
     (edit_json(decoder__num_hidden_layers=4), "layers.3.*is missing"),
     (edit_json(decoder__num_hidden_layers=2), "unexpected tensors 'decoder.model.decoder.layers.2"),

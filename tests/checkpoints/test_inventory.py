@@ -1,7 +1,6 @@
 """Files of a checkpoint before a start: what is missing, cut off or out of reach, by name."""
 
 import json
-import pickle
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from tests.sources import ROOT
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+NESTED = b"[" * 100_000  # deeper than any parser of JSON follows
 CUT_OFF = "The file is cut off or damaged: copy or download it again."
 
 
@@ -35,7 +35,8 @@ def folder(tmp_path: Path) -> Path:
 def export(tmp_path: Path) -> Path:
     """The files of an AudioCraft export, one in each of PyTorch's formats."""
     torch.save({"best_state": {}}, tmp_path / "state_dict.bin")
-    (tmp_path / "compression_state_dict.bin").write_bytes(pickle.dumps({"pretrained": "x/y"}))
+    codec = tmp_path / "compression_state_dict.bin"
+    torch.save({"pretrained": "x/y"}, codec, _use_new_zipfile_serialization=False)
     return tmp_path
 
 
@@ -77,8 +78,9 @@ def test_weights_that_are_cut_off_are_told_by_their_header(folder: Path) -> None
         b"\xff" * 64,
         (3).to_bytes(8, "little") + b'{"a',
         b"\x02" + b"\x00" * 7 + b"[]",
+        len(NESTED).to_bytes(8, "little") + NESTED,
     ],
-    ids=["empty", "short", "long header", "half header", "list"],
+    ids=["empty", "short", "long header", "half header", "list", "nested"],
 )
 def test_weights_without_a_header_are_refused(folder: Path, content: bytes) -> None:
     (folder / WEIGHTS).write_bytes(content)
@@ -95,12 +97,26 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", "[]", '{"weight_map": 1}', '{"weight_map": {"a": 1}}']
+    ("content", "said"),
+    [
+        ("", "not a readable index (JSONDecodeError"),
+        ("{}", "not a readable index (KeyError"),
+        ("[]", "not a readable index (TypeError"),
+        (NESTED.decode(), "not a readable index (RecursionError"),
+        ('{"weight_map": 1}', "not a readable index (AttributeError"),
+        ('{"weight_map": {}}', "its weight_map is empty"),
+        ('{"weight_map": {"a": 1}}', "names the file 1, which is no safetensors file"),
+    ],
+    ids=lambda value: value[:40],
 )
-def test_an_index_that_names_no_shards_is_refused(folder: Path, content: str) -> None:
-    (folder / WEIGHTS).unlink()
+@pytest.mark.parametrize("has_single", [True, False])
+def test_an_index_that_names_no_shards_is_refused(
+    folder: Path, content: str, said: str, has_single: bool
+) -> None:
+    if not has_single:
+        (folder / WEIGHTS).unlink()
     (folder / INDEX).write_text(content)
-    assert fault(folder) == f"{folder / INDEX}: not a readable index of shards. {CUT_OFF}"
+    assert fault(folder).startswith(f"{folder / INDEX}: {said}")
 
 
 def test_a_missing_configuration_is_named(folder: Path) -> None:
@@ -111,7 +127,7 @@ def test_a_missing_configuration_is_named(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"", NESTED])
 def test_a_configuration_that_is_no_json_is_refused(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)
     assert fault(folder).startswith(f"{folder / 'config.json'}: not readable JSON (")

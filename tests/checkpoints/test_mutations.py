@@ -85,7 +85,9 @@ def test_every_value_of_a_huggingface_configuration(huggingface: Path, section: 
 
 
 def parse_language_model(text: str) -> None:
-    config = audiocraft.musicgen_config(ExperimentConfig(Path("state_dict.bin"), text), 24)
+    experiment = ExperimentConfig(Path("state_dict.bin"), text)
+    audiocraft.check_language_model(experiment)
+    config = audiocraft.musicgen_config(experiment, 24)
     build(Path("state_dict.bin"), lambda: MusicGen(config))
 
 

@@ -1,6 +1,7 @@
 """Files of tensors: shards and their index, damaged files, and pickles that could run code."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
+from serve_app.checkpoints.inventory import check_source
 from serve_app.errors import CheckpointError
 from tests.architectures import MONO, write_huggingface
 from tests.checkpoints.test_checkpoint import same_weights
 
 INDEX = "model.safetensors.index.json"
+EXPORT_FILES = ["state_dict.bin", "compression_state_dict.bin"]
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,82 @@ def test_pickled_weights_of_transformers_are_not_read(huggingface: Path) -> None
         CheckpointError, match=r"pytorch_model\.bin\) are not read: save the model again"
     ):
         load_checkpoint(str(huggingface))
+
+
+def rewrite_in_older_format(file: Path, **save: int) -> None:
+    package = torch.load(file, weights_only=True)
+    file.unlink()
+    torch.save(package, file, _use_new_zipfile_serialization=False, **save)
+
+
+def test_exports_in_the_older_format_are_read(export: Path) -> None:
+    expected = load_checkpoint(str(export)).musicgen
+    for name in EXPORT_FILES:
+        rewrite_in_older_format(export / name)
+    check_source(str(export))
+    assert same_weights(load_checkpoint(str(export)).musicgen, expected)
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_another_protocol_of_the_older_format_is_refused_before_a_start(
+    export: Path, protocol: int
+) -> None:
+    file = export / "state_dict.bin"
+    rewrite_in_older_format(file, pickle_protocol=protocol)
+    for read in (check_source, load_checkpoint):
+        with pytest.raises(CheckpointError) as caught:
+            read(str(export))
+        assert caught.value.message.startswith(f"{file}: is no file of torch.save: it begins with")
+
+
+PAGE = b"<!DOCTYPE html><title>404</title>"
+POINTER = b"version https://git-lfs.github.com/spec/v1"
+
+
+@pytest.mark.parametrize("name", EXPORT_FILES)
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty (0 bytes)."),
+        (PAGE, "is no file of torch.save: it begins with b'<!DOCTYPE html><'."),
+        (POINTER, "is no file of torch.save: it begins with b'version https://'."),
+        (pickle.dumps({"best_state": {}}), "is no file of torch.save: it begins with b'\\x80"),
+        (b"PK\x03\x04cut off", "not a readable PyTorch file."),
+    ],
+    ids=["empty", "page", "pointer", "pickle", "archive"],
+)
+def test_files_that_are_not_of_torch_are_named_with_the_reason(
+    export: Path, name: str, content: bytes, said: str
+) -> None:
+    file = export / name
+    file.unlink()
+    file.write_bytes(content)
+    for read in (check_source, load_checkpoint):
+        with pytest.raises(CheckpointError) as caught:
+            read(str(export))
+        assert caught.value.message.startswith(f"{file}: {said}")
+
+
+def test_an_older_file_that_ends_early_is_named(export: Path) -> None:
+    file = export / "state_dict.bin"
+    rewrite_in_older_format(file)
+    content = file.read_bytes()
+    for length in (20, 40, 200, 2000, len(content) - 9):
+        file.write_bytes(content[:length])
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint(str(export))
+        assert caught.value.message.startswith(f"{file}: ")
+        assert "refused" not in caught.value.message
+
+
+def test_a_tensor_without_values_is_named(export: Path) -> None:
+    file = export / "state_dict.bin"
+    package = torch.load(file, weights_only=True)
+    package["best_state"]["emb.1.weight"] = package["best_state"]["emb.1.weight"].to("meta")
+    file.unlink()
+    torch.save(package, file)
+    with pytest.raises(CheckpointError, match=r"tensor 'emb.1.weight' has no values, only a shape"):
+        load_checkpoint(str(export))
 
 
 class Malicious:

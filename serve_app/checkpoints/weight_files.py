@@ -1,0 +1,97 @@
+"""Files of safetensors weights in a folder: those that are loaded, and those that would be ignored.
+
+Without torch, so that a check before a start may use it.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from serve_app.checkpoints.faults import faults_named
+from serve_app.errors import CheckpointError
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_SUFFIX = ".safetensors"
+_AGAIN = "Save or download the checkpoint again."
+# The same weights in another precision, as transformers' `variant` names them: model.fp16.safetensors
+_SHARD = r"(-\d+-of-\d+)?"
+_VARIANT = re.compile(rf"model{_SHARD}\.(fp|bf|float|bfloat)\d+{_SHARD}\.safetensors")
+_ADAPTER = re.compile(
+    r"adapter_config\.json|(adapter_model|adapters?|pytorch_lora_weights)\.(safetensors|bin|npz|pt)"
+)
+
+
+def has_safetensors(folder: Path) -> bool:
+    """Whether weights in safetensors form are in `folder`."""
+    return any(folder.glob(f"*{_SUFFIX}"))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List `model.safetensors`, or the shards that the index names.
+
+    Raises CheckpointError if the index is unreadable, or names other files beside `model.safetensors`.
+    """
+    single = folder / SINGLE
+    index = folder / INDEX
+    if not index.exists():
+        return [single]
+    names = sorted(set(read_index(index).values()))
+    if single.exists() and SINGLE not in names:
+        raise CheckpointError(
+            f"{index}: names the file '{names[0]}', but {SINGLE} is beside it. Which of them is the "
+            "model cannot be told: remove the one that is not, the index with its shards or "
+            f"{SINGLE}."
+        )
+    return [folder / name for name in names]
+
+
+def read_index(index: Path) -> dict[str, str]:
+    """File of each tensor. Raises CheckpointError unless all are names of safetensors files."""
+    with faults_named(index, "not a readable index", _AGAIN):
+        listed = json.loads(index.read_bytes())["weight_map"]
+        names = list(listed.values())
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or Path(name).suffix != _SUFFIX:
+            raise CheckpointError(
+                f"{index}: names the file {name!r}, which is no safetensors file in the same "
+                f"folder. {_AGAIN}"
+            )
+    if not names:
+        raise CheckpointError(f"{index}: its weight_map is empty. {_AGAIN}")
+    return {str(tensor): name for tensor, name in listed.items()}
+
+
+def refuse_ignored(folder: Path) -> None:
+    """Raise CheckpointError for files that change the music, but would not be loaded.
+
+    These are a LoRA adapter, in the folder or below it, and any safetensors file beside the model's
+    own. Weights in another precision under a name of transformers' `variant` are allowed.
+    """
+    _refuse_adapters(folder)
+    if not has_safetensors(folder):
+        return
+    loaded = {file.name for file in weight_files(folder)}
+    for file in sorted(folder.glob(f"*{_SUFFIX}")):
+        if file.name not in loaded and not _VARIANT.fullmatch(file.name):
+            raise CheckpointError(
+                f"{file}: would be ignored, because a model is loaded from {SINGLE} or from the "
+                f"shards that {INDEX} names. If it is an adapter (LoRA), merge it into its base; if "
+                "it is a shard, add the index; else move it out of the folder."
+            )
+
+
+def _refuse_adapters(folder: Path) -> None:
+    """Raise CheckpointError if an adapter is in the folder: without it the music is another."""
+    for file in sorted(folder.rglob("*") if _has_weights(folder) else folder.iterdir()):
+        if _ADAPTER.fullmatch(file.name):
+            raise CheckpointError(
+                f"{file}: the folder holds a LoRA adapter, and adapters are not merged at "
+                "load. Merge it into its base (PEFT: `merge_and_unload()`, then "
+                "`save_pretrained()`) and name the merged folder, or remove the adapter's files to "
+                "serve the base alone."
+            )
+
+
+def _has_weights(folder: Path) -> bool:
+    return has_safetensors(folder) or (folder / "state_dict.bin").exists()
