@@ -83,14 +83,15 @@ def _decoded(text: str) -> bytes:
         raise InvalidAudio("audio_prompt is not valid base64") from error
 
 
-async def _json(request: Request) -> Any:
-    """Parse a JSON body. Raises InvalidRequest."""
+async def _json(request: Request) -> dict[str, Any]:
+    """Parse a JSON body. Raises InvalidRequest for any other, and for JSON that is no object."""
     try:
-        return json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(
-            f"The request's body must be a JSON object, or a form ({FORM})"
-        ) from error
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise InvalidRequest(f"The request's body must be a JSON object, or a form ({FORM})")
+    return body
 
 
 async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:

@@ -8,10 +8,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from serve_app.audio.ogg_links import format_changes
 from serve_app.audio.upload_format import (
     DECODER_OPTIONS,
     DECODERS,
     DEMUXER_OPTIONS,
+    REFUSED_CODECS,
     SAMPLE_COUNTING,
     TAGS,
     UPLOAD_FORMATS,
@@ -26,6 +28,7 @@ _SAMPLE_RATES = range(4_000, 192_001)
 _GAP_S = 0.05  # without audio, by timestamps that count samples
 _PAUSE_S = 1.0  # without audio, by a recorder's clock
 _GOES_ON_S = 0.1  # audio after damage: less may be junk behind the end that looks like a frame
+_OGG = "ogg"  # FFmpeg's name of the container
 _PADDING = bytes(4)  # no file of the formats begins with zeros
 
 
@@ -69,6 +72,8 @@ class Decoder:
             raise InvalidAudio("The audio has no samples")
 
     def _open(self) -> av.container.InputContainer:
+        if not self._content:
+            raise InvalidAudio(f"The audio is empty: send a {UPLOAD_FORMATS} file")
         try:
             return av.open(
                 io.BytesIO(self._content), "r", options=DEMUXER_OPTIONS, metadata_errors="replace"
@@ -83,7 +88,10 @@ class Decoder:
         return self.sample_rate
 
     def _frames(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
-        """Yield the frames of the first audio stream, up to its end or to trailing junk."""
+        """Yield the frames of the first audio stream, up to its end or to trailing junk.
+
+        Raises InvalidAudio for damage before the end, and where a chained file changes its format.
+        """
         stream = _audio_stream(container)
         max_gap_s = _GAP_S if container.format.name in SAMPLE_COUNTING else _PAUSE_S
         damaged_at_s: float | None = None
@@ -102,6 +110,11 @@ class Decoder:
                         f"The audio is damaged at {damaged_at_s:.1f} seconds: "
                         "send an undamaged file"
                     )
+        if self._length and container.format.name == _OGG and format_changes(self._content):
+            raise InvalidAudio(
+                f"The audio's codec or format changes at {self.decoded_s:.1f} seconds: "
+                "send a file that keeps both"
+            )
 
     def _accepted(self, frame: av.AudioFrame) -> av.AudioFrame:
         """Count a frame. Raises InvalidAudio beyond the bounds."""
@@ -121,9 +134,10 @@ def _audio_stream(container: av.container.InputContainer) -> av.AudioStream:
         raise InvalidAudio("The file has no audio stream")
     stream = container.streams.audio[0]
     codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
-    if codec not in DECODERS:
+    name = container.format.name
+    if codec not in DECODERS or codec in REFUSED_CODECS.get(name, ()):
         raise InvalidAudio(
-            f"The audio's codec ({codec}) is not supported: send a {UPLOAD_FORMATS} file"
+            f"The audio's codec ({codec}) is not supported in {name}: send a {UPLOAD_FORMATS} file"
         )
     stream.codec_context.options = DECODER_OPTIONS.get(codec, {})
     return stream

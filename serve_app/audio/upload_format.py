@@ -20,6 +20,8 @@ DEMUXER_OPTIONS = {
     "codec_whitelist": ",".join(sorted(DECODERS)),
     "protocol_whitelist": "none",
 }
+# Codecs that a demuxer takes and cuts into packets wrongly, so that audio would be lost.
+REFUSED_CODECS = {"wav": frozenset({"aac"}), "w64": frozenset({"aac"})}
 # Decoders that verify their frames only when they are asked to.
 DECODER_OPTIONS = {"flac": {"err_detect": "crccheck+explode"}}
 # Demuxers whose timestamps count samples: a gap is lost audio. In other containers a recorder's clock

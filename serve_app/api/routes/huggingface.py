@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
+from serve_app.api.content_negotiation import prefers
 from serve_app.api.error_handlers import as_serve_app_error, retry_after
 from serve_app.api.openapi import body, contract_responses, json_content, schema_of
 from serve_app.api.request_context import request_context
-from serve_app.api.schemas.huggingface import Body, Options
+from serve_app.api.schemas.huggingface import Body, Options, failures
 from serve_app.audio.file_format import FLAC, WAV, Encoding
 from serve_app.errors import InvalidRequest, ModelLoading
 from serve_app.gateway.service import GenerationService
@@ -35,7 +36,7 @@ def create_router(service: GenerationService) -> APIRouter:
         summary="Make music (Inference API)",
     )
     async def inference(owner: str, name: str, request: Request) -> Response:
-        """Answers with the audio file: WAV, or FLAC if `Accept` asks for it.
+        """Answers with the audio file: WAV, or FLAC if `Accept` prefers it.
 
         A request waits while the model is loading. `503` after the configured time.
         """
@@ -60,7 +61,8 @@ async def _generate(service: GenerationService, repository: str, request: Reques
         sampling=body.parameters.sampling(),
     )
     track = await service.make_track(generation, card)
-    file_format = FLAC if FLAC.media_type in request.headers.get("accept", "") else WAV
+    prefers_flac = prefers(request.headers, FLAC.media_type, WAV.media_type)
+    file_format = FLAC if prefers_flac else WAV
     return Response(
         await track.encode(Encoding(file_format)),
         media_type=file_format.media_type,
@@ -108,12 +110,19 @@ def _flag(request: Request, header: str, option: bool | None) -> bool | None:
 
 def _parse(content: bytes) -> Body:
     try:
-        return Body.model_validate(json.loads(content))
+        return Body.model_validate(_object(content))
     except ValidationError as error:
-        failures = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise InvalidRequest("; ".join(failures)) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("Request body must be a JSON object") from error
+        raise InvalidRequest("; ".join(failures(error))) from error
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The request's body must be a JSON object")
+    return body
 
 
 def _failure(error: Exception) -> JSONResponse:

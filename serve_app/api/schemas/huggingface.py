@@ -7,10 +7,18 @@ the result as it is are accepted, and others are errors. A null is an absent fie
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from serve_app.api.schemas.neutral_parameters import NeutralParameters
 from serve_app.errors import InvalidRequest
 from serve_app.types import DurationS, LoadedModel, SamplingParams
 
@@ -18,34 +26,33 @@ _DURATION_S = 30.0
 _FRAME_RATE = 50.0  # of the published models
 _NESTS = ("generation_parameters", "generate_kwargs", "forward_params")
 _START_TOKENS = 1  # which max_length and min_length count beside the frames
-_UNUSED = "Without effect here: "
+_NO_OBJECT = "must be a JSON object"
+_SAID = {
+    "extra_forbidden": "is not supported",
+    "model_type": _NO_OBJECT,
+    "model_attributes_type": _NO_OBJECT,
+}
+
+
+def failures(error: ValidationError) -> list[str]:
+    """Say of each wrong field what is wrong, by its name."""
+    return [
+        f"{'.'.join(map(str, e['loc']))}: {_said(e['type'], e['loc'][-1:], e['msg'])}"
+        for e in error.errors()
+    ]
+
+
+def _said(kind: str, name: tuple[int | str, ...], message: str) -> str:
+    if name and name[0] in _NESTS:
+        return _NO_OBJECT
+    return _SAID.get(kind, message.removeprefix("Value error, "))
 
 
 def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-class _WithoutEffect(BaseModel, frozen=True):
-    """Parameters of `generate` at the values that leave the result as it is."""
-
-    use_cache: bool = Field(default=True, description=_UNUSED + "the KV cache is always used.")
-    early_stopping: bool | Literal["never"] = Field(
-        default=False, description=_UNUSED + "it ends beam search."
-    )
-    length_penalty: float = Field(default=1.0, description=_UNUSED + "it is of beam search.")
-    num_beams: int = Field(default=1, ge=1, le=1, description="1: no beam search.")
-    num_beam_groups: int = Field(default=1, ge=1, le=1, description="1: no beam search.")
-    num_return_sequences: int = Field(default=1, ge=1, le=1, description="1: one track.")
-    penalty_alpha: float = Field(default=0.0, ge=0, le=0, description="0: no contrastive search.")
-    typical_p: float = Field(default=1.0, ge=1, le=1, description="1: no typical sampling.")
-    epsilon_cutoff: float = Field(default=0.0, ge=0, le=0, description="0: no cutoff.")
-    eta_cutoff: float = Field(default=0.0, ge=0, le=0, description="0: no cutoff.")
-    repetition_penalty: float = Field(default=1.0, ge=1, le=1, description="1: no penalty.")
-    diversity_penalty: float = Field(default=0.0, ge=0, le=0, description="0: no penalty.")
-    no_repeat_ngram_size: int = Field(default=0, ge=0, le=0, description="0: no constraint.")
-
-
-class Parameters(SamplingParams, _WithoutEffect, frozen=True):
+class Parameters(SamplingParams, NeutralParameters, frozen=True):
     """The sampling parameters under the names of `transformers`' `generate`, and the duration."""
 
     model_config = ConfigDict(

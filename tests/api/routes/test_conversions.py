@@ -74,6 +74,7 @@ async def test_kinds_that_are_only_read_are_taken(client: httpx.AsyncClient, kin
         ),
         ({"response_format": "doc"}, {"audio": ("a", b"a")}, "response_format: Input should be"),
         ({}, {"audio": ("a", b"a")}, "The audio is not a wav"),
+        ({}, {"audio": ("a", b"")}, "The audio is empty"),
         ({"response_format": "mp3"}, {"audio": ("", b"")}, "audio: A file is required"),
         (
             {"bitrate_kbps": "1", "response_format": "mp3"},

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 from typing import Any
 
 import httpx
@@ -10,11 +11,13 @@ import soundfile
 from pydantic import ValidationError
 
 from serve_app.api.schemas.huggingface import Parameters
+from serve_app.api.schemas.neutral_parameters import NeutralParameters
 from serve_app.config.app import ApiConfig
 from serve_app.errors import GenerationFailed
 from serve_app.gateway import readiness
 from serve_app.types import SamplingParams
 from tests.api.schemas.documented import SAMPLING, documented
+from tests.conftest import CONFIGS
 from tests.fakes import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
 
 PATH = "/models/facebook/musicgen-small"
@@ -158,7 +161,17 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "num_beam_groups": 1, "num_return_sequences": 1, "penalty_alpha": 0.0, "typical_p": 1,
     "epsilon_cutoff": 0, "eta_cutoff": 0.0, "repetition_penalty": 1.0, "diversity_penalty": 0.0,
     "no_repeat_ngram_size": 0, "min_new_tokens": 75, "min_length": 76, "top_k": None,
+    "encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0.0, "min_p": 0,
+    "renormalize_logits": False, "remove_invalid_values": False, "token_healing": False,
+    "low_memory": False, "disable_compile": True, "return_dict_in_generate": False,
+    "output_scores": False, "output_logits": False, "output_attentions": False,
+    "output_hidden_states": False,
 }  # fmt: skip
+
+
+NEUTRAL = sorted(
+    name for name, field in NeutralParameters.model_fields.items() if field.json_schema_extra
+)
 
 
 @pytest.mark.parametrize("nest", ["generation_parameters", "generate_kwargs", "forward_params"])
@@ -189,6 +202,38 @@ async def test_a_parameter_without_effect_leaves_the_request_as_it_is(
         assert (await client.post(PATH, json=body)).status_code == 200
     first, second = (request.model_dump(exclude={"request_id"}) for request in generator.requests)
     assert first == second
+
+
+def test_every_neutral_parameter_is_tried_and_documented() -> None:
+    declared = NeutralParameters.model_fields
+    assert declared.keys() <= WITHOUT_EFFECT.keys()
+    documentation = (CONFIGS.parent / "docs/api.md").read_text()
+    for name, field in declared.items():
+        extra = field.json_schema_extra
+        neutral = f": {json.dumps(extra['const'])}" if isinstance(extra, dict) else ""
+        assert f"`{name}{neutral}`" in documentation
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+@pytest.mark.parametrize("value", [7, -0.5, "x", [1]])
+async def test_another_value_than_the_neutral_one_is_refused_by_name(
+    client: httpx.AsyncClient, name: str, value: object
+) -> None:
+    body = {"inputs": "a", "parameters": {name: value}}
+    response = await client.post(PATH, json=body)
+    assert response.status_code == 400
+    shown = json.dumps(value)
+    neutral = json.dumps(NeutralParameters.model_fields[name].default)
+    assert response.json() == {
+        "error": f"parameters.{name}: {shown} is not supported, only {neutral}"
+    }
+
+
+async def test_flac_that_is_not_accepted_is_not_sent(client: httpx.AsyncClient) -> None:
+    body = {"inputs": "a", "parameters": {"duration": 1}}
+    headers = {"accept": "audio/flac;q=0, audio/wav"}
+    response = await client.post(PATH, json=body, headers=headers)
+    assert response.headers["content-type"] == "audio/wav"
 
 
 async def test_nulls_are_as_if_absent(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
@@ -224,10 +269,18 @@ BAD: list[tuple[Any, int, str]] = [
     (
         {"inputs": "a", "parameters": {"num_beams": 4}},
         400,
-        "parameters.num_beams: Input should be less than or equal to 1",
+        "parameters.num_beams: 4 is not supported, only 1",
     ),
-    ({"inputs": "a", "parameters": {"bad_words_ids": [[1]]}}, 400, "parameters.bad_words_ids: "),
-    ({"inputs": "a", "parameters": {"generate_kwargs": 3}}, 400, "parameters.generate_kwargs: "),
+    (
+        {"inputs": "a", "parameters": {"bad_words_ids": [[1]]}},
+        400,
+        "parameters.bad_words_ids: is not supported",
+    ),
+    (
+        {"inputs": "a", "parameters": {"generate_kwargs": 3}},
+        400,
+        "parameters.generate_kwargs: must be a JSON object",
+    ),
     (
         {"inputs": "a", "parameters": {"generation_parameters": {"typical_p": 0.9}}},
         400,
@@ -250,11 +303,12 @@ BAD: list[tuple[Any, int, str]] = [
     ),
     ({"inputs": "a", "options": {"use_magic": True}}, 400, "options.use_magic: "),
     ({"inputs": "a", "options": 3}, 400, "options: "),
-    ({"inputs": "a", "parameters": 3}, 400, "parameters: "),
+    ({"inputs": "a", "parameters": 3}, 400, "parameters: must be a JSON object"),
     ({"inputs": "a", "stream": True}, 400, "stream: "),
     ({"inputs": "a", "parameters": {"max_new_tokens": 0}}, 400, "parameters.max_new_tokens: "),
     ({"inputs": "a", "parameters": {"temperature": "x"}}, 400, "parameters.temperature: "),
-    ([], 400, "valid dictionary"),
+    ([], 400, "The request's body must be a JSON object"),
+    ("a", 400, "The request's body must be a JSON object"),
 ]
 
 
