@@ -146,7 +146,7 @@ def tags_by_mutagen(content: bytes) -> dict[str, str]:
     if not isinstance(tags, ID3):
         found = {name.lower(): value for name, [value] in tags.items()}
         return found | {"comment": found.pop("description")}
-    named = {frame.desc: str(frame) for frame in tags.values() if frame.FrameID == "TXXX"}
+    named = {frame.desc: str(frame) for frame in tags.getall("TXXX")}
     return named | {"title": str(tags["TIT2"]), "comment": str(tags["COMM::eng"])}
 
 

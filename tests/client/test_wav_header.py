@@ -1,9 +1,13 @@
 """A streamed WAV file gets the sizes that a whole one has."""
 
+import io
+
+import av
 import pytest
 
 from serve_app.client import MusicGenClient, Track
 from serve_app.client.wav_header import lacks_its_end, with_sizes
+from serve_app.marks import DIGITAL_SOURCE_TYPE
 
 
 def test_a_streamed_file_equals_the_whole_one(url: str) -> None:
@@ -12,6 +16,20 @@ def test_a_streamed_file_equals_the_whole_one(url: str) -> None:
         whole = client.generate("a", duration_s=1, seed=7)
     assert isinstance(streamed, Track)
     assert streamed.content == whole.content
+
+
+def test_marks_stay_whatever_the_prompt(url: str) -> None:
+    """No text in UTF-8 holds the bytes of an unknown size."""
+    prompt = "data\u00ff\u00ff\u00ff\u00ff \u7235\u58eb RIFF"
+    with MusicGenClient(url) as client:
+        *_, streamed = client.stream(prompt, duration_s=1, seed=7)
+        whole = client.generate(prompt, duration_s=1, seed=7)
+    assert isinstance(streamed, Track)
+    assert streamed.content == whole.content
+    assert streamed.digital_source_type == whole.digital_source_type == DIGITAL_SOURCE_TYPE
+    with av.open(io.BytesIO(streamed.content)) as container:
+        assert container.metadata["title"] == prompt
+        assert container.metadata["digital_source_type"] == DIGITAL_SOURCE_TYPE
 
 
 def test_floats_get_their_sizes_too(url: str) -> None:
