@@ -32,9 +32,11 @@ class WavHeader:
     tags: Mapping[str, str]
 
     def build(self, data_bytes: int | None) -> bytes:
-        """Build the header, as long for any data_bytes. None: the file is streamed, open-ended."""
-        streamed = data_bytes is None
-        chunks = b"WAVE" + self._format(None if streamed else data_bytes) + _tag_chunks(self.tags)
+        """Build the header, of the same length for any number of bytes.
+
+        data_bytes: of the samples; None: the file is streamed, open-ended.
+        """
+        chunks = b"WAVE" + self._format(data_bytes) + _tag_chunks(self.tags)
         size = _UNKNOWN if data_bytes is None else len(chunks) + 8 + data_bytes
         data = _SIZE.pack(_UNKNOWN if data_bytes is None else data_bytes)
         return b"RIFF" + _SIZE.pack(size) + chunks + b"data" + data
