@@ -14,12 +14,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import av
 import httpx
 import pytest
 import soundfile
 
 from serve_app.launcher import Service
 from serve_app.machine import free_port
+from serve_app.marks import DIGITAL_SOURCE_TYPE
 
 SUPABASE = Path(__file__).parent.parent / "supabase"
 FUNCTION = SUPABASE / "functions" / "generate-music"
@@ -136,9 +138,12 @@ async def test_a_track_from_fields(function: str) -> None:
     assert answer["metadata"]["model_size"] == "nano", "the model that really answered"
     header, _, content = answer["audioUrl"].partition(",")
     assert header == "data:audio/wav;base64"
-    samples, sample_rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
+    file = base64.b64decode(content)
+    samples, sample_rate = soundfile.read(io.BytesIO(file))
     assert (len(samples), sample_rate) == (32_000, 32_000)
-    assert answer["metadata"]["size"] == 32_000 * 2 + 44
+    assert answer["metadata"]["size"] == len(file)
+    with av.open(io.BytesIO(file)) as container:
+        assert container.metadata["digital_source_type"] == DIGITAL_SOURCE_TYPE
 
 
 async def test_a_request_that_the_service_refuses_is_400(function: str) -> None:

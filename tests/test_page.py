@@ -8,15 +8,17 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 from playwright.async_api import Page, Route, ViewportSize, async_playwright, expect
 
 from serve_app.api.routes.page import STATIC
-from serve_app.audio.file_format import FORMATS
+from serve_app.audio.file_format import FORMATS, Tagging
 from serve_app.errors import QueueFull
 from serve_app.launcher import Service
+from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.types import SamplingParams
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
@@ -70,6 +72,15 @@ async def generate(page: Page, prompt: str, seconds: int) -> None:
     await page.get_by_label("Prompt").fill(prompt)
     await page.get_by_label("Seconds").fill(str(seconds))
     await page.get_by_role("button", name="Generate").click()
+
+
+def assert_marked(file: Path, seed: int) -> None:
+    """Two seconds of "bells" that say that they were generated."""
+    with av.open(file) as container:
+        tags = {**container.metadata, **container.streams.audio[0].metadata}
+        assert float(container.duration or 0) / av.time_base == pytest.approx(2.0, abs=0.1)
+    assert tags["digital_source_type"] == DIGITAL_SOURCE_TYPE
+    assert (tags["title"], tags["seed"]) == ("bells", str(seed))
 
 
 def test_its_files_are_formatted_and_linted() -> None:
@@ -291,8 +302,23 @@ async def test_downloads_offer_the_formats_of_the_table(guarded_url: str, page: 
     for file_format in FORMATS.values():
         async with page.expect_download() as waiting:
             await choice.select_option(file_format.name)
-        name = (await waiting.value).suggested_filename
-        assert name == f"musicgen-5.{file_format.suffix}"
+        download = await waiting.value
+        assert download.suggested_filename == f"musicgen-5.{file_format.suffix}"
+        if file_format.tagging is not Tagging.NONE:
+            assert_marked(await download.path(), seed=5)
+
+
+async def test_variations_keep_their_marks(guarded_url: str, page: Page) -> None:
+    await page.goto(guarded_url)
+    await page.get_by_label("API key").fill(KEY)
+    await page.get_by_label("Seed").fill("5")
+    await generate(page, "bells", 2)
+    tracks = page.locator(".track")
+    await tracks.first.get_by_role("button", name="More like this").click()
+    await expect(tracks).to_have_count(4)
+    async with page.expect_download() as waiting:
+        await tracks.first.get_by_label("Download as").select_option("wav")
+    assert_marked(await (await waiting.value).path(), seed=6)
 
 
 async def test_errors_are_sentences(guarded_url: str, backend: FakeGenerator, page: Page) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from serve_app.api.schemas.tracks import Variation
+from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.track_fields import (
     HEADERS,
     TrackHeaders,
@@ -27,6 +28,7 @@ def test_headers_show_the_facts_with_their_decimals() -> None:
         "x-musicgen-model": "small",
         "x-musicgen-seed": "7",
         "x-musicgen-license": "CC-BY-NC-4.0",
+        "x-musicgen-digital-source-type": DIGITAL_SOURCE_TYPE,
         "x-musicgen-sample-rate": "32000",
         "x-musicgen-duration-s": "1.500",
         "x-musicgen-queue-s": "0.250",

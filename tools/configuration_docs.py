@@ -22,6 +22,7 @@ from serve_app.config.app import (
 )
 from serve_app.config.edge import EdgeConfig
 from serve_app.config.model_loading import ModelLoadingConfig
+from serve_app.config.provenance import ProvenanceConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 
@@ -29,6 +30,11 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("args", "The application: `applications[].args`.", AppConfig),
     ("api", "The HTTP API: `args.api`.", ApiConfig),
     ("access", "API keys: `args.api.access`. See [Access](operations.md#access).", AccessConfig),
+    (
+        "provenance",
+        "Marks of generated audio: `args.api.provenance`. See [Marks](api.md#marks).",
+        ProvenanceConfig,
+    ),
     (
         "edge",
         "The edge, HAProxy between clients and Serve's HTTP proxy: `args.edge`. "

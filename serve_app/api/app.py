@@ -84,9 +84,10 @@ def create_api(
     )
     app.include_router(v1.create_router(service))
     app.include_router(streams_routes.create_router(service, streams))
-    app.include_router(
-        conversions.create_router(Conversions(workers, limits, config.max_conversion_s))
+    converted = Conversions(
+        workers, limits, config.max_conversion_s, with_prompt=config.provenance.tag_prompt
     )
+    app.include_router(conversions.create_router(converted))
     app.include_router(legacy.create_router(service))
     app.include_router(health.create_router(service))
     app.include_router(huggingface.create_router(service))

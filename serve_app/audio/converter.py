@@ -1,8 +1,9 @@
 """Conversion of an audio file to another format, as a stream: no file is decoded into memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from serve_app.audio.decoder import Decoder, Samples
 from serve_app.audio.encoder import Encoder
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import LevelMeter, Mastering
+from serve_app.marks import carried
 
 _MAX_RATE = 48_000
 
@@ -26,28 +28,42 @@ class Converter:
     """Converts one file of the UPLOAD_FORMATS.
 
     The file is resampled while it is decoded, and mastered at the rate of the new file. Where the
-    first sample depends on the whole file, the file is decoded twice.
+    first sample depends on the whole file, the file is decoded twice. The marks of generated audio
+    are kept, and no other tags; with_prompt: whether the prompt is, too.
     """
 
     def __init__(
-        self, content: bytes, max_duration_s: float, encoding: Encoding, mastering: Mastering
+        self,
+        content: bytes,
+        max_duration_s: float,
+        encoding: Encoding,
+        mastering: Mastering,
+        *,
+        with_prompt: bool = True,
     ) -> None:
         self._content = content
         self._max_duration_s = max_duration_s
         self._encoding = encoding
         self._mastering = mastering
+        self._with_prompt = with_prompt
         self.decoded_s = 0.0  # seconds of the file decoded so far
+        self.marks: dict[str, str] = {}  # tags of the file that say that it was generated
 
     def write(self, path: Path) -> None:
         """Write the new file. Raises InvalidAudio, and InvalidRequest for an impossible bit rate."""
         measured = _Measured(0, np.float32(1.0))
         if self._mastering.needs_whole:
             measured = self._measure()
+        with path.open("w+b") as file:
+            self._encode(file, measured)
+
+    def _encode(self, file: BinaryIO, measured: _Measured) -> None:
         encoder: Encoder | None = None
         position = 0
         for part, rate in self._decoded():
             if encoder is None:
-                encoder = Encoder(self._encoding, rate, len(part), streamed=False, path=path)
+                encoding = replace(self._encoding, tags=self.marks)
+                encoder = Encoder(encoding, rate, len(part), streamed=False, file=file)
             gained = part * measured.gain
             encoder.add(self._mastering.part(gained, rate, position, measured.length))
             position += part.shape[1]
@@ -68,6 +84,7 @@ class Converter:
         decoder = Decoder(self._content, self._max_duration_s, self._rate_from)
         try:
             for part in decoder.parts():
+                self.marks = carried(decoder.metadata, with_prompt=self._with_prompt)
                 yield part, decoder.sample_rate
         finally:
             self.decoded_s = max(self.decoded_s, decoder.decoded_s)

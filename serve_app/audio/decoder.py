@@ -46,6 +46,7 @@ class Decoder:
         self._max_duration_s = max_duration_s
         self._rate_from = rate_from
         self.sample_rate = 0  # of the samples; known once there are some
+        self.metadata: dict[str, str] = {}  # of the file and its audio; known as the sample rate is
         self._length = 0  # decoded samples of the file
         self.decoded_s = 0.0  # the same in seconds
 
@@ -59,6 +60,7 @@ class Decoder:
         made = False
         try:
             with self._open() as container:
+                self.metadata = _metadata(container)
                 for part in _resampled(self._frames(container), self._set_rate):
                     _check_finite(part)
                     made = True
@@ -127,6 +129,14 @@ class Decoder:
                 "send a shorter file"
             )
         return frame
+
+
+def _metadata(container: av.container.InputContainer) -> dict[str, str]:
+    """The file's tags and those of its first audio stream, where Ogg has them."""
+    found = dict(container.metadata)
+    for stream in container.streams.audio[:1]:
+        found |= stream.metadata
+    return found
 
 
 def _audio_stream(container: av.container.InputContainer) -> av.AudioStream:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from serve_app.audio.bitrates import Bitrates
 from serve_app.errors import InvalidRequest
 
 SAMPLE_RATES = (8_000, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -16,6 +17,15 @@ class SampleFormat(StrEnum):
     FLOAT32 = "float32"
 
 
+class Tagging(StrEnum):
+    """Place of a file's tags."""
+
+    NONE = "none"
+    RIFF = "riff"  # chunks of a wav file
+    ID3 = "id3"  # in front of the audio
+    VORBIS = "vorbis"  # Vorbis comments, which FFmpeg writes
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """FFmpeg's names of the muxer and the codec of one kind of file."""
@@ -25,41 +35,12 @@ class Codec:
 
 
 @dataclass(frozen=True, slots=True)
-class Bitrates:
-    """Bit rates of a lossy format, in kbit/s.
-
-    choices: the only ones; empty: all from `low` to `high`;
-    high_per_channel: the highest for each channel; None: no bound of its own.
-    """
-
-    default: int
-    low: int
-    high: int
-    choices: tuple[int, ...] = ()
-    high_per_channel: int | None = None
-
-    def __contains__(self, kbps: int) -> bool:
-        return kbps in self.choices if self.choices else self.low <= kbps <= self.high
-
-    def highest(self, channels: int) -> int:
-        """Return the highest bit rate of a file with so many channels."""
-        if self.high_per_channel is None:
-            return self.high
-        return min(self.high, channels * self.high_per_channel)
-
-    def __str__(self) -> str:
-        if self.choices:
-            return f"one of {', '.join(map(str, self.choices))}"
-        return f"between {self.low} and {self.high}"
-
-
-@dataclass(frozen=True, slots=True)
 class FormatSpec:
     """One audio file format.
 
     name: as requests name it; codecs: by the sample formats that it offers; sample_rates: in Hz;
     default_sample_rate: in Hz, for audio at a rate that the format lacks;
-    bitrates: None in lossless formats; tagged: whether files carry tags;
+    bitrates: None in lossless formats; tagging: place of the tags;
     streamable: whether a player can start before the file is complete;
     sized: whether a streamed file's length follows from that of its audio;
     stream_options: FFmpeg's muxer options of a streamed file;
@@ -74,7 +55,7 @@ class FormatSpec:
     sample_rates: tuple[int, ...] = SAMPLE_RATES
     default_sample_rate: int = 48_000
     bitrates: Bitrates | None = None
-    tagged: bool = False
+    tagging: Tagging = Tagging.NONE
     streamable: bool = True
     sized: bool = False
     stream_options: Mapping[str, str] = field(default_factory=dict)
@@ -93,10 +74,11 @@ WAV = FormatSpec(
     description="uncompressed",
     media_type="audio/wav",
     suffixes=("wav",),
-    codecs={
-        SampleFormat.INT16: Codec("wav", "pcm_s16le"),
-        SampleFormat.FLOAT32: Codec("wav", "pcm_f32le"),
+    codecs={  # behind the header that WavHeader builds
+        SampleFormat.INT16: Codec("s16le", "pcm_s16le"),
+        SampleFormat.FLOAT32: Codec("f32le", "pcm_f32le"),
     },
+    tagging=Tagging.RIFF,
     sized=True,
 )
 FLAC = FormatSpec(
@@ -105,7 +87,7 @@ FLAC = FormatSpec(
     media_type="audio/flac",
     suffixes=("flac",),
     codecs={SampleFormat.INT16: Codec("flac", "flac")},
-    tagged=True,
+    tagging=Tagging.VORBIS,
 )
 MP3 = FormatSpec(
     name="mp3",
@@ -117,7 +99,7 @@ MP3 = FormatSpec(
     bitrates=Bitrates(
         192, 32, 320, (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
     ),
-    tagged=True,
+    tagging=Tagging.ID3,
     sized=True,  # constant bit rate
     stream_options={"write_xing": "0"},
 )
@@ -129,7 +111,7 @@ OPUS = FormatSpec(
     codecs={SampleFormat.INT16: Codec("ogg", "libopus")},
     sample_rates=(8_000, 12_000, 16_000, 24_000, 48_000),
     bitrates=Bitrates(128, 6, 320, high_per_channel=256),
-    tagged=True,
+    tagging=Tagging.VORBIS,
     stream_options={"page_duration": "100000"},  # microseconds of audio before a player can start
 )
 PCM = FormatSpec(

@@ -71,7 +71,11 @@ def _read(job: Job, content: bytes) -> tuple[Answer, memoryview]:
 
 def _convert(job: Job, content: bytes) -> Answer:
     converter = Converter(
-        content, job["max_duration_s"], _encoding(job["encoding"]), _mastering(job["mastering"])
+        content,
+        job["max_duration_s"],
+        _encoding(job["encoding"]),
+        _mastering(job["mastering"]),
+        with_prompt=job["with_prompt"],
     )
     try:
         converter.write(Path(job["path"]))
@@ -81,7 +85,7 @@ def _convert(job: Job, content: bytes) -> Answer:
             "message": error.message,
             "decoded_s": converter.decoded_s,
         }
-    return {"decoded_s": converter.decoded_s}
+    return {"decoded_s": converter.decoded_s, "marked": bool(converter.marks)}
 
 
 def _encoding(fields: Mapping[str, Any]) -> Encoding:

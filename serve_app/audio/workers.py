@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,14 @@ _READ_CPU_S = 5.0
 _READ_CPU_PER_S = 0.02  # of audio: ten times what decoding takes
 _CONVERT_CPU_S = 30.0
 _CONVERT_CPU_PER_S = 0.2  # of audio: four times what the slowest options take
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A converted file. duration_s: in seconds; marked: its tags say that it was generated."""
+
+    duration_s: float
+    marked: bool
 
 
 class AudioWorkers:
@@ -51,9 +60,12 @@ class AudioWorkers:
         encoding: Encoding,
         mastering: Mastering,
         max_duration_s: float,
-    ) -> float:
-        """Write the converted file to `path`; return its duration in seconds.
+        *,
+        with_prompt: bool = True,
+    ) -> Conversion:
+        """Write the converted file to `path`.
 
+        with_prompt: keep the prompt among the marks of generated audio.
         Raises InvalidAudio, and InvalidRequest for a bit rate that the channels exclude.
         """
         job = {
@@ -62,7 +74,8 @@ class AudioWorkers:
             "encoding": dataclasses.asdict(encoding) | {"file_format": encoding.file_format.name},
             "mastering": dataclasses.asdict(mastering),
             "max_duration_s": max_duration_s,
+            "with_prompt": with_prompt,
             "max_cpu_s": _CONVERT_CPU_S + _CONVERT_CPU_PER_S * max_duration_s,
         }
         answer, _ = await self._converters.run(job, content)
-        return float(answer["decoded_s"])
+        return Conversion(float(answer["decoded_s"]), bool(answer["marked"]))

@@ -26,6 +26,7 @@ class Track(TrackHeaders, frozen=True):
 
     content: Annotated[bytes, Field(repr=False)]
     cost_usd: float | None = None
+    digital_source_type: str = ""  # empty: a service of an earlier version, which does not tell it
 
     def save(self, file: str | Path) -> None:
         """Write the file. Raises OSError."""

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from serve_app.config.closed_model import ClosedModel
 from serve_app.config.edge import EdgeConfig
 from serve_app.config.model_loading import ModelLoadingConfig, Name
+from serve_app.config.provenance import ProvenanceConfig
 
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
@@ -182,6 +183,8 @@ class ApiConfig(ClosedModel):
     host: any port. `*`: any origin, without credentials."""
     access: AccessConfig = AccessConfig()
     """API keys and their limits."""
+    provenance: ProvenanceConfig = ProvenanceConfig()
+    """Marks of generated audio."""
 
 
 class AppConfig(ClosedModel):

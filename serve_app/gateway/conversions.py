@@ -31,29 +31,48 @@ class ConversionRequest:
     deadline: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ConvertedFile:
+    """The facts of a new file. marked: the old one's tags say that it was generated."""
+
+    size: int
+    marked: bool
+
+
 class Conversions:
     """Converts files in `workers`; a conversion is a request of its caller until its file is sent.
 
     The seconds of the file count as seconds of music. They are known once it is decoded, so that the
-    caller's allowance may fall below zero; then the next request waits.
+    caller's allowance may fall below zero; then the next request waits. with_prompt: keep the prompt
+    in the tags of generated audio.
     """
 
-    def __init__(self, workers: AudioWorkers, limits: Limits, max_duration_s: float) -> None:
+    def __init__(
+        self,
+        workers: AudioWorkers,
+        limits: Limits,
+        max_duration_s: float,
+        *,
+        with_prompt: bool = True,
+    ) -> None:
         self._workers = workers
         self._limits = limits
         self._max_duration_s = min(max_duration_s, limits.longest_s)
+        self._with_prompt = with_prompt
         self._running = 0
 
-    async def convert(self, request: ConversionRequest) -> AsyncGenerator[int | bytes, None]:
-        """Convert a file; yield the size of the new one in bytes, then its content in blocks.
+    async def convert(
+        self, request: ConversionRequest
+    ) -> AsyncGenerator[ConvertedFile | bytes, None]:
+        """Convert a file; yield the facts of the new one, then its content in blocks.
 
         Closing the iterator ends the conversion. Raises RateLimited, QueueFull, DeadlineExceeded,
         InvalidAudio, and InvalidRequest for a bit rate that the channels exclude.
         """
         async with self._counted(request.caller):
             with tempfile.NamedTemporaryFile(prefix="musicgen-conversion-") as file:
-                await self._write(request, Path(file.name))
-                yield os.fstat(file.fileno()).st_size
+                marked = await self._write(request, Path(file.name))
+                yield ConvertedFile(os.fstat(file.fileno()).st_size, marked)
                 while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
                     yield block
 
@@ -74,19 +93,22 @@ class Conversions:
             self._running -= 1
             self._limits.give_back(caller, 0.0)
 
-    async def _write(self, request: ConversionRequest, path: Path) -> None:
-        """Write the new file, and charge the decoded seconds to the caller."""
+    async def _write(self, request: ConversionRequest, path: Path) -> bool:
+        """Write the new file, and charge the decoded seconds to the caller; return `marked`."""
         left_s = None if request.deadline is None else request.deadline - time()
         decoded_s = 0.0
         try:
             async with asyncio.timeout(left_s):
-                decoded_s = await self._workers.convert(
+                conversion = await self._workers.convert(
                     request.content,
                     path,
                     request.encoding,
                     request.mastering,
                     self._max_duration_s,
+                    with_prompt=self._with_prompt,
                 )
+                decoded_s = conversion.duration_s
+                return conversion.marked
         except InvalidAudio as error:
             decoded_s = error.decoded_s
             raise

@@ -14,7 +14,7 @@ from serve_app.gateway.prompt import check_prompt
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.selection import ModelSelector
-from serve_app.gateway.track import LiveTrack, Track
+from serve_app.gateway.track import LiveTrack, Track, file_tags
 from serve_app.types import GenerationRequest, ModelCard
 
 
@@ -95,7 +95,8 @@ class GenerationService:
         if first is None:
             raise GenerationFailed("the model's audio ended too early")
         self.readiness.record_answer(card)
-        return LiveTrack(request, card, first, items)
+        tags = file_tags(request, card, self.config.provenance)
+        return LiveTrack(request, card, first, items, tags)
 
 
 def _variation(request: GenerationRequest, index: int) -> GenerationRequest:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,9 @@ from serve_app.audio.encoder import Encoder, encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.audio.streamed_size import streamed_size
+from serve_app.config.provenance import ProvenanceConfig
 from serve_app.errors import GenerationFailed, InvalidRequest
+from serve_app.marks import DIGITAL_SOURCE_TYPE, tags_of
 from serve_app.track_fields import TrackReport
 from serve_app.types import AudioChunk, GenerationRequest, ModelCard, Progress, StreamItem, Timings
 
@@ -22,13 +24,14 @@ _tracer = trace.get_tracer("musicgen-serve")
 
 @dataclass(frozen=True)
 class Track:
-    """A finished track. samples: float32 [channels, n]; sample_rate: in Hz."""
+    """A finished track. samples: float32 [channels, n]; sample_rate: in Hz; tags: of its files."""
 
     request: GenerationRequest
     model: ModelCard
     samples: NDArray[np.float32]
     sample_rate: int
     timings: Timings
+    tags: Mapping[str, str]
 
     @property
     def duration_s(self) -> float:
@@ -41,7 +44,7 @@ class Track:
 
     async def encode(self, encoding: Encoding, mastering: Mastering | None = None) -> bytes:
         """Encode the track as a file with its tags, off the event loop."""
-        tagged = replace(encoding, tags=file_tags(self.request, self.model))
+        tagged = replace(encoding, tags=self.tags)
         with _tracer.start_as_current_span("encode"):
             return await asyncio.to_thread(self._encode, tagged, mastering or Mastering())
 
@@ -51,12 +54,16 @@ class Track:
 
 @dataclass(frozen=True)
 class LiveTrack:
-    """A track that is being made. Its first item is there, so the request was accepted."""
+    """A track that is being made. Its first item is there, so the request was accepted.
+
+    tags: of its file.
+    """
 
     request: GenerationRequest
     model: ModelCard
     first: StreamItem
     later: AsyncGenerator[StreamItem, None]
+    tags: Mapping[str, str]
 
     async def check_channels(self, encoding: Encoding) -> None:
         """Raise InvalidRequest for a bit rate that the channels exclude, once there is audio.
@@ -77,6 +84,7 @@ class LiveTrack:
             "model": self.model.model_id,
             "seed": self.request.sampling.seed,
             "license": self.model.license,
+            "digital_source_type": DIGITAL_SOURCE_TYPE,
         }
         if isinstance(self.first, AudioChunk):
             facts["sample_rate"] = self.first.sample_rate
@@ -87,7 +95,7 @@ class LiveTrack:
         first = self.first
         if not isinstance(first, AudioChunk) or first.track_samples is None:
             return None
-        tagged = replace(encoding, tags=file_tags(self.request, self.model))
+        tagged = replace(encoding, tags=self.tags)
         channels = len(first.samples)
         return await asyncio.to_thread(
             streamed_size, tagged, first.sample_rate, channels, first.track_samples
@@ -101,7 +109,7 @@ class LiveTrack:
         The report tells the requested duration. Leaving the iterator aborts the request.
         Raises ServeAppError.
         """
-        tagged = replace(encoding, tags=file_tags(self.request, self.model))
+        tagged = replace(encoding, tags=self.tags)
         file = _LiveFile(tagged, mastering, self.request.duration_s)
         async with contextlib.aclosing(self.later):
             last: AudioChunk | None = None
@@ -121,7 +129,8 @@ class LiveTrack:
             chunks = [item async for item in self._items() if isinstance(item, AudioChunk)]
         timings = _timings_of(chunks[-1] if chunks else None)
         samples = np.concatenate([chunk.samples for chunk in chunks], axis=1)
-        return Track(self.request, self.model, samples, chunks[0].sample_rate, timings)
+        rate = chunks[0].sample_rate
+        return Track(self.request, self.model, samples, rate, timings, self.tags)
 
     def _report(self, sample_rate: int, timings: Timings) -> TrackReport:
         seed = self.request.sampling.seed
@@ -163,13 +172,15 @@ class _LiveFile:
         return content + self._encoder.finish() if chunk.finish_reason is not None else content
 
 
-def file_tags(request: GenerationRequest, model: ModelCard) -> dict[str, str]:
-    """The tags of a track's file: title and comment."""
-    comment = (
-        f"Made by MusicGen ({model.source}), seed {request.sampling.seed}. "
-        f"Licence of the weights: {model.license}."
-    )
-    return {"title": request.prompt, "comment": comment}
+def file_tags(
+    request: GenerationRequest, model: ModelCard, config: ProvenanceConfig
+) -> dict[str, str]:
+    """Collect the tags that the configuration wants in the files of a track."""
+    if not config.tags:
+        return {}
+    prompt = request.prompt if config.tag_prompt else None
+    name = f"{model.model_id} ({model.source})"
+    return tags_of(name, model.license, request.sampling.seed, prompt)
 
 
 def _timings_of(last: AudioChunk | None) -> Timings:

@@ -9,13 +9,15 @@ import httpx
 import pytest
 
 from serve_app.errors import ReplicaFailed
+from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.types import GenerationRequest, StreamItem
 from tests.fakes import TIMINGS, FakeGenerator, Unexpected, leaks
+from tests.riff import samples_of
 
 PATH = "/v1/audio/generations"
 Event = tuple[str, dict[str, Any]]
 KEYS = [
-    "model", "seed", "license", "sample_rate", "duration_s", "queue_s", "time_to_first_audio_s",
+    "model", "seed", "license", "digital_source_type", "sample_rate", "duration_s", "queue_s", "time_to_first_audio_s",
     "generation_s", "compute_s", "text_encoder_s", "first_step_s", "codec_s", "real_time_factor",
     "cost_usd",
 ]  # fmt: skip
@@ -47,10 +49,11 @@ async def test_events_tell_the_progress_the_audio_and_the_facts(client: httpx.As
     assert found[0][1] == {"fraction": 0.0, "queue_position": 1, "audio_s": 0.0, "remaining_s": 0.5}
     assert found[1][1] == {"fraction": 0.5, "queue_position": 0, "audio_s": 0.5, "remaining_s": 1.5}
     content = b"".join(base64.b64decode(data["audio"]) for name, data in found if name == "audio")
-    assert content == whole.content[44:]
+    assert content == samples_of(whole.content)
     done = found[-1][1]
     assert done == {
-        "model": "small", "seed": 7, "license": "CC-BY-NC-4.0", "sample_rate": 32_000,
+        "model": "small", "seed": 7, "license": "CC-BY-NC-4.0",
+        "digital_source_type": DIGITAL_SOURCE_TYPE, "sample_rate": 32_000,
         "duration_s": 1.0,
         "queue_s": 0.25, "time_to_first_audio_s": 0.5, "generation_s": 2.004, "compute_s": 1.5,
         "text_encoder_s": 0.125, "first_step_s": 0.0625, "codec_s": 0.375,

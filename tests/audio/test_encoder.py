@@ -4,9 +4,11 @@ import io
 from itertools import pairwise
 
 import av
+import mutagen
 import numpy as np
 import pytest
 import soundfile
+from mutagen.id3 import ID3
 from numpy.typing import NDArray
 
 from serve_app.audio.encoder import Encoder, encode
@@ -22,6 +24,7 @@ from serve_app.audio.file_format import (
     SampleFormat,
 )
 from serve_app.errors import InvalidRequest
+from serve_app.marks import tags_of
 
 RATE = 32_000
 LOSSLESS = (WAV, FLAC, PCM)
@@ -132,17 +135,50 @@ def test_sample_rates(file_format: FormatSpec, rate: int | None, expected: int) 
         assert float(container.duration or 0) / av.time_base == pytest.approx(2.0, abs=0.1)
 
 
-@pytest.mark.parametrize("file_format", [FLAC, MP3, OPUS])
-def test_tags(file_format: FormatSpec) -> None:
-    content = encode(
-        melody(), RATE, Encoding(file_format, tags={"title": "lofi beat", "comment": "seed 7"})
-    )
+def tags_by_ffmpeg(content: bytes) -> dict[str, str]:
     with av.open(io.BytesIO(content)) as container:
-        tags = {**container.metadata, **container.streams.audio[0].metadata}
-    assert {name.lower(): value for name, value in tags.items()} | {
-        "title": "lofi beat",
-        "comment": "seed 7",
-    } == {name.lower(): value for name, value in tags.items()}
+        found = {**container.metadata, **container.streams.audio[0].metadata}
+    return {name.lower(): value for name, value in found.items()}
+
+
+def tags_by_mutagen(content: bytes) -> dict[str, str]:
+    tags = mutagen.File(io.BytesIO(content)).tags
+    if not isinstance(tags, ID3):
+        found = {name.lower(): value for name, [value] in tags.items()}
+        return found | {"comment": found.pop("description")}
+    named = {frame.desc: str(frame) for frame in tags.getall("TXXX")}
+    return named | {"title": str(tags["TIT2"]), "comment": str(tags["COMM::eng"])}
+
+
+@pytest.mark.parametrize("prompt", ["lofi beat", "爵士 🎷 Größe", "a\n\0\x1b=b", "🎷" * 3000])
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("file_format", [WAV, FLAC, MP3, OPUS], ids=str)
+def test_marks_are_read_by_others_and_change_no_sample(
+    file_format: FormatSpec, is_streamed: bool, prompt: str
+) -> None:
+    tags = tags_of("small (facebook/musicgen-small)", "CC-BY-NC-4.0", 7, prompt)
+    plain = Encoding(file_format)
+    marked = Encoding(file_format, tags=tags)
+
+    def written(encoding: Encoding) -> bytes:
+        samples = melody(seconds=0.5)
+        parts = streamed(samples, encoding) if is_streamed else [encode(samples, RATE, encoding)]
+        return b"".join(parts)
+
+    content = written(marked)
+    assert tags_by_ffmpeg(content).items() >= tags.items()
+    assert tags_by_mutagen(content) == tags
+    assert np.array_equal(decode(content, marked, 1), decode(written(plain), plain, 1))
+    assert content == written(marked), "nothing differs between two calls"
+
+
+@pytest.mark.parametrize("file_format", FORMATS.values(), ids=str)
+def test_files_without_tags_have_none(file_format: FormatSpec) -> None:
+    content = encode(melody(), RATE, Encoding(file_format))
+    assert b"musicgen" not in content
+    assert b"trainedAlgorithmicMedia" not in content
+    if file_format is not PCM:
+        assert tags_by_ffmpeg(content).keys() <= {"encoder"}
 
 
 def test_bitrates() -> None:

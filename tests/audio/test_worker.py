@@ -24,6 +24,7 @@ CONVERT = {
         "bitrate_kbps": None,
         "tags": {},
     },
+    "with_prompt": True,
     "mastering": {"normalization": "peak", "lufs": -14.0, "fade_in_s": 0.0, "fade_out_s": 0.0},
 }
 
@@ -58,7 +59,7 @@ def test_files_are_read_one_after_the_other() -> None:
 def test_files_are_converted(tmp_path: Path) -> None:
     job = CONVERT | {"path": str(tmp_path / "a.flac")}
     (answer, refused), _ = served((job, file_of("mp3")), (job, b"hello"))
-    assert answer == {"decoded_s": pytest.approx(2.0, abs=0.01), "size": 0}
+    assert answer == {"decoded_s": pytest.approx(2.0, abs=0.01), "marked": False, "size": 0}
     assert (refused["error"], refused["decoded_s"]) == ("invalid_audio", 0.0)
 
 

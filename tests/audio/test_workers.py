@@ -9,7 +9,7 @@ import pytest
 from serve_app.audio.file_format import FLAC, OPUS, WAV, Encoding
 from serve_app.audio.mastering import Mastering, Normalization
 from serve_app.audio.worker_pool import WorkerPool
-from serve_app.audio.workers import AudioWorkers
+from serve_app.audio.workers import AudioWorkers, Conversion
 from serve_app.errors import InvalidAudio, InvalidRequest
 from tests.audio.files import RATE, case, file_of, tone
 
@@ -49,7 +49,8 @@ async def test_files_are_converted(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     workers = AudioWorkers()
     mastering = Mastering(Normalization.PEAK, fade_out_s=0.1)
-    assert await workers.convert(file_of("mp3"), path, Encoding(FLAC), mastering, 30.0) == 2.0
+    conversion = await workers.convert(file_of("mp3"), path, Encoding(FLAC), mastering, 30.0)
+    assert conversion == Conversion(duration_s=2.0, marked=False)
     audio = await workers.read(path.read_bytes(), 30.0)
     assert np.abs(audio.samples).max() == pytest.approx(10 ** (-1 / 20), abs=1e-3)
     with pytest.raises(InvalidAudio, match="longer than the allowed 1 seconds") as error:
@@ -82,7 +83,8 @@ async def test_the_worst_file_is_converted_as_a_stream(tmp_path: Path) -> None:
     for mastering in (Mastering(), Mastering(Normalization.LOUDNESS, fade_out_s=1.0)):
         path = tmp_path / "a.wav"
         content = case("long_silence.flac")
-        assert await workers.convert(content, path, Encoding(WAV), mastering, LONG_S) == LONG_S
+        conversion = await workers.convert(content, path, Encoding(WAV), mastering, LONG_S)
+        assert conversion.duration_s == LONG_S
         assert path.stat().st_size == pytest.approx(LONG_PCM / 2, abs=100)
     assert peak_bytes(process_of(workers._converters)) < LONG_PCM / 2
     assert psutil.Process().memory_info().rss - before < LONG_PCM / 4

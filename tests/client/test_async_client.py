@@ -9,6 +9,7 @@ from serve_app.client import ApiError, AsyncMusicGenClient, Retries, Track
 from tests.client.facts import FACTS, TRACK, WAV, event, problem
 from tests.fakes import FakeGenerator
 from tests.raw_server import answer, raw_server
+from tests.riff import samples_of
 
 
 async def test_it_does_the_same(url: str) -> None:
@@ -24,8 +25,8 @@ async def test_it_does_the_same(url: str) -> None:
             await anext(client.stream("a", model="huge"))
     assert isinstance(events[-1], Track)
     assert np.array_equal(
-        np.frombuffer(events[-1].content[44:], np.int16),
-        np.frombuffer(track.content[44:], np.int16),
+        np.frombuffer(samples_of(events[-1].content), np.int16),
+        np.frombuffer(samples_of(track.content), np.int16),
     )
     assert [one["id"] for one in served] == ["small", "large"]
     assert variations[0].content == track.content

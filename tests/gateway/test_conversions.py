@@ -15,7 +15,7 @@ from serve_app.audio.workers import AudioWorkers
 from serve_app.config.app import AccessConfig
 from serve_app.errors import DeadlineExceeded, InvalidAudio, InvalidRequest, QueueFull, RateLimited
 from serve_app.gateway import conversions, limits
-from serve_app.gateway.conversions import ConversionRequest, Conversions
+from serve_app.gateway.conversions import ConversionRequest, Conversions, ConvertedFile
 from serve_app.gateway.limits import Limits
 from tests.audio.files import damaged, file_of, tone
 from tests.fakes import Clock
@@ -47,11 +47,12 @@ def request(
     return ConversionRequest(content, encoding or Encoding(FLAC), Mastering(), "web", deadline)
 
 
-async def whole(blocks: AsyncGenerator[int | bytes, None]) -> bytes:
+async def whole(blocks: AsyncGenerator[ConvertedFile | bytes, None]) -> bytes:
     """The file of the blocks, whose size came first."""
-    size = await anext(blocks)
+    file = await anext(blocks)
+    assert isinstance(file, ConvertedFile)
     content = b"".join([block async for block in blocks if isinstance(block, bytes)])
-    assert len(content) == size
+    assert len(content) == file.size
     return content
 
 

@@ -13,17 +13,21 @@ from serve_app.audio.file_format import FLAC, OPUS, PCM, Encoding
 from serve_app.audio.mastering import Mastering, Normalization
 from serve_app.errors import GenerationFailed, InvalidRequest
 from serve_app.gateway.track import LiveTrack
+from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.track_fields import TrackReport
 from serve_app.types import AudioChunk, GenerationRequest, Progress, SamplingParams, StreamItem
 from tests.fakes import SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator
 
 FACTS = {
-    "model": "small", "seed": 7, "license": "CC-BY-NC-4.0", "sample_rate": SAMPLE_RATE,
+    "model": "small", "seed": 7, "license": "CC-BY-NC-4.0",
+    "digital_source_type": DIGITAL_SOURCE_TYPE, "sample_rate": SAMPLE_RATE,
     "duration_s": 1.0,
     "queue_s": 0.25, "time_to_first_audio_s": 0.5, "generation_s": 2.004, "compute_s": 1.5,
     "text_encoder_s": 0.125, "first_step_s": 0.0625, "codec_s": 0.375,
     "real_time_factor": 0.5, "cost_usd": 0.0005,
 }  # fmt: skip
+
+TAGS = {"title": "lofi", "comment": "seed 7"}
 
 
 async def live(generator: FakeGenerator, *, progress: bool = False) -> LiveTrack:
@@ -36,7 +40,7 @@ async def live(generator: FakeGenerator, *, progress: bool = False) -> LiveTrack
         progress=progress,
     )
     items = generator.generate(request)
-    return LiveTrack(request, SMALL, await anext(items), items)
+    return LiveTrack(request, SMALL, await anext(items), items, TAGS)
 
 
 async def parts(
@@ -58,8 +62,7 @@ async def test_a_track_is_encoded_with_its_tags() -> None:
     assert np.abs(samples).max() == pytest.approx(10 ** (-1 / 20), rel=0.01)
     with av.open(io.BytesIO(content), "r") as container:
         tags = {name.lower(): value for name, value in container.metadata.items()}
-    assert tags["title"] == "lofi"
-    assert tags["comment"].startswith("Made by MusicGen (facebook/musicgen-small), seed 7.")
+    assert tags == TAGS
 
 
 async def test_parts_are_progress_then_bytes_then_the_report() -> None:
@@ -87,7 +90,10 @@ async def test_a_live_track_fades_as_the_whole_one_does() -> None:
 @pytest.mark.parametrize("progress", [False, True])
 async def test_some_facts_are_there_before_the_end(progress: bool) -> None:
     facts = (await live(FakeGenerator(), progress=progress)).facts_so_far()
-    expected = {name: FACTS[name] for name in ("model", "seed", "license", "sample_rate")}
+    expected = {
+        name: FACTS[name]
+        for name in ("model", "seed", "license", "digital_source_type", "sample_rate")
+    }
     if progress:
         del expected["sample_rate"]  # no chunk has come
     assert facts == expected
@@ -104,9 +110,9 @@ async def test_a_stream_without_an_end_is_a_failure(count: int) -> None:
 
     request = GenerationRequest(request_id="a", model="small", prompt="a", duration_s=1.0)
     with pytest.raises(GenerationFailed, match="ended too early"):
-        await LiveTrack(request, SMALL, items[0], later()).finish()
+        await LiveTrack(request, SMALL, items[0], later(), TAGS).finish()
     with pytest.raises(GenerationFailed, match="ended too early"):
-        await parts(LiveTrack(request, SMALL, items[0], later()))
+        await parts(LiveTrack(request, SMALL, items[0], later(), TAGS))
 
 
 async def test_leaving_the_parts_aborts_the_request() -> None:

@@ -11,7 +11,8 @@ from serve_app.launcher import Service
 FOLDER = Path(__file__).parent / "huggingface_js"
 DENO = str(Path(sys.executable).parent / "deno")
 REPOSITORY = "/models/facebook/musicgen-small"
-ONE_SECOND = 44 + 2 * 32_000  # bytes of a WAV file
+ONE_SECOND = 2 * 32_000  # bytes of its samples
+MOST_HEADER_BYTES = 4000
 
 
 def test_the_client_for_javascript(service: Service) -> None:
@@ -21,7 +22,9 @@ def test_the_client_for_javascript(service: Service) -> None:
     ]  # fmt: skip
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert json.loads(run.stdout) == {"bytes": ONE_SECOND, "refused": True}
+    answer = json.loads(run.stdout)
+    assert 0 < answer["bytes"] - ONE_SECOND < MOST_HEADER_BYTES
+    assert answer["refused"] is True
 
 
 def test_the_client_for_python(service: Service) -> None:
@@ -44,4 +47,6 @@ def test_the_client_for_python(service: Service) -> None:
     run = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
-    assert run.stdout.split() == [str(ONE_SECOND), str(ONE_SECOND), "True", "True"]
+    *sizes, first, second = run.stdout.split()
+    assert [0 < int(size) - ONE_SECOND < MOST_HEADER_BYTES for size in sizes] == [True, True]
+    assert (first, second) == ("True", "True")

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from tests import riff
 from tests.service.conftest import GENERATIONS, generate, samples_of, stats, until
 from tools.nano import analysis
 
@@ -66,8 +67,8 @@ async def test_concurrent_requests_share_steps_and_equal_lone_ones(
 
 async def test_a_stream_holds_what_the_whole_answer_holds(client: httpx.AsyncClient) -> None:
     body: dict[str, Any] = {"prompt": "lofi beat", "duration_s": 2, "seed": 7}
-    whole = (await generate(client, **body)).content[44:]
-    assert (await generate(client, **body, stream=True)).content[44:] == whole
+    whole = riff.samples_of((await generate(client, **body)).content)
+    assert riff.samples_of((await generate(client, **body, stream=True)).content) == whole
     assert (await generate(client, **body, stream=True, response_format="pcm")).content == whole
     played = await client.get(
         "/v1/audio/stream", params=body | {"response_format": "pcm"}, follow_redirects=True
@@ -84,7 +85,7 @@ async def test_a_track_continues_a_sound_and_beyond_the_window(
         GENERATIONS, data=form, files={"audio_prompt": ("beginning.wav", beginning)}
     )
     assert response.status_code == 200
-    samples = np.frombuffer(response.content[44:], np.int16)
+    samples = np.frombuffer(riff.samples_of(response.content), np.int16)
     assert len(samples) == 31 * 32_000
     body = {"audio_prompt": base64.b64encode(beginning).decode(), "duration_s": 1}
     refused = await client.post(GENERATIONS, json=body)

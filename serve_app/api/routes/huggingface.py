@@ -20,6 +20,7 @@ from serve_app.track_fields import to_headers
 from serve_app.types import GenerationRequest, LoadedModel, ModelCard
 
 _OPENAPI = body(json_content(schema_of(Body)))
+_TOLD = {"model", "seed", "digital_source_type"}  # in headers
 _AUDIO = {"schema": {"type": "string", "format": "binary"}}
 _RESPONSES = contract_responses(
     {WAV.media_type: _AUDIO, FLAC.media_type: _AUDIO}, "error", (400, 404, 429, 500, 503)
@@ -66,7 +67,7 @@ async def _generate(service: GenerationService, repository: str, request: Reques
     return Response(
         await track.encode(Encoding(file_format)),
         media_type=file_format.media_type,
-        headers=to_headers(track.report().model_dump(include={"model", "seed"})),
+        headers=to_headers(track.report().model_dump(include=_TOLD)),
     )
 
 

@@ -24,8 +24,11 @@ from serve_app.audio.file_format import Encoding
 from serve_app.errors import InvalidRequest, Unauthorized
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import Track
+from serve_app.marks import DIGITAL_SOURCE_TYPE
+from serve_app.track_fields import to_headers
 from serve_app.types import GenerationRequest, SamplingParams
 
+_MARK = to_headers({"digital_source_type": DIGITAL_SOURCE_TYPE})  # the contracts have no field
 _OPENAPI = openapi.body(json_content(BODY_SCHEMA))
 _MADE = json_content({"type": "object", "required": ["success", "audio_base64", "prompt"]})
 _SERVERLESS = contract_responses(_MADE, "detail", (400, 429, 500, 503))
@@ -89,7 +92,8 @@ async def _serverless(request: Request, service: GenerationService) -> JSONRespo
         "prompt": legacy.prompt,
         "model": track.model.model_id,
     }
-    return JSONResponse(answer | _made(legacy, track, size) | {"format": "wav"})
+    answer |= _made(legacy, track, size) | {"format": "wav"}
+    return JSONResponse(answer, headers=_MARK)
 
 
 async def _local(
@@ -130,7 +134,7 @@ def _local_answer(
         "error": error,
         "metadata": metadata,
     }
-    return JSONResponse(answer)
+    return JSONResponse(answer, headers=None if content is None else _MARK)
 
 
 async def _stats(service: GenerationService) -> dict[str, Any]:

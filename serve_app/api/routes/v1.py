@@ -118,7 +118,8 @@ def _variations(tracks: Sequence[Track], files: Sequence[bytes], encoding: Encod
         sample_rate=encoding.rate_from(tracks[0].sample_rate),
         data=[_variation(track, file) for track, file in zip(tracks, files, strict=True)],
     )
-    return Response(answer.to_json(), media_type="application/json")
+    mark = to_headers(tracks[0].report().model_dump(include={"digital_source_type"}))
+    return Response(answer.to_json(), media_type="application/json", headers=mark)
 
 
 def _variation(track: Track, file: bytes) -> Variation:

@@ -49,11 +49,10 @@ export async function stats() {
   return (await ask("stats", { headers: { accept: "application/json" } })).json();
 }
 
-/** Makes a track. Yields [name, data] of each event: model (its id), progress, audio (PCM in base64), done. */
+/** Makes a track. Yields [name, data] of each event: progress, audio (a part of a WAV file in base64), done. */
 export async function* stream(fields, signal) {
-  const body = { ...fields, stream: true, stream_format: "sse", response_format: "pcm" };
+  const body = { ...fields, stream: true, stream_format: "sse", response_format: "wav" };
   const response = await post(body, signal);
-  yield ["model", response.headers.get("x-musicgen-model")];
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   try {

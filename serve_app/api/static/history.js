@@ -14,7 +14,7 @@ export function offer(formats) {
 
 /**
  * Adds a track at the top.
- * track: { fields, model, seed, license, samples, sampleRate, channels, durationS, generationS, costUsd }
+ * track: { fields, model, seed, license, header, samples, sampleRate, channels, durationS, generationS, costUsd }
  * actions: { again(track), more(track), download(track, format) }
  */
 export function add(track, actions) {
@@ -22,7 +22,7 @@ export function add(track, actions) {
   const item = template.content.firstElementChild.cloneNode(true);
   item.querySelector("h3").textContent = track.fields.prompt;
   item.querySelector(".facts").textContent = facts(track);
-  track.file = wav.write(track.samples, track.sampleRate, track.channels);
+  track.file = wav.write(track.header, track.samples);
   item.querySelector("audio").src = URL.createObjectURL(track.file);
   item.querySelector("audio").setAttribute("aria-label", track.fields.prompt);
   item.querySelector("[data-action=again]").onclick = () => actions.again(track);

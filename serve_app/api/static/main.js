@@ -13,7 +13,6 @@ const EXAMPLES = [
   "sad strings, minor key, slow tempo",
 ];
 const VARIATIONS = 3;
-const SAMPLE_RATE = 32000; // of a model that is not loaded yet
 
 const $ = (id) => document.getElementById(id);
 const form = $("form");
@@ -117,24 +116,23 @@ function fail(error) {
 
 async function make(wanted, signal) {
   const parts = [];
+  let file = null; // header, sample rate and channels
   let player = null;
   let length = 0;
-  let model = null;
   const stop = () => player?.stop();
   signal.addEventListener("abort", stop);
   try {
     for await (const [name, data] of client.stream(wanted, signal)) {
-      if (name === "model") model = served.find((one) => one.id === data);
       if (name === "progress") tell(data);
       if (name === "audio") {
         const bytes = client.bytesOf(data.audio);
-        const samples = new Int16Array(bytes.buffer, 0, Math.floor(bytes.length / 2));
-        player ??= new LivePlayer(model?.sample_rate ?? SAMPLE_RATE, model?.channels ?? 1);
+        const samples = file ? wav.samplesOf(bytes) : (file = wav.read(bytes)).samples;
+        player ??= new LivePlayer(file.sampleRate, file.channels);
         player.add(samples);
         parts.push(samples);
         length += samples.length;
       }
-      if (name === "done") return keep(wanted, data, joined(parts, length), model?.channels ?? 1);
+      if (name === "done") return keep(wanted, data, { ...file, samples: joined(parts, length) });
     }
     throw new client.ApiError(502, "The service ended its answer too early. Try again.", null);
   } catch (error) {
@@ -159,15 +157,16 @@ function joined(parts, length) {
   return whole;
 }
 
-function keep(wanted, made, samples, channels) {
+function keep(wanted, made, { header, samples, channels, sampleRate }) {
   const track = {
     fields: wanted,
     model: made.model,
     seed: made.seed,
     license: made.license,
+    header,
     samples,
     channels,
-    sampleRate: made.sample_rate,
+    sampleRate,
     durationS: made.duration_s,
     generationS: made.generation_s,
     costUsd: made.cost_usd,
@@ -185,8 +184,7 @@ function more(track) {
   const wanted = { ...track.fields, seed: track.seed + 1 };
   work(`Making ${VARIATIONS} variations`, async (signal) => {
     for (const made of (await client.variations(wanted, VARIATIONS, signal)).reverse()) {
-      const { samples, channels, sampleRate } = wav.read(client.bytesOf(made.audio));
-      keep({ ...wanted, seed: made.seed }, { ...made, sample_rate: sampleRate }, samples, channels);
+      keep({ ...wanted, seed: made.seed }, made, wav.read(client.bytesOf(made.audio)));
     }
   });
 }

@@ -10,6 +10,7 @@ import soundfile
 
 from serve_app.errors import DurationTooLong, GenerationFailed, ModelLoading, QueueFull
 from tests.fakes import SAMPLE_RATE, FakeGenerator, Unexpected, leaks
+from tests.riff import samples_of
 
 PROMPT, DURATION, TEMPERATURE, MODEL, DECODER = (
     "Prompt is required and cannot be empty",
@@ -59,7 +60,9 @@ async def test_serverless_answer(client: httpx.AsyncClient, generator: FakeGener
 async def test_serverless_defaults(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
     response = await client.post("/", json={"prompt": "lofi beat", "unknown": "ignored"})
     assert response.json()["duration"] == 30
-    assert response.json()["size_bytes"] == 1_920_044
+    wav = base64.b64decode(response.json()["audio_base64"])
+    assert response.json()["size_bytes"] == len(wav)
+    assert len(samples_of(wav)) == 1_920_000
     assert generator.requests[0].sampling.temperature == 1.0
 
 
