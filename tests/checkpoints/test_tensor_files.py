@@ -118,7 +118,7 @@ def test_pickled_weights_of_transformers_are_not_read(huggingface: Path) -> None
         load_checkpoint(str(huggingface))
 
 
-def rewrite_in_older_format(file: Path, **save: int) -> None:
+def rewrite_in_older_format(file: Path, **save: Any) -> None:
     package = torch.load(file, weights_only=True)
     file.unlink()
     torch.save(package, file, _use_new_zipfile_serialization=False, **save)
