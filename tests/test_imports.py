@@ -44,7 +44,7 @@ ALLOWED = {
     "launcher": {"errors", "config", "edge", "launch", "machine", "ray_token"},
     "client": {"types", "track_fields"},
     "doctor": {
-        "errors", "config", "audio", "gateway", "hub_reachability", "machine", "ray_token",
+        "errors", "config", "checkpoints", "audio", "gateway", "hub_reachability", "machine", "ray_token",
     },
     "cli": {
         "types", "errors", "config", "audio", "checkpoints", "client", "doctor", "edge",

@@ -120,12 +120,30 @@ def test_images_of_others_in_the_cluster_files_are_pinned_by_digest(file: str) -
 
 
 def test_the_image_installs_with_hashes() -> None:
-    """Except PyTorch of its own index, whose files are not in the lock, and the wheel built here."""
+    """Except PyTorch of its own index, where that is chosen, and the wheel built here."""
     installs = re.findall(r"(?:uv pip|python -m pip) install ([^&;]*)", DOCKERFILE)
     assert len(installs) == 4
     exceptions = [one for one in installs if "--require-hashes" not in one]
     assert [one.split()[-1] for one in exceptions] == ["torch.txt", "dist/*.whl"]
     assert f"uv {EXPORT} --no-emit-project --format requirements.txt" in DOCKERFILE
+
+
+def test_the_image_takes_pytorch_of_the_lock_by_default() -> None:
+    assert re.findall(r"^ARG TORCH_BACKEND=(\S+)$", DOCKERFILE, re.MULTILINE) == ["lock"]
+    compose = yaml.safe_load((ROOT / "cluster" / "compose.yaml").read_text())
+    arguments = compose["services"]["musicgen"]["build"]["args"]
+    assert arguments["TORCH_BACKEND"] == "${TORCH_BACKEND:-lock}"
+    [without] = re.findall(r'if \[ "\$TORCH_BACKEND" (\S+) lock \]; then grep', DOCKERFILE)
+    assert without == "!=", "PyTorch's own index is asked only where another backend is chosen"
+    [branches] = re.findall(r'if \[ "\$TORCH_BACKEND" = lock \]; then ([^;]+);', DOCKERFILE)
+    assert branches == "cp locked.txt hashed.txt"
+
+
+def test_the_lock_holds_the_cuda_version_that_the_image_s_comment_names() -> None:
+    lock = (ROOT / "uv.lock").read_text()
+    [version] = re.findall(r'^name = "cuda-toolkit"\nversion = "(\d+\.\d+)', lock, re.MULTILINE)
+    for file in ("cluster/Dockerfile", "docs/operations.md"):
+        assert f"CUDA {version}" in (ROOT / file).read_text(), file
 
 
 def test_only_pytorch_is_taken_out_of_the_hashed_requirements() -> None:

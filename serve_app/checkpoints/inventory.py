@@ -10,7 +10,7 @@ from pathlib import Path
 from serve_app.checkpoints.faults import unreadable_named
 from serve_app.checkpoints.hub import EMBEDDED_PREFIX, local_folder, resolve
 from serve_app.checkpoints.torch_format import is_archive
-from serve_app.checkpoints.weight_files import INDEX, has_safetensors, weight_files
+from serve_app.checkpoints.weight_files import INDEX, SINGLE, has_safetensors, weight_files
 from serve_app.errors import CheckpointError
 
 HUB_TIMEOUT_S = 5.0
@@ -18,10 +18,11 @@ _EXPORT = "state_dict.bin"
 _TRUNCATED = "The file is cut off or damaged: copy or download it again."
 
 
-def check_source(source: str, needs_codec: bool = True) -> None:
+def check_source(source: str, needs_codec: bool = True) -> bool:
     """Check the files of a folder or of an embedded model, and that a hub repository can be had.
 
-    A repository counts as available when it is in the hub's cache, or when the hub answers within HUB_TIMEOUT_S.
+    A repository counts as available when its weights are in the hub's cache, or when the hub answers for it within
+    HUB_TIMEOUT_S. Returns whether the weights are on this machine.
     needs_codec: whether an AudioCraft export must hold its codec; false if the codec has a source of its own.
     Raises CheckpointError naming the file or the repository.
     """
@@ -30,9 +31,12 @@ def check_source(source: str, needs_codec: bool = True) -> None:
         folder = resolve(source)
         with unreadable_named(folder):
             check_folder(folder, needs_codec)
-    else:
-        repository, _, revision = source.partition("@")
-        _check_repository(repository, revision or None)
+        return True
+    repository, _, revision = source.partition("@")
+    if _is_cached(repository, revision or None):
+        return True
+    _ask_hub(repository, revision or None)
+    return False
 
 
 def check_folder(folder: Path, needs_codec: bool = True) -> None:
@@ -99,15 +103,14 @@ def _check_pickle(file: Path) -> None:
     is_archive(file)
 
 
-def _check_repository(repository: str, revision: str | None) -> None:
+def _is_cached(repository: str, revision: str | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     cached = (
         try_to_load_from_cache(repository, name, revision=revision)
-        for name in ("config.json", _EXPORT)
+        for name in (SINGLE, INDEX, _EXPORT)
     )
-    if not any(isinstance(file, str) and os.path.exists(file) for file in cached):  # noqa: PTH110
-        _ask_hub(repository, revision)
+    return any(isinstance(file, str) and os.path.exists(file) for file in cached)  # noqa: PTH110
 
 
 def _ask_hub(repository: str, revision: str | None) -> None:

@@ -27,7 +27,9 @@ def read_safetensors(folder: Path) -> TensorStore:
     """
     index = folder / INDEX
     files = weight_files(folder)
-    tensors = _read_indexed(index, files) if index.exists() else _read_file(files[0])
+    listed = set(read_index(index).values()) if index.exists() else set()
+    indexed = listed == {file.name for file in files}
+    tensors = _read_indexed(index, files) if indexed else _read_file(files[0])
     return TensorStore(str(files[0] if files == [folder / SINGLE] else index), tensors)
 
 

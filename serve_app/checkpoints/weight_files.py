@@ -28,22 +28,31 @@ def has_safetensors(folder: Path) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """List `model.safetensors`, or the shards that the index names.
+    """List `model.safetensors`, or else the shards that the index names, as transformers does.
 
-    Raises CheckpointError if the index is unreadable, or names other files beside `model.safetensors`.
+    Raises CheckpointError if the index is unreadable, or names missing shards beside
+    `model.safetensors`.
     """
     single = folder / SINGLE
     index = folder / INDEX
     if not index.exists():
         return [single]
     names = sorted(set(read_index(index).values()))
-    if single.exists() and SINGLE not in names:
+    if not single.exists() or SINGLE in names:
+        return [folder / name for name in names]
+    if missing := [name for name in names if not (folder / name).exists()]:
         raise CheckpointError(
-            f"{index}: names the file '{names[0]}', but {SINGLE} is beside it. Which of them is the "
-            "model cannot be told: remove the one that is not, the index with its shards or "
-            f"{SINGLE}."
+            f"{index}: names the file '{missing[0]}', which is missing, but {SINGLE} is there. Which "
+            "of them is the model cannot be told: remove the index, or add its shards."
         )
-    return [folder / name for name in names]
+    return [single]
+
+
+def _known_files(folder: Path) -> set[str]:
+    """Names of the files that are loaded, and of the same weights in shards."""
+    known = {file.name for file in weight_files(folder)}
+    index = folder / INDEX
+    return known | set(read_index(index).values()) if index.exists() else known
 
 
 def read_index(index: Path) -> dict[str, str]:
@@ -66,12 +75,12 @@ def refuse_ignored(folder: Path) -> None:
     """Raise CheckpointError for files that change the music, but would not be loaded.
 
     These are a LoRA adapter, in the folder or below it, and any safetensors file beside the model's
-    own. Weights in another precision under a name of transformers' `variant` are allowed.
+    own. The same weights in shards, or in another precision (transformers' `variant`), are allowed.
     """
     _refuse_adapters(folder)
     if not has_safetensors(folder):
         return
-    loaded = {file.name for file in weight_files(folder)}
+    loaded = _known_files(folder)
     for file in sorted(folder.glob(f"*{_SUFFIX}")):
         if file.name not in loaded and not _VARIANT.fullmatch(file.name):
             raise CheckpointError(

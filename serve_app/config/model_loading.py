@@ -34,6 +34,12 @@ class ModelLoadingConfig(ClosedModel):
         """The source with its revision, as `checkpoints.hub.resolve` takes it."""
         return f"{self.model_source}@{self.revision}" if self.revision else self.model_source
 
+    @property
+    def sources(self) -> list[tuple[str, bool]]:
+        """Sources that the configuration names, and whether an export there must hold its codec."""
+        parts = [source for source in (self.text_encoder_source, self.codec_source) if source]
+        return [(self.pinned_source, self.codec_source is None), *((part, True) for part in parts)]
+
     @model_validator(mode="after")
     def _only_hub_ids_have_revisions(self) -> Self:
         if self.revision and not _HUB_ID.fullmatch(self.model_source):

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from serve_app.checkpoints.inventory import check_source
 from serve_app.config.app import AppConfig
 from serve_app.doctor.finding import Finding, note, ok, problem
+from serve_app.errors import CheckpointError
 from serve_app.hub_reachability import hub_endpoint, hub_is_reachable
 from serve_app.machine import port_is_free
 
 _DASHBOARD_PORT = 8265  # of Ray; it takes the next free one where that is taken
-_EMBEDDED = "embedded:"
-_WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "state_dict.bin")
 _PORTS = "ports"
 _WEIGHTS = "weights"
+_ADVICE = "The service refuses to start until that is mended. The configuration nano needs neither files nor hub."
 
 
 def check_ports(content: dict[str, Any], port: int) -> Iterator[Finding]:
@@ -37,36 +37,35 @@ def check_ports(content: dict[str, Any], port: int) -> Iterator[Finding]:
 
 
 def check_weights(config: AppConfig) -> Iterator[Finding]:
-    """Yield a finding for each source of weights: inside the package, a folder, the cache, the hub."""
-    sources = dict.fromkeys(model.model_loading_config.model_source for model in config.models)
-    remote = [source for source in sources if not _is_local(source)]
-    here = [source for source in sources if source not in remote]
-    is_reachable = hub_is_reachable()
-    hub = "the hub answers" if is_reachable else f"the hub ({hub_endpoint()}) cannot be reached"
-    if here:
-        yield ok(_WEIGHTS, f"{', '.join(here)}: here")
-    for source in remote:
-        if is_reachable:
-            yield ok(_WEIGHTS, f"{source}: not in the cache yet; {hub}")
+    """Yield a finding for the sources of weights here, and one for each on the hub or at fault.
+
+    Each source that the configuration names is checked as a start does.
+    """
+    named = [one for model in config.models for one in model.model_loading_config.sources]
+    here = []
+    others = []
+    for source, needs_codec in dict.fromkeys(named):
+        finding = _check_weights_of(source, needs_codec)
+        if finding is None:
+            here.append(source)
         else:
-            advice = "Check the network, HTTPS_PROXY and HF_ENDPOINT, or name a folder. nano needs no hub."
-            yield problem(_WEIGHTS, f"{source} is not in the cache, and {hub}", advice)
-    if not remote and not is_reachable:
+            others.append(finding)
+    if here:
+        yield ok(_WEIGHTS, f"{', '.join(dict.fromkeys(here))}: here")
+    yield from others
+    if not others and not hub_is_reachable():
         advice = "Nothing to do: these weights need no network. Others must be in the cache."
-        yield note(_WEIGHTS, hub, advice)
+        yield note(_WEIGHTS, f"the hub ({hub_endpoint()}) cannot be reached", advice)
 
 
-def _is_local(source: str) -> bool:
-    """Whether weights need no network."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    if source.startswith(_EMBEDDED) or Path(source).expanduser().is_dir():
-        return True
-    with suppress(HFValidationError):
-        cached = (try_to_load_from_cache(source, name) for name in _WEIGHT_FILES)
-        return any(isinstance(file, str) for file in cached)
-    return False
+def _check_weights_of(source: str, needs_codec: bool) -> Finding | None:
+    """Check one source. None if its weights are here and whole."""
+    try:
+        if check_source(source, needs_codec):
+            return None
+    except CheckpointError as error:
+        return problem(_WEIGHTS, error.message, _ADVICE)
+    return ok(_WEIGHTS, f"{source}: not in the cache yet; the hub has it")
 
 
 def _owner(port: int) -> str:

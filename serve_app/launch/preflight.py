@@ -4,7 +4,6 @@ Each failure is a LaunchError with the cure.
 """
 
 import os
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,8 @@ def _check_application(application: dict[str, Any]) -> None:
     KeyRing(config.api.access, lambda: None, _environment(application, config))
     for model in config.models:
         _check_gpu(model)
-    for source, needs_codec in dict.fromkeys(_sources(config)):
+    sources = [named for model in config.models for named in model.model_loading_config.sources]
+    for source, needs_codec in dict.fromkeys(sources):
         check_source(source, needs_codec)
 
 
@@ -83,20 +83,6 @@ def _needs_gpu(model: ModelConfig) -> bool:
     options = model.deployment_config.ray_actor_options or {}
     asks = model.accelerator_type is not None or options.get("num_gpus", 0) > 0
     return asks or model.engine_kwargs.device == "cuda"
-
-
-def _sources(config: AppConfig) -> Iterator[tuple[str, bool]]:
-    """Sources to check, and whether an export there must hold its codec."""
-    for model in config.models:
-        yield from _sources_of(model)
-
-
-def _sources_of(model: ModelConfig) -> Iterator[tuple[str, bool]]:
-    loading = model.model_loading_config
-    yield loading.pinned_source, loading.codec_source is None
-    for source in (loading.text_encoder_source, loading.codec_source):
-        if source is not None:
-            yield source, True
 
 
 def _check_packages() -> None:

@@ -48,7 +48,7 @@ def fault(source: Path | str) -> str:
 
 def test_whole_checkpoints_pass(folder: Path, export: Path) -> None:
     for source in (EMBEDDED, str(folder), str(export)):
-        check_source(source)
+        assert check_source(source)
 
 
 def test_it_imports_no_torch() -> None:
@@ -156,7 +156,7 @@ def test_an_export_needs_no_codec_if_that_has_a_source_of_its_own(export: Path) 
 
 def test_a_revision_is_looked_for(hub_cache: Path) -> None:
     put_in_cache(
-        hub_cache, "someone/inventoried", lambda path: (path / "config.json").write_text("{}")
+        hub_cache, "someone/inventoried", lambda path: (path / "model.safetensors").write_text("{}")
     )
     check_source(f"someone/inventoried@{'0' * 40}")
     with pytest.raises(CheckpointError, match="'someone/inventoried' at revision 'v9' is not in"):
@@ -204,10 +204,15 @@ def test_offline_an_absent_repository_is_refused() -> None:
 def test_a_cached_repository_needs_no_network(hub_cache: Path) -> None:
     snapshot = hub_cache / "models--a--cached" / "snapshots" / "1"
     snapshot.mkdir(parents=True)
-    (snapshot / "config.json").write_text("{}")
+    (snapshot / "model.safetensors").write_text("{}")
     (hub_cache / "models--a--cached" / "refs").mkdir()
     (hub_cache / "models--a--cached" / "refs" / "main").write_text("1")
-    check_source("a/cached")
+    assert check_source("a/cached")
+
+
+def test_a_repository_without_its_weights_in_the_cache_is_asked_for(hub_cache: Path) -> None:
+    put_in_cache(hub_cache, "a/part", lambda path: (path / "config.json").write_text("{}"))
+    assert "'a/part' is not in the hub's cache" in fault("a/part")
 
 
 @pytest.mark.parametrize(
@@ -234,4 +239,4 @@ def test_a_hub_that_does_not_give_it_is_named(
 
 def test_a_hub_that_answers_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: None)
-    check_source("a/b")
+    assert not check_source("a/b")

@@ -118,10 +118,10 @@ def test_pickled_weights_of_transformers_are_not_read(huggingface: Path) -> None
         load_checkpoint(str(huggingface))
 
 
-def rewrite_in_older_format(file: Path, **save: Any) -> None:
+def rewrite_in_older_format(file: Path, protocol: int = 2) -> None:
     package = torch.load(file, weights_only=True)
     file.unlink()
-    torch.save(package, file, _use_new_zipfile_serialization=False, **save)
+    torch.save(package, file, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
 
 
 def test_exports_in_the_older_format_are_read(export: Path) -> None:
@@ -137,7 +137,7 @@ def test_another_protocol_of_the_older_format_is_refused_before_a_start(
     export: Path, protocol: int
 ) -> None:
     file = export / "state_dict.bin"
-    rewrite_in_older_format(file, pickle_protocol=protocol)
+    rewrite_in_older_format(file, protocol)
     for read in (check_source, load_checkpoint):
         with pytest.raises(CheckpointError) as caught:
             read(str(export))

@@ -99,11 +99,22 @@ def test_a_shard_that_the_index_does_not_name_is_refused(huggingface: Path) -> N
     assert fault(huggingface).startswith(f"{huggingface / 'two.safetensors'}: would be ignored")
 
 
-def test_an_index_that_names_other_files_than_the_single_one_is_refused(huggingface: Path) -> None:
+def test_the_same_weights_in_shards_beside_the_single_file_are_allowed(huggingface: Path) -> None:
+    """A repository may hold both; transformers loads the single file, too."""
+    shard = "model-00001-of-00001.safetensors"
+    shutil.copy(huggingface / "model.safetensors", huggingface / shard)
+    tensors = dict.fromkeys(load_file(huggingface / shard), shard)
+    (huggingface / INDEX).write_text(json.dumps({"weight_map": tensors}))
+    load_checkpoint(str(huggingface))
+
+
+def test_an_index_that_names_missing_shards_beside_the_single_file_is_refused(
+    huggingface: Path,
+) -> None:
     (huggingface / INDEX).write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
     message = fault(huggingface)
     assert message.startswith(f"{huggingface / INDEX}: names the file 'model-00001-of-00002.")
-    assert "remove the one that is not" in message
+    assert "remove the index, or add its shards" in message
 
 
 def test_an_index_of_the_single_file_must_list_its_tensors(huggingface: Path) -> None:

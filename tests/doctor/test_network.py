@@ -1,16 +1,21 @@
 """Taken ports are named with their owner; missing weights are a problem only where they are needed."""
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from serve_app.checkpoints.hub import resolve
 from serve_app.config.app import AppConfig
 from serve_app.doctor import Level, network
 from serve_app.doctor.network import check_ports, check_weights
 from serve_app.machine import free_port
 from tests.architectures import put_in_cache
+from tests.sources import ROOT
 
 NANO = "embedded:musicgen-nano"
 
@@ -21,6 +26,12 @@ def app(*sources: str) -> AppConfig:
         for number, source in enumerate(sources)
     ]
     return AppConfig.model_validate({"models": models})
+
+
+def changed(source: str, **loading: str) -> AppConfig:
+    """The application of one model with these fields of its `model_loading_config`."""
+    named = {"model_id": "m", "model_source": source, **loading}
+    return AppConfig.model_validate({"models": [{"model_loading_config": named}]})
 
 
 @pytest.fixture(autouse=True)
@@ -67,30 +78,65 @@ def test_offline_is_a_problem_where_weights_are_missing(monkeypatch: pytest.Monk
     reach(monkeypatch, False)
     found = list(check_weights(app(NANO, "facebook/musicgen-none")))
     assert [finding.level for finding in found] == [Level.OK, Level.PROBLEM]
-    assert "facebook/musicgen-none is not in the cache, and the hub" in found[1].state
+    assert (
+        "'facebook/musicgen-none' is not in the hub's cache, and HF_HUB_OFFLINE" in found[1].state
+    )
 
 
 def test_missing_weights_are_fetched_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    reach(monkeypatch, True)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: None)
     [found] = check_weights(app("facebook/musicgen-none"))
     assert found.level is Level.OK
-    assert found.state == "facebook/musicgen-none: not in the cache yet; the hub answers"
+    assert found.state == "facebook/musicgen-none: not in the cache yet; the hub has it"
+
+
+def cached_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"weights")
 
 
 def test_folders_and_the_cache_need_no_network(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hub_cache: Path
 ) -> None:
-    def write(folder: Path) -> None:
-        (folder / "model.safetensors").write_bytes(b"weights")
-
-    put_in_cache(hub_cache, "me/cached", write)
+    folder = shutil.copytree(resolve(NANO), tmp_path / "model")
+    put_in_cache(hub_cache, "me/cached", cached_weights)
     reach(monkeypatch, False)
-    first, second = check_weights(app("me/cached", str(tmp_path)))
-    assert first.state == f"me/cached, {tmp_path}: here"
+    first, second = check_weights(app("me/cached", f"me/cached@{'0' * 40}", str(folder)))
+    assert first.state == f"me/cached, me/cached@{'0' * 40}, {folder}: here"
     assert second.level is Level.NOTE
 
 
-def test_a_source_that_is_no_id_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    reach(monkeypatch, False)
-    [found] = check_weights(app("a/b/c"))
+@pytest.mark.parametrize("loading", [{"revision": "v2"}, {"codec_source": "me/pinned@v2"}])
+def test_the_pinned_revision_is_looked_for(hub_cache: Path, loading: dict[str, str]) -> None:
+    put_in_cache(hub_cache, "me/pinned", cached_weights)
+    *_, found = check_weights(changed("me/pinned", **loading))
     assert found.level is Level.PROBLEM
+    assert "'me/pinned' at revision 'v2' is not in the hub's cache" in found.state
+
+
+@pytest.mark.parametrize("part", ["text_encoder_source", "codec_source"])
+def test_the_parts_of_a_model_are_looked_at(part: str, tmp_path: Path) -> None:
+    found = list(check_weights(changed(NANO, **{part: str(tmp_path)})))
+    assert [finding.level for finding in found] == [Level.OK, Level.PROBLEM]
+    assert found[1].state.startswith(f"{tmp_path}: has neither model.safetensors")
+
+
+def test_a_damaged_folder_is_a_problem(tmp_path: Path) -> None:
+    folder = shutil.copytree(resolve(NANO), tmp_path / "model")
+    (folder / "config.json").write_text("{")
+    [found] = check_weights(app(str(folder)))
+    assert found.level is Level.PROBLEM
+    assert found.state.startswith(f"{folder / 'config.json'}: not readable JSON")
+    assert "refuses to start" in found.advice
+
+
+@pytest.mark.parametrize("source", ["a/b/c", "~no-such-user/model", "x" * 5000])
+def test_a_source_that_is_no_id_is_missing(source: str) -> None:
+    [found] = check_weights(app(source))
+    assert found.level is Level.PROBLEM
+
+
+def test_it_imports_no_torch() -> None:
+    code = "import sys, serve_app.doctor; print('torch' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert run.stdout == "False\n"
