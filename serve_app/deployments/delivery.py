@@ -2,7 +2,6 @@
 
 import asyncio
 from time import monotonic
-from typing import Any
 
 from starlette.types import Message, Receive, Send
 
@@ -21,26 +20,32 @@ class Delivery:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._request: asyncio.Task[Message] | None = None  # the client's next message
-        self._due: asyncio.Future[None] | None = None  # done once an acknowledgement is due
+        self._messages: asyncio.Queue[Message | Exception] = asyncio.Queue()
+        self._listening: asyncio.Task[None] | None = None
         self._acknowledges = False
         self._delivered = 0  # bytes since the last acknowledgement
         self._acknowledged_at = monotonic()
 
     async def receive(self) -> Message:
-        """Return the client's next message, or an acknowledgement once one is due."""
-        if self._is_due():
-            return self._acknowledge()
-        if self._request is None:
-            self._request = asyncio.create_task(_message(self._receive))
-        self._due = asyncio.get_running_loop().create_future()
-        first: tuple[asyncio.Future[Any], ...] = (self._request, self._due)
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        if not self._request.done():
-            return self._acknowledge()
-        message = self._request.result()
-        self._request = None
+        """Return the client's next message, or the next acknowledgement, whichever comes first.
+
+        Raises the errors of the server's `receive`.
+        """
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
+        message = await self._messages.get()
+        if isinstance(message, Exception):
+            raise message
         return message
+
+    async def _listen(self) -> None:
+        message: Message = {"type": ""}
+        try:
+            while message["type"] != "http.disconnect":
+                message = await self._receive()
+                self._messages.put_nowait(message)
+        except Exception as error:
+            self._messages.put_nowait(error)
 
     async def send(self, message: Message) -> None:
         """Send a message; the server below lets it wait until the client has taken those before."""
@@ -51,8 +56,8 @@ class Delivery:
             message = {**message, "headers": kept}
         await self._send(message)
         self._delivered += len(message.get("body", b""))
-        if self._is_due() and self._due is not None and not self._due.done():
-            self._due.set_result(None)
+        if self._is_due():
+            self._acknowledge()
 
     def _is_due(self) -> bool:
         if not self._acknowledges or self._delivered < _SLOW_ACK_BYTES:
@@ -60,17 +65,12 @@ class Delivery:
         is_late = monotonic() - self._acknowledged_at >= _SLOW_ACK_S
         return is_late or self._delivered >= _ACK_BYTES
 
-    def _acknowledge(self) -> Message:
-        message = {"type": ACK, "bytes": self._delivered}
+    def _acknowledge(self) -> None:
+        self._messages.put_nowait({"type": ACK, "bytes": self._delivered})
         self._delivered = 0
         self._acknowledged_at = monotonic()
-        return message
 
     def close(self) -> None:
         """Stop listening to the client."""
-        if self._request is not None:
-            self._request.cancel()
-
-
-async def _message(receive: Receive) -> Message:
-    return await receive()
+        if self._listening is not None:
+            self._listening.cancel()

@@ -205,6 +205,14 @@ async def test_slow_progress_is_acknowledged(monkeypatch: pytest.MonkeyPatch) ->
     assert await slow.receive() == {"type": "http.disconnect"}
 
 
+async def test_errors_of_the_server_are_raised() -> None:
+    async def receive() -> Message:
+        raise RuntimeError("The socket is gone")
+
+    with pytest.raises(RuntimeError, match="The socket is gone"):
+        await Delivery(receive, Client().send).receive()
+
+
 async def test_an_app_without_flow_control_gets_no_acknowledgements() -> None:
     transport = Transport(Blocks())
     client = Client()
