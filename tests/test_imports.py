@@ -47,7 +47,7 @@ ALLOWED = {
     },
     "cli": {
         "types", "errors", "config", "audio", "checkpoints", "client", "doctor", "edge",
-        "hub_reachability", "launch", "launcher",
+        "hub_reachability", "launch", "launcher", "machine",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.
