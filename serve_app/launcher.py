@@ -30,7 +30,7 @@ from serve_app.launch import preflight
 from serve_app.launch.error import CONFIGURATION, LaunchError
 from serve_app.launch.progress import ProgressLine
 from serve_app.launch.serve_process import POLL_S, STOP_TIMEOUT_S, Progress, ServeProcess
-from serve_app.machine import free_port
+from serve_app.machine import HIGHEST_PORT, free_port, is_port
 from serve_app.ray_token import RayToken, TokenError, find_or_create_token
 
 _ABORT_TIMEOUT_S = 2.0  # of a start that failed: Serve would wait for replicas that it cannot place
@@ -182,12 +182,19 @@ def tls_files(certificate: Path | None, key: Path | None) -> Tls | None:
     return Tls(certificate, key)
 
 
+def _port(text: str) -> int:
+    """Parse `--port`. Raises ArgumentTypeError."""
+    if not is_port(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 1 to {HIGHEST_PORT}")
+    return int(text)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m serve_app.launcher", description="Serve on this machine until Ctrl-C."
     )
     parser.add_argument("config", type=find_config, help="nano, small, ..., or a Serve YAML file")
-    parser.add_argument("--port", type=int, default=8000, help="HTTP port (default: 8000)")
+    parser.add_argument("--port", type=_port, default=8000, help="HTTP port (default: 8000)")
     parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; 0.0.0.0: all")
     parser.add_argument("--tls-cert", type=Path, help="PEM file with the certificate and its chain")
     parser.add_argument("--tls-key", type=Path, help="PEM file with the certificate's private key")

@@ -9,6 +9,7 @@ import psutil
 
 GIB = 2**30
 NEEDED_MEMORY_GIB = 2.0  # Ray with one small replica
+HIGHEST_PORT = 65_535
 _LOOPBACK = "127.0.0.1"
 _SEARCHED_PORTS = range(20_000, 32_768)  # above Ray's workers, below the kernel's ephemeral ports
 
@@ -21,6 +22,12 @@ def free_memory_gib() -> float:
 def has_nvidia_gpu() -> bool:
     """Whether NVIDIA's driver is there: its devices, or its command where it has no devices (WSL)."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or shutil.which("nvidia-smi") is not None
+
+
+def is_port(text: str) -> bool:
+    """Test that a text is a port that clients can be told: 1 to HIGHEST_PORT."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(HIGHEST_PORT))
+    return is_number and 1 <= int(text) <= HIGHEST_PORT
 
 
 def port_is_free(port: int) -> bool:

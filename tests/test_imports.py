@@ -48,7 +48,7 @@ ALLOWED = {
     },
     "cli": {
         "types", "errors", "config", "audio", "checkpoints", "client", "doctor", "edge",
-        "hub_reachability", "launch", "launcher", "ray_token",
+        "hub_reachability", "launch", "launcher", "machine", "ray_token",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.

@@ -10,7 +10,7 @@ import pytest
 from serve_app.launch.error import LaunchError
 from serve_app.launch.progress import ProgressLine
 from serve_app.launch.serve_process import ServeProcess
-from serve_app.launcher import Service
+from serve_app.launcher import Service, main
 from serve_app.machine import free_port
 from serve_app.ray_token import RayToken
 from tests.conftest import CONFIGS
@@ -52,3 +52,14 @@ def test_a_service_that_ends_by_itself_is_an_error(
     service.stop()
     assert service.processes() == []
     assert (service.log, service.dashboard_url, service.application()) == ("", None, {})
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999", "9" * 5000, "8000.0", "http"])
+def test_a_port_that_no_machine_has_is_a_wrong_option(
+    port: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["launcher", "nano", f"--port={port}"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "is not a port: 1 to 65535" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from serve_app.cli.console import AsJson
+from serve_app.cli.listening_options import Port
 from serve_app.config.files import CONFIG_HELP, find_config
 from serve_app.doctor import Finding, Level, examine
 
@@ -19,7 +20,7 @@ _MARKS = {
 
 def doctor(
     config: Annotated[str, typer.Argument(help=CONFIG_HELP)] = "nano",
-    port: Annotated[int, typer.Option(help="HTTP port that the service will use.")] = 8000,
+    port: Port = 8000,
     as_json: AsJson = False,
 ) -> None:
     """Check that this machine has everything a configuration needs, with advice where it has not.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from serve_app.cli.console import fail
-from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
+from serve_app.cli.listening_options import Host, OpenToAll, Port, TlsCertificate, TlsKey
 from serve_app.config.files import find_config
 from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from serve_app.edge.edge import open_edge
@@ -18,13 +18,14 @@ from serve_app.edge.tls import Tls
 from serve_app.errors import ConfigError
 from serve_app.launch.error import CONFIGURATION, LaunchError
 from serve_app.launcher import tls_files
+from serve_app.machine import HIGHEST_PORT, is_port
 
 _POLL_S = 0.5
 
 
 def edge(
     config: Annotated[str, typer.Argument(help="The Serve configuration that the cluster runs.")],
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8100,
+    port: Port = 8100,
     host: Host = "127.0.0.1",
     upstream: Annotated[
         str | None,
@@ -68,6 +69,8 @@ def _upstream(content: dict[str, Any], given: str | None) -> Address:
     options = content.get("http_options") or {}
     default = f"{options.get('host', '127.0.0.1')}:{options.get('port', 8000)}"
     host, _, port = (given or default).rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise EdgeError(f"--upstream is HOST:PORT, not {given!r}.")
+    if not host or not is_port(port):
+        raise EdgeError(
+            f"--upstream is HOST:PORT with a port of 1 to {HIGHEST_PORT}, not {given or default!r}."
+        )
     return Address("127.0.0.1" if host == "0.0.0.0" else host.strip("[]"), int(port))

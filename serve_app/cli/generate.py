@@ -18,6 +18,7 @@ from serve_app.client import MusicGenClient, Progress, Track
 from serve_app.client.problems import cut_off
 
 _TRACK = Path("track.wav")
+_MAX_TRACKS = 8  # as in the schema of the API
 _OF_THE_WHOLE = ("peak", "rms", "loudness")  # normalizations of which no part can be streamed
 _MAKING = (
     rich.progress.TextColumn("{task.description}"),
@@ -42,6 +43,7 @@ def generate(
         typer.Option(
             "-n",
             min=1,
+            max=_MAX_TRACKS,
             help="Number of tracks, with the seed and the following ones: NAME-1.wav, ...",
         ),
     ] = 1,
@@ -78,7 +80,7 @@ def _response_format(output: Path) -> str:
     """Find the format that the name of `output` asks for. Exit where it cannot be written."""
     spec = format_of_suffix(output.suffix)
     if spec is None:
-        fail(f"{output.name}: the name must end in one of {_ENDINGS}", code=2)
+        fail(f"{output}: the name must end in one of {_ENDINGS}", code=2)
     return spec.name
 
 
@@ -100,7 +102,9 @@ def _make(
 ) -> list[Track]:
     """Request tracks that are sent when they are finished. Raises ApiError."""
     shown = f"making {n} tracks" if n > 1 else "making"
-    with rich.progress.Progress(*_WAITING, console=stderr, disable=quiet) as bar:
+    with rich.progress.Progress(
+        *_WAITING, console=stderr, disable=quiet or not stderr.is_terminal
+    ) as bar:
         bar.add_task(shown, total=None)
         return client.variations(prompt, n=n, audio_prompt=audio_prompt, **fields)
 
@@ -114,7 +118,9 @@ def _stream(
     quiet: bool,
 ) -> Track:
     """Request a track and show its progress as a bar on stderr. Raises ApiError."""
-    with rich.progress.Progress(*_MAKING, console=stderr, disable=quiet) as bar:
+    with rich.progress.Progress(
+        *_MAKING, console=stderr, disable=quiet or not stderr.is_terminal
+    ) as bar:
         task = bar.add_task("connecting", total=1.0)
         for event in client.stream(prompt, audio_prompt=audio_prompt, **fields):
             if isinstance(event, Progress):

@@ -1,6 +1,7 @@
 """Options of the command for the fields of a generation, derived from the client's fields."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -11,6 +12,9 @@ from serve_app.client import FileFields, GenerationFields
 
 BY_FILE_NAME = "response_format"  # the name of the output file has it
 _OLD_NAMES = {"cfg_coef": ("--cfg-coef",)}
+_FIELD = re.compile(
+    rf"\b({'|'.join(name for name in GenerationFields.__annotations__ if '_' in name)})\b"
+)
 _UNITS = ("_s", "_kbps", "_lufs", "_coef")
 
 
@@ -38,6 +42,11 @@ def option_name(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
+def with_option_names(text: str) -> str:
+    """Replace the names of fields in a description by those of their options."""
+    return _FIELD.sub(lambda name: option_name(name[0]), text)
+
+
 def _options() -> Iterator[inspect.Parameter]:
     """Yield the parameters of all fields, those of the file last."""
     hints = get_type_hints(GenerationFields, include_extras=True)
@@ -58,7 +67,7 @@ def _option(name: str, hint: Any) -> Any:
     option = typer.Option(
         option_name(name),
         *_OLD_NAMES.get(name, ()),
-        help=field.description,
+        help=with_option_names(field.description or ""),
         min=_bound(field, "ge"),
         max=_bound(field, "le"),
     )

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from serve_app.machine import HIGHEST_PORT
+
+Port = Annotated[int, typer.Option(min=1, max=HIGHEST_PORT, help="Port to listen on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all interfaces.")]
 TlsCertificate = Annotated[
     Path | None,

@@ -20,11 +20,21 @@ def check_files(files: list[Path], *, force: bool) -> None:
 
     Without `force`, ask on a terminal; elsewhere refuse.
     """
+    _check_names(files)
+    _check_overwriting(files, force)
+    for file in files:
+        _check_writable(file)
+
+
+def _check_names(files: list[Path]) -> None:
     folder = files[0].parent
     if not folder.is_dir():
         fail(f"{folder} is not a folder", code=2)
     if folders := [str(file) for file in files if file.is_dir()]:
         fail(f"{', '.join(folders)} is a folder: name a file", code=2)
+
+
+def _check_overwriting(files: list[Path], force: bool) -> None:
     existing = [str(file) for file in files if file.exists()]
     if not existing or force:
         return
@@ -34,6 +44,23 @@ def check_files(files: list[Path], *, force: bool) -> None:
         fail(f"{exist}. Add --force to overwrite, or name another file with --output.", code=2)
     if not typer.confirm(f"{exist}. Overwrite?", err=True):
         fail("Nothing was made. Name another file with --output.", code=2)
+
+
+def _check_writable(file: Path) -> None:
+    """Open the file, as for the track later, and leave everything as it was.
+
+    A pipe or a device is not opened: its other end would notice.
+    """
+    exists = file.exists()
+    if exists and not file.is_file():
+        return
+    try:
+        with file.open("ab"):
+            pass
+        if not exists:
+            file.resolve().unlink()  # the file that a link names, not the link
+    except OSError as error:
+        fail(f"{file} cannot be written: {error.strerror}", code=2)
 
 
 def _is_on_a_terminal() -> bool:

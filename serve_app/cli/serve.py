@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from serve_app.cli.console import fail
-from serve_app.cli.listening_options import Host, OpenToAll, TlsCertificate, TlsKey
+from serve_app.cli.listening_options import Host, OpenToAll, Port, TlsCertificate, TlsKey
 from serve_app.config.files import CONFIG_HELP, find_config
 from serve_app.launch.error import LaunchError
 from serve_app.launch.progress import ProgressLine
@@ -17,7 +17,7 @@ NANO = "nano"
 
 def serve(
     config: Annotated[str, typer.Argument(help=CONFIG_HELP)] = NANO,
-    port: Annotated[int, typer.Option(help="HTTP port.")] = 8000,
+    port: Port = 8000,
     host: Host = "127.0.0.1",
     tls_cert: TlsCertificate = None,
     tls_key: TlsKey = None,

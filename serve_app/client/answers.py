@@ -21,7 +21,7 @@ _MODELS = TypeAdapter(list[ServedModel])
 class Track(TrackHeaders, frozen=True):
     """A finished track: the bytes of its file, and the facts that the service tells of it.
 
-    sample_rate: the model's; of a variation, the file's.
+    sample_rate: the model's, in Hz. The file may have another one, if it was asked for.
     """
 
     content: Annotated[bytes, Field(repr=False)]
@@ -74,8 +74,7 @@ def variations_of(response: httpx.Response, n: int) -> list[Track]:
     """Read the `n` tracks of an answer in JSON. Raises ApiError."""
     body = _json(response)
     try:
-        shared = {"sample_rate": body["sample_rate"]}
-        tracks = [_variation({**facts, **shared}) for facts in body["data"]]
+        tracks = [_variation(facts) for facts in body["data"]]
     except (KeyError, TypeError, ValueError) as error:
         raise bad_answer("a list of tracks") from error
     if len(tracks) != n:
@@ -131,4 +130,4 @@ def _variation(facts: Mapping[str, Any]) -> Track:
     content = base64.b64decode(facts["audio"], validate=True)
     if not content:
         raise bad_answer("any audio")
-    return build_track(content, facts)
+    return build_track(content, {**facts, "sample_rate": facts["model_sample_rate"]})

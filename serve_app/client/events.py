@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from httpx_sse import ServerSentEvent
+from pydantic import TypeAdapter
 
 from serve_app.client.answers import Track, build_track
 from serve_app.client.problems import UNREADABLE, bad_answer, cut_off, failure
@@ -25,6 +26,9 @@ class Progress:
     queue_position: int
     audio_s: float
     remaining_s: float | None
+
+
+_PROGRESS = TypeAdapter(Progress)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class EventReader:
             return None
         try:
             return parse(json.loads(event.data))
-        except (KeyError, TypeError, *UNREADABLE) as error:
+        except (KeyError, TypeError, OverflowError, *UNREADABLE) as error:
             raise bad_answer(f"a valid event '{event.event}'") from error
 
     def check_complete(self) -> None:
@@ -81,7 +85,7 @@ class EventReader:
 
 
 def _progress(data: Mapping[str, Any]) -> Progress:
-    return Progress(**{name: data[name] for name in Progress.__dataclass_fields__})
+    return _PROGRESS.validate_python(data)
 
 
 def _error(data: Mapping[str, Any]) -> NoReturn:

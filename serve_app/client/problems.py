@@ -14,6 +14,7 @@ CUT_OFF = "cut_off"
 REDIRECTED = "redirected"
 UNKNOWN = "unknown"
 UNREADABLE = (ValueError, RecursionError)  # of JSON: malformed, or nested too deeply
+UNUSABLE_URL = (httpx.InvalidURL, UnicodeError)  # of a location; the latter: a host's name
 _CUT_OFF_TEXTS = ("peer closed connection", "Server disconnected")  # of httpcore and h11
 
 
@@ -87,6 +88,8 @@ def broken_answers() -> Iterator[None]:
         if str(error).startswith(_CUT_OFF_TEXTS):
             raise cut_off() from error
         raise bad_answer(f"the form of HTTP ({error})") from error
+    except UNUSABLE_URL as error:  # httpx looks at a redirect's location, but does not follow it
+        raise bad_answer("a valid location of its redirect") from error
 
 
 def retry_after_s(value: str) -> float | None:

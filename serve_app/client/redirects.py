@@ -2,7 +2,7 @@
 
 import httpx
 
-from serve_app.client.problems import REDIRECTED, ApiError, bad_answer
+from serve_app.client.problems import REDIRECTED, UNUSABLE_URL, ApiError, bad_answer
 
 MAX_REDIRECTS = 5
 _TO_GET = 303
@@ -49,9 +49,11 @@ def too_many_redirects() -> ApiError:
 
 def _target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
     try:
-        return url.join(response.headers["location"])
-    except (KeyError, httpx.InvalidURL) as error:
+        target = url.join(response.headers["location"])
+        target.host  # noqa: B018 - httpx decodes its IDNA only now
+    except (KeyError, *UNUSABLE_URL) as error:
         raise bad_answer("a valid location of its redirect") from error
+    return target
 
 
 def _is_same_service(old: httpx.URL, new: httpx.URL) -> bool:

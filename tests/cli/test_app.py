@@ -68,3 +68,13 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         cwd=Path(cli.__file__).parents[2],
     )  # fmt: skip
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["serve"], ["edge", "nano"], ["doctor"]])
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999", "a"])
+def test_a_port_that_no_machine_has_is_a_wrong_option(
+    run: Run, command: list[str], port: str
+) -> None:
+    result = run(*command, "--port", port)
+    assert result.exit_code == 2
+    assert "--port" in result.stderr

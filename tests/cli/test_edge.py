@@ -52,7 +52,8 @@ def test_a_file_that_is_no_configuration_is_an_error(run: Run, tmp_path: Path) -
 def test_wrong_options_are_errors(run: Run, tmp_path: Path) -> None:
     config = CONFIGS / "nano.yaml"
     for options, message in (
-        (["--upstream", "8000"], "--upstream is HOST:PORT, not '8000'"),
+        (["--upstream", "8000"], "--upstream is HOST:PORT with a port of 1 to 65535, not '8000'"),
+        (["--upstream", "a:99999"], "a port of 1 to 65535, not 'a:99999'"),
         (["--tls-cert", tmp_path / "a.pem"], "HTTPS needs both --tls-cert and --tls-key"),
         (["--host", "0.0.0.0"], "without API keys"),
     ):

@@ -1,6 +1,8 @@
 """`musicgen generate` writes the track that the service made."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from serve_app.client import Track
 from tests.cli.conftest import Run
 from tests.fakes import FakeGenerator
 
@@ -179,11 +182,11 @@ def test_a_missing_player_is_an_error(
     ("arguments", "code", "message"),
     [
         (["-o", "track.txt"], 2, "track.txt: the name must end in one of .wav, .flac"),
-        (["-o", "/"], 2, ": the name must end in one of .wav, .flac"),
-        (["-n", "9"], 1, "n: Input should be less than or equal to 8 (invalid_request)"),
+        (["-o", "/"], 2, "/: the name must end in one of .wav, .flac"),
+        (["-o", "."], 2, ".: the name must end in one of .wav, .flac"),
         (["-o", "/nowhere/track.wav"], 2, "/nowhere is not a folder"),
         (["--begin", "/nowhere/a.wav"], 2, "/nowhere/a.wav cannot be read: No such file"),
-        (["-o", "/proc/track.wav", "--duration", "1"], 1, "/proc/track.wav cannot be written: "),
+        (["-o", "/proc/track.wav"], 2, "/proc/track.wav cannot be written: "),
         (["--duration", "0"], 1, "duration_s: Input should be greater than 0 (invalid_request)"),
         (["--model", "[huge]"], 1, "Model '[huge]' is not served here. Served models: small"),
     ],
@@ -191,5 +194,39 @@ def test_a_missing_player_is_an_error(
 def test_an_error_is_one_line(run: Run, arguments: list[str], code: int, message: str) -> None:
     result = run("generate", "a", *arguments)
     assert result.exit_code == code
-    assert f"error {message}" in result.stderr
+    assert result.stderr.startswith(f"error {message}"), "no line of progress before"
+    assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_file_that_cannot_be_written_costs_no_track(
+    run: Run, generator: FakeGenerator, tmp_path: Path, n: int
+) -> None:
+    output = tmp_path / "a.wav"
+    for file in (output, tmp_path / "a-2.wav"):
+        file.symlink_to(tmp_path / "missing" / file.name)
+    result = run("generate", "a", "-o", output, "--duration", 1, "-n", n)
+    assert result.exit_code == 2
+    assert "cannot be written: No such file or directory" in result.stderr
+    assert generator.requests == []
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a-2.wav", "a.wav"]
+
+
+def test_a_disk_that_is_full_at_the_end_is_an_error(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Track, "save", save)
+    result = run("generate", "a", "-o", tmp_path / "a.wav", "--duration", 1)
+    assert result.exit_code == 1
+    assert "a.wav cannot be written: No space left on device" in result.stderr
+
+
+def test_too_many_tracks_are_refused_before_a_request(run: Run, generator: FakeGenerator) -> None:
+    result = run("generate", "a", "-n", 9)
+    assert result.exit_code == 2
+    assert "'-n'" in result.stderr
+    assert generator.requests == []

@@ -7,7 +7,7 @@ import pytest
 
 from serve_app.api.schemas.generation import Generation, GenerationBody
 from serve_app.cli.generate import generate
-from serve_app.cli.generation_options import option_name, with_generation_options
+from serve_app.cli.generation_options import option_name, with_generation_options, with_option_names
 
 SCHEMA = Generation.model_json_schema()["properties"]
 FIELDS = SCHEMA.keys() - {"prompt", "response_format"}
@@ -58,7 +58,8 @@ def test_they_have_the_bounds_and_the_description_of_the_schema(name: str) -> No
     else:
         assert kind == types[value["type"]] | None
     assert (described.min, described.max) == (value.get("minimum"), value.get("maximum"))
-    assert described.help.startswith(schema["description"])
+    assert described.help.startswith(with_option_names(schema["description"]))
+    assert not [field for field in FIELDS if "_" in field and field in described.help]
     assert ("Default: " in described.help) is (schema.get("default") is not None)
 
 
@@ -77,3 +78,15 @@ def test_names_have_no_unit(field: str, name: str) -> None:
     assert option_name(field) == name
     declared = option(field)[1]
     assert declared.default == name, "where Typer keeps the first name"
+
+
+def test_help_names_options_instead_of_fields() -> None:
+    text = "replaces top_k; within max_wait_s, to loudness_lufs; `auto`"
+    expected = "replaces --top-k; within --max-wait, to --loudness; `auto`"
+    assert with_option_names(text) == expected
+
+
+def test_the_number_of_tracks_has_the_bounds_of_the_schema() -> None:
+    declared = option("n")[1]
+    schema = GenerationBody.model_json_schema()["properties"]["n"]
+    assert (declared.min, declared.max) == (schema["minimum"], schema["maximum"])

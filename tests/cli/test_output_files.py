@@ -1,5 +1,6 @@
 """Existing files are overwritten only by --force, or after a yes on a terminal."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,20 @@ def test_a_folder_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(typer.Exit):
         check_files([tmp_path], force=True)
     assert "is a folder: name a file" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_check_leaves_everything_as_it_was(file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.wav"
+    link.symlink_to(tmp_path / "new.wav")
+    check_files([file, link, tmp_path / "b.wav"], force=True)
+    assert file.read_text() == "mine"
+    assert link.is_symlink()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.wav", "link.wav"]
+
+
+def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
+    """It would wait for a reader."""
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    check_files([pipe], force=True)
+    assert pipe.is_fifo()

@@ -50,3 +50,11 @@ def test_the_host_header_is_that_of_the_target() -> None:
     assert request.headers["host"] == "a"
     assert request.headers["authorization"] == "k"
     assert request.method == "POST"
+
+
+@pytest.mark.parametrize(
+    "location", ["http://a:b", "http://[::1", "http://xn--/", "/" + "a" * 70_000]
+)
+def test_a_location_that_is_no_url_is_a_bad_answer(location: str) -> None:
+    with pytest.raises(ApiError, match="a valid location of its redirect"):
+        target(location)

@@ -103,11 +103,15 @@ def test_variations(url: str) -> None:
     assert tracks[1].cost_usd == 0.0005
 
 
-def test_variations_tell_the_files_sample_rate(url: str) -> None:
+def test_every_track_tells_the_models_sample_rate(url: str) -> None:
     with MusicGenClient(url) as client:
-        [track] = client.variations("a", n=1, duration_s=1, sample_rate=16_000)
-    assert track.sample_rate == 16_000
-    assert soundfile.info(io.BytesIO(track.content)).samplerate == 16_000
+        whole = client.generate("a", duration_s=1, sample_rate=16_000)
+        [variation] = client.variations("a", n=1, duration_s=1, sample_rate=16_000)
+        streamed = list(client.stream("a", duration_s=1, sample_rate=16_000))[-1]
+    assert isinstance(streamed, Track)
+    for track in (whole, variation, streamed):
+        assert track.sample_rate == 32_000
+        assert soundfile.info(io.BytesIO(track.content)).samplerate == 16_000
 
 
 @pytest.mark.parametrize("kind", [str, Path, Path.read_bytes, lambda path: path.open("rb")])
@@ -332,6 +336,8 @@ BROKEN = {
     "half a body": (answer("200 OK", b"RIFF", WAV_TYPE, *HEADER_LINES, length=9), "cut_off"),
     "a redirect to nowhere": (answer("302 Found"), "bad_answer"),
     "a redirect to no URL": (answer("302 Found", b"", "location: http://a:b"), "bad_answer"),
+    "a redirect to a letter": (answer("302 Found", b"", "location: mailto:a@b"), "bad_answer"),
+    "a redirect to no host": (answer("302 Found", b"", "location: http://xn--/"), "bad_answer"),
     "not modified": (answer("304 Not Modified"), "unknown"),
     "a bad gateway": (answer("502 Bad Gateway", HTML, HTML_TYPE), "unknown"),
     "an error as a list": (answer("500 Error", b"[1]", JSON_TYPE), "unknown"),
@@ -368,11 +374,11 @@ def test_a_file_that_ends_early_without_a_length_is_an_api_error() -> None:
     assert error.value.code == "cut_off"
 
 
-WHOLE = FACTS | {"audio": "UklGRg=="}
+WHOLE = FACTS | {"audio": "UklGRg==", "model_sample_rate": 32_000}
 
 
 @pytest.mark.parametrize(
-    "data", [[], [FACTS], [WHOLE, WHOLE], [FACTS | {"audio": ""}], [FACTS | {"audio": "%"}]]
+    "data", [[], [FACTS], [WHOLE, WHOLE], [WHOLE | {"audio": ""}], [WHOLE | {"audio": "%"}]]
 )
 def test_variations_without_audio_are_an_api_error(data: list[object]) -> None:
     body = json.dumps({"sample_rate": 32_000, "data": data}).encode()
@@ -392,6 +398,12 @@ def chunked(*parts: bytes, ends: bool = True) -> bytes:
     return head + body + (b"0\r\n\r\n" if ends else b"")
 
 
+def error_event(status: str) -> bytes:
+    """An `error` event with this text as its status."""
+    data = f'{{"status": {status}, "code": "unavailable", "detail": "a"}}'
+    return f"event: error\ndata: {data}\n\n".encode()
+
+
 PROGRESS = event(
     "progress", {"fraction": 0.5, "queue_position": 0, "audio_s": 1, "remaining_s": None}
 )
@@ -408,6 +420,10 @@ BROKEN_STREAMS = {
     "no base64": (chunked(event("audio", {"audio": "%"})), "bad_answer"),
     "half of the progress": (chunked(event("progress", {"fraction": 1})), "bad_answer"),
     "half an error": (chunked(event("error", {"detail": "a"})), "bad_answer"),
+    "an endless status": (chunked(error_event("1e999")), "bad_answer"),
+    "a status that is no number": (chunked(error_event("NaN")), "bad_answer"),
+    "an error as a number": (chunked(event("error", 5)), "bad_answer"),
+    "progress in words": (chunked(event("progress", {"fraction": "half"})), "bad_answer"),
     "no audio": (chunked(DONE), "bad_answer"),
 }
 

@@ -17,7 +17,12 @@ class Variation(TrackReport, frozen=True, protected_namespaces=()):
 
     audio: Annotated[str, Field(description="The file, in base64.")]
     size_bytes: Annotated[int, Field(description="Length of the file, in bytes.")]
-    sample_rate: Annotated[int, Field(exclude=True)]  # in Variations, of the files
+    sample_rate: Annotated[
+        int,  # that of the files is in Variations
+        Field(
+            serialization_alias="model_sample_rate", description="The model's sample rate, in Hz."
+        ),
+    ]
 
 
 class Variations(BaseModel):
@@ -30,6 +35,6 @@ class Variations(BaseModel):
 
     def to_json(self) -> bytes:
         """Serialize, with the keys of each variation in the contract's order."""
-        answer = self.model_dump()
+        answer = self.model_dump(by_alias=True)
         answer["data"] = [ordered(facts, _FIRST, _LAST) for facts in answer["data"]]
         return to_json(answer)

@@ -7,9 +7,10 @@ from serve_app.track_fields import TrackReport
 from tests.fakes import LARGE, SMALL, TIMINGS
 
 KEYS = [
-    "seed", "audio", "size_bytes", "duration_s", "queue_s", "time_to_first_audio_s",
-    "generation_s", "compute_s", "text_encoder_s", "first_step_s", "codec_s", "real_time_factor",
-    "cost_usd", "model", "license", "digital_source_type",
+    "seed", "audio", "size_bytes", "model_sample_rate", "duration_s", "queue_s",
+    "time_to_first_audio_s", "generation_s", "compute_s", "text_encoder_s", "first_step_s",
+    "codec_s", "real_time_factor", "cost_usd", "model", "license",
+    "digital_source_type",
 ]  # fmt: skip
 
 
