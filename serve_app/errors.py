@@ -22,9 +22,7 @@ class ServeAppError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(
-            message.encode("utf-8", "replace").decode()
-        )  # may quote half a surrogate pair
+        super().__init__(message.encode("utf-8", "replace").decode())  # half a surrogate pair
         self.retry_after_s = retry_after_s
 
     @property
@@ -83,6 +81,12 @@ class Unauthorized(ServeAppError):
     status = 401
     code = "unauthorized"
     title = "The request has no valid API key"
+
+
+class OriginNotAllowed(ServeAppError):
+    status = 403
+    code = "origin_not_allowed"
+    title = "Web pages of this origin may not call the service"
 
 
 class ModelNotFound(ServeAppError):
@@ -233,10 +237,7 @@ class GatewayTimeout(ServeAppError):
 
 
 class CheckpointError(ServeAppError):
-    """A checkpoint cannot be loaded.
-
-    Raised at start-up, for the operator: the message names files and tensors.
-    """
+    """Raised at start-up, for the operator: the message names files and tensors."""
 
     code = "checkpoint_error"
     title = "A model's checkpoint cannot be loaded"
