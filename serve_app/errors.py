@@ -83,6 +83,12 @@ class Unauthorized(ServeAppError):
     title = "The request has no valid API key"
 
 
+class OriginNotAllowed(ServeAppError):
+    status = 403
+    code = "origin_not_allowed"
+    title = "Web pages of this origin may not call the service"
+
+
 class ModelNotFound(ServeAppError):
     status = 404
     code = "model_not_found"

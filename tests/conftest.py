@@ -32,6 +32,7 @@ from serve_app.launcher import Service  # noqa: E402
 torch.set_num_threads(1)  # as in a replica: the engine's thread has the only pool
 CONFIGS = Path(__file__).parent.parent / "configs"
 SLOWEST_BODY_S = 2
+STREAM_GRACE_S = 5
 EMBEDDED = "embedded:musicgen-nano"
 
 
@@ -78,6 +79,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     }
     args = config["applications"][0]["args"]
     args["models"][0]["price_per_hour"] = 0.36
+    args["api"]["stream_grace_s"] = STREAM_GRACE_S
     args["edge"] = {"header_timeout_s": SLOWEST_BODY_S, "body_timeout_s": SLOWEST_BODY_S}
     file = tmp_path_factory.mktemp("service") / "nano.yaml"
     file.write_text(yaml.safe_dump(config))

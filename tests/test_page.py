@@ -153,8 +153,8 @@ async def test_cancelling_frees_the_slot(service: Service, page: Page) -> None:
 
 
 async def test_the_readmes_audio_element_plays(service: Service, page: Page) -> None:
-    """From another origin: the page is a file."""
     [example] = re.findall(r"```html\n(.*?)```", README, re.DOTALL)
+    await page.goto(f"{service.url}/health")  # a page of the service's origin
     await page.set_content(example.replace("http://127.0.0.1:8000", service.url))
     seconds = await page.evaluate(
         """async () => {
@@ -175,6 +175,7 @@ async def test_a_plain_audio_element_costs_one_track(
     """It plays, goes back, and plays to the end; where the length is known, so is the duration."""
     query = f"prompt=lofi+beat&duration_s=3&response_format={response_format}"
     with served_api(backend) as url:
+        await page.goto(f"{url}/health")  # a page of the service's origin
         await page.set_content(f'<audio muted src="{url}/v1/audio/stream?{query}"></audio>')
         durations = await page.evaluate(
             """async () => {
@@ -400,3 +401,41 @@ async def operations(page: Page, url: str) -> int:
     """Count the operations of the OpenAPI document."""
     document = await (await page.request.get(f"{url}/openapi.json")).json()
     return sum(len(methods) for methods in document["paths"].values())
+
+
+async def test_only_its_own_page_makes_music_without_keys(
+    backend: FakeGenerator, page: Page, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A page of another origin tries what needs no preflight."""
+    file = tmp_path / "page.html"
+    monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
+    with served_api(backend) as url:
+        await page.goto(url)
+        await generate(page, "bells", 1)
+        await expect(page.locator(".track")).to_have_count(1)
+        assert len(backend.requests) == 1
+        await page.goto(f"{url}/health")  # without the policy of the page, which has no such player
+        played = await page.evaluate(_PLAY, f"{url}/v1/audio/stream?prompt=a&duration_s=1")
+        assert played == "playable"
+        assert len(backend.requests) == 2
+        file.write_text("<!doctype html><title>Another page</title>")
+        await page.goto(file.as_uri())  # Chromium keeps pages over plain HTTP from 127.0.0.1 itself
+        refused = await page.evaluate(_PLAY, f"{url}/v1/audio/stream?prompt=a&duration_s=1")
+        assert refused == "refused"
+        for path in ("/", "/generate", "/v1/audio/generations"):
+            await page.evaluate(_POST, url + path)
+    assert len(backend.requests) == 2
+
+
+_PLAY = """
+(address) => new Promise((resolve) => {
+  const audio = new Audio(address);
+  audio.oncanplay = () => resolve("playable");
+  audio.onerror = () => resolve("refused");
+  audio.load();
+})
+"""
+_POST = """
+(address) => fetch(address, { method: "POST", mode: "no-cors", body: '{"prompt": "a"}' })
+  .then(() => "sent", () => "blocked")
+"""

@@ -1,27 +1,14 @@
 """Assembly of the API."""
 
-import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 import serve_app
 from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
-from serve_app.api.middleware.authentication import Authentication
-from serve_app.api.middleware.body_deadline import BodyDeadline
-from serve_app.api.middleware.body_limit import BodyLimit
-from serve_app.api.middleware.capacity import Capacity
-from serve_app.api.middleware.deadline import Deadline
-from serve_app.api.middleware.flow_control import FlowControl
-from serve_app.api.middleware.head import Head
-from serve_app.api.middleware.header_limit import HeaderLimit
-from serve_app.api.middleware.http_1_0 import Http10
-from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
-from serve_app.api.middleware.security_headers import SecurityHeaders
-from serve_app.api.middleware.unexpected_errors import UnexpectedErrors
+from serve_app.api.middleware.stack import add_middleware
 from serve_app.api.routes import conversions, health, huggingface, legacy, page, v1
 from serve_app.api.routes import streams as streams_routes
 from serve_app.audio.workers import AudioWorkers
@@ -39,7 +26,6 @@ from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.gateway.streams import Streams
-from serve_app.track_fields import HEADERS
 from serve_app.types import ModelCard
 
 _DESCRIPTION = """
@@ -65,15 +51,34 @@ def create_api(
     max_requests: number of requests at a time, beyond which `429` is answered; None: no bound.
     """
     observer = observer or LogObserver()
+    streams = streams or StreamStore.of(config)
     limits = Limits(config.access)
+    workers = AudioWorkers()
     router = ModelRouter(models, default_model)
     readiness = Readiness(fleet)
-    admission = AdmissionQueue(Retries(generator, observer), router.cards, readiness)
-    guarded = DeadlineGenerator(LimitedGenerator(admission, limits))
-    workers = AudioWorkers()
+    guarded = _guarded(Retries(generator, observer), router, readiness, limits)
     service = GenerationService(guarded, router, readiness, config, observer, workers)
-    streams = streams or StreamStore(config.stream_memory_bytes, config.stream_kept_s)
-    app = FastAPI(
+    app = _empty_app(streams)
+    converted = Conversions(
+        workers, limits, config.max_conversion_s, with_prompt=config.provenance.tag_prompt
+    )
+    _add_routes(app, service, streams, converted)
+    keys = KeyRing(config.access, observer.keys_rejected)
+    add_middleware(app, config, keys, limits, max_requests)
+    return app
+
+
+def _guarded(
+    generator: Generator, router: ModelRouter, readiness: Readiness, limits: Limits
+) -> Generator:
+    """Put the rules of admission, of a key's limits and of deadlines around the generator."""
+    admission = AdmissionQueue(generator, router.cards, readiness)
+    return DeadlineGenerator(LimitedGenerator(admission, limits))
+
+
+def _empty_app(streams: Streams) -> FastAPI:
+    """Build an app without routes. At its end it closes the streams."""
+    return FastAPI(
         title="musicgen-serve",
         version=serve_app.__version__,
         description=_DESCRIPTION,
@@ -82,22 +87,25 @@ def create_api(
         redoc_url=None,
         redirect_slashes=False,  # behind TLS, the redirect would lead to http://
     )
-    app.include_router(v1.create_router(service))
-    app.include_router(streams_routes.create_router(service, streams))
-    converted = Conversions(
-        workers, limits, config.max_conversion_s, with_prompt=config.provenance.tag_prompt
-    )
-    app.include_router(conversions.create_router(converted))
-    app.include_router(legacy.create_router(service))
-    app.include_router(health.create_router(service))
-    app.include_router(huggingface.create_router(service))
-    app.include_router(page.create_router())
+
+
+def _add_routes(
+    app: FastAPI, service: GenerationService, streams: Streams, converted: Conversions
+) -> None:
+    """Add all routes, their OpenAPI document, and the rendering of their errors."""
+    for router in (
+        v1.create_router(service),
+        streams_routes.create_router(service, streams),
+        conversions.create_router(converted),
+        legacy.create_router(service),
+        health.create_router(service),
+        huggingface.create_router(service),
+        page.create_router(),
+    ):
+        app.include_router(router)
     page.mount_static_files(app)
     complete_document(app)
     add_error_handlers(app)
-    keys = KeyRing(config.access, observer.keys_rejected)
-    _add_middleware(app, config, keys, limits, max_requests)
-    return app
 
 
 def _closing(streams: Streams) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -109,47 +117,3 @@ def _closing(streams: Streams) -> Callable[[FastAPI], AbstractAsyncContextManage
         await streams.close()
 
     return lifespan
-
-
-def _add_middleware(
-    app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limits, max_requests: int | None
-) -> None:
-    """Add the middleware, the innermost first: whatever answers lies within those that add headers."""
-    app.add_middleware(
-        BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
-    )
-    app.add_middleware(BodyDeadline, timeout_s=config.body_timeout_s)
-    app.add_middleware(Head)
-    app.add_middleware(Authentication, keys=keys, limits=limits)
-    app.add_middleware(Capacity, max_requests=max_requests)
-    app.add_middleware(Deadline)
-    app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
-    app.add_middleware(UnexpectedErrors)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=[origin for origin in config.cors_origins if not origin.endswith(":*")],
-        allow_origin_regex=_any_port_regex(config.cors_origins),
-        allow_private_network=True,
-        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
-        allow_headers=["*"],
-        expose_headers=[
-            *HEADERS,
-            REQUEST_ID_HEADER,
-            "retry-after",
-            "ratelimit",
-            "ratelimit-policy",
-            "accept-ranges",
-            "content-range",
-            "etag",
-        ],
-    )
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestId)
-    app.add_middleware(Http10)
-    app.add_middleware(FlowControl)
-
-
-def _any_port_regex(origins: Iterable[str]) -> str | None:
-    """Match the origins that end in `:*` at any port; None: there are none."""
-    hosts = [re.escape(origin.removesuffix(":*")) for origin in origins if origin.endswith(":*")]
-    return rf"(?:{'|'.join(hosts)})(?::\d+)?" if hosts else None

@@ -11,8 +11,10 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from serve_app.api.openapi import json_content, schema_of
+from serve_app.api.repeated_fields import refuse_repeated
 from serve_app.api.schemas.file_options import Conversion
 from serve_app.api.schemas.generation import GenerationBody, GenerationForm
 from serve_app.audio.upload_format import UPLOAD_FORMATS
@@ -102,6 +104,10 @@ async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:
         raise InvalidRequest(
             "The form's text does not have the charset that it names: use UTF-8"
         ) from error
+    except HTTPException as error:
+        raise InvalidRequest(
+            f"The form cannot be read: {error.detail}. Send {FORM} with the fields of the API"
+        ) from error
     try:
         return await _fields(form, file_field)
     finally:
@@ -109,11 +115,7 @@ async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:
 
 
 async def _fields(form: FormData, file_field: str) -> dict[str, str | bytes]:
-    repeated = {name for name in form if len(form.getlist(name)) > 1}
-    if repeated:
-        raise InvalidRequest(
-            f"{', '.join(sorted(repeated))} is repeated: send each field of the form once"
-        )
+    refuse_repeated(form, "form")
     fields: dict[str, str | bytes] = {}
     for name, value in form.items():
         if isinstance(value, UploadFile) and not value.filename:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from serve_app.errors import RangeNotSatisfiable
 
-_ONE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})", re.ASCII | re.IGNORECASE)
+_MOST_DIGITS = 4000  # Python converts at most 4300
+_ONE_RANGE = re.compile(r"bytes\s*+=\s*+(\d*+)\s*+-\s*+(\d*+)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,16 @@ def parse_range(header: str | None) -> ByteRange | None:
     found = _ONE_RANGE.fullmatch((header or "").strip())
     if found is None or found[1] == found[2] == "":
         return None
-    first = int(found[1]) if found[1] else None
-    last = int(found[2]) if found[2] else None
+    first = _position(found[1])
+    last = _position(found[2])
     if first is not None and last is not None and last < first:
         return None
     return ByteRange(first, last)
+
+
+def _position(digits: str) -> int | None:
+    """Convert a position, which may have any number of digits; None without digits."""
+    if not digits:
+        return None
+    significant = digits.lstrip("0") or "0"
+    return int(significant) if len(significant) <= _MOST_DIGITS else 10**_MOST_DIGITS

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -81,10 +82,14 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _http_exception(_: Request, error: Exception) -> JSONResponse:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    detail = str(error.detail) if isinstance(error, HTTPException) else "Error"
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    return _problem(status, f"http_{status}", detail, detail, headers, {})
+    if not isinstance(error, HTTPException):
+        return problem(unexpected(error))
+    status = error.status_code
+    detail = str(error.detail)
+    if status == InvalidRequest.status:
+        return problem(InvalidRequest(detail), dict(error.headers or {}))
+    title = HTTPStatus(status).phrase
+    return _problem(status, f"http_{status}", title, detail, dict(error.headers or {}), {})
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:

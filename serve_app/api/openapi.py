@@ -17,6 +17,7 @@ from serve_app.errors import (
     InvalidRequest,
     ModelLoading,
     ModelNotFound,
+    OriginNotAllowed,
     Overloaded,
     PayloadTooLarge,
     PromptTooLong,
@@ -33,8 +34,8 @@ from serve_app.errors import (
 from serve_app.track_fields import HEADERS
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
-    InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, ModelNotFound,
-    RequestTimeout, PayloadTooLarge, QueueFull, Overloaded, RateLimited, GenerationFailed,
+    InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, OriginNotAllowed,
+    ModelNotFound, RequestTimeout, PayloadTooLarge, QueueFull, Overloaded, RateLimited, GenerationFailed,
     ServeAppError, ReplicaFailed, ModelLoading, DeadlineExceeded, UnsupportedEncoding,
 )  # fmt: skip
 
@@ -122,6 +123,7 @@ def conversion_responses() -> Responses:
         InvalidRequest,
         InvalidAudio,
         Unauthorized,
+        OriginNotAllowed,
         RequestTimeout,
         PayloadTooLarge,
         Overloaded,
@@ -138,7 +140,9 @@ def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]
     ok: content of its 200; failure: the field that tells the error, in answers of these statuses.
     """
     documented: Responses = {200: {"description": "The answer of the contract", "content": ok}}
-    documented |= errors(Unauthorized, RequestTimeout, PayloadTooLarge, UnsupportedEncoding)
+    documented |= errors(
+        Unauthorized, OriginNotAllowed, RequestTimeout, PayloadTooLarge, UnsupportedEncoding
+    )
     schema = {"type": "object", "required": [failure], "properties": {failure: {"type": "string"}}}
     for status in statuses:
         documented[status] = {

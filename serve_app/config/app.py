@@ -170,6 +170,8 @@ class ApiConfig(ClosedModel):
     nobody fetches make room for new ones; while all are being fetched, new ones get `429`."""
     stream_kept_s: PositiveFloat = 300.0
     """Seconds for which the file of `/v1/audio/stream` can be fetched again since its last use."""
+    stream_grace_s: PositiveFloat = 120.0
+    """Seconds for which an unfinished track of `/v1/audio/stream` goes on without a listener."""
     max_audio_prompt_s: PositiveFloat = 30.0
     """Longest audio that a track may begin with, in seconds; longer audio gets `400`."""
     max_conversion_s: PositiveFloat = 600.0
@@ -180,7 +182,8 @@ class ApiConfig(ClosedModel):
     """Seconds that Hugging Face's clients wait for a loading model before they get `503`."""
     cors_origins: tuple[Origin, ...] = LOCAL_ORIGINS
     """Other origins whose web pages may call the API, such as `https://music.example`; `:*` after a
-    host: any port. `*`: any origin, without credentials."""
+    host: any port. `*`: any origin, without credentials. Without API keys, other pages get `403`,
+    the service's own too under a public name without HTTPS: name it here."""
     access: AccessConfig = AccessConfig()
     """API keys and their limits."""
     provenance: ProvenanceConfig = ProvenanceConfig()

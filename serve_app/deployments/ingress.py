@@ -46,7 +46,7 @@ class Ingress:
         self._handles = handles
         self._nodes = NodeWatch({model.model_id: demand(model) for model in config.models})
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
-        self._streams = StreamStore(config.api.stream_memory_bytes, config.api.stream_kept_s)
+        self._streams = StreamStore.of(config.api)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config

@@ -1,4 +1,4 @@
-"""One run of a stream: the making of its file, for as long as there are listeners."""
+"""One run of a stream: the making of its file, which listeners may leave for a while."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,6 @@ from serve_app.types import AudioChunk
 
 logger = logging.getLogger(__name__)
 
-GRACE_S = 5.0  # without a listener, before the track is aborted
 POLL_S = 2.0  # for which a listener waits at most for the next bytes
 _HEADERS_BYTES = 65_536  # most of a file that is not audio: tags and container
 _RESAMPLED_HZ = 48_000
@@ -25,13 +24,21 @@ _RESAMPLED_HZ = 48_000
 class StreamRun:
     """Makes the file of `source`, from the time it is created.
 
+    grace_s: seconds without a listener after which it is aborted;
     reserve: called with the most bytes that the file may take, before it takes them, and with its
     length in the end; may raise, which ends the run.
     """
 
-    def __init__(self, source: StreamSource, version: int, reserve: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        source: StreamSource,
+        version: int,
+        grace_s: float,
+        reserve: Callable[[int], None],
+    ) -> None:
         self._source = source
         self._version = version
+        self._grace_s = grace_s
         self._reserve = reserve
         self._content = bytearray()
         self._total: int | None = None
@@ -46,11 +53,16 @@ class StreamRun:
         return not self._task.done()
 
     @property
+    def begun(self) -> bool:
+        """Whether its track has begun; a refused one, such as by a full queue, has not."""
+        return bool(self._facts)
+
+    @property
     def failed(self) -> bool:
         return self._error is not None
 
     def hear(self) -> None:
-        """Count as heard, so that the run goes on for another GRACE_S."""
+        """Count as heard, so that the run goes on for another `grace_s`."""
         self._heard_at = monotonic()
 
     def state(self) -> StreamState:
@@ -78,13 +90,17 @@ class StreamRun:
             raise self._error
         return StreamPart(self.state(), bytes(memoryview(self._content)[start : start + limit]))
 
+    def cancel(self) -> None:
+        """End the run; its request ends soon."""
+        self._task.cancel()
+
     async def stop(self) -> None:
         """End the run, and wait until its request has ended."""
-        self._task.cancel()
+        self.cancel()
         await asyncio.wait({self._task})
 
     async def _run(self) -> None:
-        """Make the file until it is complete or nobody has listened for GRACE_S."""
+        """Make the file until it is complete or nobody has listened for `grace_s`."""
         making = asyncio.create_task(self._make())
         try:
             while making not in (await asyncio.wait({making}, timeout=self._patience_s()))[0]:
@@ -104,16 +120,16 @@ class StreamRun:
             asyncio.get_running_loop().call_soon(self._notify)  # once this task is done
 
     def _patience_s(self) -> float:
-        return self._heard_at + GRACE_S - monotonic()
+        return self._heard_at + self._grace_s - monotonic()
 
     async def _make(self) -> None:
         live = await self._source.start()
         async with contextlib.aclosing(live.later):
             await live.check_channels(self._source.encoding)
             total = await live.file_size(self._source.encoding)
+            self._facts = live.facts_so_far()
             self._reserve(self._most_bytes(live) if total is None else total)
             self._total = total
-            self._facts = live.facts_so_far()
             async for part in live.parts(self._source.encoding, self._source.mastering):
                 if isinstance(part, bytes):
                     self._content += part

@@ -26,6 +26,10 @@ def decoded(encoding: str, body: bytes, size: int = 7, max_bytes: int = 2000) ->
     [
         ("", TEXT),
         ("identity", TEXT),
+        ("identity, Identity,", TEXT),
+        ("gzip, identity", gzip.compress(TEXT)),
+        ("identity, deflate", zlib.compress(TEXT)),
+        ("gzip", gzip.compress(TEXT[:300]) + gzip.compress(b"") + gzip.compress(TEXT[300:])),
         ("gzip", gzip.compress(TEXT)),
         (" X-GZIP ", gzip.compress(TEXT)),
         ("deflate", zlib.compress(TEXT)),
@@ -44,14 +48,29 @@ def test_other_encodings_are_refused(encoding: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", TEXT, gzip.compress(TEXT)[:-1], gzip.compress(TEXT) + b"x", b"\x1f\x8b" + TEXT,
+        b"", TEXT, gzip.compress(TEXT)[:-1], gzip.compress(TEXT) + b"x", gzip.compress(TEXT) + gzip.compress(TEXT)[:-1],
+        b"\x1f\x8b" + TEXT,
         gzip.compress(TEXT)[:-8] + b"\0" * 8,
     ],
-    ids=["empty", "plain", "cut off", "trailing", "damaged", "wrong checksum"],
+    ids=["empty", "plain", "cut off", "trailing", "second cut off", "damaged", "wrong checksum"],
 )  # fmt: skip
 def test_broken_bodies_are_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="not valid gzip"):
         decoded("gzip", body)
+
+
+def test_deflate_has_one_member() -> None:
+    with pytest.raises(InvalidRequest, match="not valid deflate"):
+        decoded("deflate", zlib.compress(TEXT) * 2)
+
+
+def test_members_are_bounded_in_number_and_in_all() -> None:
+    member = gzip.compress(b"")
+    assert decoded("gzip", member * 1024, 100_000) == b""
+    with pytest.raises(InvalidRequest, match="not valid gzip"):
+        decoded("gzip", member * 1025, 100_000)
+    with pytest.raises(PayloadTooLarge, match="2000 bytes"):
+        decoded("gzip", gzip.compress(b"a" * 1001) * 2)
 
 
 def test_the_limit_counts_decoded_bytes() -> None:

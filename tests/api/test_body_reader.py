@@ -125,10 +125,17 @@ async def test_a_broken_form_is_refused(client: httpx.AsyncClient) -> None:
     for content in (b"", b"--x\r\nnonsense", b"--y--"):
         response = await client.post(PATH, content=content, headers=headers)
         assert response.status_code == 400, response.text
-    response = await client.post(
-        PATH, content=b"--x--", headers={"content-type": "multipart/form-data"}
+    bad = {"content-type": "multipart/form-data"}
+    many = b"".join(
+        b'--x\r\ncontent-disposition: form-data; name="%d"\r\n\r\na\r\n' % number
+        for number in range(60)
     )
-    assert response.status_code == 400
+    for path in (PATH, "/v1/audio/conversions"):
+        for content, kind in ((b"--x--", bad), (b"--y--", headers), (many, headers)):
+            answer = (await client.post(path, content=content, headers=kind)).json()
+            assert (answer["status"], answer["code"]) == (400, "invalid_request"), answer
+            assert answer["title"] == "The request is not valid"
+            assert answer["detail"].startswith("The form cannot be read: ")
 
 
 async def test_a_body_that_is_no_json_is_refused(client: httpx.AsyncClient) -> None:

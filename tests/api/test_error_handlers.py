@@ -2,7 +2,9 @@
 
 import httpx
 import pytest
+from fastapi import FastAPI, HTTPException
 
+from serve_app.api.error_handlers import add_error_handlers
 from serve_app.errors import GenerationFailed, QueueFull
 from tests.fakes import FakeGenerator, Unexpected, leaks
 
@@ -49,3 +51,19 @@ async def test_unknown_routes_are_problems(
     response = await client.request(method, path)
     assert response.headers["content-type"] == "application/problem+json"
     assert (response.status_code, response.json()["code"]) == (status, f"http_{status}")
+
+
+async def test_any_bad_request_is_an_invalid_request() -> None:
+    """The framework's own too."""
+    app = FastAPI()
+    add_error_handlers(app)
+
+    @app.get("/")
+    async def refuse() -> None:
+        raise HTTPException(400, "There was an error parsing the body", {"x-a": "b"})
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a") as client:
+        response = await client.get("/")
+    assert response.json()["code"] == "invalid_request"
+    assert response.json()["title"] != response.json()["detail"]
+    assert response.headers["x-a"] == "b"

@@ -18,7 +18,6 @@ SECOND = 64_000  # bytes of pcm
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_run, "GRACE_S", 0.2)
     monkeypatch.setattr(stream_run, "POLL_S", 0.05)
     monkeypatch.setattr(stream_listener, "POLL_S", 0.05)
     monkeypatch.setattr(stream_listener, "_PART_BYTES", 10_000)
@@ -26,7 +25,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def store() -> AsyncIterator[StreamStore]:
-    store = StreamStore(10_000_000, kept_s=300)
+    store = StreamStore(10_000_000, kept_s=300, grace_s=0.2)
     yield store
     await store.close()
 

@@ -16,11 +16,11 @@ from tests.fakes import FakeGenerator
 from tests.gateway.streams import Held, source_of, until
 
 SECOND = 64_000  # bytes of pcm
+GRACE_S = 0.1
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_run, "GRACE_S", 0.1)
     monkeypatch.setattr(stream_run, "POLL_S", 0.05)
 
 
@@ -30,7 +30,7 @@ async def ended(run: StreamRun) -> None:
 
 async def test_bytes_come_while_the_file_is_made() -> None:
     generator = Held()
-    run = StreamRun(source_of(generator), 3, lambda _: None)
+    run = StreamRun(source_of(generator), 3, GRACE_S, lambda _: None)
     part = await run.part(0, 1_000_000)
     assert (len(part.content), part.state.size, part.state.complete) == (20, 20, False)
     assert (part.state.total, part.state.version) == (SECOND, 3), "the length is known"
@@ -52,7 +52,7 @@ async def test_a_length_that_depends_on_the_audio_is_known_in_the_end(
 ) -> None:
     reserved: list[int] = []
     generator = Held()
-    run = StreamRun(source_of(generator, response_format), 1, reserved.append)
+    run = StreamRun(source_of(generator, response_format), 1, GRACE_S, reserved.append)
     await until(lambda: bool(reserved))
     assert run.state().total is None
     generator.go_on.set()
@@ -62,7 +62,7 @@ async def test_a_length_that_depends_on_the_audio_is_known_in_the_end(
 
 async def test_a_run_without_listeners_is_aborted() -> None:
     generator = Held()
-    run = StreamRun(source_of(generator), 1, lambda _: None)
+    run = StreamRun(source_of(generator), 1, GRACE_S, lambda _: None)
     await run.part(0, 10)
     started_at = perf_counter()
     while perf_counter() - started_at < 0.3:
@@ -76,11 +76,25 @@ async def test_a_run_without_listeners_is_aborted() -> None:
     assert run.state().size == 0, "its memory is freed"
 
 
+async def test_a_run_that_its_listeners_left_is_finished_within_the_grace() -> None:
+    """A probe, and a player that breaks off: the next fetch finds the same run."""
+    generator = Held()
+    run = StreamRun(source_of(generator), 1, 60, lambda _: None)
+    await run.part(0, 2)
+    await asyncio.sleep(0.3)
+    assert run.running
+    generator.go_on.set()
+    await ended(run)
+    assert run.state().complete
+    assert len((await run.part(0, SECOND)).content) == SECOND
+    assert len(generator.requests) == 1
+
+
 @pytest.mark.parametrize("error", [QueueFull("Too many wait."), RuntimeError("boom")])
 async def test_an_error_ends_it(error: Exception) -> None:
     reserved: list[int] = []
     for generator in (FakeGenerator(error=error), FakeGenerator(late_error=error)):
-        run = StreamRun(source_of(generator), 1, reserved.append)
+        run = StreamRun(source_of(generator), 1, GRACE_S, reserved.append)
         await ended(run)
         with pytest.raises(type(error)):
             await run.part(0, 10)
@@ -94,7 +108,7 @@ async def test_a_reservation_may_be_refused() -> None:
             raise QueueFull("No room.")
 
     generator = FakeGenerator()
-    run = StreamRun(source_of(generator), 1, refuse)
+    run = StreamRun(source_of(generator), 1, GRACE_S, refuse)
     with pytest.raises(QueueFull):
         await run.part(0, 10)
     assert generator.closed == 1
@@ -102,7 +116,7 @@ async def test_a_reservation_may_be_refused() -> None:
 
 async def test_a_wrong_length_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve_app.gateway.track.streamed_size", lambda *_: SECOND + 1)
-    run = StreamRun(source_of(FakeGenerator()), 1, lambda _: None)
+    run = StreamRun(source_of(FakeGenerator()), 1, GRACE_S, lambda _: None)
     await ended(run)
     with pytest.raises(GenerationFailed, match="length"):
         await run.part(0, 10)
@@ -110,7 +124,7 @@ async def test_a_wrong_length_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_it_can_be_stopped() -> None:
     generator = Held()
-    run = StreamRun(source_of(generator), 1, lambda _: None)
+    run = StreamRun(source_of(generator), 1, GRACE_S, lambda _: None)
     await run.part(0, 10)
     await run.stop()
     assert not run.running
@@ -132,7 +146,7 @@ async def test_it_does_not_belong_to_the_request_of_its_first_listener() -> None
     request.set("first")
     token = opentelemetry.context.attach(opentelemetry.context.set_value("span", "trace"))
     try:
-        run = StreamRun(source_of(Looking()), 1, lambda _: None)
+        run = StreamRun(source_of(Looking()), 1, GRACE_S, lambda _: None)
         await run.part(0, 10)
     finally:
         opentelemetry.context.detach(token)

@@ -9,8 +9,8 @@ import httpx
 import pytest
 import soundfile
 
-from serve_app.gateway.stream_run import GRACE_S
 from serve_app.launcher import Service
+from tests.conftest import STREAM_GRACE_S
 from tests.service.conftest import KEY, LICENSE, PREFIX, generate, stats, until
 
 STREAM = "/v1/audio/stream"
@@ -110,7 +110,7 @@ async def test_a_track_without_listeners_is_aborted_after_a_grace(
         await until(client, lambda s: s["slots_used"] == 1)
     left_at = perf_counter()
     await until(client, lambda s: s["slots_used"] == 0)
-    assert GRACE_S / 2 < perf_counter() - left_at < GRACE_S + 2
+    assert STREAM_GRACE_S / 2 < perf_counter() - left_at < STREAM_GRACE_S + 2
 
 
 async def test_any_ingress_replica_serves_a_stream(

@@ -18,6 +18,14 @@ _OPEN_FOLDERS = ("/static/", STREAMS)
 _READING = ("GET", "HEAD")
 
 
+def is_page(scope: Scope) -> bool:
+    """Test that a request reads a page, a document or the health, which need no key."""
+    method = scope["method"]
+    path = route_path(scope)
+    is_stats = method in _READING and path == "/stats" and wants_page(scope)
+    return is_stats or is_open(method, path)
+
+
 def is_open(method: str, path: str) -> bool:
     """Test that a request needs no key, whatever it accepts."""
     return method in _READING and (path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS))
@@ -49,10 +57,7 @@ class Authentication:
         return None if key is None else self._keys.name_of(key)
 
     def _needs_no_key(self, scope: Scope) -> bool:
-        method = scope["method"]
-        path = route_path(scope)
-        is_page = method in _READING and path == "/stats" and wants_page(scope)
-        return self._keys.is_open or is_page or is_open(method, path)
+        return self._keys.is_open or is_page(scope)
 
     def _with_rate_limits(self, caller: str, send: Send) -> Send:
         async def add_rate_limits(message: Message) -> None:

@@ -49,7 +49,7 @@ class BodyLimit:
         max_bytes = self._max_upload_bytes if is_upload else self._max_bytes
         if _announced(scope) > max_bytes:
             raise PayloadTooLarge(f"The request's body must be at most {max_bytes} bytes")
-        encoding = Headers(scope=scope).get("content-encoding", "")
+        encoding = ", ".join(Headers(scope=scope).getlist("content-encoding"))
         decoder = BodyDecoder(encoding, max_bytes)
         while True:
             message = await receive()

@@ -21,7 +21,7 @@ from serve_app.api.routes.health import device_of
 from serve_app.api.routes.legacy_request import BODY_SCHEMA, LegacyRequest
 from serve_app.api.routes.page import stats_page
 from serve_app.audio.file_format import Encoding
-from serve_app.errors import InvalidRequest, Unauthorized
+from serve_app.errors import InvalidRequest, OriginNotAllowed, Unauthorized
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import Track
 from serve_app.marks import DIGITAL_SOURCE_TYPE
@@ -69,7 +69,8 @@ def create_router(service: GenerationService) -> APIRouter:
     @router.get(
         "/stats",
         response_model=dict[str, Any],
-        responses=openapi.errors(Unauthorized) | {200: {"content": {"text/html": {}}}},
+        responses=openapi.errors(Unauthorized, OriginNotAllowed)
+        | {200: {"content": {"text/html": {}}}},
         summary="State of the service",
     )
     async def stats(request: Request) -> dict[str, Any] | Response:

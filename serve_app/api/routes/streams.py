@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from serve_app.api import openapi
 from serve_app.api.byte_range import ByteRange, parse_range
 from serve_app.api.error_handlers import problem
+from serve_app.api.repeated_fields import refuse_repeated
 from serve_app.api.request_context import generation_request, request_context
 from serve_app.api.schemas.generation import StreamQuery
 from serve_app.errors import RangeNotSatisfiable
@@ -35,6 +36,7 @@ def create_router(service: GenerationService, streams: Streams) -> APIRouter:
     ) -> RedirectResponse:
         """Redirects a player (`<audio src="/v1/audio/stream?prompt=lofi+beat">`) to the address of
         a new track, of this call alone."""
+        refuse_repeated(request.query_params, "query")
         generation, card = await generation_request(service, query, request)
         encoding = query.encoding()
         mastering = query.mastering()
@@ -54,7 +56,8 @@ def create_router(service: GenerationService, streams: Streams) -> APIRouter:
     async def fetch_stream(stream_id: str, request: Request) -> Response:
         """Sends the file while it is made, then as often as it is asked for, whole or in ranges.
 
-        Its track is made once, from the first call on, while somebody listens.
+        Its track is made once, from the first call on. It is aborted if nobody listens for longer
+        than `api.stream_grace_s`.
         """
         deadline = request_context(request)["deadline"]
         return await _file(StreamListener(streams, stream_id, deadline), request)

@@ -17,7 +17,7 @@ from serve_app.api.schemas.models import Model, ModelList
 from serve_app.api.schemas.tracks import Variation, Variations
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
-from serve_app.errors import Unauthorized
+from serve_app.errors import OriginNotAllowed, Unauthorized
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import LiveTrack, Track
 from serve_app.track_fields import to_headers
@@ -47,7 +47,11 @@ def create_router(service: GenerationService) -> APIRouter:
             return await _stream(service, body, card, generation, body.stream_format == "sse")
         return await _answer(service, body, card, generation)
 
-    @router.get("/models", responses=openapi.errors(Unauthorized), summary="List the served models")
+    @router.get(
+        "/models",
+        responses=openapi.errors(Unauthorized, OriginNotAllowed),
+        summary="List the served models",
+    )
     async def list_models() -> ModelList:
         """Lists the served models with their names, limits and the licences of their weights."""
         default = service.router.default

@@ -70,6 +70,7 @@ async def test_probes_and_ranges_cost_no_second_track(
         "bytes=100-": range(100, total),
         "bytes=10-19": range(10, 20),
         "bytes=-7": range(total - 7, total),
+        "bytes=5-999999999999999999999": range(5, total),
     }.items():
         part = await client.get(one, headers={"range": header})
         assert part.status_code == 206, header
@@ -161,6 +162,16 @@ async def test_bad_queries_are_named(
     assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
+@pytest.mark.parametrize("query", ["prompt=a&prompt=b", "prompt=a&seed=1&seed=1"])
+async def test_repeated_fields_are_refused(
+    client: httpx.AsyncClient, generator: FakeGenerator, query: str
+) -> None:
+    response = await client.get(f"{STREAM}?{query}")
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+    assert "is repeated: send each field of the query once" in response.json()["detail"]
+    assert generator.requests == []
+
+
 async def test_normalization_that_measures_the_track_is_refused(
     client: httpx.AsyncClient, generator: FakeGenerator
 ) -> None:
@@ -208,7 +219,7 @@ async def test_the_id_alone_is_the_key_of_its_stream(
 
 
 async def test_the_end_of_the_application_ends_its_streams(generator: FakeGenerator) -> None:
-    streams = StreamStore(10_000_000, kept_s=300)
+    streams = StreamStore(10_000_000, kept_s=300, grace_s=5)
     app = create_api(generator, generator, [SMALL], None, ApiConfig(), streams=streams)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://test", follow_redirects=True
