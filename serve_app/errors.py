@@ -95,17 +95,6 @@ class ModelNotFound(ServeAppError):
     title = "No model of that name is served here"
 
 
-class MalformedRequest(InvalidRequest):
-    code = "malformed_request"
-    title = "The request is not valid HTTP"
-
-
-class PathNotFound(ServeAppError):
-    status = 404
-    code = "path_not_found"
-    title = "Nothing is served at this path"
-
-
 class RequestTimeout(ServeAppError):
     status = 408
     code = "request_timeout"
@@ -137,12 +126,6 @@ class PayloadTooLarge(ServeAppError):
     title = "The request's body exceeds the service's limit"
 
 
-class UriTooLong(ServeAppError):
-    status = 414
-    code = "uri_too_long"
-    title = "The request's URL exceeds the service's limit"
-
-
 class HeadersTooLarge(ServeAppError):
     status = 431
     code = "headers_too_large"
@@ -170,13 +153,6 @@ class RateLimited(ServeAppError):
     retryable = True
 
 
-class TooManyRequests(ServeAppError):
-    status = 429
-    code = "too_many_requests"
-    title = "Too many unfinished requests come from this address"
-    retryable = True
-
-
 class RequestAborted(ServeAppError):
     status = 499
     code = "request_aborted"
@@ -201,20 +177,6 @@ class ReplicaUnreachable(ReplicaFailed):
     title = "The replica of this track, or its node, became unreachable"
 
 
-class BadGateway(ServeAppError):
-    status = 502
-    code = "bad_gateway"
-    title = "The service broke off its answer"
-    retryable = True
-
-
-class Unavailable(ServeAppError):
-    status = 503
-    code = "unavailable"
-    title = "The service is starting, restarting or full"
-    retryable = True
-
-
 class ModelLoading(ServeAppError):
     status = 503
     code = "model_loading"
@@ -234,12 +196,6 @@ class DeadlineExceeded(ServeAppError):
     code = "deadline_exceeded"
     title = "The request deadline passed before generation finished"
     retryable = True
-
-
-class GatewayTimeout(ServeAppError):
-    status = 504
-    code = "gateway_timeout"
-    title = "The service did not answer in time"
 
 
 class CheckpointError(ServeAppError):

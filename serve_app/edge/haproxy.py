@@ -8,19 +8,16 @@ from typing import NamedTuple
 
 from serve_app.config.app import ApiConfig
 from serve_app.config.edge import EdgeConfig
-from serve_app.errors import (
+from serve_app.edge.errors import (
     BadGateway,
     GatewayTimeout,
-    HeadersTooLarge,
     MalformedRequest,
     PathNotFound,
-    PayloadTooLarge,
-    RequestTimeout,
-    ServeAppError,
     TooManyRequests,
     Unavailable,
     UriTooLong,
 )
+from serve_app.errors import HeadersTooLarge, PayloadTooLarge, RequestTimeout, ServeAppError
 
 DEADLINE_HEADER = "x-musicgen-timeout-seconds"
 _TEMPLATE = Template(Path(__file__).with_name("haproxy.cfg").read_text())

@@ -12,9 +12,9 @@ from schemathesis import Case
 from serve_app.config.app import ApiConfig
 from serve_app.config.edge import EdgeConfig
 from serve_app.edge.edge import listen_on
+from serve_app.edge.errors import MalformedRequest, UriTooLong
 from serve_app.edge.haproxy import Address, Served, Timeouts, render
 from serve_app.edge.process import EdgeProcess
-from serve_app.errors import MalformedRequest, UriTooLong
 from serve_app.machine import free_port
 from tests.api.test_openapi import API, CHECKS, THOROUGHLY, UPLOADS
 from tests.edge.conftest import LOOPBACK
