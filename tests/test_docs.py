@@ -11,6 +11,7 @@ import yaml
 
 from serve_app import __version__, errors
 from serve_app.deployments.autoscaling import BudgetPolicy, DrainTimePolicy
+from serve_app.edge import errors as edge_errors
 from tests.markdown import rows, section
 
 ROOT = Path(__file__).parent.parent
@@ -25,9 +26,10 @@ MOST_WORDS = 1300
 
 
 def all_errors() -> list[type[errors.ServeAppError]]:
+    found = vars(errors) | vars(edge_errors)
     return [
         one
-        for one in vars(errors).values()
+        for one in found.values()
         if isinstance(one, type) and issubclass(one, errors.ServeAppError)
     ]
 
