@@ -16,8 +16,8 @@ help:  ## List the commands
 demo: .venv/base  ## Start the service, generate demo.wav by one HTTP request, stop the service
 	$(PYTHON) -m tools.demo
 
-serve: .venv/base  ## Serve CONFIG (configs/nano.yaml) on HOST (127.0.0.1) and PORT (8000) until Ctrl-C
-	@$(PYTHON) -m serve_app.launcher $(CONFIG) --host $(HOST) --port $(PORT)
+serve: .venv/base  ## Serve CONFIG (configs/nano.yaml) on HOST (127.0.0.1) and PORT (8000) until Ctrl-C; ARGS: --open, --tls-cert FILE --tls-key FILE
+	@$(PYTHON) -m serve_app.launcher $(CONFIG) --host $(HOST) --port $(PORT) $(ARGS)
 
 test: .venv/all  ## Run all tests but the long ones; fail below the required branch coverage
 	$(PYTHON) -m pytest -m "not long" --cov --cov-report=term
