@@ -298,6 +298,7 @@ async def test_downloads_offer_the_formats_of_the_table(guarded_url: str, page: 
     await page.get_by_label("Seed").fill("5")
     await generate(page, "bells", 2)
     choice = page.get_by_label("Download as")
+    await choice.locator("option").last.wait_for(state="attached")
     values = await choice.locator("option").evaluate_all("all => all.map((one) => one.value)")
     assert values == ["", *FORMATS]
     for file_format in FORMATS.values():

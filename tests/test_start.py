@@ -61,6 +61,7 @@ def launch(file: Path) -> tuple[subprocess.CompletedProcess[str], float]:
     return run, time.monotonic() - ray_is_up
 
 
+@pytest.mark.long
 def test_a_resource_that_no_node_has_is_said_at_once(tmp_path: Path) -> None:
     options = {"ray_actor_options": {"num_cpus": 1, "resources": {"special": 1}}}
     run, elapsed_s = launch(write(tmp_path, nano(deployment_config=options)))

@@ -12,7 +12,7 @@ MOST = 2**20
 MOST_LAYERS = 1024
 MOST_TAPS = 1024
 MOST_BLOCKS = 16  # residual blocks of a stage; their dilation grows exponentially
-LEAST_SAMPLE_RATE = 4000  # Hz, below that of every codec of music or speech
+LEAST_SAMPLE_RATE = 400  # Hz, far below that of every codec of music or speech
 PAD_MODES = ("reflect", "constant", "replicate")
 _CURE = "Use the configuration that was saved with these weights."
 

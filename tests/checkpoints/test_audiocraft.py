@@ -64,7 +64,7 @@ EXPORT_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         edit_export(CODEC, lambda _, c: c["encodec"].update(sample_rate=7)),
-        "encodec.sample_rate is 7, not an integer from 4000 to",
+        "encodec.sample_rate is 7, not an integer from 400 to",
     ),
     (
         edit_export(LM, lambda _, c: c["transformer_lm"].update(positional_embedding="rope")),

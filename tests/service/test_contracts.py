@@ -94,8 +94,6 @@ async def test_models_are_described(client: httpx.AsyncClient) -> None:
 async def test_headers_have_a_limit(client: httpx.AsyncClient) -> None:
     response = await client.get("/health", headers={"x-long": "a" * 40_000})
     assert (response.status_code, response.json()["code"]) == (431, "headers_too_large")
-    response = await client.get("/health", headers={"x-long": "a" * 1_000_000})
-    assert response.status_code == 400, "HAProxy's own: it reads no header beyond its buffer"
     assert (await client.get("/health")).status_code == 200
 
 

@@ -137,7 +137,7 @@ async def test_a_charset_that_is_none(client: httpx.AsyncClient) -> None:
         (b"accept", 200),
         (b"cookie", 200),
         (b"authorization", 200),
-        (b"origin", 200),
+        (b"origin", 403),
         (b"content-type", 200),
         (b"if-none-match", 200),
     ],
