@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -35,19 +34,8 @@ def problem(
 
     members: added to the body.
     """
-    headers = (headers or {}) | retry_after(error)
+    headers = (headers or {}) | error.headers
     return _problem(error.status, error.code, error.title, error.message, headers, members)
-
-
-def problem_body(error: ServeAppError) -> dict[str, Any]:
-    return _body(error.status, error.code, error.title, error.message)
-
-
-def retry_after(error: ServeAppError) -> dict[str, str]:
-    """Build the `Retry-After` header of a retryable error, in whole seconds, at least 1."""
-    if not error.retryable:
-        return {}
-    return {"retry-after": str(max(1, math.ceil(error.retry_after_s or 1.0)))}
 
 
 def add_error_handlers(app: FastAPI) -> None:

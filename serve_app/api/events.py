@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.sse import format_sse_event
 
-from serve_app.api.error_handlers import as_serve_app_error, problem_body
+from serve_app.api.error_handlers import as_serve_app_error
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.gateway.track import LiveTrack
@@ -24,7 +24,7 @@ async def events(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> A
         async for part in live.parts(encoding, mastering):
             yield _event_of(part, live.request.duration_s)
     except Exception as error:
-        yield _event("error", problem_body(as_serve_app_error(error)))
+        yield _event("error", as_serve_app_error(error).problem_details)
 
 
 def _event_of(part: Progress | bytes | TrackReport, duration_s: float) -> bytes:

@@ -1,6 +1,7 @@
 """The application's `args` as an AppConfig, with errors that name each option."""
 
 import difflib
+import os
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -19,6 +20,15 @@ def environment_variables(options: dict[str, Any] | None) -> dict[str, str]:
     environment = (options or {}).get("runtime_env")
     variables = environment.get("env_vars") if isinstance(environment, dict) else None
     return dict(variables or {})
+
+
+def ingress_environment(application: dict[str, Any], config: AppConfig) -> dict[str, str]:
+    """Merge the variables of the ingress: the shell's, the application's, its deployment's.
+
+    application: of the Serve configuration; config: its args.
+    """
+    options = config.ingress_deployment_config.ray_actor_options
+    return dict(os.environ) | environment_variables(application) | environment_variables(options)
 
 
 def read_config(args: Any) -> AppConfig:

@@ -1,17 +1,15 @@
-"""Who may reach a service: beyond this machine it needs API keys."""
+"""Refusal to listen beyond this machine without API keys."""
 
-import os
-from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
 from serve_app.config.app import AppConfig
-from serve_app.config.reader import environment_variables
+from serve_app.config.reader import ingress_environment
 from serve_app.edge.process import EdgeError
 from serve_app.gateway.keys import KeyRing
 
 
-def check_exposure(host: str, application: Mapping[str, Any], config: AppConfig) -> None:
+def check_exposure(host: str, application: dict[str, Any], config: AppConfig) -> None:
     """Refuse to listen beyond this machine for an application without API keys.
 
     application: of the Serve configuration; config: its args. Raises EdgeError, and ConfigError for
@@ -34,13 +32,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _has_keys(application: Mapping[str, Any], config: AppConfig) -> bool:
+def _has_keys(application: dict[str, Any], config: AppConfig) -> bool:
     """Test whether the ingress will ask for keys; it ends without keys where it must have them."""
     access = config.api.access
     if access.require_keys or access.keys_file is not None:
         return True
-    options = config.ingress_deployment_config.ray_actor_options
-    environment = (
-        dict(os.environ) | environment_variables(dict(application)) | environment_variables(options)
-    )
+    environment = ingress_environment(application, config)
     return not KeyRing(access, lambda: None, environment).is_open

@@ -3,14 +3,13 @@
 Each failure is a LaunchError with the cure.
 """
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from serve_app.checkpoints.inventory import check_source
-from serve_app.config.app import AppConfig, ModelConfig
-from serve_app.config.reader import environment_variables, read_config
+from serve_app.config.app import ModelConfig
+from serve_app.config.reader import ingress_environment, read_config
 from serve_app.errors import CheckpointError, ConfigError
 from serve_app.gateway.keys import KeyRing
 from serve_app.launch.error import CONFIGURATION, LaunchError
@@ -50,18 +49,12 @@ def check(file: Path, content: dict[str, Any], host: str, port: int) -> None:
 def _check_application(application: dict[str, Any]) -> None:
     """Check the args, the keys, and the checkpoints that they name."""
     config = read_config(application.get("args", {}))
-    KeyRing(config.api.access, lambda: None, _environment(application, config))
+    KeyRing(config.api.access, lambda: None, ingress_environment(application, config))
     for model in config.models:
         _check_gpu(model)
     sources = [named for model in config.models for named in model.model_loading_config.sources]
     for source, needs_codec in dict.fromkeys(sources):
         check_source(source, needs_codec)
-
-
-def _environment(application: dict[str, Any], config: AppConfig) -> dict[str, str]:
-    """Merge the variables of the ingress: the shell's, the application's, its deployment's."""
-    options = config.ingress_deployment_config.ray_actor_options
-    return dict(os.environ) | environment_variables(application) | environment_variables(options)
 
 
 def _check_gpu(model: ModelConfig) -> None:

@@ -174,6 +174,12 @@ def test_headers_for_serves_proxy_do_not_reach_it(start_edge: StartEdge) -> None
     assert headers["x-musicgen-timeout-seconds"] == "20"
 
 
+def test_the_services_own_deadline_wins_over_that_of_serves_proxy(start_edge: StartEdge) -> None:
+    sent = {"x-request-timeout-seconds": "20", "x-musicgen-timeout-seconds": "5"}
+    headers = httpx.get(url(start_edge()), headers=sent).json()["headers"]
+    assert headers["x-musicgen-timeout-seconds"] == "5"
+
+
 def test_forwarded_headers_are_kept_from_trusted_proxies_only(start_edge: StartEdge) -> None:
     sent = {"x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "https"}
     trusted = httpx.get(url(start_edge()), headers=sent).json()["headers"]

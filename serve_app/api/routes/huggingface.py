@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from serve_app.api.content_negotiation import prefers
-from serve_app.api.error_handlers import as_serve_app_error, retry_after
+from serve_app.api.error_handlers import as_serve_app_error
 from serve_app.api.openapi import body, contract_responses, json_content, schema_of
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.huggingface import Body, Options, failures
@@ -131,4 +131,4 @@ def _failure(error: Exception) -> JSONResponse:
     answer: dict[str, Any] = {"error": failure.message}
     if isinstance(failure, ModelLoading):
         answer["estimated_time"] = failure.retry_after_s or 1.0
-    return JSONResponse(answer, status_code=failure.status, headers=retry_after(failure))
+    return JSONResponse(answer, status_code=failure.status, headers=failure.headers)

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from serve_app.api import openapi
 from serve_app.api.content_negotiation import wants_page
-from serve_app.api.error_handlers import as_serve_app_error, retry_after
+from serve_app.api.error_handlers import as_serve_app_error
 from serve_app.api.openapi import contract_responses, json_content
 from serve_app.api.request_context import request_context
 from serve_app.api.routes.health import device_of
@@ -200,4 +200,4 @@ def _failure(error: Exception) -> JSONResponse:
     if isinstance(failure, InvalidRequest):
         return JSONResponse({"detail": failure.message}, status_code=400)
     detail = {"detail": f"Generation failed: {failure.message}"}
-    return JSONResponse(detail, status_code=failure.status, headers=retry_after(failure))
+    return JSONResponse(detail, status_code=failure.status, headers=failure.headers)
