@@ -13,6 +13,7 @@ from serve_app.api.routes import conversions, health, huggingface, legacy, page,
 from serve_app.api.routes import streams as streams_routes
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.app import ApiConfig
+from serve_app.config.provenance import ProvenanceConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.conversions import Conversions
 from serve_app.gateway.deadlines import DeadlineGenerator
@@ -43,24 +44,27 @@ def create_api(
     observer: RequestObserver | None = None,
     streams: Streams | None = None,
     max_requests: int | None = None,
+    provenance: ProvenanceConfig | None = None,
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
     default_model: id or alias; None: the first model.
     observer: None: outcomes of requests are logged; streams: None: those of this process.
     max_requests: number of requests at a time, beyond which `429` is answered; None: no bound.
+    provenance: marks of generated audio; None: the defaults.
     """
     observer = observer or LogObserver()
+    provenance = provenance or ProvenanceConfig()
     streams = streams or StreamStore.of(config)
     limits = Limits(config.access)
     workers = AudioWorkers()
     router = ModelRouter(models, default_model)
     readiness = Readiness(fleet)
     guarded = _guarded(Retries(generator, observer), router, readiness, limits)
-    service = GenerationService(guarded, router, readiness, config, observer, workers)
+    service = GenerationService(guarded, router, readiness, config, observer, workers, provenance)
     app = _empty_app(streams)
     converted = Conversions(
-        workers, limits, config.max_conversion_s, with_prompt=config.provenance.tag_prompt
+        workers, limits, config.max_conversion_s, with_prompt=provenance.tag_prompt
     )
     _add_routes(app, service, streams, converted)
     keys = KeyRing(config.access, observer.keys_rejected)

@@ -6,6 +6,7 @@ import contextlib
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.app import ApiConfig
+from serve_app.config.provenance import ProvenanceConfig
 from serve_app.errors import GenerationFailed, QueueFull
 from serve_app.gateway.audio_prompts import AudioPrompts
 from serve_app.gateway.generator import Generator
@@ -29,6 +30,7 @@ class GenerationService:
         config: ApiConfig,
         observer: RequestObserver,
         workers: AudioWorkers | None = None,
+        provenance: ProvenanceConfig | None = None,
     ) -> None:
         self.router = router
         self.readiness = readiness
@@ -37,6 +39,7 @@ class GenerationService:
             workers or AudioWorkers(), readiness, config.max_audio_prompt_s
         )
         self.config = config
+        self._provenance = provenance or ProvenanceConfig()
         self._generator = generator
         self._observer = observer
 
@@ -95,7 +98,7 @@ class GenerationService:
         if first is None:
             raise GenerationFailed("the model's audio ended too early")
         self.readiness.record_answer(card)
-        tags = file_tags(request, card, self.config.provenance)
+        tags = file_tags(request, card, self._provenance)
         return LiveTrack(request, card, first, items, tags)
 
 
