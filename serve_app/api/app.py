@@ -20,6 +20,7 @@ from serve_app.gateway.deadlines import DeadlineGenerator
 from serve_app.gateway.generator import Fleet, Generator
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import LimitedGenerator, Limits
+from serve_app.gateway.marking import Marking
 from serve_app.gateway.observer import LogObserver, RequestObserver
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.retries import Retries
@@ -54,18 +55,16 @@ def create_api(
     provenance: marks of generated audio; None: the defaults.
     """
     observer = observer or LogObserver()
-    provenance = provenance or ProvenanceConfig()
+    marking = Marking.of(provenance or ProvenanceConfig(), observer)
     streams = streams or StreamStore.of(config)
     limits = Limits(config.access)
     workers = AudioWorkers()
     router = ModelRouter(models, default_model)
     readiness = Readiness(fleet)
     guarded = _guarded(Retries(generator, observer), router, readiness, limits)
-    service = GenerationService(guarded, router, readiness, config, observer, workers, provenance)
+    service = GenerationService(guarded, router, readiness, config, observer, workers, marking)
     app = _empty_app(streams)
-    converted = Conversions(
-        workers, limits, config.max_conversion_s, with_prompt=provenance.tag_prompt
-    )
+    converted = Conversions(workers, limits, config.max_conversion_s, marking)
     _add_routes(app, service, streams, converted)
     keys = KeyRing(config.access, observer.keys_rejected)
     add_middleware(app, config, keys, limits, max_requests)
