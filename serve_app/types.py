@@ -78,10 +78,14 @@ class SamplingParams(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Decoded audio. samples: float32 [channels, n], of one or two channels."""
+    """Decoded audio. samples: float32 [channels, n], of one or two channels.
+
+    file_sha256: of the file that it was decoded from, in hexadecimal; empty: unknown.
+    """
 
     samples: NDArray[np.float32]
     sample_rate: int
+    file_sha256: str = ""
 
     @property
     def duration_s(self) -> float:

@@ -186,8 +186,6 @@ class ApiConfig(ClosedModel):
     the service's own too under a public name without HTTPS: name it here."""
     access: AccessConfig = AccessConfig()
     """API keys and their limits."""
-    provenance: ProvenanceConfig = ProvenanceConfig()
-    """Marks of generated audio."""
 
 
 class AppConfig(ClosedModel):
@@ -199,6 +197,8 @@ class AppConfig(ClosedModel):
     """Model that answers a request without a model. Default: the first of `models`."""
     api: ApiConfig = ApiConfig()
     """Limits and access of the HTTP API."""
+    provenance: ProvenanceConfig = ProvenanceConfig()
+    """Marks of generated audio."""
     edge: EdgeConfig = EdgeConfig()
     """Limits of the edge, the HAProxy in front of Serve's HTTP proxy."""
     ingress_deployment_config: DeploymentConfig = DeploymentConfig()
