@@ -23,6 +23,12 @@ def test_requests_and_answers_pass(start_edge: StartEdge) -> None:
     assert response.json()["headers"]["x-forwarded-for"] == "127.0.0.1"
 
 
+def test_clients_share_the_connections_to_the_server(start_edge: StartEdge) -> None:
+    address = start_edge()
+    ports = {httpx.get(url(address)).json()["from_port"] for _ in range(5)}
+    assert len(ports) < 5
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "size", "status", "code"),
     [
