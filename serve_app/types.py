@@ -175,7 +175,8 @@ class EngineStats:
     queued_audio_s: of the waiting requests; running_audio_s: left to make of the running tracks;
     step_s: duration of one decoding step, which makes one frame of every running track;
     lone_pace_s, full_pace_s: estimated seconds from step to step of a batch of one, and of all slots;
-    mean_audio_s: mean duration of recent tracks; codec_s, text_encoder_s: working time so far.
+    mean_audio_s: mean duration of recent tracks; codec_s, text_encoder_s: working time so far;
+    eager_steps_total: steps on a GPU for which there was no CUDA graph.
     """
 
     slots: int
@@ -193,6 +194,7 @@ class EngineStats:
     codec_s: float = 0.0
     text_encoder_s: float = 0.0
     kv_cache_bytes: int = 0
+    eager_steps_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,7 +320,7 @@ async def test_a_prompt_that_cannot_be_encoded_ends_that_sequence_alone(nano: Ch
 async def test_a_failed_engine_is_unhealthy_and_refuses_requests(nano: Checkpoint) -> None:
     with running(nano) as engine:
         engine.check_health()
-        engine.loop._fail(RuntimeError("the device is gone"))
+        engine.loop.fail(RuntimeError("the device is gone"))
         await until(lambda: not engine.loop.alive)
         with pytest.raises(ReplicaFailed, match="has stopped after a failure"):
             engine.check_health()

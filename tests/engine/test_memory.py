@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config.app import MOST_SLOTS
+from serve_app.config.app import MOST_SLOTS, EngineConfig
 from serve_app.engine.memory import CPU_SLOTS, RESERVED, default_slots, fitting_slots, slot_bytes
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.models.musicgen.execution import torch_backend
@@ -28,4 +28,4 @@ def test_a_slots_bytes_equal_the_runners_allocation(nano: Checkpoint) -> None:
 
 def test_a_cpu_has_its_own_default(nano: Checkpoint) -> None:
     assert nano.musicgen.embedding.weight.device == torch.device("cpu")
-    assert default_slots(nano.musicgen, 300, 100) == CPU_SLOTS
+    assert default_slots(nano.musicgen, EngineConfig(), 300) == CPU_SLOTS

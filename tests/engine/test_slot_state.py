@@ -3,7 +3,7 @@
 import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.engine.slot_state import SlotState, empty_state
+from serve_app.engine.slot_state import Place, SlotState, empty_state
 from serve_app.types import MAX_SEED, SamplingParams
 
 
@@ -21,7 +21,8 @@ def test_each_parameter_has_a_tensor_of_its_kind(nano: Checkpoint) -> None:
 
 def test_parameters_are_set_for_one_slot(nano: Checkpoint) -> None:
     slots = state(nano)
-    slots.set_sampling(2, SamplingParams(seed=MAX_SEED, temperature=0.5, top_k=7))
+    parameters = SamplingParams(seed=MAX_SEED, temperature=0.5, top_k=7)
+    slots.write(2, Place(), parameters)
     assert slots.sampling["seed"].tolist() == [0, 0, MAX_SEED, 0]
     assert slots.sampling["temperature"].tolist() == [0, 0, 0.5, 0]
     assert slots.sampling["cfg_coef"].tolist() == [0, 0, 3, 0]
