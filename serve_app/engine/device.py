@@ -29,8 +29,14 @@ def resolve_precision(config: EngineConfig, device: torch.device) -> str:
     """Return the precision of the weights.
 
     `auto` is fp16 on a GPU, as in AudioCraft, and fp32 on a CPU.
-    Raises ConfigError if the GPU does not support the precision.
+    Raises ConfigError if the device does not support the precision.
     """
+    names = precisions(device)
+    if config.precision not in ("auto", *names):
+        raise ConfigError(
+            f"precision '{config.precision}' does not run on {device}: use auto, "
+            f"{', '.join(names[:-1])} or {names[-1]}"
+        )
     if (
         config.precision == "bf16"
         and device.type == "cuda"
@@ -43,6 +49,11 @@ def resolve_precision(config: EngineConfig, device: torch.device) -> str:
     if config.precision == "auto":
         return "fp16" if device.type == "cuda" else "fp32"
     return config.precision
+
+
+def precisions(device: torch.device) -> tuple[str, ...]:
+    """Return the precisions of weights that run on a device."""
+    return (*_DTYPES,) if device.type == "cuda" else (*_DTYPES, "int8")
 
 
 def loading_dtype(precision: str, device: torch.device) -> torch.dtype:

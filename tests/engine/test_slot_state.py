@@ -36,3 +36,13 @@ def test_narrowing_gives_views(nano: Checkpoint) -> None:
     assert slots.steps.tolist() == [5, 5, 0, 0]
     assert slots.sampling["top_k"].tolist() == [3, 3, 0, 0]
     assert first.history.shape == (2, 4, 20)
+
+
+def test_a_place_and_parameters_are_written_together(nano: Checkpoint) -> None:
+    slots = state(nano)
+    slots.write(1, Place(steps=3, prefix=4, first_frame=900, active=1), SamplingParams(top_p=0.1))
+    rows = (slots.steps, slots.prefix, slots.first_frame, slots.active)
+    assert [row[1].item() for row in rows] == [3, 4, 900, 1]
+    assert slots.sampling["top_p"].tolist() == torch.tensor([0, 0.1, 0, 0]).tolist(), "as fp32"
+    slots.write(1, Place(), SamplingParams(top_p=0.1))
+    assert not any(row.any() for row in rows)
