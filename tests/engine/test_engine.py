@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
+from serve_app.engine import engine as engine_module
 from serve_app.engine import loop as engine_loop
 from serve_app.engine import worker_thread
 from serve_app.engine.batch import Batch
@@ -408,6 +409,16 @@ def test_a_thread_that_cannot_be_prepared_keeps_the_engine_from_starting(
     monkeypatch.setattr(worker_thread, "use_own_stream", prepare)
     with pytest.raises(torch.AcceleratorError, match="device-side assert"), running(nano):
         pass
+
+
+def test_a_devices_options_are_set_before_anything_runs_there(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(engine_module, "configure_device", lambda device: order.append(str(device)))
+    monkeypatch.setattr(worker_thread, "use_own_stream", lambda _: order.append("thread"))
+    with running(nano):
+        assert order == ["cpu", "thread", "thread", "thread"]
 
 
 def test_an_engines_thread_that_cannot_be_prepared_ends_the_start(
