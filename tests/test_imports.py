@@ -58,6 +58,7 @@ IMPORTED_BY = {
     "starlette": {"api", "deployments"},
     "torch": {"kernels", "models", "checkpoints", "engine", "deployments"},
     "torchaudio": {"kernels", "models", "checkpoints", "engine"},
+    "triton": {"kernels"},
     "transformers": {"models", "checkpoints", "engine", "deployments"},
     "httpx": {"client", "cli", "hub_reachability"},
     "audiocraft": set[str](),

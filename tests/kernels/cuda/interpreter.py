@@ -1,0 +1,62 @@
+"""Run Triton kernels on CPU tensors, and record their launches.
+
+`TRITON_INTERPRET` is read when a kernel is declared, so one process could either interpret a module's kernels or
+compile them. `interpreted` replaces the launch of every kernel instead: inside it, kernels run in Triton's interpreter;
+the kernels themselves stay as they are, and compile.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import triton.language as tl
+from triton.runtime import interpreter
+from triton.runtime.jit import JITFunction
+
+from tests.kernels.cuda.compiled import Launch
+
+BOTH_LANGUAGES = SimpleNamespace(__globals__={"tl": tl, "core": tl.core})
+
+
+@contextmanager
+def interpreted(execute: bool = True) -> Iterator[list[Launch]]:
+    """Interpret all kernels that are launched on CPU tensors; yield the launches so far.
+
+    execute: False only records the launches. Launches on CUDA tensors go to the GPU, and are recorded too.
+    """
+    launches: list[Launch] = []
+    launch_compiled: Callable[..., Any] = JITFunction.run
+
+    def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+        launch = Launch(kernel, grid, args, kwargs)
+        launches.append(launch)
+        if any(
+            isinstance(value, torch.Tensor) and value.is_cuda for value in (*args, *kwargs.values())
+        ):
+            return launch_compiled(kernel, *args, grid=grid, warmup=warmup, **kwargs)
+        if execute:
+            _interpret(launch)
+        return None
+
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        return interpreter.InterpretedFunction(function.fn).rewrite()(*args, **kwargs)
+
+    with patch.object(JITFunction, "run", run), patch.object(JITFunction, "__call__", call):
+        yield launches
+
+
+def _interpret(launch: Launch) -> None:
+    """Run all programs of a launch one after the other.
+
+    The interpreter replaces functions of Triton's language while it runs. Done here for both modules of the language,
+    so that a kernel's functions need not do it again, and all of it is undone.
+    """
+    scope = interpreter._patch_lang(BOTH_LANGUAGES)
+    try:
+        kernel = interpreter.InterpretedFunction(launch.kernel.fn)
+        kernel.run(*launch.args, grid=launch.grid, warmup=False, **launch.kwargs)
+    finally:
+        scope.restore()
