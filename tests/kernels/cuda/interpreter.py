@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 import triton.language as tl
 from triton.runtime import interpreter
@@ -57,6 +58,35 @@ def _interpret(launch: Launch) -> None:
     scope = interpreter._patch_lang(BOTH_LANGUAGES)
     try:
         kernel = interpreter.InterpretedFunction(launch.kernel.fn)
-        kernel.run(*launch.args, grid=launch.grid, warmup=False, **launch.kwargs)
+        builder = interpreter.InterpreterBuilder
+        with patch.object(builder, "create_dot", _dot), patch.object(builder, "cast_impl", _cast):
+            kernel.run(*launch.args, grid=launch.grid, warmup=False, **launch.kwargs)
     finally:
         scope.restore()
+
+
+def _dot(_: Any, a: Any, b: Any, d: Any, input_precision: Any, max_num_imprecise_acc: Any) -> Any:
+    """Multiply in fp32. The interpreter's own dot takes the bits of bf16 for integers."""
+    del input_precision, max_num_imprecise_acc
+    product = np.matmul(_in_fp32(a), _in_fp32(b))
+    return interpreter.TensorHandle(product + d.data, d.dtype.scalar)
+
+
+def _cast(_: Any, source: Any, dtype: Any) -> Any:
+    """Convert, and round to bf16 as a GPU does. The interpreter truncates, and takes integers for bits of bf16."""
+    target = dtype.scalar
+    from_bf16 = source.dtype.scalar == tl.bfloat16
+    if target == tl.bfloat16 and not from_bf16:
+        rounded = torch.from_numpy(np.atleast_1d(_in_fp32(source))).bfloat16().view(torch.int16)
+        data = rounded.numpy().view(np.uint16).reshape(source.data.shape)
+    elif from_bf16 and target != tl.bfloat16:
+        data = _in_fp32(source).astype(interpreter._get_np_dtype(dtype))
+    else:
+        data = source.data.astype(interpreter._get_np_dtype(dtype))
+    return interpreter.TensorHandle(data, target)
+
+
+def _in_fp32(handle: Any) -> Any:
+    if handle.dtype.scalar == tl.bfloat16:
+        return (handle.data.astype(np.uint32) << 16).view(np.float32)
+    return handle.data.astype(np.float32)
