@@ -145,7 +145,8 @@ def _load(config: ModelConfig) -> "tuple[Checkpoint, ExecutionBackend]":
         text_encoder_source=loading.text_encoder_source,
         codec_source=loading.codec_source,
     )
-    return checkpoint, prepare_model(checkpoint.musicgen, precision)
+    kernels = config.engine_kwargs.kernels
+    return checkpoint, prepare_model(checkpoint.musicgen, precision, kernels)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,12 @@ import torch
 from serve_app.config.app import EngineConfig
 from serve_app.errors import ConfigError
 
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_DTYPES = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "int8": torch.float16,
+}
 
 
 def resolve_device(config: EngineConfig) -> torch.device:
@@ -40,7 +45,7 @@ def resolve_precision(config: EngineConfig, device: torch.device) -> str:
 def loading_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype to load weights in.
 
-    CPU weights are loaded in fp32 and narrowed by `prepare_model`.
+    CPU weights are loaded in fp32 and narrowed by `prepare_model`. A GPU quantizes fp16 weights.
     """
     return _DTYPES[precision] if device.type == "cuda" else torch.float32
 

@@ -18,6 +18,7 @@ from serve_app.engine.sampler import apply_cfg, draw, token_keys
 from serve_app.engine.slot_state import SlotState, empty_state
 from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.execution import ExecutionBackend
+from serve_app.models.musicgen.fused_step import StepInputs
 from serve_app.models.musicgen.model import MusicGen
 from serve_app.models.musicgen.transformer import (
     CrossAttentionInputs,
@@ -85,6 +86,7 @@ class ModelRunner:
         self._masks = causal_masks(self.max_length, weight.dtype, self.device)
         self._token_keys = token_keys(config.num_codebooks, config.codebook_size, self.device)
         self._cache = backend.allocate_cache(config, max_slots, self.max_length)
+        self._fused_step = backend.fused_step(model, max_slots, self.max_length)
         self._texts: CrossAttentionSlots | None = None
         if config.conditioning.cross_attention:
             self._texts = CrossAttentionSlots(
@@ -181,11 +183,16 @@ class ModelRunner:
         slots = slice(0, shape.slots)
         rows = self._branches if shape.guided else 1
         positions = state.steps + state.prefix if self._has_prefix else state.steps
+        cache = self._cache.narrow(slots, rows, shape.length)
+        if self._fused_step is not None:
+            texts = self._texts.texts(slots, shape.text_tokens) if self._texts else None
+            inputs = StepInputs(state.tokens, positions, self._positions, cache, texts)
+            return self._fused_step.logits(inputs)
         hidden_states = self.model(
             self._embed(state.tokens),
             self._positions[positions],
             (self._slots[slots], positions),
-            self._cache.narrow(slots, rows, shape.length),
+            cache,
             self._masks[:, : shape.length][positions][:, None, None],
             self._cross(slots, shape.text_tokens),
             shape.padded_slots,

@@ -1,5 +1,6 @@
 """Products of a decode step on a GPU: tiles, parts of the inputs, and the launch."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,9 @@ from serve_app.kernels.cuda.product_kernel import product_kernel
 INPUTS = 128  # of a weight, read at once
 MOST_SPLITS = 8
 _FEWEST_INPUTS = 256  # of a part
-_TILE = 16  # outputs, of which parts are counted
+_TILE = 16  # outputs, or rows: the smallest tile
+
+Shape = tuple[int, int]  # outputs and inputs of a product
 
 
 class Weights(NamedTuple):
@@ -42,14 +45,30 @@ class Tile(NamedTuple):
 class Workspace:
     """Memory for products whose inputs are split: products that use it must not overlap.
 
-    outputs: of the widest product that is split; processors: streaming multiprocessors to fill.
+    rows: most rows of a product; shapes: outputs and inputs of the products;
+    processors: streaming multiprocessors to keep busy.
     """
 
-    def __init__(self, rows: int, outputs: int, processors: int, device: torch.device) -> None:
+    def __init__(
+        self, rows: int, shapes: Iterable[Shape], processors: int, device: torch.device
+    ) -> None:
         self.processors = processors
-        tiles = triton.cdiv(outputs, _TILE) * triton.cdiv(rows, 16)
-        self.parts = torch.empty(MOST_SPLITS * rows * outputs, device=device)
-        self.arrived = torch.zeros(tiles, dtype=torch.int32, device=device)
+        splits = {shape: splits_of(*shape, processors) for shape in shapes}
+        split = {shape: parts for shape, parts in splits.items() if parts > 1}
+        numbers = max((rows * parts * outputs for (outputs, _), parts in split.items()), default=0)
+        tiles = max((triton.cdiv(outputs, _TILE) for outputs, _ in split), default=0)
+        self.parts = torch.empty(numbers, device=device)
+        self.arrived = torch.zeros(
+            tiles * triton.cdiv(rows, _TILE), dtype=torch.int32, device=device
+        )
+
+    def check(self, rows: int, outputs: int, splits: int) -> None:
+        """Raise ValueError for a product that this memory is too small for."""
+        if splits > 1 and rows * outputs * splits > len(self.parts):
+            raise ValueError(
+                f"a product of {rows} rows with {outputs} outputs in {splits} parts needs more "
+                f"than the workspace's {len(self.parts)} numbers: make it for this shape"
+            )
 
 
 def tile_of(rows: int) -> Tile:
@@ -95,6 +114,7 @@ def multiply(
     outputs = out.shape[1]
     tile = tile_of(rows)
     splits = splits_of(outputs, inputs, workspace.processors)
+    workspace.check(rows, outputs, splits)
     grid = (triton.cdiv(outputs, tile.outputs), splits, triton.cdiv(rows, tile.rows))
     product_kernel[grid](
         x,

@@ -1,16 +1,22 @@
 """Execution backends: the layers, the KV cache and the attention for one device and precision.
 
-A backend is selected where a model is loaded. A further one, such as GPU kernels, is one more class
-here.
+A backend is selected where a model is loaded. A further one is one more class here.
 """
 
-from typing import Protocol
+import importlib.util
+import logging
+from typing import Literal, Protocol
 
 import torch
 
+from serve_app.errors import ConfigError
+from serve_app.models.musicgen.fused_step import FusedStep
 from serve_app.models.musicgen.kv_cache import FloatKVCache, KVCache
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
 
+Kernels = Literal["auto", "eager", "triton"]
+
+logger = logging.getLogger(__name__)
 CACHED_WEIGHTS = 2**19  # a product with fewer weights than this reads them from the CPU's cache
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -36,6 +42,10 @@ class ExecutionBackend(Protocol):
         """Allocate the KV cache of a prepared model for so many slots and positions."""
         ...
 
+    def fused_step(self, model: MusicGen, slots: int, max_length: int) -> FusedStep | None:
+        """Return the step of a prepared model, None if the model's layers compute it."""
+        ...
+
 
 class TorchBackend:
     """PyTorch's own operations, in the dtype of the loaded weights."""
@@ -54,6 +64,9 @@ class TorchBackend:
         rows = config.conditioning.branches
         return FloatKVCache(config.transformer, slots, rows, max_length, self._dtype, self._device)
 
+    def fused_step(self, model: MusicGen, slots: int, max_length: int) -> None:
+        """Leave the step to the model's layers."""
+
 
 def torch_backend(model: MusicGen) -> TorchBackend:
     """Return the backend of a model whose layers are left as they were loaded."""
@@ -61,22 +74,52 @@ def torch_backend(model: MusicGen) -> TorchBackend:
     return TorchBackend(weight.dtype, weight.device)
 
 
-def prepare_model(model: MusicGen, precision: str) -> ExecutionBackend:
+def prepare_model(model: MusicGen, precision: str, kernels: Kernels = "auto") -> ExecutionBackend:
     """Select the backend of a loaded model and prepare the model for it.
 
-    precision: of the weights to store: fp32, fp16, bf16, or int8 on a CPU. On a CPU the model must
-    be loaded in fp32.
+    precision: of the weights to store: fp32, fp16, bf16 or int8. On a CPU the model must be loaded
+    in fp32, for int8 on a GPU in fp16 or bf16.
+    kernels: on a GPU, `eager` is PyTorch's, `triton` this package's, `auto` these where they run.
+    Raises ConfigError if `triton`, or int8 on a GPU, is not possible there.
     """
-    backend = _select(model, precision)
+    on_cpu = model.embedding.weight.device.type == "cpu"
+    backend = _on_cpu(model, precision) if on_cpu else _on_gpu(model, precision, kernels)
     backend.prepare(model)
     return backend
 
 
-def _select(model: MusicGen, precision: str) -> ExecutionBackend:
-    small = model.heads.weight.numel() < CACHED_WEIGHTS
-    if model.embedding.weight.device.type != "cpu" or (precision == "fp32" and small):
+def _on_cpu(model: MusicGen, precision: str) -> ExecutionBackend:
+    if precision == "fp32" and model.heads.weight.numel() < CACHED_WEIGHTS:
         return torch_backend(model)
     # Imported here: numba takes a second, and small models do without it.
     from serve_app.models.musicgen.cpu_backend import CpuBackend
 
     return CpuBackend(precision)
+
+
+def _on_gpu(model: MusicGen, precision: str, kernels: Kernels) -> ExecutionBackend:
+    reason = _why_eager(model, kernels)
+    if reason is None:
+        from serve_app.models.musicgen.cuda_backend import cuda_backend
+
+        return cuda_backend(model, precision)
+    if kernels == "triton" or precision == "int8":
+        option = "precision 'int8' on a GPU" if precision == "int8" else "kernels 'triton'"
+        raise ConfigError(
+            f"{option} is not possible: {reason}. Change that, or set kernels to auto and "
+            "precision to fp16."
+        )
+    logger.info("A step runs on PyTorch's kernels: %s.", reason)
+    return torch_backend(model)
+
+
+def _why_eager(model: MusicGen, kernels: Kernels) -> str | None:
+    """Return the reason for which a step on a GPU runs on PyTorch's kernels, None for Triton's."""
+    if kernels == "eager":
+        return "engine_kwargs.kernels is 'eager'"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    # Imported here: a CPU needs no Triton.
+    from serve_app.models.musicgen.cuda_backend import why_unsupported
+
+    return why_unsupported(model)

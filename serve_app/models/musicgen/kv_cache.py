@@ -61,14 +61,14 @@ class FloatLayerCache:
 
     def __init__(self, memory: Tensor, rows: int) -> None:
         self.rows = rows
-        self._memory = memory
+        self.memory = memory
 
     def attend(self, qkv: Tensor, at: At, mask: Tensor) -> Tensor:
         new = qkv.shape[0]
         by_kind = qkv.transpose(1, 2).flatten(2, 3)
-        self._memory[:, at[0], :, at[1]] = by_kind[:, 1:]
-        keys, values = self._memory.unbind()
-        _, slots, heads, _, head_dim = self._memory.shape
+        self.memory[:, at[0], :, at[1]] = by_kind[:, 1:]
+        keys, values = self.memory.unbind()
+        _, slots, heads, _, head_dim = self.memory.shape
         q = by_kind[:, 0].reshape(slots, -1, heads, head_dim).transpose(1, 2)
         y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).transpose(1, 2)
         return y.reshape(new * self.rows, -1)

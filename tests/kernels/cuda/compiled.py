@@ -27,7 +27,7 @@ class Compiled:
     """Resources of a kernel on one GPU.
 
     stack_bytes: of a thread, where spilled registers go; tensor_cores: whether it uses them; vector_loads: 16-byte
-    loads from global memory, in the PTX.
+    loads from global memory, in the PTX; ttgir: Triton's intermediate code, which names the layouts.
     """
 
     kernel: str
@@ -39,6 +39,7 @@ class Compiled:
     tensor_cores: bool
     vector_loads: int
     ptx: str
+    ttgir: str
 
     @property
     def warps_on_sm(self) -> int:
@@ -86,6 +87,7 @@ class Launch:
             tensor_cores=TENSOR_CORES.search(ptx) is not None,
             vector_loads=len(re.findall(r"ld\.global\S*\.v4\.b32|ld\.global\S*\.v2\.b64", ptx)),
             ptx=ptx,
+            ttgir=binary.asm["ttgir"],
         )
 
 
