@@ -7,8 +7,9 @@ the kernels themselves stay as they are, and compile.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import numpy as np
@@ -43,10 +44,16 @@ def interpreted(execute: bool = True) -> Iterator[list[Launch]]:
         return None
 
     def call(function: Any, *args: Any, **kwargs: Any) -> Any:
-        return interpreter.InterpretedFunction(function.fn).rewrite()(*args, **kwargs)
+        return _rewritten(function.fn)(*args, **kwargs)
 
     with patch.object(JITFunction, "run", run), patch.object(JITFunction, "__call__", call):
         yield launches
+
+
+@cache
+def _rewritten(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function as the interpreter calls it."""
+    return cast(Callable[..., Any], interpreter.InterpretedFunction(function).rewrite())
 
 
 def _interpret(launch: Launch) -> None:
