@@ -22,7 +22,7 @@ ALLOWED = {
     "models": {"types", "errors", "kernels"},
     "checkpoints": {"types", "errors", "config", "models"},
     "audio": {"types", "errors", "marks"},
-    "engine": {"types", "errors", "config", "models", "checkpoints"},
+    "engine": {"types", "errors", "config", "kernels", "models", "checkpoints"},
     "gateway": {"types", "errors", "config", "track_fields", "marks", "audio"},
     "jobs": {"types", "errors", "config", "track_fields", "audio", "gateway"},
     "api": {"types", "errors", "config", "track_fields", "marks", "audio", "gateway", "jobs"},
