@@ -15,8 +15,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_leaves
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from triton.runtime.jit import JITFunction
 
 from serve_app.engine.model_runner import BatchShape, ModelRunner
@@ -71,11 +71,11 @@ def count_kernels() -> Iterator[Counter[str]]:
         yield kernels
 
 
-class _OperationCounter(TorchDispatchMode):
+class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts PyTorch's operations in `kernels` while it is active."""
 
     def __init__(self, kernels: Counter[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._kernels = kernels
 
     def __torch_dispatch__(
@@ -105,7 +105,7 @@ def _is_new(result: Any, arguments: Any) -> bool:
 
 
 def _memory(x: Tensor) -> int:
-    return x.untyped_storage()._cdata
+    return int(x.untyped_storage()._cdata)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from serve_app.engine.sampler import apply_cfg, draw, token_keys
 from serve_app.engine.slot_state import SlotState
+from serve_app.kernels.cuda.compiler import finds_compiler
 from serve_app.models.musicgen.model import MusicGenConfig
 
 TO_DRAW = -1  # marks a code in the history that is still to be drawn
@@ -60,6 +61,6 @@ def kernel_draw(slots: int, device: torch.device) -> Draw:
 
 def draws_by_kernel(device: torch.device) -> bool:
     """Return whether Triton can run the draw kernel on the device."""
-    if device.type != "cuda" or find_spec("triton") is None:
+    if device.type != "cuda" or find_spec("triton") is None or not finds_compiler():
         return False
     return torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY

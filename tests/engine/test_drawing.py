@@ -1,5 +1,7 @@
 """The end of a step: the Triton kernel, interpreted, decodes the codes of PyTorch's operations."""
 
+import shutil
+
 import pytest
 import torch
 from torch import Tensor
@@ -92,7 +94,14 @@ def test_the_kernel_runs_on_a_t4_and_later(
     assert not draws_by_kernel(CPU)
 
 
-def test_the_kernel_needs_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("missing", ["triton", "compiler"])
+def test_the_kernel_needs_triton_and_a_compiler(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
-    monkeypatch.setattr(drawing, "find_spec", lambda _name: None)
+    assert draws_by_kernel(torch.device("cuda"))
+    if missing == "triton":
+        monkeypatch.setattr(drawing, "find_spec", lambda _name: None)
+    else:
+        monkeypatch.setattr(shutil, "which", lambda _name: None)
     assert not draws_by_kernel(torch.device("cuda"))

@@ -1,10 +1,8 @@
 """The CUDA backend: decode steps as Triton kernels, prefills in PyTorch on the same weights."""
 
-import shutil
-from os import environ
-
 import torch
 
+from serve_app.kernels.cuda.compiler import finds_compiler
 from serve_app.models.musicgen.cuda_layers import CudaLinear
 from serve_app.models.musicgen.cuda_step import CudaStep
 from serve_app.models.musicgen.kv_cache import FloatKVCache
@@ -71,6 +69,6 @@ def why_unsupported(model: MusicGen) -> str | None:
         return f"the weights are loaded in {weight.dtype}, not in fp16 or bf16"
     if (head_dim := model.config.transformer.head_dim) != HEAD_DIM:
         return f"the model's heads have {head_dim} dimensions, not {HEAD_DIM}"
-    if not any(map(shutil.which, (environ.get("CC", ""), "gcc", "clang"))):
+    if not finds_compiler():
         return "Triton finds no C compiler: install gcc and libc6-dev, or set CC"
     return None

@@ -96,7 +96,9 @@ def statistics_layouts(ttgir: str) -> set[str]:
 def test_a_row_is_normalized_by_the_threads_of_one_warp(dtype: torch.dtype) -> None:
     """The order of the sums of a norm is that of the threads: it must not depend on the rows."""
     product = PRODUCTS[0]
-    layouts = [statistics_layouts(launch(product, rows, dtype).compile(80).ttgir) for rows in (2, 32, 128)]
+    layouts = [
+        statistics_layouts(launch(product, rows, dtype).compile(80).ttgir) for rows in (2, 32, 128)
+    ]
     assert layouts[0] == layouts[1] == layouts[2]
     assert len(layouts[0]) == 1
     assert "threadsPerWarp = [1, 32]" in layouts[0].pop()
