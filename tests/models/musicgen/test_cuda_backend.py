@@ -25,6 +25,8 @@ CODEBOOKS, VOCABULARY, TEXT_SIZE = 4, 40, 8
 MAX_TEXT, MAX_SLOTS = 6, 3
 PROCESSORS = 12
 FRAMES = 50
+SECOND, THIRD, FOURTH = 18, 32, 38  # steps after which further sequences start
+NONE = torch.zeros(CODEBOOKS, 0, dtype=torch.int64)
 
 
 @pytest.fixture(autouse=True)
@@ -78,37 +80,36 @@ def texts(model: MusicGen) -> list[Conditions]:
         ]
 
 
-def start(runner: ModelRunner, slot: int, text: Conditions, sampling: SamplingParams) -> None:
+def start(
+    runner: ModelRunner, slot: int, text: Conditions, sampling: SamplingParams, codes: Tensor = NONE
+) -> None:
     runner.start(slot, text, sampling)
-    runner.open_window(slot, torch.zeros(CODEBOOKS, 0, dtype=torch.int64), FRAMES)
+    runner.open_window(slot, codes, FRAMES)
 
 
 def decode(runner: ModelRunner) -> list[Tensor]:
-    """Codes of a busy batch.
+    """Codes of a busy batch, guided once its second sequence has come.
 
-    Three sequences start one after the other; the second ends, and another with a prompt of codes
-    takes its slot; at first no sequence is guided.
+    Three sequences start one after the other. The second ends, and another, which begins with its codes, takes its slot.
     """
     first, second, third = texts(runner.model)
-    steps = FRAMES + 3
     start(runner, 0, first, SamplingParams(seed=1, cfg_coef=1.0))
     codes: list[Tensor] = []
-    for step in range(steps):
-        if step == 10:
+    slots = 1
+    for step in range(FRAMES + 3):
+        if step == SECOND:
             start(runner, 1, second, SamplingParams(seed=2, top_k=0, top_p=0.9))
-        if step == 20:
+            slots = 2
+        if step == THIRD:
             start(runner, 2, third, SamplingParams(seed=3, temperature=0.0))
-        if step == 30:
-            codes.append(runner.codes(1, 0, 16))
+            slots = 3
+        if step == FOURTH:
+            codes.append(runner.codes(1, 0, FOURTH - SECOND - 3))
             runner.stop(1)
-            runner.start(1, first, SamplingParams(seed=4))
-            runner.open_window(1, codes[0], FRAMES)
-        slots = 1 if step < 10 else 2 if step < 20 else 3
-        runner.step(BatchShape(slots, bucket(step + 1), MAX_TEXT, guided=step >= 10))
-    codes.append(runner.codes(0, 0, FRAMES))
-    codes.append(runner.codes(1, 0, FRAMES - 20))
-    codes.append(runner.codes(2, 0, FRAMES - 20))
-    return codes
+            start(runner, 1, first, SamplingParams(seed=4), codes[0])
+        runner.step(BatchShape(slots, bucket(step + 1), MAX_TEXT, guided=slots > 1))
+    lengths = (FRAMES, FRAMES - SECOND - 3, FRAMES - THIRD)
+    return codes + [runner.codes(slot, 0, length) for slot, length in enumerate(lengths)]
 
 
 def test_fifty_steps_draw_the_eager_paths_codes() -> None:
