@@ -88,6 +88,8 @@ class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if result is not NotImplemented:
                 return result
         result = function(*args, **kwargs)
+        if function.overloadpacket in ALLOCATIONS:
+            return result
         if function._schema.is_mutable or _is_new(result, (args, kwargs)):
             self._kernels[str(function)] += 1
         return result
@@ -95,6 +97,8 @@ class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 # Which of attention's implementations PyTorch takes depends on the GPU; each is one kernel.
 UNDIVIDED = (torch.ops.aten.scaled_dot_product_attention.default,)
+# Memory without contents takes no kernel.
+ALLOCATIONS = (torch.ops.aten.empty, torch.ops.aten.new_empty, torch.ops.aten.empty_like)
 
 
 def _is_new(result: Any, arguments: Any) -> bool:

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from serve_app.config.app import EngineConfig
-from serve_app.engine.device import available_threads, resolve_device, resolve_precision
+from serve_app.engine.device import (
+    available_threads,
+    loading_dtype,
+    resolve_device,
+    resolve_precision,
+)
 
 
 @pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
@@ -28,6 +33,22 @@ def test_auto_takes_a_gpu_where_there_is_one(
 def test_auto_precision_follows_the_device(precision: str, device: str, resolved: str) -> None:
     config = EngineConfig.model_validate({"precision": precision})
     assert resolve_precision(config, torch.device(device)) == resolved
+
+
+@pytest.mark.parametrize(
+    ("precision", "on_gpu"),
+    [
+        ("fp32", torch.float32),
+        ("fp16", torch.float16),
+        ("bf16", torch.bfloat16),
+        ("int8", torch.float16),
+    ],
+)
+def test_weights_are_loaded_in_the_dtype_from_which_they_are_narrowed(
+    precision: str, on_gpu: torch.dtype
+) -> None:
+    assert loading_dtype(precision, torch.device("cuda")) == on_gpu
+    assert loading_dtype(precision, torch.device("cpu")) == torch.float32
 
 
 def test_threads_are_those_that_ray_grants(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,8 +71,7 @@ def test_a_product_of_few_rows_fits_twice_into_a_multiprocessor(
 
 
 @each_product
-@pytest.mark.parametrize("rows", [32, 128])
-@pytest.mark.parametrize("arch", [80, 90])
+@pytest.mark.parametrize(("rows", "arch"), [(32, 80), (128, 90)])
 def test_more_rows_run_the_same_instructions(product: Product, rows: int, arch: int) -> None:
     """Each instruction adds 16 inputs to a sum, so that the tile has no part in a row's result."""
     few = launch(product, 2).compile(arch)
