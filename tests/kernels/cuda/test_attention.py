@@ -1,11 +1,15 @@
 """Decode self-attention of the Triton kernels against PyTorch's."""
 
+from typing import cast
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from serve_app.kernels.cuda.attention import decode_attention
+from serve_app.models.musicgen.int8_kv_cache import Int8KVCache, Int8LayerCache
+from serve_app.models.musicgen.transformer import TransformerConfig, causal_masks
 from tests.kernels.cuda.compiled import ALL_ARCHS, TENSOR_CORE_ARCHS, compile_all
 from tests.kernels.cuda.interpreter import interpreted
 
@@ -16,7 +20,7 @@ TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 def spoilt_cache(slots: int, rows: int, capacity: int, dtype: torch.dtype) -> Tensor:
     """NaN at every position that a test leaves unset."""
     shape = (2, slots, rows * HEADS, capacity, HEAD_DIM)
-    return torch.full(shape, torch.nan, dtype=dtype)
+    return torch.full(shape, torch.nan if dtype.is_floating_point else 99, dtype=dtype)
 
 
 def filled(cache: Tensor, positions: list[int]) -> Tensor:
@@ -106,13 +110,41 @@ def test_a_slot_with_nan_spoils_no_other() -> None:
     torch.testing.assert_close(y[1], expected[1], rtol=0, atol=1e-5)
 
 
+def test_an_8_bit_cache_gets_what_pytorch_stores_and_gives_what_it_gives() -> None:
+    """Fills a cache position by position, in both ways; the last positions are in two splits."""
+    transformer = TransformerConfig(HEADS * HEAD_DIM, 1, HEADS, 64)
+    caches = [Int8KVCache(transformer, 2, 2, 128, torch.device("cpu")) for _ in range(2)]
+    reference, ours = (cast(Int8LayerCache, cache.narrow(slice(2), 2, 128)[0]) for cache in caches)
+    known = new_positions(62, 2)
+    mask = causal_masks(128, torch.float32, torch.device("cpu"))
+    for layer in (reference, ours):
+        at = torch.zeros(62, dtype=torch.int64), torch.arange(62)
+        layer_of_slot = Int8LayerCache(layer.memory[:, :1], layer.scales[:, :1], 2)
+        layer_of_slot.attend(known, at, mask[at[1]][None, None])
+    ours.memory[:, 0, :, 62:] = 99
+    ours.scales[:, 0, :, 62:] = torch.nan
+    for first, second in ((62, 0), (63, 1), (64, 2)):
+        positions = torch.tensor([first, second])
+        qkv = new_positions(2, 2)
+        qkv[1, 1, 2, 0] = 0  # a value of zeros
+        expected = reference.attend(
+            qkv, (torch.arange(2), positions), mask[positions][:, None, None]
+        )
+        y = decode_attention(qkv, positions, ours.memory, ours.scales, 128)
+        torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
+    assert torch.equal(ours.memory[..., :65, :][:, 0], reference.memory[..., :65, :][:, 0])
+    assert torch.equal(ours.scales[:, 1, :, :3], reference.scales[:, 1, :, :3])
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_the_kernels_compile_for_each_gpu(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_kernels_compile_for_each_gpu(dtype: torch.dtype, bits: int) -> None:
     """Without spills, with 16-byte loads of the cache, and with enough warps to hide the memory's latency."""
     archs = ALL_ARCHS if dtype == torch.float16 else TENSOR_CORE_ARCHS
     with interpreted(execute=False) as launches:
-        cache = spoilt_cache(16, 2, 1536, dtype)
-        decode_attention(new_positions(16, 2, dtype), torch.zeros(16).long(), cache, None, 1536)
+        cache = spoilt_cache(16, 2, 1536, dtype if bits == 16 else torch.int8)
+        scales = cache[..., 0].float() if bits == 8 else None
+        decode_attention(new_positions(16, 2, dtype), torch.zeros(16).long(), cache, scales, 1536)
     assert [launch.name for launch in launches] == ["attend_split", "combine_splits"]
     for one in compile_all(launches, archs):
         assert one.stack_bytes == 0
