@@ -22,6 +22,7 @@ SPLIT = 64  # positions: 16 KiB of keys and values in half precision, all in fli
 MAX_INT8 = tl.constexpr(127.0)
 SMALLEST = tl.constexpr(1e-30)  # scale of a row of zeros
 ROUNDING = tl.constexpr(1.5 * 2**23)  # adding and subtracting it rounds to the nearest even integer
+ROUNDING_BITS = tl.constexpr(0x4B400000)
 
 
 def decode_attention(
@@ -76,6 +77,13 @@ def quantized(x: tl.tensor) -> tl.tensor:
     """Quantize x [Dh], fp32: integers within [-127, 127], still as fp32, and their scale."""
     scale = tl.maximum(tl.max(tl.abs(x)) / MAX_INT8, SMALLEST)
     return (x / scale + ROUNDING) - ROUNDING, scale
+
+
+@jit
+def widened(x: tl.tensor) -> tl.tensor:
+    """Return int8 numbers as fp32, by way of the mantissa: conversions run at a quarter rate."""
+    bits = x.to(tl.int32) + ROUNDING_BITS
+    return bits.to(tl.float32, bitcast=True) - ROUNDING
 
 
 @jit
@@ -139,37 +147,36 @@ def attend_split(
     # Without a barrier the compiler saves registers: it waits for the keys, then loads the values.
     tl.debug_barrier()
     query = tl.load(new + dims).to(tl.float32) * score_scale
-    keys = keys.to(tl.float32)
-    values = values.to(tl.float32)
-    if QUANTIZED:
-        new_key, new_key_scale = quantized(tl.load(new_key_at + dims).to(tl.float32))
-        new_value, new_value_scale = quantized(tl.load(new_value_at + dims).to(tl.float32))
-        keys = tl.where(is_new[:, None], new_key[None, :], keys)
-        values = tl.where(is_new[:, None], new_value[None, :], values)
+    has_new = position < first + SPLIT
+    new_at = position * HEAD_DIM + dims
+    keys = widened(keys) if QUANTIZED else keys.to(tl.float32)
     scores = tl.sum(keys * query[None, :], axis=1)
     if QUANTIZED:
-        scores *= tl.where(is_new, new_key_scale, key_scales)
+        scores *= key_scales
+        if has_new:
+            new_key, scale = quantized(tl.load(new_key_at + dims).to(tl.float32))
+            scores = tl.where(is_new, tl.sum(new_key * query) * scale, scores)
+            tl.store(keys_at + new_at, new_key.to(tl.int8))
+            tl.store(key_scales_at + position, scale)
+    elif has_new:
+        tl.store(keys_at + new_at, tl.load(new_key_at + dims))
+        tl.store(values_at + new_at, tl.load(new_value_at + dims))
     scores = tl.where(known, scores, -float("inf"))
     peak = tl.max(scores)
     weights = tl.exp2(scores - peak)
     total = tl.sum(weights)
-    if QUANTIZED:
-        weights *= tl.where(is_new, new_value_scale, value_scales)
-    summed = tl.sum(weights[:, None] * values, axis=0)
+    scaled = weights * value_scales if QUANTIZED else weights
+    values = widened(values) if QUANTIZED else values.to(tl.float32)
+    summed = tl.sum(scaled[:, None] * values, axis=0)
+    if QUANTIZED and has_new:
+        new_value, scale = quantized(tl.load(new_value_at + dims).to(tl.float32))
+        summed += tl.sum(tl.where(is_new, weights, 0)) * scale * new_value
+        tl.store(values_at + new_at, new_value.to(tl.int8))
+        tl.store(value_scales_at + position, scale)
     row = slot * tl.num_programs(1) + head
     tl.store(sums + (row * SPLITS + split) * HEAD_DIM + dims, summed)
     tl.store(softmax + row * 2 * SPLITS + split, peak)
     tl.store(softmax + (row * 2 + 1) * SPLITS + split, total)
-    if position < first + SPLIT:
-        new_at = position * HEAD_DIM + dims
-        if QUANTIZED:
-            tl.store(keys_at + new_at, new_key.to(tl.int8))
-            tl.store(values_at + new_at, new_value.to(tl.int8))
-            tl.store(key_scales_at + position, new_key_scale)
-            tl.store(value_scales_at + position, new_value_scale)
-        else:
-            tl.store(keys_at + new_at, tl.load(new_key_at + dims))
-            tl.store(values_at + new_at, tl.load(new_value_at + dims))
 
 
 @jit

@@ -60,8 +60,7 @@ def attend_to_text(
     last = tl.load(last_token + slot).to(tl.int32)
     dims = tl.arange(0, HEAD_DIM)
     tokens = tl.arange(0, TOKENS)
-    vector = tl.load(query + slot * query_stride + head * HEAD_DIM + dims)
-    vector = vector.to(tl.float32) * score_scale
+    query_at = query + slot * query_stride + head * HEAD_DIM + dims
     tile = slot.to(tl.int64) * slot_stride + head * head_stride
     tile += tokens[:, None] * HEAD_DIM + dims[None, :]
     peak = -float("inf")
@@ -71,7 +70,8 @@ def attend_to_text(
         known = first + tokens <= last
         some_keys = tl.load(keys + tile + first * HEAD_DIM, mask=known[:, None], other=0)
         some_values = tl.load(values + tile + first * HEAD_DIM, mask=known[:, None], other=0)
-        tl.debug_barrier()  # as in attention.attend_split
+        tl.debug_barrier()  # as in attention.attend_split; so is the place of the query's load
+        vector = tl.load(query_at).to(tl.float32) * score_scale
         scores = tl.sum(some_keys.to(tl.float32) * vector[None, :], axis=1)
         scores = tl.where(known, scores, -float("inf"))
         new_peak = tl.maximum(peak, tl.max(scores))

@@ -27,7 +27,8 @@ class Compiled:
     """Resources of a kernel on one GPU.
 
     stack_bytes: of a thread, where spilled registers go; tensor_cores: whether it uses them; vector_loads: 16-byte
-    loads from global memory, in the PTX; ttgir: Triton's intermediate code, which names the layouts.
+    loads from global memory, in the PTX; loads_in_flight: most of them that a thread issues without waiting for any;
+    ttgir: Triton's intermediate code, which names the layouts.
     """
 
     kernel: str
@@ -38,6 +39,7 @@ class Compiled:
     stack_bytes: int
     tensor_cores: bool
     vector_loads: int
+    loads_in_flight: int
     ptx: str
     ttgir: str
 
@@ -75,32 +77,37 @@ class Launch:
         )
         source = ASTSource(self.kernel, signature, constants, attributes)
         binary = triton.compile(source, target=target, options=parsed.__dict__)
-        registers, stack = _resource_usage(binary.asm["cubin"])
+        text = disassembled(binary.asm["cubin"])
+        used = re.search(r"REG:(\d+) STACK:(\d+).* LOCAL:(\d+)", text)
+        assert used is not None, text
         ptx = binary.asm["ptx"]
         return Compiled(
             kernel=self.name,
             arch=arch,
             warps=binary.metadata.num_warps,
-            registers=registers,
+            registers=int(used[1]),
             shared_bytes=binary.metadata.shared,
-            stack_bytes=stack,
+            stack_bytes=int(used[2]) + int(used[3]),
             tensor_cores=TENSOR_CORES.search(ptx) is not None,
             vector_loads=len(re.findall(r"ld\.global\S*\.v4\.b32|ld\.global\S*\.v2\.b64", ptx)),
+            loads_in_flight=max(map(loads_into_own_registers, text.split("BAR.SYNC"))),
             ptx=ptx,
             ttgir=binary.asm["ttgir"],
         )
 
 
-def _resource_usage(cubin: bytes) -> tuple[int, int]:
-    """Return registers and bytes of stack of a thread."""
+def disassembled(cubin: bytes) -> str:
+    """Return the instructions, and the registers and bytes of stack of a thread."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.cubin"
         file.write_bytes(cubin)
-        command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(file)]
-        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    used = re.search(r"REG:(\d+) STACK:(\d+).* LOCAL:(\d+)", text)
-    assert used is not None, text
-    return int(used[1]), int(used[2]) + int(used[3])
+        command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", "--dump-sass", file]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def loads_into_own_registers(instructions: str) -> int:
+    """Count the 16-byte loads into distinct registers: a register loaded twice was waited for."""
+    return len(set(re.findall(r"\bLDG\.E\.128\S* (R\d+),", instructions)))
 
 
 def compile_all(launches: Iterable[Launch], archs: Iterable[int]) -> list[Compiled]:
@@ -113,11 +120,12 @@ def compile_all(launches: Iterable[Launch], archs: Iterable[int]) -> list[Compil
 
 def print_table(binaries: Iterable[Compiled]) -> None:
     print(
-        "\n| kernel | sm | warps | registers | shared | stack | warps on SM | 16-byte loads | tensor cores |"
+        "\n| kernel | sm | warps | registers | shared | stack | warps on SM | 16-byte loads | in flight | tensor cores |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for one in binaries:
+        cores = "yes" if one.tensor_cores else "no"
         print(
             f"| {one.kernel} | {one.arch} | {one.warps} | {one.registers} | {one.shared_bytes} | {one.stack_bytes} "
-            f"| {one.warps_on_sm} | {one.vector_loads} | {'yes' if one.tensor_cores else 'no'} |"
+            f"| {one.warps_on_sm} | {one.vector_loads} | {one.loads_in_flight} | {cores} |"
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from serve_app.kernels.cuda.attention import decode_attention
 from serve_app.models.musicgen.int8_kv_cache import Int8KVCache, Int8LayerCache
 from serve_app.models.musicgen.transformer import TransformerConfig, causal_masks
-from tests.kernels.cuda.compiled import ALL_ARCHS, TENSOR_CORE_ARCHS, compile_all
+from tests.kernels.cuda.compiled import ALL_ARCHS, compile_all
 from tests.kernels.cuda.interpreter import interpreted
 
 HEADS, HEAD_DIM = 2, 64
@@ -136,11 +136,12 @@ def test_an_8_bit_cache_gets_what_pytorch_stores_and_gives_what_it_gives() -> No
     assert torch.equal(ours.scales[:, 1, :, :3], reference.scales[:, 1, :, :3])
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [(torch.float16, 16), (torch.bfloat16, 16), (torch.float16, 8)]
+)
 def test_the_kernels_compile_for_each_gpu(dtype: torch.dtype, bits: int) -> None:
     """Without spills, with 16-byte loads of the cache, and with enough warps to hide the memory's latency."""
-    archs = ALL_ARCHS if dtype == torch.float16 else TENSOR_CORE_ARCHS
+    archs = ALL_ARCHS if dtype == torch.float16 else (80, 90)
     with interpreted(execute=False) as launches:
         cache = spoilt_cache(16, 2, 1536, dtype if bits == 16 else torch.int8)
         scales = cache[..., 0].float() if bits == 8 else None
@@ -149,5 +150,5 @@ def test_the_kernels_compile_for_each_gpu(dtype: torch.dtype, bits: int) -> None
     for one in compile_all(launches, archs):
         assert one.stack_bytes == 0
         assert not one.tensor_cores
-        assert one.vector_loads > 0
+        assert one.loads_in_flight == one.vector_loads > 0
         assert one.warps_on_sm >= 12

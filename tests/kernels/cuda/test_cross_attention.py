@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serve_app.kernels.cuda.cross_attention import cross_attention
-from tests.kernels.cuda.compiled import ALL_ARCHS, TENSOR_CORE_ARCHS, compile_all
+from tests.kernels.cuda.compiled import ALL_ARCHS, compile_all
 from tests.kernels.cuda.interpreter import interpreted
 
 HEADS, HEAD_DIM, MAX_TOKENS = 2, 64, 256
@@ -68,7 +68,7 @@ def test_neighbours_and_the_covered_tokens_change_no_bit() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_the_kernel_compiles_for_each_gpu(dtype: torch.dtype) -> None:
-    archs = ALL_ARCHS if dtype == torch.float16 else TENSOR_CORE_ARCHS
+    archs = ALL_ARCHS if dtype == torch.float16 else (80, 90)
     memory = texts((3,), dtype)
     with interpreted(execute=False) as launches:
         query = torch.zeros(1, HEADS * HEAD_DIM, dtype=dtype)
@@ -76,5 +76,5 @@ def test_the_kernel_compiles_for_each_gpu(dtype: torch.dtype) -> None:
     assert [launch.name for launch in launches] == ["attend_to_text"]
     for one in compile_all(launches, archs):
         assert one.stack_bytes == 0
-        assert one.vector_loads >= 16
+        assert one.loads_in_flight == one.vector_loads > 0
         assert one.warps_on_sm >= 12
