@@ -120,8 +120,10 @@ def compile_all(launches: Iterable[Launch], archs: Iterable[int]) -> list[Compil
 
 def print_table(binaries: Iterable[Compiled]) -> None:
     print(
-        "\n| kernel | sm | warps | registers | shared | stack | warps on SM | 16-byte loads | in flight | tensor cores |"
+        "\n| kernel | sm | warps | registers | shared | stack | warps on SM | 16-byte loads ",
+        end="",
     )
+    print("| in flight | tensor cores |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for one in binaries:
         cores = "yes" if one.tensor_cores else "no"
