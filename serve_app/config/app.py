@@ -36,6 +36,10 @@ class EngineConfig(ClosedModel):
     kernels: Literal["auto", "eager", "triton"] = "auto"
     """Kernels of a step on a GPU. `triton`: this package's, for compute capability 8.0 and later;
     `eager`: PyTorch's; `auto`: `triton` where it is possible. No effect on a CPU."""
+    kv_cache: Literal["auto", "int8"] = "auto"
+    """Format of cached keys and values. `int8`: 8 bits with a scale for each key and each value of
+    a head, which halves the KV cache of a GPU; `auto`: the precision of the computation, on a CPU
+    `int8` with `precision: int8`."""
     max_slots: int | None = Field(default=None, ge=1, le=1024)
     """Requests decoded together; 0.29, 0.88 or 1.18 GB of KV cache each (small, medium, large in
     fp16). Default: as many as the GPU's free memory holds, at most 64; 8 on a CPU."""

@@ -145,8 +145,9 @@ def _load(config: ModelConfig) -> "tuple[Checkpoint, ExecutionBackend]":
         text_encoder_source=loading.text_encoder_source,
         codec_source=loading.codec_source,
     )
-    kernels = config.engine_kwargs.kernels
-    return checkpoint, prepare_model(checkpoint.musicgen, precision, kernels)
+    options = config.engine_kwargs
+    backend = prepare_model(checkpoint.musicgen, precision, options.kernels, options.kv_cache)
+    return checkpoint, backend
 
 
 @contextlib.contextmanager

@@ -11,9 +11,11 @@ from serve_app.kernels.cuda.cross_attention import cross_attention
 from serve_app.kernels.cuda.products import Norm, Weights, Workspace, multiply
 from serve_app.models.musicgen.conditioning import CONDITIONAL
 from serve_app.models.musicgen.fused_step import Texts
+from serve_app.models.musicgen.int8_kv_cache import Int8LayerCache
 from serve_app.models.musicgen.kv_cache import FloatLayerCache
 from serve_app.models.musicgen.transformer import CrossAttention, DecoderLayer
 
+Cache = FloatLayerCache | Int8LayerCache
 MAX_INT8 = 127  # quantization is symmetric: -128 is not used
 
 
@@ -75,9 +77,7 @@ class CudaDecoderLayer:
         self._fc1 = weights_of(layer.fc1)
         self._fc2 = weights_of(layer.fc2)
 
-    def step(
-        self, x: Tensor, cache: FloatLayerCache, positions: Tensor, texts: Texts | None
-    ) -> None:
+    def step(self, x: Tensor, cache: Cache, positions: Tensor, texts: Texts | None) -> None:
         """Run the layer on x [B * R, D] in place; positions [B]; texts: of this layer.
 
         Raises ValueError if the layer has cross-attention and `texts` is None.
@@ -89,11 +89,11 @@ class CudaDecoderLayer:
         multiply(x, self._fc1, wide, self._workspace, self._ffn_norm, gelu=True)
         multiply(wide, self._fc2, x, self._workspace, residual=True)
 
-    def _attend(self, x: Tensor, cache: FloatLayerCache, positions: Tensor) -> None:
+    def _attend(self, x: Tensor, cache: Cache, positions: Tensor) -> None:
         qkv = x.new_empty(len(x), len(self._qkv.weight))
         multiply(x, self._qkv, qkv, self._workspace, self._norm)
         by_head = qkv.view(len(positions), cache.rows, 3, self._heads, -1)
-        y = decode_attention(by_head, positions, cache.memory, None, self._max_length)
+        y = decode_attention(by_head, positions, cache.memory, cache.scales, self._max_length)
         multiply(y, self._out, x, self._workspace, residual=True)
 
 

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from serve_app.kernels.cuda.embedding import embed
 from serve_app.kernels.cuda.products import Shape, Workspace, multiply
-from serve_app.models.musicgen.cuda_layers import CudaDecoderLayer, norm_of, weights_of
+from serve_app.models.musicgen.cuda_layers import Cache, CudaDecoderLayer, norm_of, weights_of
 from serve_app.models.musicgen.fused_step import StepInputs
-from serve_app.models.musicgen.kv_cache import FloatLayerCache
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
 from serve_app.models.musicgen.transformer import DecoderLayer
 
@@ -38,7 +37,7 @@ class CudaStep:
     def logits(self, inputs: StepInputs) -> Tensor:
         """Run the model at each slot's position -> logits [B, R, K, codebook_size]."""
         slots = len(inputs.tokens)
-        cache = cast(list[FloatLayerCache], inputs.cache)
+        cache = cast(list[Cache], inputs.cache)
         rows = cache[0].rows
         x = self._table.new_empty(slots * rows, self._table.shape[1])
         embed(inputs.tokens, self._table, inputs.positions, inputs.position_embeddings, x)

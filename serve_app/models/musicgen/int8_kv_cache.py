@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from serve_app.models.musicgen.kv_cache import attention
+from serve_app.models.musicgen.kv_cache import FloatKVCache, attention
 from serve_app.models.musicgen.transformer import At, LayerCache, TransformerConfig
 
 MAX_INT8 = 127  # quantization is symmetric: -128 is not used
@@ -43,6 +43,20 @@ class Int8KVCache:
     def clear(self, slot: int) -> None:
         self._memory[:, :, slot] = 0
         self._scales[:, :, slot] = 0
+
+
+def half_or_int8_cache(
+    config: TransformerConfig,
+    slots: int,
+    rows: int,
+    max_length: int,
+    weight: Tensor,
+    int8: bool,
+) -> "FloatKVCache | Int8KVCache":
+    """Allocate a cache on the device of `weight`, in its dtype or in int8."""
+    if int8:
+        return Int8KVCache(config, slots, rows, max_length, weight.device)
+    return FloatKVCache(config, slots, rows, max_length, weight.dtype, weight.device)
 
 
 class Int8LayerCache:
