@@ -138,8 +138,8 @@ def _on_gpu(
             "precision to fp16."
         )
     attention_kernel = _why_eager(model, kernels, dot=False) is None
-    beside = " beside this package's attention" if attention_kernel else ""
-    logger.info("A step runs on PyTorch's kernels%s: %s.", beside, reason)
+    attention = " Attention has a kernel of this package." if attention_kernel else ""
+    logger.info("A step runs on PyTorch's kernels: %s.%s", reason, attention)
     return TorchBackend(model.embedding.weight, int8_cache, attention_kernel)
 
 

@@ -16,6 +16,7 @@ from serve_app.models.musicgen.cpu_backend import CpuBackend
 from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
 from serve_app.models.musicgen.cpu_layers import CpuDecoderLayer
 from serve_app.models.musicgen.cuda_backend import CudaBackend
+from serve_app.models.musicgen.cuda_kv_cache import CudaKVCache
 from serve_app.models.musicgen.cuda_layers import CudaLinear
 from serve_app.models.musicgen.execution import (
     Kernels,
@@ -23,6 +24,7 @@ from serve_app.models.musicgen.execution import (
     prepare_model,
     torch_backend,
 )
+from serve_app.models.musicgen.int8_kv_cache import Int8KVCache
 from serve_app.models.musicgen.kv_cache import FloatKVCache
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
 from serve_app.models.musicgen.transformer import DecoderLayer, TransformerConfig
@@ -126,6 +128,65 @@ def test_what_the_kernels_cannot_run_stays_with_torch_or_is_refused(
         prepare_model(model, "fp16", "triton")
     with pytest.raises(ConfigError, match="precision 'int8' on a GPU is not possible"):
         prepare_model(model, "int8")
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernels", "cache_type"),
+    [
+        ((9, 0), "auto", Int8KVCache),
+        ((7, 5), "auto", CudaKVCache),
+        ((9, 0), "eager", Int8KVCache),
+    ],
+)
+def test_keys_and_values_are_stored_in_8_bits_on_demand(
+    capability: tuple[int, int],
+    kernels: Kernels,
+    cache_type: type,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Gpu(monkeypatch, capability).model()
+    halves = prepare_model(model, "fp16", kernels)
+    eighths = prepare_model(model, "fp16", kernels, kv_cache="int8")
+    with FakeTensorMode():
+        exact, narrow = (
+            backend.allocate_cache(model.config, SLOTS, LENGTH) for backend in (halves, eighths)
+        )
+    assert isinstance(narrow, cache_type)
+    assert narrow.nbytes == exact.nbytes * (64 + 4) / 128
+
+
+@pytest.mark.parametrize("weights", [0, execution.CACHED_WEIGHTS])
+def test_a_cpu_stores_keys_and_values_in_8_bits_on_demand(
+    weights: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numba kernels' cache, and that of a model which stays with PyTorch."""
+    monkeypatch.setattr(execution, "CACHED_WEIGHTS", weights)
+    one = model(ConditioningSpec())
+    exact = torch_backend(one).allocate_cache(one.config, SLOTS, LENGTH)
+    cache = prepare_model(one, "fp32", kv_cache="int8").allocate_cache(one.config, SLOTS, LENGTH)
+    assert isinstance(cache, Int8KVCache if weights else CpuKVCache)
+    assert cache.nbytes == exact.nbytes * (1 / 4 + 1 / TRANSFORMER.head_dim)
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernels", "cache_type"),
+    [
+        ((7, 5), "auto", CudaKVCache),
+        ((7, 5), "eager", FloatKVCache),
+        ((7, 0), "auto", FloatKVCache),
+    ],
+)
+def test_a_t4_has_the_attention_that_needs_no_dot(
+    capability: tuple[int, int],
+    kernels: Kernels,
+    cache_type: type,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Gpu(monkeypatch, capability).model()
+    backend = prepare_model(model, "fp16", kernels)
+    assert isinstance(backend, TorchBackend)
+    with FakeTensorMode():
+        assert isinstance(backend.allocate_cache(model.config, SLOTS, LENGTH), cache_type)
 
 
 def test_kernels_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
