@@ -146,7 +146,9 @@ def _load(config: ModelConfig) -> "tuple[Checkpoint, ExecutionBackend]":
         text_encoder_source=loading.text_encoder_source,
         codec_source=loading.codec_source,
     )
-    return checkpoint, prepare_model(checkpoint.musicgen, precision)
+    options = config.engine_kwargs
+    backend = prepare_model(checkpoint.musicgen, precision, options.kernels, options.kv_cache)
+    return checkpoint, backend
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import torch
 
 from serve_app.models.musicgen.conditioning import CrossAttentionKV
+from serve_app.models.musicgen.fused_step import Texts
 from serve_app.models.musicgen.transformer import (
     CrossAttentionInputs,
     TransformerConfig,
@@ -51,6 +52,11 @@ class CrossAttentionSlots:
         The mask is -inf beyond each text's end.
         """
         mask = self._masks[:, :tokens][self._last_token[slots]][:, None, None]
+        texts = self.texts(slots, tokens)
+        return CrossAttentionInputs(texts.keys, texts.values, mask)
+
+    def texts(self, slots: slice, tokens: int) -> Texts:
+        """Return the same keys and values with the texts' ends in place of a mask."""
         keys = self._keys[:, slots, :, :tokens]
         values = self._values[:, slots, :, :tokens]
-        return CrossAttentionInputs(keys, values, mask)
+        return Texts(keys, values, self._last_token[slots])

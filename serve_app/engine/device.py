@@ -15,7 +15,12 @@ _CUDA_ERRORS = (
     "CUBLAS_STATUS_",
     "Triton Error [CUDA]",
 )
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_DTYPES = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "int8": torch.float16,
+}
 
 
 def resolve_device(config: EngineConfig) -> torch.device:
@@ -29,14 +34,8 @@ def resolve_precision(config: EngineConfig, device: torch.device) -> str:
     """Return the precision of the weights.
 
     `auto` is fp16 on a GPU, as in AudioCraft, and fp32 on a CPU.
-    Raises ConfigError if the device does not support the precision.
+    Raises ConfigError for bf16 on a GPU that does not support it.
     """
-    names = precisions(device)
-    if config.precision not in ("auto", *names):
-        raise ConfigError(
-            f"precision '{config.precision}' does not run on {device}: use auto, "
-            f"{', '.join(names[:-1])} or {names[-1]}"
-        )
     if (
         config.precision == "bf16"
         and device.type == "cuda"
@@ -51,15 +50,10 @@ def resolve_precision(config: EngineConfig, device: torch.device) -> str:
     return config.precision
 
 
-def precisions(device: torch.device) -> tuple[str, ...]:
-    """Return the precisions of weights that run on a device."""
-    return (*_DTYPES,) if device.type == "cuda" else (*_DTYPES, "int8")
-
-
 def loading_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype to load weights in.
 
-    CPU weights are loaded in fp32 and narrowed by `prepare_model`.
+    CPU weights are loaded in fp32 and narrowed by `prepare_model`. A GPU quantizes fp16 weights.
     """
     return _DTYPES[precision] if device.type == "cuda" else torch.float32
 

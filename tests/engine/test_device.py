@@ -6,17 +6,14 @@ import pytest
 import torch
 
 from serve_app.config.app import EngineConfig
-from serve_app.engine import device as device_module
 from serve_app.engine.device import (
     available_threads,
     configure_device,
     is_device_failure,
     loading_dtype,
-    precisions,
     resolve_device,
     resolve_precision,
 )
-from serve_app.errors import ConfigError
 
 CPU = torch.device("cpu")
 GPU = torch.device("cuda")
@@ -45,27 +42,27 @@ def test_auto_precision_follows_the_device(precision: str, device: str, resolved
     assert resolve_precision(config, torch.device(device)) == resolved
 
 
+@pytest.mark.parametrize(
+    ("precision", "on_gpu"),
+    [
+        ("fp32", torch.float32),
+        ("fp16", torch.float16),
+        ("bf16", torch.bfloat16),
+        ("int8", torch.float16),
+    ],
+)
+def test_weights_are_loaded_in_the_dtype_from_which_they_are_narrowed(
+    precision: str, on_gpu: torch.dtype
+) -> None:
+    assert loading_dtype(precision, torch.device("cuda")) == on_gpu
+    assert loading_dtype(precision, torch.device("cpu")) == torch.float32
+
+
 def test_threads_are_those_that_ray_grants(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert available_threads() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert available_threads() >= 1
-
-
-@pytest.mark.parametrize("device", [CPU, GPU], ids=str)
-def test_every_precision_of_a_device_can_be_loaded(device: torch.device) -> None:
-    for precision in precisions(device):
-        assert loading_dtype(precision, device).is_floating_point
-        config = EngineConfig.model_construct(precision=precision, device=device.type)
-        if precision != "bf16":  # asks the GPU
-            assert resolve_precision(config, device) == precision
-
-
-def test_a_precision_that_the_device_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_module, "precisions", lambda _: ("fp16", "fp32"))
-    config = EngineConfig.model_construct(precision="int8", device="auto")
-    with pytest.raises(ConfigError, match="'int8' does not run on cuda: use auto, fp16 or fp32"):
-        resolve_precision(config, GPU)
 
 
 def options() -> dict[str, bool]:
