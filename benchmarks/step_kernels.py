@@ -26,7 +26,6 @@ from serve_app.models.musicgen.transformer import TransformerConfig
 MakeRunner = Callable[[MusicGen], ModelRunner]
 FRAMES = 200
 TEXT_TOKENS = 64
-PRODUCTS = ("aten.addmm.default", "aten.mm.default", "aten.linear.default")
 
 
 @dataclass(frozen=True)
