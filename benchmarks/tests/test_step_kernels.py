@@ -7,6 +7,7 @@ from benchmarks.speed_model import load
 from benchmarks.step_kernels import FRAMES, TEXT_TOKENS, StepKernels, count_kernels, trace_step
 from serve_app.engine.drawing import kernel_draw
 from serve_app.engine.model_runner import ModelRunner
+from serve_app.models.musicgen.cuda_backend import CudaBackend
 from serve_app.models.musicgen.execution import torch_backend
 from serve_app.models.musicgen.model import MusicGen
 
