@@ -1,8 +1,8 @@
 """Count the kernels of a decode step by tracing it, without a GPU.
 
 The step of a small model runs on fake CUDA tensors, which compute nothing. Each of PyTorch's
-operations that makes or changes a tensor counts as one kernel, views do not, and each launch of
-Triton counts as one. The kernels of a layer are the difference between models of two layers and of one.
+operations that computes or changes a tensor counts as one kernel, views and allocations do not, and
+each launch of Triton counts as one. The kernels of a layer are the difference between models of two layers and of one.
 """
 
 from collections import Counter
@@ -26,7 +26,6 @@ from serve_app.models.musicgen.transformer import TransformerConfig
 MakeRunner = Callable[[MusicGen], ModelRunner]
 FRAMES = 200
 TEXT_TOKENS = 64
-PRODUCTS = ("aten.addmm.default", "aten.mm.default", "aten.linear.default")
 
 
 @dataclass(frozen=True)
@@ -88,21 +87,19 @@ class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if result is not NotImplemented:
                 return result
         result = function(*args, **kwargs)
-        if function.overloadpacket in ALLOCATIONS:
-            return result
-        if function._schema.is_mutable or _is_new(result, (args, kwargs)):
+        if function._schema.is_mutable or _is_computed(function, result, (args, kwargs)):
             self._kernels[str(function)] += 1
         return result
 
 
 # Which of attention's implementations PyTorch takes depends on the GPU; each is one kernel.
 UNDIVIDED = (torch.ops.aten.scaled_dot_product_attention.default,)
-# Memory without contents takes no kernel.
-ALLOCATIONS = (torch.ops.aten.empty, torch.ops.aten.new_empty, torch.ops.aten.empty_like)
 
 
-def _is_new(result: Any, arguments: Any) -> bool:
-    """Return whether a result has memory of its own, so that a kernel has written it."""
+def _is_computed(function: Any, result: Any, arguments: Any) -> bool:
+    """Return whether a result has memory of its own that a kernel has written."""
+    if "empty" in function.name():
+        return False
     known = {_memory(x) for x in tree_leaves(arguments) if isinstance(x, Tensor)}
     made = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
     return any(_memory(x) not in known for x in made)

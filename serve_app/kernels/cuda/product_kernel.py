@@ -2,8 +2,8 @@
 
 One kernel serves all: a layer norm before the product, and a bias, GELU or the residual after it,
 as its constants say. The weights are the left operand of the tensor cores, so that the rows, not
-the outputs, are padded. A program computes one tile of outputs for one tile of rows, from one part
-of the inputs.
+the outputs, are padded. Program (tile of rows, tile of outputs, part of the inputs): programs that
+read the same weights run together.
 
 A row's result is the same bits in every batch. Its sums are taken in an order that depends on the
 weights' shape alone: tiles of rows and of outputs differ between batches, parts of the inputs do
@@ -19,6 +19,8 @@ import triton.language as tl
 from serve_app.kernels.cuda.compilation import Kernel, jit
 
 NORM_INPUTS = tl.constexpr(256)  # of a row, read at once: 8 of each thread of a warp
+LINES = tl.constexpr(8)  # of the L2 cache, prefetched of each row of a tile during the norm
+LINE_BITS = tl.constexpr(1024)
 _any_rows = cast(
     Callable[[Callable[..., Any]], Kernel], triton.jit(do_not_specialize=["rows"])
 )  # no variants for 1 row, and for a multiple of 16
@@ -52,17 +54,35 @@ def row_statistics(
 
 
 @jit
+def prefetch(
+    weight: tl.tensor, column: tl.tensor, first: tl.tensor, last: tl.tensor, outputs: tl.tensor,
+    inputs: tl.tensor,
+) -> None:  # fmt: skip
+    """Move the beginning of each row of the tile's weights into the L2 cache, without waiting."""
+    in_line: tl.constexpr = LINE_BITS // weight.dtype.element_ty.primitive_bitwidth
+    k = first + in_line * tl.arange(0, LINES)
+    mask = (column < outputs)[:, None] & (k < last)[None, :]
+    at = weight + column[:, None].to(tl.int64) * inputs + k[None, :]
+    tl.inline_asm_elementwise(
+        "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [tl.where(mask, at, weight)],
+        dtype=tl.int32, is_pure=False, pack=1,
+    )  # fmt: skip
+
+
+@jit
 def partial_product(
     x: tl.tensor, x_stride: tl.tensor, gains: tl.tensor, shifts: tl.tensor, eps: tl.tensor,
     weight: tl.tensor, row: tl.tensor, column: tl.tensor, inside: tl.tensor, outputs: tl.tensor,
     inputs: tl.tensor, SPLITS: tl.constexpr, INPUTS: tl.constexpr, NORM: tl.constexpr,
-    EVEN: tl.constexpr,
+    EVEN: tl.constexpr, PREFETCH: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
     """Multiply this program's part of the inputs -> sums [outputs of the tile, rows of the tile]."""
     part = tl.cdiv(inputs, SPLITS * INPUTS) * INPUTS
-    first = tl.program_id(1) * part
+    first = tl.program_id(2) * part
     last = tl.minimum(first + part, inputs)
     if NORM:
+        if PREFETCH:
+            prefetch(weight, column, first, last, outputs, inputs)
         mean, scale = row_statistics(x, x_stride, row, inside, inputs, eps)
     sums = tl.zeros((column.shape[0], row.shape[0]), tl.float32)
     for start in range(first, last, INPUTS):
@@ -120,7 +140,7 @@ def product_kernel(
     outputs: tl.tensor, inputs: tl.tensor, ROWS: tl.constexpr, OUTPUTS: tl.constexpr,
     INPUTS: tl.constexpr, SPLITS: tl.constexpr, NORM: tl.constexpr, INT8: tl.constexpr,
     BIAS: tl.constexpr, GELU: tl.constexpr, RESIDUAL: tl.constexpr, CONSTANT: tl.constexpr,
-    EVEN: tl.constexpr,
+    EVEN: tl.constexpr, PREFETCH: tl.constexpr,
 ) -> None:  # fmt: skip
     """Compute out = f(norm(x) @ weight.T + bias), or add the product to out.
 
@@ -130,20 +150,20 @@ def product_kernel(
     parts [SPLITS, rows, outputs] fp32; arrived: zeros for the tiles, before and after: the program
     that is the last of its tile adds all parts in their order.
     """
-    row = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
-    column = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
     inside = row < rows
     sums = partial_product(
         x, x_stride, gains, shifts, eps, weight, row, column, inside, outputs, inputs,
-        SPLITS, INPUTS, NORM, EVEN,
+        SPLITS, INPUTS, NORM, EVEN, PREFETCH,
     )  # fmt: skip
     is_last = True
     if SPLITS > 1:
         mask = (column < outputs)[:, None] & inside[None, :]
         part_at = parts + row[None, :] * outputs + column[:, None]
-        tl.store(part_at + tl.program_id(1) * rows * outputs, sums, mask=mask)
+        tl.store(part_at + tl.program_id(2) * rows * outputs, sums, mask=mask)
         tl.debug_barrier()  # all threads have stored before one announces it
-        tile = tl.program_id(2) * tl.num_programs(0) + tl.program_id(0)
+        tile = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
         is_last = tl.atomic_add(arrived + tile, 1, sem="acq_rel", scope="gpu") == SPLITS - 1
         if is_last:
             sums = tl.zeros((OUTPUTS, ROWS), tl.float32)

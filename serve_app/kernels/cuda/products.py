@@ -115,7 +115,7 @@ def multiply(
     tile = tile_of(rows)
     splits = splits_of(outputs, inputs, workspace.processors)
     workspace.check(rows, outputs, splits)
-    grid = (triton.cdiv(outputs, tile.outputs), splits, triton.cdiv(rows, tile.rows))
+    grid = (triton.cdiv(rows, tile.rows), triton.cdiv(outputs, tile.outputs), splits)
     product_kernel[grid](
         x,
         x.stride(0),
@@ -141,6 +141,7 @@ def multiply(
         RESIDUAL=residual,
         CONSTANT=constant is not None,
         EVEN=inputs % INPUTS == 0 and outputs % tile.outputs == 0,
+        PREFETCH=weights.weight.is_cuda,
         num_warps=tile.warps,
         num_stages=tile.stages,
         enable_fp_fusion=False,  # the same roundings in every variant

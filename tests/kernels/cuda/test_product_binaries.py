@@ -1,7 +1,7 @@
 """The products as each GPU runs them: tensor cores, no spills, and one order of a row's sums."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -49,7 +49,8 @@ def launch(product: Product, rows: int, dtype: torch.dtype = torch.float16) -> L
     workspace = Workspace(rows, [shape], PROCESSORS, torch.device("cpu"))
     with interpreted(execute=False) as launches:
         multiply(x, weights, out, workspace, norm, product.gelu, residual=not product.norm)
-    return launches[0]
+    on_gpu = {"PREFETCH": True}
+    return replace(launches[0], kwargs=launches[0].kwargs | on_gpu)
 
 
 def instructions(binary: Compiled) -> set[str]:
@@ -68,6 +69,18 @@ def test_a_product_of_few_rows_fits_twice_into_a_multiprocessor(
     assert binary.registers <= MOST_REGISTERS
     assert binary.shared_bytes <= MOST_SHARED_BYTES
     assert "cp.async.cg.shared.global" in binary.ptx, "weights are loaded ahead"
+    assert ("prefetch.global.L2" in binary.ptx) == product.norm
+
+
+@pytest.mark.parametrize("arch", TENSOR_CORE_ARCHS)
+def test_a_part_is_announced_after_all_threads_have_stored_it(arch: int) -> None:
+    ptx = launch(PRODUCTS[2], 2).compile(arch).ptx
+    [announcement] = re.finditer(r"atom\S*\.acq_rel\S*\.add", ptx)
+    before = ptx[: announcement.start()]
+    assert before.rindex("bar.sync") > before.rindex("st.global")
+    after = ptx[announcement.end() :]
+    parts_read = after.index("ld.global.cg")  # past the L1 cache
+    assert "bar.sync" in after[:parts_read]
 
 
 @each_product
