@@ -15,6 +15,8 @@ from serve_app.provenance.manifest import Converted, Definition, Generated
 from serve_app.provenance.signer import ManifestSigner, SigningJob
 from serve_app.types import GenerationRequest, ModelCard
 
+_Version = tuple[int, int, int] | None  # changes whenever the file does
+
 
 class Marking:
     """Marks files, and refuses those that would lack a configured mark. signer: None: none signs."""
@@ -28,6 +30,7 @@ class Marking:
         self._config = config or ProvenanceConfig()
         self.signer = signer
         self._observer = observer or LogObserver()
+        self._versions: list[_Version] = []
 
     @classmethod
     def of(
@@ -37,10 +40,22 @@ class Marking:
         environment: Mapping[str, str] = os.environ,
     ) -> Self:
         """Read the credentials. Raises ConfigError for a pair that cannot sign, or is missing."""
-        credentials = read_credentials(config, environment)
-        if credentials is None:
-            return cls(config, None, observer)
-        return cls(config, ManifestSigner(credentials, config.timestamp_url), observer)
+        versions = _versions(config)
+        marking = cls(config, _signer(config, environment), observer)
+        marking._versions = versions
+        return marking
+
+    def renew(self) -> bool:
+        """Read the files of the credentials again, if they have changed since the last time.
+
+        Raises ConfigError for a pair that cannot sign; the last one stays in force.
+        """
+        versions = _versions(self._config)
+        if versions == self._versions:
+            return False
+        self._versions = versions
+        self.signer = _signer(self._config, {})
+        return True
 
     @property
     def with_prompt(self) -> bool:
@@ -132,3 +147,22 @@ class Marking:
         prompt = request.prompt if self.with_prompt else None
         name = f"{model.model_id} ({model.source})"
         return tags_of(name, model.license, request.sampling.seed, prompt)
+
+
+def _signer(config: ProvenanceConfig, environment: Mapping[str, str]) -> ManifestSigner | None:
+    credentials = read_credentials(config, environment)
+    return None if credentials is None else ManifestSigner(credentials, config.timestamp_url)
+
+
+def _versions(config: ProvenanceConfig) -> list[_Version]:
+    """Tell the states of the files of the credentials; None: there is none of that name."""
+    files = (config.certificate_file, config.private_key_file)
+    return [_version(Path(file)) for file in files if file is not None]
+
+
+def _version(file: Path) -> _Version:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
