@@ -30,7 +30,7 @@ class CertificateWatch:
     async def run(self) -> None:
         """Look until cancelled; return at once where nothing is signed."""
         while self._marking.signer is not None:
-            await asyncio.to_thread(self._renew)
+            await asyncio.to_thread(self.renew)
             self.look()
             await asyncio.sleep(_PERIOD_S)
 
@@ -52,7 +52,8 @@ class CertificateWatch:
     def _is_due(self) -> bool:
         return self._warned_at is None or monotonic() - self._warned_at >= _DAY_S
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Take over renewed files."""
         try:
             if self._marking.renew():
                 logger.info("The signing certificate and its key were read again")
