@@ -198,6 +198,10 @@ _GAUGES: dict[str, _Row] = {
 }
 _COUNTERS: dict[str, _Row] = {
     "steps_total": ("Decoding steps.", lambda stats: stats.steps_total),
+    "eager_steps_total": (
+        "Decoding steps on a GPU that ran without a CUDA graph, and were slower for it.",
+        lambda stats: stats.eager_steps_total,
+    ),
     "codec_seconds_total": ("Seconds of codec decoding.", lambda stats: stats.codec_s),
     "text_encoder_seconds_total": ("Seconds of text encoding.", lambda stats: stats.text_encoder_s),
 }
