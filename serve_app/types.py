@@ -198,10 +198,9 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """Properties of a model that are known once a replica has loaded it.
+    """Properties that a replica tells of its model.
 
-    sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights.
-    """
+    sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights."""
 
     sample_rate: int
     channels: int
