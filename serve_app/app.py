@@ -17,6 +17,8 @@ from serve_app.deployments.ingress import Ingress, max_requests
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.errors import ConfigError
 from serve_app.gateway.keys import KeyRing
+from serve_app.gateway.marking import Marking
+from serve_app.gateway.observer import LogObserver
 
 INGRESS_NAME = "Ingress"
 _STATUS_PERIOD_S = 3600.0  # of Serve's own calls for the status, which it makes no use of
@@ -31,11 +33,13 @@ def build_app(args: dict[str, Any]) -> Application:
     """Bind one deployment `MusicGen:<model_id>` per model and the ingress in front of them.
 
     args: an AppConfig as plain values. Raises ConfigError that names every invalid option, and for
-    missing API keys: the node that builds the application needs them as the ingress does.
+    missing API keys or signing credentials: the node that builds the application needs them as the
+    ingress does.
     """
     try:
         config = read_config(args)
         _check_keys(config)
+        _check_signing(config)
     except ConfigError as error:
         raise BuildError(error.message) from None
     handles = {model.model_id: _replicas(model) for model in config.models}
@@ -59,6 +63,16 @@ def _check_keys(config: AppConfig) -> None:
     if access.keys_file is None or Path(access.keys_file).exists():
         options = config.ingress_deployment_config.ray_actor_options
         KeyRing(access, lambda: None, dict(os.environ) | environment_variables(options))
+
+
+def _check_signing(config: AppConfig) -> None:
+    """Read the signing credentials once. Their files may be on the ingress's nodes alone."""
+    provenance = config.provenance
+    file = provenance.certificate_file
+    if file is None or Path(file).exists():
+        options = config.ingress_deployment_config.ray_actor_options
+        environment = dict(os.environ) | environment_variables(options)
+        Marking.of(provenance, LogObserver(), environment)
 
 
 def _replicas(model: ModelConfig) -> Application:

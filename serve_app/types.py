@@ -78,10 +78,7 @@ class SamplingParams(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Decoded audio. samples: float32 [channels, n], of one or two channels.
-
-    file_sha256: of the file that it was decoded from, in hexadecimal; empty: unknown.
-    """
+    """Decoded audio. samples: float32 [channels, n], 1 or 2 channels; file_sha256: of its file."""
 
     samples: NDArray[np.float32]
     sample_rate: int
@@ -121,8 +118,8 @@ class FinishReason(StrEnum):
 class Timings:
     """Durations of one request, in seconds.
 
-    queue_s: from arrival in the engine to a slot; time_to_first_audio_s: from arrival to the first
-    audio; generation_s: from the slot to the last sample;
+    queue_s, time_to_first_audio_s: from arrival in the engine to a slot, to the first audio;
+    generation_s: from the slot to the last sample;
     compute_s: the request's share of the replica's time (a step is split evenly over its batch);
     text_encoder_s, first_step_s, codec_s: text encoding, first decoding step, codes to audio.
     """
@@ -201,10 +198,9 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """Properties of a model that are known once a replica has loaded it.
+    """Properties that a replica tells of its model.
 
-    sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights.
-    """
+    sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights."""
 
     sample_rate: int
     channels: int

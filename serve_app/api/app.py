@@ -1,5 +1,6 @@
 """Assembly of the API."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -15,6 +16,7 @@ from serve_app.audio.workers import AudioWorkers
 from serve_app.config.app import ApiConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.gateway.admission import AdmissionQueue
+from serve_app.gateway.certificate_watch import CertificateWatch
 from serve_app.gateway.conversions import Conversions
 from serve_app.gateway.deadlines import DeadlineGenerator
 from serve_app.gateway.generator import Fleet, Generator
@@ -63,7 +65,7 @@ def create_api(
     readiness = Readiness(fleet)
     guarded = _guarded(Retries(generator, observer), router, readiness, limits)
     service = GenerationService(guarded, router, readiness, config, observer, workers, marking)
-    app = _empty_app(streams)
+    app = _empty_app(streams, CertificateWatch(marking, observer))
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
     _add_routes(app, service, streams, converted)
     keys = KeyRing(config.access, observer.keys_rejected)
@@ -79,13 +81,13 @@ def _guarded(
     return DeadlineGenerator(LimitedGenerator(admission, limits))
 
 
-def _empty_app(streams: Streams) -> FastAPI:
-    """Build an app without routes. At its end it closes the streams."""
+def _empty_app(streams: Streams, watch: CertificateWatch) -> FastAPI:
+    """Build an app without routes. `watch` runs as long as it does; at its end it closes the streams."""
     return FastAPI(
         title="musicgen-serve",
         version=serve_app.__version__,
         description=_DESCRIPTION,
-        lifespan=_closing(streams),
+        lifespan=_lifespan(streams, watch),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # behind TLS, the redirect would lead to http://
@@ -111,12 +113,16 @@ def _add_routes(
     add_error_handlers(app)
 
 
-def _closing(streams: Streams) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Build the lifespan of an app: at its end it closes the streams."""
+def _lifespan(
+    streams: Streams, watch: CertificateWatch
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Build the lifespan of an app."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(watch.run())
         yield
+        watching.cancel()
         await streams.close()
 
     return lifespan

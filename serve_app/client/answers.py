@@ -22,9 +22,11 @@ class Track(TrackHeaders, frozen=True):
     """A finished track: the bytes of its file, and the facts that the service tells of it.
 
     sample_rate: the model's, in Hz. The file may have another one, if it was asked for.
+    manifest: signed C2PA manifest of a file that cannot hold one, where the service signs.
     """
 
     content: Annotated[bytes, Field(repr=False)]
+    manifest: Annotated[bytes | None, Field(repr=False)] = None
     cost_usd: float | None = None
     digital_source_type: str = ""  # empty: a service of an earlier version, which does not tell it
 
@@ -130,4 +132,7 @@ def _variation(facts: Mapping[str, Any]) -> Track:
     content = base64.b64decode(facts["audio"], validate=True)
     if not content:
         raise bad_answer("any audio")
-    return build_track(content, {**facts, "sample_rate": facts["model_sample_rate"]})
+    given = {**facts, "sample_rate": facts["model_sample_rate"]}
+    if (manifest := facts.get("manifest")) is not None:
+        given["manifest"] = base64.b64decode(manifest, validate=True)
+    return build_track(content, given)
