@@ -12,6 +12,7 @@ from serve_app.audio.file_format import FORMATS
 from serve_app.errors import (
     DeadlineExceeded,
     DurationTooLong,
+    FormatNotSigned,
     GenerationFailed,
     InvalidAudio,
     InvalidRequest,
@@ -27,6 +28,7 @@ from serve_app.errors import (
     ReplicaFailed,
     RequestTimeout,
     ServeAppError,
+    SigningFailed,
     StreamNotFound,
     Unauthorized,
     UnsupportedEncoding,
@@ -37,6 +39,7 @@ _ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, OriginNotAllowed,
     ModelNotFound, RequestTimeout, PayloadTooLarge, QueueFull, Overloaded, RateLimited, GenerationFailed,
     ServeAppError, ReplicaFailed, ModelLoading, DeadlineExceeded, UnsupportedEncoding,
+    FormatNotSigned, SigningFailed,
 )  # fmt: skip
 
 TIMEOUT = {
@@ -122,6 +125,8 @@ def conversion_responses() -> Responses:
     return file | errors(
         InvalidRequest,
         InvalidAudio,
+        FormatNotSigned,
+        SigningFailed,
         Unauthorized,
         OriginNotAllowed,
         RequestTimeout,
