@@ -22,6 +22,7 @@ from serve_app.engine.loop import EngineLoop, stopping_error
 from serve_app.engine.memory import default_slots
 from serve_app.engine.sequence import Sequence
 from serve_app.errors import ReplicaFailed, ServeAppError
+from serve_app.models.audioseal.watermark import Watermark
 from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
 from serve_app.types import AudioChunk, EngineStats, GenerationRequest, LoadedModel, StreamItem
 
@@ -33,7 +34,8 @@ class Engine:
 
     All methods may be called from any thread.
 
-    backend: returned by `prepare_model`; None for a model whose layers are as they were loaded.
+    backend: returned by `prepare_model`; None for a model whose layers are as they were loaded;
+    watermark: of every track; None: tracks are not marked.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Engine:
         checkpoint: Checkpoint,
         config: EngineConfig,
         backend: ExecutionBackend | None = None,
+        watermark: Watermark | None = None,
     ) -> None:
         musicgen = checkpoint.musicgen
         self.checkpoint = checkpoint
@@ -52,7 +55,7 @@ class Engine:
         frames = self.input_processor.window_frames
         slots = config.max_slots or default_slots(musicgen, frames, config.max_prompt_tokens)
         batch = Batch(musicgen, self.backend, config, self.conditioner, slots, frames)
-        self.loop = EngineLoop(checkpoint, config, batch, self.conditioner)
+        self.loop = EngineLoop(checkpoint, config, batch, self.conditioner, watermark)
 
     @property
     def graphs_s(self) -> float:

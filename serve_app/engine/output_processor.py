@@ -15,6 +15,7 @@ from serve_app.engine.cuda_streams import Handover, use_own_stream
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.errors import ReplicaFailed
+from serve_app.models.audioseal.watermark import Watermark
 from serve_app.types import AudioChunk, FinishReason, num_frames
 
 logger = logging.getLogger(__name__)
@@ -38,16 +39,22 @@ class OutputProcessor:
 
     codec_s: busy seconds of the codec so far; final_s: exponential moving average of those for the
     last codes of a track.
-    on_failure: called in the codec's thread with an error of the codec.
+    on_failure: called in the codec's thread with an error of the codec;
+    watermark: of all tracks; None: they are not marked.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, config: EngineConfig, on_failure: Callable[[Exception], None]
+        self,
+        checkpoint: Checkpoint,
+        config: EngineConfig,
+        on_failure: Callable[[Exception], None],
+        watermark: Watermark | None = None,
     ) -> None:
         self.codec_s = 0.0
         self.final_s = 0.0
         self._checkpoint = checkpoint
         self._on_failure = on_failure
+        self._watermark = watermark
         self._first_chunk_frames = num_frames(config.first_chunk_s, checkpoint.frame_rate)
         self._chunk_frames = num_frames(config.chunk_s, checkpoint.frame_rate)
         self._outputs: dict[int, _Output] = {}
@@ -60,6 +67,7 @@ class OutputProcessor:
             self._checkpoint.stereo_codebooks,
             self._first_chunk_frames,
             self._chunk_frames,
+            self._watermark,
         )
         self._outputs[sequence.sequence_id] = _Output(decoder)
 
@@ -100,7 +108,7 @@ class OutputProcessor:
             sequence.sink(ReplicaFailed("The codec failed. The same request may be sent again."))
             self._on_failure(error)
             return
-        if final or chunk.samples.shape[1]:  # at first the codec may hold all back as look-ahead
+        if final or chunk.samples.shape[1]:  # at first all may be held back as look-ahead
             sequence.sink(chunk)
 
     def _decode(
