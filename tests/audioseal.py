@@ -8,6 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from serve_app.checkpoints.audioseal import save
+from serve_app.models.audioseal.detector import Detector
+from serve_app.models.audioseal.generator import Generator, bits_of
+
 MESSAGE = 0xA5C3
 SEANET: dict[str, Any] = {
     "activation": "ELU",
@@ -91,3 +95,22 @@ def write_published(
     content = DictConfig(configuration(kind, causal))
     torch.save({"xp.cfg": content, "model": state or published_state(network)}, file)
     return network
+
+
+def write_generator(file: Path, causal: bool = False) -> Path:
+    """Write a converted generator with random weights of the true shape."""
+    torch.manual_seed(0)
+    save(Generator(causal=causal), file, causal=causal)
+    return file
+
+
+def write_detector(file: Path, message: int = MESSAGE, *, finds: bool = True) -> Path:
+    """Write a converted detector of the true shape whose last layer always answers the same."""
+    torch.manual_seed(0)
+    detector = Detector(causal=True).requires_grad_(False)
+    detector.head.weight.zero_()
+    assert detector.head.bias is not None
+    detector.head.bias[:2] = torch.tensor([-1.0, 1.0] if finds else [1.0, -1.0])
+    detector.head.bias[2:] = bits_of(message) - 0.5
+    save(detector, file, causal=True)
+    return file

@@ -69,11 +69,17 @@ def convert(source: Path, target: Path, causal: bool | None = None) -> Watermark
     facts = WatermarkFacts(network=network, causal=_is_causal(source, package, causal))
     module = _build(source, facts)
     _fill(module, store, torch.device("cpu"))
+    save(module, target, causal=facts.causal)
+    return facts
+
+
+def save(module: Generator | Detector, target: Path, *, causal: bool) -> None:
+    """Write the weights as safetensors, in the form that `load_generator`, `load_detector` read."""
+    network = Network.DETECTOR if isinstance(module, Detector) else Network.GENERATOR
     names = _sources(module)
     tensors = {names[name]: tensor.contiguous() for name, tensor in module.state_dict().items()}
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, target, facts.to_metadata())
-    return facts
+    save_file(tensors, target, WatermarkFacts(network=network, causal=causal).to_metadata())
 
 
 def load_generator(file: Path, device: torch.device) -> Generator:

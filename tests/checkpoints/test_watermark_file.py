@@ -42,7 +42,7 @@ def test_a_file_that_is_cut_off_is_refused(file: Path) -> None:
 )
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(CheckpointError, match="is no converted file.*convert-watermark"):
+    with pytest.raises(CheckpointError, match=r"is no converted file.*convert-watermark"):
         read_facts(tmp_path / "a", Network.DETECTOR)
     with pytest.raises(CheckpointError, match="there is no such file"):
         read_facts(tmp_path / "b", Network.DETECTOR)
