@@ -14,7 +14,7 @@ class WatermarkConfig(ClosedModel):
     start. Default: no watermark."""
     detector_file: str | None = None
     """AudioSeal's detector, converted likewise, on the ingress's nodes: `/v1/audio/provenance` then
-    looks for the watermark. Default: it reads tags and manifests alone."""
+    looks for the watermark. Default: no detection."""
     message: int = Field(default=0, ge=0, le=65_535)
     """The 16 bits that the watermark carries, as a number: of the operator, say. Whoever has the
     detector can read them."""

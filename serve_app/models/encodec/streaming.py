@@ -89,6 +89,10 @@ class Stage:
                 first, last = layer.inputs_of(first, last)
         self.left_context = -first
         self.right_context = last - self.step + 1
+        convolutions = (one for layer in self._layers for one in layer.modules())
+        self._mirrors = any(
+            isinstance(one, Conv1d) and one.pad_mode != "constant" for one in convolutions
+        )
 
     def advance(self, buffer: StageBuffer, new: Tensor | None, final: bool) -> Tensor | None:
         """Append new frames; return the newly complete outputs, None if there are none.
@@ -120,8 +124,8 @@ class Stage:
         if final:
             return buffer.end
         # Reflection at the track's start mirrors as many frames ahead as the stage looks back.
-        at_start = buffer.done == 0
-        context = max(self.left_context, self.right_context) if at_start else self.right_context
+        mirrors = self._mirrors and buffer.done == 0
+        context = max(self.left_context, self.right_context) if mirrors else self.right_context
         return max(buffer.done, (buffer.end - context) // self.step * self.step)
 
 
