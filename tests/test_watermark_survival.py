@@ -15,12 +15,13 @@ from serve_app.audio.mastering import Mastering, Normalization
 from serve_app.audio.reader import read_samples
 from serve_app.models.audioseal.generator import Generator
 from serve_app.models.audioseal.watermark import Watermark, WatermarkStream
+from serve_app.models.encodec.conv import Conv1d
 from tests.audioseal import MESSAGE
 
 RATE = 32_000
 Samples = NDArray[np.float32]
 # Least correlation. The noise of lossy codecs, about as loud as the watermark, differs, too.
-LEAST = {"wav": 0.99, "flac": 0.99, "mp3": 0.3, "opus": 0.3}
+LEAST = {"wav": 0.99, "flac": 0.99, "mp3": 0.6, "opus": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,11 @@ def track() -> Samples:
 def marked(track: Samples) -> Samples:
     torch.manual_seed(0)
     generator = Generator(causal=True).eval().requires_grad_(False)
+    last = generator.decoder[-1]
+    assert isinstance(last, Conv1d)
+    assert last.bias is not None
+    last.bias.zero_()  # random weights would make a constant, which codecs remove
+    last.weight.sub_(last.weight.mean(dim=-1, keepdim=True))
     watermark = Watermark(generator, RATE, MESSAGE, -30.0)
     return WatermarkStream(watermark).add(torch.from_numpy(track), True).numpy()
 

@@ -1,7 +1,6 @@
 """Checks count as conversions of their callers, and end at their deadline."""
 
 import asyncio
-import os
 import tempfile
 from pathlib import Path
 from time import time
@@ -41,6 +40,11 @@ def checks_of(
     return ProvenanceChecks(workers, converted, shared, 60.0, detector)
 
 
+def leftovers(folder: Path) -> list[str]:
+    """Names of the temporary files."""
+    return [file.name for file in folder.iterdir()]
+
+
 def request(content: bytes | None = None, deadline: float | None = None) -> CheckRequest:
     return CheckRequest(content or file_of("wav"), "web", deadline)
 
@@ -49,7 +53,7 @@ async def test_a_file_without_marks(workers: AudioWorkers, folder: Path) -> None
     report = await checks_of(workers, AccessConfig()).check(request())
     assert not report.generated
     assert (report.duration_s, report.channels, report.watermark) == (2.0, 1, None)
-    assert os.listdir(folder) == []
+    assert leftovers(folder) == []
 
 
 async def test_the_watermark_alone_is_a_mark(workers: AudioWorkers, tmp_path: Path) -> None:
@@ -90,7 +94,7 @@ async def test_checks_share_the_places_of_conversions(
 async def test_a_deadline_ends_a_check(workers: AudioWorkers, folder: Path) -> None:
     with pytest.raises(DeadlineExceeded):
         await checks_of(workers, AccessConfig()).check(request(deadline=time() - 1))
-    assert os.listdir(folder) == []
+    assert leftovers(folder) == []
 
 
 async def test_a_file_that_cannot_be_read_is_refused(workers: AudioWorkers) -> None:
