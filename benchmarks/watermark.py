@@ -10,6 +10,7 @@ measured with random ones. The last line is JSON.
 
 import argparse
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from time import perf_counter, process_time
@@ -123,12 +124,13 @@ def costs(duration_s: float, rounds: int) -> dict[str, Row]:
     for variant, causal in (("base", False), ("streaming", True)):
         generator = Generator(causal=causal).eval().requires_grad_(False)
         watermark = Watermark(generator, RATE, MESSAGE, -30.0)
-        marking = [_timed(lambda mark=watermark: marked(mark, track)) for _ in range(rounds)]
+        marking = [_timed(partial(marked, watermark, track)) for _ in range(rounds)]
         rows[f"mark, {variant}"] = _cost(marking) | {
-            "first audio later by ms": round(1000 * watermark.lookahead / RATE, 1)
+            "first audio later by ms": 1000 * watermark.lookahead / RATE
         }
     detector = Detector(causal=False).eval().requires_grad_(False)
-    rows["detect"] = _cost([_timed(lambda: detection(detector, track)) for _ in range(rounds)])
+    detecting = [_timed(partial(detection, detector, track)) for _ in range(rounds)]
+    rows["detect"] = _cost(detecting) | {"first audio later by ms": 0.0}
     return rows
 
 
@@ -147,8 +149,10 @@ def _cost(spent: list[tuple[float, float]]) -> Row:
     }
 
 
-def measured_rates(arguments: argparse.Namespace) -> Mapping[str, Row]:
-    """Measure with the weights and the tracks of the command line."""
+def measured(arguments: argparse.Namespace) -> Mapping[str, Row]:
+    """Measure detection with the weights and the tracks of the command line; without weights, cost."""
+    if arguments.generator is None:
+        return costs(arguments.duration, arguments.rounds)
     files = [read_samples(file.read_bytes(), 3600.0, RATE)[0] for file in arguments.audio]
     tracks = files or tracks_of(arguments.tracks, arguments.duration)
     generator = load_generator(arguments.generator, _CPU)
@@ -171,10 +175,7 @@ def main() -> None:
     if (arguments.generator is None) != (arguments.detector is None):
         parser.error("--generator and --detector go together: give both, or neither")
     torch.set_num_threads(1)
-    if arguments.generator is not None:
-        rows = measured_rates(arguments)
-    else:
-        rows = costs(arguments.duration, arguments.rounds)
+    rows = measured(arguments)
     print_table(rows)
     print_result("watermark", rows=rows)
 

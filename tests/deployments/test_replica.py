@@ -11,7 +11,7 @@ from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.deployments.replica_status import from_plain
 from serve_app.errors import CheckpointError
-from serve_app.types import AudioChunk, GenerationRequest
+from serve_app.types import AudioChunk, GenerationRequest, SamplingParams
 from tests.audioseal import write_generator
 from tests.conftest import EMBEDDED
 
@@ -45,7 +45,11 @@ def test_a_model_that_cannot_be_loaded_keeps_the_replica_from_starting() -> None
 async def test_a_configured_watermark_is_in_every_track_and_repeatable(tmp_path: Path) -> None:
     file = write_generator(tmp_path / "g.safetensors", causal=True)
     request = GenerationRequest(
-        request_id="1", model="nano", prompt="piano", duration_s=0.5, sampling={"seed": 3}
+        request_id="1",
+        model="nano",
+        prompt="piano",
+        duration_s=0.5,
+        sampling=SamplingParams(seed=3),
     )
 
     async def track(replica: MusicGenReplica) -> Any:
