@@ -1,81 +1,127 @@
-"""Estimate time and cost of a 30 s track on GPUs from the bytes that its steps read.
+"""Compute time and cost of a 30 s track on GPUs by the speed model of a step.
 
-python -m benchmarks.cost [--together 1 16]
+python -m benchmarks.cost [--together 1 16] [--update docs/benchmarks.md]
 
-Decoding is memory-bound. The floor of a step is the time to read the weights once, and the keys and
-values so far of each request; all other work is neglected. Prices, bandwidths and measured times
-are in benchmarks/cards.yaml. Measured cards show their measured time, others the floor divided by
-the mean share of it that measured cards reach. The last line is JSON.
+The model is benchmarks/speed_model.py; its constants, prices and goals are in benchmarks/cards.yaml.
+Only the decode steps are counted, which text encoder and codec run beside. Computed times have
+bounds; a measured one replaces them. `--update` writes the tables into a Markdown file, between two
+comments. The last line is JSON.
 """
 
 import argparse
-import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from benchmarks.peers import SCALES, Scale
+from benchmarks.peers import SCALES
 from benchmarks.report import print_result, summary
-from serve_app.models.musicgen.conditioning import ConditioningSpec
+from benchmarks.speed_model import SIZES, TRACK_S, Card, SpeedModel, fits, floor_s, load
 
-CARDS = Path(__file__).with_name("cards.yaml")
-SIZES = ("small", "medium", "large")
-ROWS = ConditioningSpec().branches
-TRACK_S = 30
-STEPS = 1503
-BYTES = 2  # per number, in fp16
-HEADS = 4 * 2048  # outputs
+Row = dict[str, Any]
+BEGIN = "<!-- python -m benchmarks.cost --update docs/benchmarks.md -->\n"
+END = "<!-- end -->\n"
 
 
-def floor_s(scale: Scale, gigabytes_per_second: float, together: int) -> float:
-    """Seconds to read weights, keys and values for `together` tracks at once."""
-    d = scale.hidden_size
-    # Self-attention 4 d², cross-attention 2 d², feed-forward 8 d².
-    weights = scale.num_layers * 14 * d * d + d * HEADS
-    keys_and_values = together * ROWS * scale.num_layers * 2 * d * STEPS / 2
-    return STEPS * BYTES * (weights + keys_and_values) / gigabytes_per_second / 1e9
+def rows(model: SpeedModel, together: int) -> list[Row]:
+    """One row for each card and size for which so many tracks fit in the card's memory.
+
+    Seconds are for `together` tracks, dollars for one.
+    """
+    return [
+        row(model, card, size, together)
+        for card in model.cards.values()
+        for size in SIZES
+        if fits(card, SCALES[size], together)
+    ]
 
 
-def parts_of_floor(cards: dict[str, Any]) -> list[float]:
-    """Share of the floor for each measurement: floor time / measured time."""
-    found = []
-    for card, by_size in cards["measured"].items():
-        bandwidth = cards["cards"][card]["gigabytes_per_second"]
-        for size, seconds in by_size.items():
-            found.append(floor_s(SCALES[size], bandwidth, 1) / seconds)
-    return found
-
-
-def rows(cards: dict[str, Any], together: int) -> list[dict[str, Any]]:
-    """One row for each card and size: seconds for `together` tracks, and dollars per track."""
-    part = statistics.mean(parts_of_floor(cards) or [cards["assumed_part_of_floor"]])
-    return [row(cards, name, size, together, part) for name in cards["cards"] for size in SIZES]
-
-
-def row(cards: dict[str, Any], name: str, size: str, together: int, part: float) -> dict[str, Any]:
-    """The row of one card and size. part: assumed share of the floor, if not measured."""
-    card = cards["cards"][name]
-    floor = floor_s(SCALES[size], card["gigabytes_per_second"], together)
-    measured = cards["measured"].get(name, {}).get(size) if together == 1 else None
-    seconds = measured or floor / part
+def row(model: SpeedModel, card: Card, size: str, together: int) -> Row:
+    """The row of one card and size. Bounds are equal if the time was measured."""
+    scale = SCALES[size]
+    measured = model.measured.get(card.name, {}).get(size) if together == 1 else None
+    seconds = measured or model.track_s(card, scale, together)
+    error = 0.0 if measured else model.uncertainty
     return {
-        "card": name,
+        "card": card.name,
         "size": size,
         "together": together,
-        "floor_s": round(floor, 2),
+        "floor_s": round(floor_s(card, scale, together), 2),
+        "eager_s": round(model.track_s(card, scale, together, eager=True), 2),
         "seconds": round(seconds, 2),
-        "dollars": round(seconds / 3600 * card["dollars_per_hour"] / together, 6),
+        "least_s": round(seconds * (1 - error), 2),
+        "most_s": round(seconds * (1 + error), 2),
+        "share_of_floor": round(floor_s(card, scale, together) / seconds, 3),
+        "dollars": round(seconds / 3600 * card.dollars_per_hour / together, 6),
+        "slots_that_keep_up": model.slots_that_keep_up(card, scale),
         "source": "measured" if measured else "computed",
     }
 
 
-def show(table: list[dict[str, Any]]) -> None:
+def goal_rows(model: SpeedModel, goals: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """One row for each goal: the goal, the figure beside it, and whether the figure meets it."""
+    found = []
+    for goal in goals:
+        place = {name: goal[name] for name in ("card", "size", "together")}
+        made = row(model, model.cards[goal["card"]], goal["size"], goal["together"])
+        if "seconds" in goal:
+            is_met = made["seconds"] <= goal["seconds"]
+            found.append(place | _goal("seconds", goal["seconds"], made["seconds"], is_met))
+        if "share" in goal:
+            is_met = made["share_of_floor"] >= goal["share"]
+            found.append(place | _goal("share", goal["share"], made["share_of_floor"], is_met))
+    return found
+
+
+def _goal(quantity: str, goal: float, figure: float, is_met: bool) -> Row:
+    return {"quantity": quantity, "goal": goal, "figure": figure, "met": is_met}
+
+
+def markdown(table: Sequence[Row]) -> str:
+    """Return rows of equal columns as a Markdown table."""
     columns = list(table[0])
-    print(f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for one in table:
-        cells = (f"{value:g}" if isinstance(value, float) else str(value) for value in one.values())
-        print(f"| {' | '.join(cells)} |")
+        cells = (_cell(value) for value in one.values())
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def summary_table(model: SpeedModel) -> str:
+    """Return the documentation's table: a line for each card, a column for each size."""
+    table = []
+    for card in model.cards.values():
+        alone = {size: _summary(row(model, card, size, 1)) for size in SIZES}
+        together = {f"{size}, of 16": _cents(model, card, size, 16) for size in SIZES}
+        table.append({"GPU": card.name, **alone, **together})
+    return markdown(table)
+
+
+def _summary(one: Row) -> str:
+    seconds = f"{one['eager_s']:.1f} → {one['seconds']:.1f} s"
+    return f"{seconds} ({one['share_of_floor']:.0%}), {100 * one['dollars']:.2f}"
+
+
+def _cents(model: SpeedModel, card: Card, size: str, together: int) -> str:
+    if not fits(card, SCALES[size], together):
+        return "does not fit"
+    return f"{100 * row(model, card, size, together)['dollars']:.3f}"
+
+
+def update(file: Path, model: SpeedModel, goals: Sequence[Mapping[str, Any]]) -> None:
+    """Write the tables into a Markdown file, between BEGIN and END."""
+    text = file.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise SystemExit(f"{file} has no place for the tables: add the lines\n{BEGIN}{END}")
+    tables = f"{summary_table(model)}\n{markdown(goal_rows(model, goals))}"
+    file.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}")
 
 
 def main() -> None:
@@ -83,15 +129,15 @@ def main() -> None:
     parser.add_argument(
         "--together", type=int, nargs="+", default=[1, 16], help="tracks generated at once"
     )
+    parser.add_argument("--update", type=Path, help="Markdown file to write the tables into")
     arguments = parser.parse_args()
-    cards = yaml.safe_load(CARDS.read_text())
-    found = [one for together in arguments.together for one in rows(cards, together)]
-    if not cards["measured"]:
-        print(
-            f"No card was measured: assuming {cards['assumed_part_of_floor']:.0%} of the floor.\n"
-        )
-    show(found)
-    print_result("cost", track_s=TRACK_S, figures=found)
+    model, goals = load()
+    found = [one for together in arguments.together for one in rows(model, together)]
+    print(markdown(found))
+    print(markdown(goal_rows(model, goals)))
+    if arguments.update is not None:
+        update(arguments.update, model, goals)
+    print_result("cost", track_s=TRACK_S, figures=found, goals=goal_rows(model, goals))
 
 
 if __name__ == "__main__":

@@ -173,9 +173,9 @@ class EngineStats:
     """Snapshot of a replica's engine. Rates: averages over a few seconds; audio: seconds of music.
 
     queued_audio_s: of the waiting requests; running_audio_s: left to make of the running tracks;
-    step_s: duration of one decoding step, which makes one frame of every running track;
-    lone_pace_s, full_pace_s: estimated seconds from step to step of a batch of one, and of all slots;
-    mean_audio_s: mean duration of recent tracks; codec_s, text_encoder_s: working time so far.
+    step_s: of one step, which makes one frame of every track; lone_pace_s, full_pace_s: estimated
+    seconds from step to step of a batch of one, and of all slots; mean_audio_s: of recent tracks;
+    codec_s, text_encoder_s: working time so far; eager_steps_total: on a GPU, without a CUDA graph.
     """
 
     slots: int
@@ -193,14 +193,14 @@ class EngineStats:
     codec_s: float = 0.0
     text_encoder_s: float = 0.0
     kv_cache_bytes: int = 0
+    eager_steps_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """Properties of a model that are known once a replica has loaded it.
+    """Properties that a replica tells of its model.
 
-    sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights.
-    """
+    sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights."""
 
     sample_rate: int
     channels: int

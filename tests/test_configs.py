@@ -13,8 +13,10 @@ from ray.serve.schema import ServeDeploySchema
 from serve_app.app import build_app
 from serve_app.config.app import AppConfig
 from serve_app.config.model_loading import ModelLoadingConfig
+from serve_app.deployments.actor_options import demand
 from serve_app.deployments.autoscaling import DrainTimePolicy
 from serve_app.errors import ConfigError
+from tests.credentials import expired_pair, pair, stored
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 NANO = next(file for file in FILES if file.name == "nano.yaml")
@@ -77,6 +79,14 @@ def test_all_serves_every_size_on_its_own() -> None:
     assert all(model.deployment_config.autoscaling_config for model in config.models)
 
 
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
+def test_a_single_size_takes_any_card_and_as_many_slots_as_fit(size: str) -> None:
+    [model] = AppConfig.model_validate(args_of(FILES[0].with_name(f"{size}.yaml"))).models
+    assert model.accelerator_type is None
+    assert model.engine_kwargs.max_slots is None
+    assert demand(model).resources == {"CPU": 2.0, "GPU": 1.0}
+
+
 def test_ongoing_requests_follow_the_slots() -> None:
     args = args_of(NANO)
     args["models"][0]["engine_kwargs"]["max_slots"] = 5
@@ -87,8 +97,8 @@ def test_ongoing_requests_follow_the_slots() -> None:
 
 
 def test_accelerator_type_asks_for_a_gpu_of_that_kind() -> None:
-    ingress = build_app(args_of(FILES[0].with_name("medium.yaml")))
-    [handle] = ingress._bound_deployment.init_args[1].values()
+    ingress = build_app(args_of(FILES[0].with_name("all.yaml")))
+    handle = ingress._bound_deployment.init_args[1]["medium"]
     assert handle._bound_deployment.ray_actor_options | {"num_cpus": 2} == {
         "num_gpus": 1,
         "num_cpus": 2,
@@ -197,3 +207,28 @@ def test_an_empty_keys_file_ends_the_build(tmp_path: Path) -> None:
     args["api"]["access"]["keys_file"] = str(tmp_path / "keys")
     with pytest.raises(ConfigError, match="There are no API keys in keys"):
         build_app(args)
+
+
+@pytest.mark.parametrize("place", ["nowhere", "variables of the ingress", "files of its nodes"])
+def test_missing_signing_credentials_end_the_build(place: str) -> None:
+    args = args_of(NANO) | {"provenance": {"required": True}}
+    if place == "nowhere":
+        with pytest.raises(ConfigError, match=r"provenance\.required: true needs a certificate"):
+            build_app(args)
+        return
+    if place.startswith("variables"):
+        variables = {
+            "MUSICGEN_C2PA_CERTIFICATE": pair().chain.decode(),
+            "MUSICGEN_C2PA_PRIVATE_KEY": pair().private_key.decode(),
+        }
+        actor = {"runtime_env": {"env_vars": variables}}
+        args["ingress_deployment_config"]["ray_actor_options"] = actor
+    else:
+        args["provenance"] |= {"certificate_file": "/on/a.pem", "private_key_file": "/on/b.pem"}
+    assert build_app(args) is not None
+
+
+def test_an_expired_certificate_ends_the_build(tmp_path: Path) -> None:
+    options = stored(tmp_path, expired_pair()).model_dump(exclude_defaults=True)
+    with pytest.raises(ConfigError, match="expired on"):
+        build_app(args_of(NANO) | {"provenance": options})

@@ -25,7 +25,7 @@ ALLOWED = {
     "provenance": {"errors", "config", "marks", "provenance_report"},
     "audio": {"types", "errors", "marks", "provenance", "provenance_report"},
     "watermark": {"errors", "config", "models", "checkpoints", "audio", "provenance_report"},
-    "engine": {"types", "errors", "config", "models", "checkpoints"},
+    "engine": {"types", "errors", "config", "kernels", "models", "checkpoints"},
     "gateway": {
         "types", "errors", "config", "track_fields", "marks", "provenance", "provenance_report", "audio",
         "watermark",
@@ -68,6 +68,7 @@ IMPORTED_BY = {
     "starlette": {"api", "deployments"},
     "torch": {"kernels", "models", "checkpoints", "engine", "watermark", "deployments"},
     "torchaudio": {"kernels", "models", "checkpoints", "engine"},
+    "triton": {"kernels"},
     "transformers": {"models", "checkpoints", "engine", "deployments"},
     "c2pa": {"provenance"},
     "cryptography": {"provenance"},

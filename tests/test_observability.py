@@ -33,7 +33,7 @@ PATIENCE_S = 90
 # Exported once there is a value, and this service has no keys and signs nothing.
 OF_OPTIONS = (
     "keys_file_errors_total", "key_requests_total", "key_audio_seconds_total",
-    "unsigned_files_refused_total", "certificate_days_left",
+    "unsigned_files_refused_total", "signing_failures_total", "certificate_days_left",
 )  # fmt: skip
 
 

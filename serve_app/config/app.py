@@ -16,6 +16,7 @@ from serve_app.config.provenance import ProvenanceConfig
 
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
+MAX_GRAPHS = 48  # every usual batch of MOST_SLOTS slots and 30 s, and some unusual ones
 MOST_SLOTS = 64  # upper bound of the slots that an engine derives from its GPU's memory
 AUTO = "auto"  # model name that asks for the largest model expected to be fast enough
 
@@ -31,11 +32,22 @@ class EngineConfig(ClosedModel):
     """Device of the model. `auto`: a GPU if the replica has one, else the CPU."""
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
     """Precision of the language model. `auto`: `fp16` on a GPU (as AudioCraft), `fp32` on a CPU. On
-    a CPU it is the format of the weights, and computation is in fp32; `int8` needs `device: cpu`
-    and multiplies in int8."""
+    a CPU it is the format of the weights, and computation is in fp32, except that `int8` multiplies
+    in int8. On a GPU `int8` is the format of the weights, which Triton's kernels multiply in fp16."""
+    kernels: Literal["auto", "eager", "triton"] = "auto"
+    """Kernels of a step on a GPU. `triton`: this package's, for compute capability 8.0 and later;
+    `eager`: PyTorch's; `auto`: `triton` where it is possible. No effect on a CPU."""
+    kv_cache: Literal["auto", "int8"] = "auto"
+    """Format of cached keys and values. `int8`: 8 bits with a scale for each key and each value of
+    a head, which halves the KV cache of a GPU; `auto`: the precision of the computation, on a CPU
+    `int8` with `precision: int8`."""
     max_slots: int | None = Field(default=None, ge=1, le=1024)
     """Requests decoded together; 0.29, 0.88 or 1.18 GB of KV cache each (small, medium, large in
-    fp16). Default: as many as the GPU's free memory holds, at most 64; 8 on a CPU."""
+    fp16). Default: as many as the GPU's free memory holds, or the share of it that a fractional
+    `num_gpus` grants, at most 64; 8 on a CPU."""
+    max_graphs: int = Field(default=MAX_GRAPHS, ge=0, le=1024)
+    """CUDA graphs of steps that a GPU keeps, about 24 MiB each; the usual batches' come first. A
+    batch that none of them fits runs without one, which is slower. 0: no graphs."""
     max_duration_s: PositiveFloat = 120.0
     """Longest track, in seconds. Beyond the model's window (30 s) the window slides."""
     max_prompt_tokens: int = Field(default=256, ge=1, le=4096)
@@ -51,15 +63,6 @@ class EngineConfig(ClosedModel):
     speed at low load."""
     num_threads: PositiveInt | None = None
     """CPU threads of the engine. Default: the replica's `num_cpus`."""
-
-    @model_validator(mode="after")
-    def _int8_is_for_cpus(self) -> Self:
-        if self.precision == "int8" and self.device != "cpu":
-            raise ValueError(
-                f"precision 'int8' runs on CPUs only, but device is '{self.device}': "
-                "set `device: cpu` or another precision"
-            )
-        return self
 
 
 class DeploymentConfig(ClosedModel):

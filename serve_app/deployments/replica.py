@@ -12,6 +12,7 @@ import psutil
 
 from serve_app.config.app import ModelConfig
 from serve_app.config.watermark import WatermarkConfig
+from serve_app.deployments.actor_options import gpu_share
 from serve_app.deployments.autoscaling import (
     AUDIO_S,
     AUDIO_S_PER_S,
@@ -123,7 +124,8 @@ def _warm_engine(
         checkpoint, backend = _load(config)
         mark = load_watermark(watermark, checkpoint.sample_rate, checkpoint.codec.codebooks.device)
         loaded_at = perf_counter()
-        engine = Engine(checkpoint, config.engine_kwargs, backend, mark)
+        share = gpu_share(config)
+        engine = Engine(checkpoint, config.engine_kwargs, backend, share, mark)
         engine.warm_up()
     except torch.OutOfMemoryError as error:
         raise ConfigError(
@@ -155,7 +157,9 @@ def _load(config: ModelConfig) -> "tuple[Checkpoint, ExecutionBackend]":
         text_encoder_source=loading.text_encoder_source,
         codec_source=loading.codec_source,
     )
-    return checkpoint, prepare_model(checkpoint.musicgen, precision)
+    options = config.engine_kwargs
+    backend = prepare_model(checkpoint.musicgen, precision, options.kernels, options.kv_cache)
+    return checkpoint, backend
 
 
 @contextlib.contextmanager

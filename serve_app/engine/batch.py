@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from time import perf_counter
 
+import torch
 from torch import Tensor
 
 from serve_app.config.app import EngineConfig
 from serve_app.engine.conditioner import Conditioner
+from serve_app.engine.drawing import Draw, draws_by_kernel, kernel_draw
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.step_graphs import CudaStepper
@@ -29,14 +31,23 @@ class Batch:
         slots: int,
         window_frames: int,
     ) -> None:
-        self.runner = ModelRunner(model, backend, slots, window_frames, conditioner.max_tokens)
+        draw = _draw_kernel(config, slots, model.embedding.weight.device)
+        tokens = conditioner.max_tokens
+        self.runner = ModelRunner(model, backend, slots, window_frames, tokens, draw)
         self._conditioner = conditioner
         self._always_guided = config.pin_batch_shape
         padded = config.pin_batch_shape and not backend.batch_invariant
         self._padded_slots = slots if padded else 0
         self._stepper: ModelRunner | CudaStepper = self.runner
         if self.runner.device.type == "cuda":
-            self._stepper = CudaStepper(self.runner.step, slots, self.runner.max_length)
+            self._stepper = CudaStepper(
+                self.runner.step, slots, self.runner.max_length, config.max_graphs
+            )
+
+    @property
+    def eager_steps_total(self) -> int:
+        """Steps that ran without a CUDA graph on a GPU."""
+        return self._stepper.eager_steps_total if isinstance(self._stepper, CudaStepper) else 0
 
     def record_graphs(self) -> None:
         """Capture the CUDA graphs of the usual batches. Has no effect on a CPU."""
@@ -100,6 +111,13 @@ class Batch:
             guided=self._always_guided or guided,
             padded_slots=self._padded_slots,
         )
+
+
+def _draw_kernel(config: EngineConfig, slots: int, device: torch.device) -> Draw | None:
+    """Return the kernel that ends a step; None if PyTorch's operations are to do so."""
+    if config.kernels == "eager" or not draws_by_kernel(device):
+        return None
+    return kernel_draw(slots, device)
 
 
 def slot_of(sequence: Sequence) -> int:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from serve_app.engine.cross_attention_slots import CrossAttentionSlots
 from serve_app.engine.delay import delay, num_steps, undelay
-from serve_app.engine.sampler import apply_cfg, draw, token_keys
-from serve_app.engine.slot_state import SlotState, empty_state
+from serve_app.engine.drawing import TO_DRAW, Draw, eager_draw
+from serve_app.engine.slot_state import Place, SlotState, empty_state
 from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.execution import ExecutionBackend
+from serve_app.models.musicgen.fused_step import StepInputs
 from serve_app.models.musicgen.model import MusicGen
 from serve_app.models.musicgen.transformer import (
     CrossAttentionInputs,
@@ -28,7 +29,6 @@ from serve_app.types import SamplingParams
 
 BUCKET = 64  # positions
 PREFILL = 256  # positions at once
-TO_DRAW = -1  # marks a code in the history that is still to be drawn
 
 
 def bucket(length: int) -> int:
@@ -56,7 +56,8 @@ class BatchShape(NamedTuple):
 class ModelRunner:
     """Slots of one model on one device.
 
-    max_frames: of the longest window; max_text_tokens: of the longest prompt.
+    max_frames: of the longest window; max_text_tokens: of the longest prompt;
+    draw: the end of a step; None for PyTorch's operations.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class ModelRunner:
         max_slots: int,
         max_frames: int,
         max_text_tokens: int,
+        draw: Draw | None = None,
     ) -> None:
         config = model.config
         weight = model.embedding.weight
@@ -83,14 +85,17 @@ class ModelRunner:
             self.max_length, config.transformer.hidden_size, self.device
         )
         self._masks = causal_masks(self.max_length, weight.dtype, self.device)
-        self._token_keys = token_keys(config.num_codebooks, config.codebook_size, self.device)
+        self._draw = draw or eager_draw(config, self.device)
         self._cache = backend.allocate_cache(config, max_slots, self.max_length)
+        self._fused_step = backend.fused_step(model, max_slots, self.max_length)
         self._texts: CrossAttentionSlots | None = None
         if config.conditioning.cross_attention:
             self._texts = CrossAttentionSlots(
                 config.transformer, max_slots, self.max_text_tokens, weight.dtype, self.device
             )
         self._state = empty_state(config, max_slots, self.max_steps, self.device)
+        self._sampling = [SamplingParams()] * max_slots
+        self._prefix_positions = [0] * max_slots
 
     @property
     def kv_cache_bytes(self) -> int:
@@ -101,8 +106,8 @@ class ModelRunner:
         """Put a new sequence into a slot."""
         if not self.is_finite(slot):
             self._cache.clear(slot)
-        self._state.set_sampling(slot, sampling)
-        self._state.finite[slot] = True
+        self._sampling[slot] = sampling
+        self._state.finite[slot].fill_(True)
         self.set_conditions(slot, conditions)
 
     @torch.inference_mode()
@@ -116,7 +121,7 @@ class ModelRunner:
             raise ValueError(f"the conditions do not fit a model that takes its text by {kind}")
         if self._texts is not None and conditions.cross_attention is not None:
             self._texts.put(slot, conditions.cross_attention)
-        self._state.prefix[slot] = conditions.prefix_positions
+        self._prefix_positions[slot] = conditions.prefix_positions
         if conditions.prefix is not None:
             self._prefill(slot, 0, conditions.prefix.transpose(0, 1))
 
@@ -132,41 +137,28 @@ class ModelRunner:
         state = self._state
         config = self.model.config
         frames = torch.full((config.num_codebooks, num_frames), TO_DRAW, device=self.device)
-        frames[:, : prefix_codes.shape[1]] = prefix_codes
+        frames[:, : prefix_codes.shape[1]] = prefix_codes.to(self.device, non_blocking=True)
         tokens = delay(frames, config.delays, config.special_token)
         steps = prefix_codes.shape[1] + min(config.delays)
         inputs = F.pad(tokens[:, :steps], (1, 0), value=config.special_token)
         if steps:
-            first_position = int(state.prefix[slot]) if self._has_prefix else 0
-            self._prefill(slot, first_position, self._embed(inputs[:, :steps].T))
+            self._prefill(slot, self._prefix_positions[slot], self._embed(inputs[:, :steps].T))
         state.history[slot, :, : tokens.shape[1]] = tokens
         state.tokens[slot] = inputs[:, steps]
-        state.steps[slot] = steps
-        state.first_frame[slot] = first_frame
-        state.active[slot] = 1
+        place = Place(steps, self._prefix_positions[slot], first_frame, active=1)
+        state.write(slot, place, self._sampling[slot])
         return steps
 
     @torch.inference_mode()
     def stop(self, slot: int) -> None:
         """Deactivate a slot. It still runs in the batch; its output is ignored."""
-        self._state.active[slot] = 0
-        self._state.steps[slot] = 0
-        self._state.prefix[slot] = 0
+        self._state.write(slot, Place(), self._sampling[slot])
 
     @torch.inference_mode()
     def step(self, shape: BatchShape) -> None:
         """Advance the first `shape.slots` slots by one step: logits, guidance, draw."""
         state = self._state.narrow(shape.slots)
-        num_codebooks = self.model.config.num_codebooks
-        logits = apply_cfg(self._logits(state, shape), state.sampling["cfg_coef"])
-        noise_steps = state.steps + state.first_frame
-        drawn = draw(logits, state.sampling, noise_steps, self._token_keys)
-        column = state.steps[:, None, None].expand(-1, num_codebooks, 1)
-        given = state.history.gather(2, column).squeeze(2)
-        state.tokens.copy_(torch.where(given == TO_DRAW, drawn, given))
-        state.history.scatter_(2, column, state.tokens[:, :, None])
-        state.finite.logical_and_(logits.amax(dim=(1, 2)).isfinite())
-        state.steps.add_(state.active)
+        self._draw(self._logits(state, shape), state)
 
     def codes(self, slot: int, first: int, last: int) -> Tensor:
         """Return the codes [K, last - first] of a window's frames from `first` to before `last`."""
@@ -181,11 +173,16 @@ class ModelRunner:
         slots = slice(0, shape.slots)
         rows = self._branches if shape.guided else 1
         positions = state.steps + state.prefix if self._has_prefix else state.steps
+        cache = self._cache.narrow(slots, rows, shape.length)
+        if self._fused_step is not None:
+            texts = self._texts.texts(slots, shape.text_tokens) if self._texts else None
+            inputs = StepInputs(state.tokens, positions, self._positions, cache, texts)
+            return self._fused_step.logits(inputs)
         hidden_states = self.model(
             self._embed(state.tokens),
             self._positions[positions],
             (self._slots[slots], positions),
-            self._cache.narrow(slots, rows, shape.length),
+            cache,
             self._masks[:, : shape.length][positions][:, None, None],
             self._cross(slots, shape.text_tokens),
             shape.padded_slots,
@@ -205,7 +202,7 @@ class ModelRunner:
             positions = torch.arange(start, start + len(part), device=self.device)
             start += len(part)
             length = bucket(start)
-            self.model(
+            hidden_states = self.model(
                 part,
                 self._positions[positions],
                 (torch.zeros_like(positions), positions),
@@ -213,6 +210,7 @@ class ModelRunner:
                 self._masks[:, :length][positions][None, None],
                 cross,
             )
+            self._state.finite[slot].logical_and_(hidden_states.isfinite().all())
 
     def _embed(self, tokens: Tensor) -> Tensor:
         """Embed tokens [n, K] -> [n, 1, D]."""

@@ -1,13 +1,14 @@
 """Marks of the files that the service sends: tags and signed manifests, as configured."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
 from serve_app.audio.file_format import FormatSpec, Tagging, names_with_manifests
 from serve_app.config.provenance import ProvenanceConfig
-from serve_app.errors import FormatNotSigned
+from serve_app.errors import FormatNotSigned, SigningFailed
 from serve_app.gateway.observer import LogObserver, RequestObserver
 from serve_app.marks import tags_of
 from serve_app.provenance.credentials import read_credentials
@@ -75,7 +76,8 @@ class Marking:
         if self.signer is None:
             return
         if (spec.holds_manifest or detachable) and not streamed:
-            self.signer.check()
+            with self._counted_failures():
+                self.signer.check()
         elif self._config.unsigned_formats == "refuse":
             self._observer.file_refused(spec.name)
             raise FormatNotSigned(
@@ -85,15 +87,24 @@ class Marking:
             )
 
     async def mark(
-        self, content: bytes, spec: FormatSpec, request: GenerationRequest, model: ModelCard
+        self,
+        content: bytes,
+        spec: FormatSpec,
+        request: GenerationRequest,
+        model: ModelCard,
+        *,
+        detachable: bool = False,
     ) -> bytes:
         """Put a signed manifest into a whole file of a track, if one is configured.
 
-        Raises FormatNotSigned and SigningFailed.
+        detachable: the caller sends a manifest beside a file that cannot hold one. Raises
+        FormatNotSigned and SigningFailed.
         """
+        self.check(spec, detachable=detachable)
         if self.signer is not None and spec.holds_manifest:
             definition = self._generated(request, model)
-            content = await self.signer.embed(content, spec.media_type, definition)
+            with self._counted_failures():
+                content = await self.signer.embed(content, spec.media_type, definition)
             self._observer.file_marked(spec.name, "manifest")
         self.count_made(spec)
         return content
@@ -108,7 +119,8 @@ class Marking:
         if self.signer is None or spec.holds_manifest:
             return None
         definition = self._generated(request, model)
-        manifest = await self.signer.detach(content, spec.media_type, definition)
+        with self._counted_failures():
+            manifest = await self.signer.detach(content, spec.media_type, definition)
         self._observer.file_marked(spec.name, "detached_manifest")
         return manifest
 
@@ -122,8 +134,8 @@ class Marking:
         self.check(spec)
         if self.signer is None or not spec.holds_manifest:
             return False
-        with source.open("rb") as old, target.open("w+b") as new:
-            definition = facts.definition()
+        definition = facts.definition()
+        with self._counted_failures(), source.open("rb") as old, target.open("w+b") as new:
             await self.signer.sign(SigningJob(old, new, spec.media_type, definition, parent))
         self._observer.file_marked(spec.name, "manifest")
         return True
@@ -138,6 +150,14 @@ class Marking:
         """Count a file with generated audio, by whether it has tags."""
         has_tags = self._config.tags and spec.tagging is not Tagging.NONE
         self._observer.file_marked(spec.name, "tags" if has_tags else "none")
+
+    @contextlib.contextmanager
+    def _counted_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except SigningFailed:
+            self._observer.signing_failed()
+            raise
 
     def _generated(self, request: GenerationRequest, model: ModelCard) -> Definition:
         audio = request.audio_prompt

@@ -15,6 +15,7 @@ from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.marking import Marking
 from serve_app.gateway.observer import LogObserver
 from serve_app.launch.error import CONFIGURATION, LaunchError
+from serve_app.launch.runtime_env import check_runtime_envs
 from serve_app.machine import (
     NEEDED_MEMORY_GIB,
     free_memory_gib,
@@ -49,7 +50,7 @@ def check(file: Path, content: dict[str, Any], host: str, port: int) -> None:
 
 
 def _check_application(application: dict[str, Any]) -> None:
-    """Check the args, the keys, the signing credentials, and the checkpoints that they name."""
+    """Check the args, keys, signing credentials, checkpoints, and packages to install."""
     config = read_config(application.get("args", {}))
     environment = ingress_environment(application, config)
     KeyRing(config.api.access, lambda: None, environment)
@@ -60,6 +61,7 @@ def _check_application(application: dict[str, Any]) -> None:
     sources = [named for model in config.models for named in model.model_loading_config.sources]
     for source, needs_codec in dict.fromkeys(sources):
         check_source(source, needs_codec)
+    check_runtime_envs(application, config)
 
 
 def _check_gpu(model: ModelConfig) -> None:

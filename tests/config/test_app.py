@@ -120,11 +120,7 @@ def test_every_option_of_serve_in_a_file_is_documented(file: Path) -> None:
 @pytest.mark.parametrize(
     ("owner", "options", "said"),
     [
-        (
-            EngineConfig,
-            {"precision": "int8", "device": "cuda"},
-            "precision 'int8' runs on CPUs only, but device is 'cuda': set `device: cpu`",
-        ),
+        (EngineConfig, {"kernels": "cuda"}, "Input should be 'auto', 'eager' or 'triton'"),
         (EngineConfig, {"max_slots": 0}, "greater than or equal to 1"),
         (EngineConfig, {"max_slots": 1025}, "less than or equal to 1024"),
         (EngineConfig, {"chunk_s": 0}, "greater than 0"),

@@ -87,10 +87,12 @@ def test_marks_are_counted_by_format(recorded: Recorded) -> None:
     observer = RayObserver()
     observer.file_marked("wav", "manifest")
     observer.file_refused("opus")
+    observer.signing_failed()
     observer.certificate_checked(29.5)
     assert given(recorded) == {
         "musicgen_marked_files_total": [(1, {"format": "wav", "mark": "manifest"})],
         "musicgen_unsigned_files_refused_total": [(1, {"format": "opus"})],
+        "musicgen_signing_failures_total": [(1, {})],
         "musicgen_certificate_days_left": [(29.5, {})],
     }
 

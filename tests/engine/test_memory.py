@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config.app import MOST_SLOTS
+from serve_app.config.app import MOST_SLOTS, EngineConfig
+from serve_app.engine import memory
 from serve_app.engine.memory import CPU_SLOTS, RESERVED, default_slots, fitting_slots, slot_bytes
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.models.musicgen.execution import torch_backend
+from tests.engine.fake_gpu import fake_gpu, moved
 
 
 @pytest.mark.parametrize(
@@ -28,4 +30,33 @@ def test_a_slots_bytes_equal_the_runners_allocation(nano: Checkpoint) -> None:
 
 def test_a_cpu_has_its_own_default(nano: Checkpoint) -> None:
     assert nano.musicgen.embedding.weight.device == torch.device("cpu")
-    assert default_slots(nano.musicgen, 300, 100) == CPU_SLOTS
+    assert default_slots(nano.musicgen, EngineConfig(), 300) == CPU_SLOTS
+
+
+@pytest.mark.parametrize(
+    ("share", "free", "graphs", "slots"),
+    [
+        (1.0, 30, 0, 28),
+        (1.0, 30, 128, 25),
+        (0.5, 30, 0, 13),  # 20 GiB less 5 of weights
+        (0.5, 10, 0, 8),  # other processes use more than their share
+        (0.25, 30, 0, 3),
+        (0.01, 30, 0, 1),
+    ],
+)
+def test_a_replica_takes_its_share_of_the_card(
+    nano: Checkpoint,
+    share: float,
+    free: int,
+    graphs: int,
+    slots: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a card of 40 GiB, of which the weights take 5, with slots of 1 GiB."""
+    gib = 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * gib, 40 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5 * gib)
+    monkeypatch.setattr(memory, "slot_bytes", lambda *_: gib)
+    with fake_gpu():
+        model = moved(nano.musicgen)
+        assert default_slots(model, EngineConfig(max_graphs=graphs), 300, share) == slots

@@ -48,6 +48,16 @@ def test_unsigned_formats_are_refused(
     Marking.of(stored(tmp_path), observer, {}).check(FORMATS[name], streamed=streamed)
 
 
+async def test_a_route_that_does_not_check_first_sends_no_unsigned_file(
+    tmp_path: Path, observer: RecordingObserver
+) -> None:
+    strict = Marking.of(stored(tmp_path, unsigned_formats="refuse"), observer, {})
+    with pytest.raises(FormatNotSigned):
+        await strict.mark(b"x", OPUS, REQUEST, SMALL)
+    assert observer.marks == []
+    assert await strict.mark(b"x", OPUS, REQUEST, SMALL, detachable=True) == b"x"
+
+
 async def test_without_a_certificate_files_stay_as_they_are(observer: RecordingObserver) -> None:
     marking = Marking(observer=observer)
     assert await marking.mark(b"x", WAV, REQUEST, SMALL) == b"x"

@@ -4,6 +4,7 @@ import asyncio
 import io
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, get_args
@@ -24,7 +25,8 @@ from serve_app.provenance.manifest import Generated
 from serve_app.provenance.self_signed import Pair
 from serve_app.provenance.signer import ManifestSigner
 from tests.audio.files import tone
-from tests.credentials import SOUND, faults, pair, read, state, stored
+from tests.credentials import SOUND, active, faults, pair, read, state, stored
+from tests.provenance.timestamp_server import timestamp_server
 
 DEFINITION = Generated("small", "facebook/musicgen-small", {"title": "lofi"}).definition()
 
@@ -113,7 +115,7 @@ def asked() -> Iterator[tuple[str, list[bytes]]]:
             """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/", bodies
     server.shutdown()
@@ -130,6 +132,18 @@ async def test_a_time_stamp_server_is_asked_for_each_file(
     with pytest.raises(SigningFailed):
         await signer.detach(b"x", "audio/ogg", DEFINITION)
     assert bodies
+
+
+async def test_a_time_stamp_is_in_the_signature(tmp_path: Path) -> None:
+    with timestamp_server(tmp_path) as url:
+        signer = ManifestSigner(credentials(tmp_path), url)
+        manifest = await signer.detach(b"x", "audio/ogg", DEFINITION)
+    store = read(b"x", "audio/ogg", manifest)
+    assert store["validation_state"] in SOUND
+    stamped = datetime.fromisoformat(active(store)["signature_info"]["time"])
+    assert abs((datetime.now(UTC) - stamped).total_seconds()) < 60
+    without = await ManifestSigner(credentials(tmp_path)).detach(b"x", "audio/ogg", DEFINITION)
+    assert "time" not in active(read(b"x", "audio/ogg", without))["signature_info"]
 
 
 async def test_a_server_that_does_not_answer_is_given_up(

@@ -14,15 +14,15 @@ from serve_app.models.musicgen.transformer import DecoderLayer, Linear
 class CpuBackend:
     """Numba kernels over weights of one precision, and a KV cache in int8 or fp32.
 
-    The cache is int8 where the weights are.
-
-    precision: fp32, fp16, bf16 or int8.
+    precision: fp32, fp16, bf16 or int8; int8_cache: store keys and values in int8, as int8 weights
+    do in any case.
     """
 
     batch_invariant = True
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: str, int8_cache: bool = False) -> None:
         self.precision = precision
+        self._int8_cache = int8_cache or precision == "int8"
 
     def prepare(self, model: MusicGen) -> None:
         """Quantize the decoder layers' and the heads' weights and fuse the layers.
@@ -34,8 +34,10 @@ class CpuBackend:
 
     def allocate_cache(self, config: MusicGenConfig, slots: int, max_length: int) -> CpuKVCache:
         rows = config.conditioning.branches
-        narrow = self.precision == "int8"
-        return CpuKVCache(config.transformer, slots, rows, max_length, narrow)
+        return CpuKVCache(config.transformer, slots, rows, max_length, self._int8_cache)
+
+    def fused_step(self, model: MusicGen, slots: int, max_length: int) -> None:
+        """Leave the step to the model's layers."""
 
 
 def optimize_for_cpu(model: MusicGen, precision: str) -> None:

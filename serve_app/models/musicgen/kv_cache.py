@@ -59,16 +59,26 @@ class FloatKVCache:
 class FloatLayerCache:
     """One layer's keys and values. memory: [2, B, R * H, L, Dh]"""
 
+    scales: Tensor | None = None  # of an 8-bit cache's numbers
+
     def __init__(self, memory: Tensor, rows: int) -> None:
         self.rows = rows
-        self._memory = memory
+        self.memory = memory
 
     def attend(self, qkv: Tensor, at: At, mask: Tensor) -> Tensor:
-        new = qkv.shape[0]
         by_kind = qkv.transpose(1, 2).flatten(2, 3)
-        self._memory[:, at[0], :, at[1]] = by_kind[:, 1:]
-        keys, values = self._memory.unbind()
-        _, slots, heads, _, head_dim = self._memory.shape
-        q = by_kind[:, 0].reshape(slots, -1, heads, head_dim).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).transpose(1, 2)
-        return y.reshape(new * self.rows, -1)
+        self.memory[:, at[0], :, at[1]] = by_kind[:, 1:]
+        return attention(by_kind[:, 0], self.memory, mask).view(len(qkv) * self.rows, -1)
+
+
+def attention(q: Tensor, keys_values: Tensor, mask: Tensor) -> Tensor:
+    """Attend from T new positions of each of B slots, in PyTorch.
+
+    q [B * T, R * H, Dh]; keys_values [2, B, R * H, L, Dh]; mask [B, 1, T, L]: added to the scores
+    -> [B * T, R * H * Dh]
+    """
+    keys, values = keys_values.unbind()
+    slots, heads, _, head_dim = keys.shape
+    by_head = q.reshape(slots, -1, heads, head_dim).transpose(1, 2)
+    y = F.scaled_dot_product_attention(by_head, keys, values, attn_mask=mask)
+    return y.transpose(1, 2).reshape(len(q), -1)

@@ -61,12 +61,20 @@ def run(model: MusicGen, backend: ExecutionBackend, cross: CrossAttentionInputs)
     return model.logits(hidden_states).view(SLOTS, 2, 4, 16)
 
 
-@pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-5), ("fp16", 2e-3), ("int8", 0.05)])
+@pytest.mark.parametrize(
+    ("precision", "int8_cache", "error"),
+    [
+        ("fp32", False, 1e-5),
+        ("fp16", False, 2e-3),
+        ("int8", False, 0.05),
+        pytest.param("fp16", True, 0.05, marks=pytest.mark.long),  # compiles for 20 s
+    ],
+)
 @torch.inference_mode()
-def test_a_prepared_model_computes_the_same(precision: str, error: float) -> None:
+def test_a_prepared_model_computes_the_same(precision: str, int8_cache: bool, error: float) -> None:
     model = new_model()
     prepared = copy.deepcopy(model)
-    backend = CpuBackend(precision)
+    backend = CpuBackend(precision, int8_cache)
     backend.prepare(prepared)
     text = torch.randn(2, 2, SLOTS, 4, TOKENS, 16)
     cross = CrossAttentionInputs(text[0], text[1], torch.zeros(SLOTS, 1, 1, TOKENS))
