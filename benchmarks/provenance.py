@@ -1,4 +1,4 @@
-"""Measure the cost of marks: milliseconds and bytes that tags and signed manifests add to a track.
+"""Measure the cost of marks: milliseconds and bytes that tags, manifests and a watermark add to a track.
 
 python -m benchmarks.provenance [--duration 30] [--rounds 20]
 
@@ -16,6 +16,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import watermark
 from benchmarks.report import print_result, print_table, summary
 from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import FORMATS, Encoding, FormatSpec, Tagging
@@ -108,6 +109,8 @@ async def measure(duration_s: float, rounds: int) -> dict[str, Row]:
         for spec in holding if algorithm == "es256" else holding[:1]:
             name = f"manifest, {algorithm}, {spec}"
             rows[name] = await signing_row(signer, spec, files[spec.name], rounds)
+    for name, cost in watermark.costs(duration_s, max(1, rounds // 10)).items():
+        rows[f"watermark: {name}, one CPU thread"] = _row(0.0, cost["ms"], 0, 0)
     return rows
 
 

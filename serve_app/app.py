@@ -11,6 +11,7 @@ from ray.serve.exceptions import RayServeException
 
 from serve_app.config.app import MOST_SLOTS, AppConfig, DeploymentConfig, ModelConfig
 from serve_app.config.reader import environment_variables, read_config
+from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.actor_options import actor_options
 from serve_app.deployments.autoscaling import MODEL_PREFIX
 from serve_app.deployments.ingress import Ingress, max_requests
@@ -42,7 +43,9 @@ def build_app(args: dict[str, Any]) -> Application:
         _check_signing(config)
     except ConfigError as error:
         raise BuildError(error.message) from None
-    handles = {model.model_id: _replicas(model) for model in config.models}
+    handles = {
+        model.model_id: _replicas(model, config.provenance.watermark) for model in config.models
+    }
     return _ingress(config).bind(config, handles)
 
 
@@ -75,7 +78,7 @@ def _check_signing(config: AppConfig) -> None:
         Marking.of(provenance, LogObserver(), environment)
 
 
-def _replicas(model: ModelConfig) -> Application:
+def _replicas(model: ModelConfig, watermark: WatermarkConfig) -> Application:
     """Bind a model's deployment.
 
     A replica holds one request more than its slots, which starts when a slot is freed.
@@ -90,7 +93,7 @@ def _replicas(model: ModelConfig) -> Application:
     return (
         serve.deployment(MusicGenReplica)
         .options(name=MODEL_PREFIX + model.model_id, **options)
-        .bind(model)
+        .bind(model, watermark)
     )
 
 

@@ -11,6 +11,7 @@ from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.middleware.stack import add_middleware
 from serve_app.api.routes import conversions, health, huggingface, legacy, page, v1
+from serve_app.api.routes import provenance as provenance_routes
 from serve_app.api.routes import streams as streams_routes
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.app import ApiConfig
@@ -24,6 +25,7 @@ from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import LimitedGenerator, Limits
 from serve_app.gateway.marking import Marking
 from serve_app.gateway.observer import LogObserver, RequestObserver
+from serve_app.gateway.provenance_checks import ProvenanceChecks
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.retries import Retries
 from serve_app.gateway.routing import ModelRouter
@@ -31,6 +33,7 @@ from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.gateway.streams import Streams
 from serve_app.types import ModelCard
+from serve_app.watermark.detector_process import DetectorProcess
 
 _DESCRIPTION = """
 Text to music with MusicGen. The weights of `facebook/musicgen-*` are licensed CC-BY-NC 4.0: **not for
@@ -67,7 +70,9 @@ def create_api(
     service = GenerationService(guarded, router, readiness, config, observer, workers, marking)
     app = _empty_app(streams, CertificateWatch(marking, observer))
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
-    _add_routes(app, service, streams, converted)
+    detector = DetectorProcess.of((provenance or ProvenanceConfig()).watermark)
+    checks = ProvenanceChecks(workers, converted, limits, config.max_conversion_s, detector)
+    _add_routes(app, service, streams, converted, checks)
     keys = KeyRing(config.access, observer.keys_rejected)
     add_middleware(app, config, keys, limits, max_requests)
     return app
@@ -95,13 +100,18 @@ def _empty_app(streams: Streams, watch: CertificateWatch) -> FastAPI:
 
 
 def _add_routes(
-    app: FastAPI, service: GenerationService, streams: Streams, converted: Conversions
+    app: FastAPI,
+    service: GenerationService,
+    streams: Streams,
+    converted: Conversions,
+    checks: ProvenanceChecks,
 ) -> None:
     """Add all routes, their OpenAPI document, and the rendering of their errors."""
     for router in (
         v1.create_router(service),
         streams_routes.create_router(service, streams),
         conversions.create_router(converted),
+        provenance_routes.create_router(checks),
         legacy.create_router(service),
         health.create_router(service),
         huggingface.create_router(service),

@@ -41,6 +41,10 @@ _ERRORS: tuple[type[ServeAppError], ...] = (
     ServeAppError, ReplicaFailed, ModelLoading, DeadlineExceeded, UnsupportedEncoding,
     FormatNotSigned, SigningFailed,
 )  # fmt: skip
+_FILE_ERRORS: tuple[type[ServeAppError], ...] = (
+    InvalidRequest, InvalidAudio, Unauthorized, OriginNotAllowed, RequestTimeout, PayloadTooLarge,
+    Overloaded, QueueFull, RateLimited, DeadlineExceeded, UnsupportedEncoding,
+)  # fmt: skip
 
 TIMEOUT = {
     "name": "x-musicgen-timeout-seconds",
@@ -122,21 +126,12 @@ def generation_responses() -> Responses:
 def conversion_responses() -> Responses:
     """Document a conversion's answers: a file, or an error of the uploaded file."""
     file = {200: {"description": "The file", "content": _files()}}
-    return file | errors(
-        InvalidRequest,
-        InvalidAudio,
-        FormatNotSigned,
-        SigningFailed,
-        Unauthorized,
-        OriginNotAllowed,
-        RequestTimeout,
-        PayloadTooLarge,
-        Overloaded,
-        QueueFull,
-        RateLimited,
-        DeadlineExceeded,
-        UnsupportedEncoding,
-    )
+    return file | errors(*_FILE_ERRORS, FormatNotSigned, SigningFailed)
+
+
+def check_responses() -> Responses:
+    """Document the answers of a check: errors of the uploaded file beside the report."""
+    return errors(*_FILE_ERRORS)
 
 
 def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]) -> Responses:

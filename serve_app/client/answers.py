@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from serve_app.client.fields import ServedModel
 from serve_app.client.problems import UNREADABLE, bad_answer, cut_off
 from serve_app.client.wav_header import lacks_its_end
+from serve_app.provenance_report import ProvenanceReport
 from serve_app.track_fields import TrackHeaders, from_headers
 
 _JSON = "application/json"
@@ -91,6 +92,15 @@ def models_of(response: httpx.Response) -> list[ServedModel]:
         return _MODELS.validate_python(body["data"])
     except (KeyError, TypeError, ValidationError) as error:
         raise bad_answer("the list of models") from error
+
+
+def report_of(response: httpx.Response) -> ProvenanceReport:
+    """Read the report of a file's marks. Raises ApiError."""
+    body = _json(response)
+    try:
+        return ProvenanceReport.model_validate(body)
+    except ValidationError as error:
+        raise bad_answer("a report of a file's marks") from error
 
 
 def build_track(content: bytes, facts: Mapping[str, Any]) -> Track:

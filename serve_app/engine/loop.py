@@ -25,6 +25,7 @@ from serve_app.engine.sequence import Sequence
 from serve_app.engine.stats_board import StatsBoard
 from serve_app.engine.throughput import Throughput
 from serve_app.errors import GenerationFailed, ReplicaFailed, RequestAborted, ServeAppError
+from serve_app.models.audioseal.watermark import Watermark
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class EngineLoop:
         config: EngineConfig,
         batch: Batch,
         conditioner: Conditioner,
+        watermark: Watermark | None = None,
     ) -> None:
         self.batch = batch
         self.graphs_s = 0.0
@@ -52,7 +54,7 @@ class EngineLoop:
         self._conditioner = conditioner
         self._scheduler = Scheduler(batch.runner.max_slots)
         self._throughput = Throughput()
-        self._output = OutputProcessor(checkpoint, config, self.fail)
+        self._output = OutputProcessor(checkpoint, config, self.fail, watermark)
         rate = checkpoint.frame_rate
         self._progress = ProgressReporter(
             self._scheduler, self._throughput, rate, lambda: self._output.final_s

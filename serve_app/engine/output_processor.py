@@ -13,6 +13,7 @@ from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.engine.worker_thread import OnFailure, WorkerThread
 from serve_app.errors import ReplicaFailed
+from serve_app.models.audioseal.watermark import Watermark
 from serve_app.types import AudioChunk, FinishReason, num_frames
 
 logger = logging.getLogger(__name__)
@@ -36,14 +37,22 @@ class OutputProcessor:
 
     codec_s: busy seconds of the codec so far; final_s: exponential moving average of those for the
     last codes of a track.
-    on_failure: called in the codec's thread with an error of the codec.
+    on_failure: called in the codec's thread with an error of the codec;
+    watermark: of all tracks; None: they are not marked.
     """
 
-    def __init__(self, checkpoint: Checkpoint, config: EngineConfig, on_failure: OnFailure) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: EngineConfig,
+        on_failure: OnFailure,
+        watermark: Watermark | None = None,
+    ) -> None:
         self.codec_s = 0.0
         self.final_s = 0.0
         self._checkpoint = checkpoint
         self._on_failure = on_failure
+        self._watermark = watermark
         self._first_chunk_frames = num_frames(config.first_chunk_s, checkpoint.frame_rate)
         self._chunk_frames = num_frames(config.chunk_s, checkpoint.frame_rate)
         self._outputs: dict[int, _Output] = {}
@@ -57,6 +66,7 @@ class OutputProcessor:
             self._checkpoint.stereo_codebooks,
             self._first_chunk_frames,
             self._chunk_frames,
+            self._watermark,
         )
         self._outputs[sequence.sequence_id] = _Output(decoder)
 
@@ -93,7 +103,7 @@ class OutputProcessor:
             sequence.sink(ReplicaFailed("The codec failed. The same request may be sent again."))
             self._on_failure(error)
             return
-        if final or chunk.samples.shape[1]:  # at first the codec may hold all back as look-ahead
+        if final or chunk.samples.shape[1]:  # at first all may be held back as look-ahead
             sequence.sink(chunk)
 
     def _decode(

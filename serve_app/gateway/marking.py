@@ -106,7 +106,7 @@ class Marking:
             with self._counted_failures():
                 content = await self.signer.embed(content, spec.media_type, definition)
             self._observer.file_marked(spec.name, "manifest")
-        self.count_tags(spec)
+        self.count_made(spec)
         return content
 
     async def detached(
@@ -139,6 +139,12 @@ class Marking:
             await self.signer.sign(SigningJob(old, new, spec.media_type, definition, parent))
         self._observer.file_marked(spec.name, "manifest")
         return True
+
+    def count_made(self, spec: FormatSpec) -> None:
+        """Count the file of a track: its tags, and its watermark."""
+        self.count_tags(spec)
+        if self._config.watermark.generator_file is not None:
+            self._observer.file_marked(spec.name, "watermark")
 
     def count_tags(self, spec: FormatSpec) -> None:
         """Count a file with generated audio, by whether it has tags."""

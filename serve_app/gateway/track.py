@@ -142,7 +142,7 @@ class LiveTrack:
                 content = await file.add(item)
                 if content:
                     yield content
-            self.marking.count_tags(encoding.file_format)
+            self.marking.count_made(encoding.file_format)
             yield self._report(file.sample_rate, _timings_of(last))
 
     async def finish(self) -> Track:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from serve_app.checkpoints.inventory import check_source
+from serve_app.checkpoints.inventory import check_source, check_watermark_files
 from serve_app.config.app import ModelConfig
 from serve_app.config.reader import ingress_environment, read_config
 from serve_app.errors import CheckpointError, ConfigError
@@ -55,6 +55,7 @@ def _check_application(application: dict[str, Any]) -> None:
     environment = ingress_environment(application, config)
     KeyRing(config.api.access, lambda: None, environment)
     Marking.of(config.provenance, LogObserver(), environment)
+    check_watermark_files(config.provenance.watermark)
     for model in config.models:
         _check_gpu(model)
     sources = [named for model in config.models for named in model.model_loading_config.sources]

@@ -42,6 +42,10 @@ def unknown_option(_: dict[str, Any], args: dict[str, Any]) -> None:
     args["api"]["max_body_byte"] = 1
 
 
+def no_watermark(_: dict[str, Any], args: dict[str, Any]) -> None:
+    args["provenance"] = {"watermark": {"generator_file": "/none/generator.safetensors"}}
+
+
 def require_signing(_: dict[str, Any], args: dict[str, Any]) -> None:
     args["provenance"]["required"] = True
 
@@ -76,6 +80,7 @@ def test_a_good_configuration_passes() -> None:
             require_signing,
             "x.yaml: provenance.required: true needs a certificate and a private key",
         ),
+        (no_watermark, "x.yaml: /none/generator.safetensors: there is no such file. Convert"),
         (unknown_option, "- api.max_body_byte: unknown option. Did you mean max_body_bytes?"),
         (no_folder, "x.yaml: '/none/such' is neither a folder nor the id of a hub repository."),
     ],
