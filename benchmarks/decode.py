@@ -27,7 +27,7 @@ from benchmarks.peers import (
 from benchmarks.report import print_result, print_round
 from serve_app.checkpoints.audiocraft import musicgen_sources
 from serve_app.checkpoints.tensor_store import TensorStore
-from serve_app.engine.device import loading_dtype
+from serve_app.engine.device import configure_device, loading_dtype
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
 from serve_app.engine.step_graphs import CudaStepper
 from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model
@@ -36,6 +36,7 @@ from serve_app.models.musicgen.transformer import TransformerConfig
 from serve_app.types import SamplingParams
 
 PEERS = ["audiocraft", "transformers"]
+DEFAULT_PRECISIONS = ["fp32", "fp16", "int8"]
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 
 
@@ -113,6 +114,7 @@ def our_run(
 def main() -> None:
     arguments = _arguments()
     torch.manual_seed(0)
+    configure_device(torch.device(arguments.device))
     runs, sizes = build_runs(arguments)
     ms_per_step, bandwidth = measure(runs, arguments.rounds, torch.device(arguments.device))
     floors = {precision: size / bandwidth / 1e6 for precision, size in sizes.items()}
@@ -126,7 +128,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
-        "--precision", choices=BYTES, nargs="+", default=["fp32", "fp16", "int8"],
+        "--precision", choices=BYTES, nargs="+",
+        default=DEFAULT_PRECISIONS,
         help="precisions of this project's weights; AudioCraft's are fp32 on a CPU",
     )  # fmt: skip
     parser.add_argument(

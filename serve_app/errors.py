@@ -72,6 +72,11 @@ class InvalidAudio(InvalidRequest):
     title = "The uploaded audio cannot be used"
 
 
+class FormatNotSigned(InvalidRequest):
+    code = "format_not_signed"
+    title = "Files of this format cannot hold the signed manifest that the service requires"
+
+
 class DecoderUnavailable(InvalidRequest):
     code = "decoder_unavailable"
     title = "No served model has the requested decoder"
@@ -188,6 +193,13 @@ class ModelUnplaceable(ServeAppError):
     status = 503
     code = "model_unplaceable"
     title = "No node of the cluster can run this model"
+    retryable = True
+
+
+class SigningFailed(ServeAppError):
+    status = 503
+    code = "signing_failed"
+    title = "The file could not be signed, and is not sent unsigned"
     retryable = True
 
 

@@ -78,10 +78,14 @@ class SamplingParams(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Decoded audio. samples: float32 [channels, n], of one or two channels."""
+    """Decoded audio. samples: float32 [channels, n], of one or two channels.
+
+    file_sha256: of the file that it was decoded from, in hexadecimal; empty: unknown.
+    """
 
     samples: NDArray[np.float32]
     sample_rate: int
+    file_sha256: str = ""
 
     @property
     def duration_s(self) -> float:
@@ -117,9 +121,8 @@ class FinishReason(StrEnum):
 class Timings:
     """Durations of one request, in seconds.
 
-    queue_s: from arrival in the engine to a slot;
-    time_to_first_audio_s: from arrival to the first audio;
-    generation_s: from the slot to the last sample;
+    queue_s: from arrival in the engine to a slot; time_to_first_audio_s: from arrival to the first
+    audio; generation_s: from the slot to the last sample;
     compute_s: the request's share of the replica's time (a step is split evenly over its batch);
     text_encoder_s, first_step_s, codec_s: text encoding, first decoding step, codes to audio.
     """
@@ -173,9 +176,9 @@ class EngineStats:
     """Snapshot of a replica's engine. Rates: averages over a few seconds; audio: seconds of music.
 
     queued_audio_s: of the waiting requests; running_audio_s: left to make of the running tracks;
-    step_s: duration of one decoding step, which makes one frame of every running track;
-    lone_pace_s, full_pace_s: estimated seconds from step to step of a batch of one, and of all slots;
-    mean_audio_s: mean duration of recent tracks; codec_s, text_encoder_s: working time so far.
+    step_s: of one step, which makes one frame of every track; lone_pace_s, full_pace_s: estimated
+    seconds from step to step of a batch of one, and of all slots; mean_audio_s: of recent tracks;
+    codec_s, text_encoder_s: working time so far; eager_steps_total: on a GPU, without a CUDA graph.
     """
 
     slots: int
@@ -193,6 +196,7 @@ class EngineStats:
     codec_s: float = 0.0
     text_encoder_s: float = 0.0
     kv_cache_bytes: int = 0
+    eager_steps_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,9 @@ class RecordingObserver:
     outcomes: list[Outcome] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
     rejected_keys: int = 0
+    marks: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    days_left: list[float] = field(default_factory=list)
 
     def ended(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -114,6 +117,15 @@ class RecordingObserver:
 
     def keys_rejected(self) -> None:
         self.rejected_keys += 1
+
+    def file_marked(self, file_format: str, mark: str) -> None:
+        self.marks.append((file_format, mark))
+
+    def file_refused(self, file_format: str) -> None:
+        self.refused.append(file_format)
+
+    def certificate_checked(self, days_left: float) -> None:
+        self.days_left.append(days_left)
 
 
 class Clock:

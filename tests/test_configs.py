@@ -13,6 +13,7 @@ from ray.serve.schema import ServeDeploySchema
 from serve_app.app import build_app
 from serve_app.config.app import AppConfig
 from serve_app.config.model_loading import ModelLoadingConfig
+from serve_app.deployments.actor_options import demand
 from serve_app.deployments.autoscaling import DrainTimePolicy
 from serve_app.errors import ConfigError
 
@@ -77,6 +78,14 @@ def test_all_serves_every_size_on_its_own() -> None:
     assert all(model.deployment_config.autoscaling_config for model in config.models)
 
 
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
+def test_a_single_size_takes_any_card_and_as_many_slots_as_fit(size: str) -> None:
+    [model] = AppConfig.model_validate(args_of(FILES[0].with_name(f"{size}.yaml"))).models
+    assert model.accelerator_type is None
+    assert model.engine_kwargs.max_slots is None
+    assert demand(model).resources == {"CPU": 2.0, "GPU": 1.0}
+
+
 def test_ongoing_requests_follow_the_slots() -> None:
     args = args_of(NANO)
     args["models"][0]["engine_kwargs"]["max_slots"] = 5
@@ -87,8 +96,8 @@ def test_ongoing_requests_follow_the_slots() -> None:
 
 
 def test_accelerator_type_asks_for_a_gpu_of_that_kind() -> None:
-    ingress = build_app(args_of(FILES[0].with_name("medium.yaml")))
-    [handle] = ingress._bound_deployment.init_args[1].values()
+    ingress = build_app(args_of(FILES[0].with_name("all.yaml")))
+    handle = ingress._bound_deployment.init_args[1]["medium"]
     assert handle._bound_deployment.ray_actor_options | {"num_cpus": 2} == {
         "num_gpus": 1,
         "num_cpus": 2,

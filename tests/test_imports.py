@@ -21,9 +21,10 @@ ALLOWED = {
     "kernels": set[str](),
     "models": {"types", "errors", "kernels"},
     "checkpoints": {"types", "errors", "config", "models"},
-    "audio": {"types", "errors", "marks"},
+    "provenance": {"errors", "config", "marks"},
+    "audio": {"types", "errors", "marks", "provenance"},
     "engine": {"types", "errors", "config", "kernels", "models", "checkpoints"},
-    "gateway": {"types", "errors", "config", "track_fields", "marks", "audio"},
+    "gateway": {"types", "errors", "config", "track_fields", "marks", "provenance", "audio"},
     "jobs": {"types", "errors", "config", "track_fields", "audio", "gateway"},
     "api": {"types", "errors", "config", "track_fields", "marks", "audio", "gateway", "jobs"},
     "placement": set[str](),
@@ -48,7 +49,7 @@ ALLOWED = {
     },
     "cli": {
         "types", "errors", "config", "audio", "checkpoints", "client", "doctor", "edge",
-        "hub_reachability", "launch", "launcher", "machine", "ray_token",
+        "hub_reachability", "launch", "launcher", "machine", "provenance", "ray_token",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.
@@ -60,6 +61,8 @@ IMPORTED_BY = {
     "torchaudio": {"kernels", "models", "checkpoints", "engine"},
     "triton": {"kernels"},
     "transformers": {"models", "checkpoints", "engine", "deployments"},
+    "c2pa": {"provenance"},
+    "cryptography": {"provenance"},
     "httpx": {"client", "cli", "hub_reachability"},
     "audiocraft": set[str](),
 }

@@ -129,7 +129,7 @@ def test_the_image_installs_with_hashes() -> None:
 
 
 def test_the_image_takes_pytorch_of_the_lock_by_default() -> None:
-    assert re.findall(r"^ARG TORCH_BACKEND=(\S+)$", DOCKERFILE, re.MULTILINE) == ["lock"]
+    assert re.findall(r"^ARG TORCH_BACKEND=(\S+)$", DOCKERFILE, re.MULTILINE) == ["lock"] * 2
     compose = yaml.safe_load((ROOT / "cluster" / "compose.yaml").read_text())
     arguments = compose["services"]["musicgen"]["build"]["args"]
     assert arguments["TORCH_BACKEND"] == "${TORCH_BACKEND:-lock}"

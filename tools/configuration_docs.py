@@ -32,7 +32,7 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("access", "API keys: `args.api.access`. See [Access](operations.md#access).", AccessConfig),
     (
         "provenance",
-        "Marks of generated audio: `args.api.provenance`. See [Marks](api.md#marks).",
+        "Marks of generated audio: `args.provenance`. See [Marks](api.md#marks).",
         ProvenanceConfig,
     ),
     (

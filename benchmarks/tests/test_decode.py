@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import decode
 from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model
+from serve_app.engine.device import loading_dtype
 from serve_app.models.musicgen.cpu_layers import CpuDecoderLayer
 
 
@@ -37,3 +38,15 @@ def test_the_compared_models_have_equal_weights() -> None:
     layer = ours.layers[1]
     assert isinstance(layer, CpuDecoderLayer)
     assert torch.equal(torch.from_numpy(layer.weights[0]), in_proj)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_defaults_are_precisions_that_the_device_has(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["decode", "--device", device])
+    arguments = decode._arguments()
+    assert list(arguments.precision) == ["fp32", "fp16", "int8"]
+    for precision in arguments.precision:
+        assert decode.BYTES[precision]
+        assert loading_dtype(precision, torch.device(device)).is_floating_point

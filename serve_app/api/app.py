@@ -13,12 +13,14 @@ from serve_app.api.routes import conversions, health, huggingface, legacy, page,
 from serve_app.api.routes import streams as streams_routes
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.app import ApiConfig
+from serve_app.config.provenance import ProvenanceConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.conversions import Conversions
 from serve_app.gateway.deadlines import DeadlineGenerator
 from serve_app.gateway.generator import Fleet, Generator
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import LimitedGenerator, Limits
+from serve_app.gateway.marking import Marking
 from serve_app.gateway.observer import LogObserver, RequestObserver
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.retries import Retries
@@ -43,25 +45,26 @@ def create_api(
     observer: RequestObserver | None = None,
     streams: Streams | None = None,
     max_requests: int | None = None,
+    provenance: ProvenanceConfig | None = None,
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
     default_model: id or alias; None: the first model.
     observer: None: outcomes of requests are logged; streams: None: those of this process.
     max_requests: number of requests at a time, beyond which `429` is answered; None: no bound.
+    provenance: marks of generated audio; None: the defaults.
     """
     observer = observer or LogObserver()
+    marking = Marking.of(provenance or ProvenanceConfig(), observer)
     streams = streams or StreamStore.of(config)
     limits = Limits(config.access)
     workers = AudioWorkers()
     router = ModelRouter(models, default_model)
     readiness = Readiness(fleet)
     guarded = _guarded(Retries(generator, observer), router, readiness, limits)
-    service = GenerationService(guarded, router, readiness, config, observer, workers)
+    service = GenerationService(guarded, router, readiness, config, observer, workers, marking)
     app = _empty_app(streams)
-    converted = Conversions(
-        workers, limits, config.max_conversion_s, with_prompt=config.provenance.tag_prompt
-    )
+    converted = Conversions(workers, limits, config.max_conversion_s, marking)
     _add_routes(app, service, streams, converted)
     keys = KeyRing(config.access, observer.keys_rejected)
     add_middleware(app, config, keys, limits, max_requests)

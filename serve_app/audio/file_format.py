@@ -41,6 +41,7 @@ class FormatSpec:
     name: as requests name it; codecs: by the sample formats that it offers; sample_rates: in Hz;
     default_sample_rate: in Hz, for audio at a rate that the format lacks;
     bitrates: None in lossless formats; tagging: place of the tags;
+    holds_manifest: whether a whole file can hold a signed manifest (C2PA);
     streamable: whether a player can start before the file is complete;
     sized: whether a streamed file's length follows from that of its audio;
     stream_options: FFmpeg's muxer options of a streamed file;
@@ -56,6 +57,7 @@ class FormatSpec:
     default_sample_rate: int = 48_000
     bitrates: Bitrates | None = None
     tagging: Tagging = Tagging.NONE
+    holds_manifest: bool = False
     streamable: bool = True
     sized: bool = False
     stream_options: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +81,7 @@ WAV = FormatSpec(
         SampleFormat.FLOAT32: Codec("f32le", "pcm_f32le"),
     },
     tagging=Tagging.RIFF,
+    holds_manifest=True,
     sized=True,
 )
 FLAC = FormatSpec(
@@ -88,6 +91,7 @@ FLAC = FormatSpec(
     suffixes=("flac",),
     codecs={SampleFormat.INT16: Codec("flac", "flac")},
     tagging=Tagging.VORBIS,
+    holds_manifest=True,
 )
 MP3 = FormatSpec(
     name="mp3",
@@ -100,6 +104,7 @@ MP3 = FormatSpec(
         192, 32, 320, (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
     ),
     tagging=Tagging.ID3,
+    holds_manifest=True,
     sized=True,  # constant bit rate
     stream_options={"write_xing": "0"},
 )
@@ -140,6 +145,11 @@ def format_of_suffix(suffix: str) -> FormatSpec | None:
 def names_with(sample_format: SampleFormat) -> list[str]:
     """List the formats that offer `sample_format`."""
     return [spec.name for spec in FORMATS.values() if sample_format in spec.codecs]
+
+
+def names_with_manifests() -> list[str]:
+    """List the formats whose files can hold a signed manifest."""
+    return [spec.name for spec in FORMATS.values() if spec.holds_manifest]
 
 
 def names_with_bitrates() -> list[str]:

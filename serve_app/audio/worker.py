@@ -22,6 +22,7 @@ from serve_app.audio.file_format import FORMATS, Encoding, SampleFormat
 from serve_app.audio.mastering import Mastering, Normalization
 from serve_app.audio.reader import read_samples
 from serve_app.errors import InvalidRequest
+from serve_app.provenance.parent import parent_archive
 
 Job = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -54,11 +55,11 @@ def limit_process(job: Job) -> None:
 
 
 def _answer(job: Job, content: bytes) -> tuple[Answer, memoryview]:
-    """Do a job; return its answer and the bytes of samples [channels, n]."""
+    """Do a job; return its answer and the bytes of samples [channels, n], or of an archive."""
     try:
         if job["task"] == "read":
             return _read(job, content)
-        return _convert(job, content), memoryview(b"")
+        return _convert(job, content)
     except InvalidRequest as error:
         return {"error": error.code, "message": error.message}, memoryview(b"")
 
@@ -69,7 +70,7 @@ def _read(job: Job, content: bytes) -> tuple[Answer, memoryview]:
     return answer, np.ascontiguousarray(samples, "<f4").data.cast("B")
 
 
-def _convert(job: Job, content: bytes) -> Answer:
+def _convert(job: Job, content: bytes) -> tuple[Answer, memoryview]:
     converter = Converter(
         content,
         job["max_duration_s"],
@@ -80,12 +81,15 @@ def _convert(job: Job, content: bytes) -> Answer:
     try:
         converter.write(Path(job["path"]))
     except InvalidRequest as error:
-        return {
+        fault = {
             "error": error.code,
             "message": error.message,
             "decoded_s": converter.decoded_s,
         }
-    return {"decoded_s": converter.decoded_s, "marked": bool(converter.marks)}
+        return fault, memoryview(b"")
+    answer = {"decoded_s": converter.decoded_s, "marked": bool(converter.marks)}
+    archive = parent_archive(content) if job["with_manifest"] else b""
+    return answer, memoryview(archive)
 
 
 def _encoding(fields: Mapping[str, Any]) -> Encoding:

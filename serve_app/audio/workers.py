@@ -22,10 +22,12 @@ _CONVERT_CPU_PER_S = 0.2  # of audio: four times what the slowest options take
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A converted file. duration_s: in seconds; marked: its tags say that it was generated."""
+    """A converted file. duration_s: in seconds; marked: its tags say that it was generated;
+    parent: archive of the old file's manifests, empty: it has none, or nobody asked for it."""
 
     duration_s: float
     marked: bool
+    parent: bytes = b""
 
 
 class AudioWorkers:
@@ -62,10 +64,12 @@ class AudioWorkers:
         max_duration_s: float,
         *,
         with_prompt: bool = True,
+        with_manifest: bool = False,
     ) -> Conversion:
         """Write the converted file to `path`.
 
-        with_prompt: keep the prompt among the marks of generated audio.
+        with_prompt: keep the prompt among the marks of generated audio; with_manifest: archive the
+        manifests of the old file.
         Raises InvalidAudio, and InvalidRequest for a bit rate that the channels exclude.
         """
         job = {
@@ -75,7 +79,8 @@ class AudioWorkers:
             "mastering": dataclasses.asdict(mastering),
             "max_duration_s": max_duration_s,
             "with_prompt": with_prompt,
+            "with_manifest": with_manifest,
             "max_cpu_s": _CONVERT_CPU_S + _CONVERT_CPU_PER_S * max_duration_s,
         }
-        answer, _ = await self._converters.run(job, content)
-        return Conversion(float(answer["decoded_s"]), bool(answer["marked"]))
+        answer, parent = await self._converters.run(job, content)
+        return Conversion(float(answer["decoded_s"]), bool(answer["marked"]), parent)

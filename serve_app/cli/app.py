@@ -12,6 +12,7 @@ from serve_app.cli.env import env
 from serve_app.cli.fetch import fetch
 from serve_app.cli.generate import generate
 from serve_app.cli.models import models
+from serve_app.cli.provenance import provenance
 from serve_app.cli.serve import serve
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 for command in (generate, models, serve, env, edge, fetch, doctor):
     app.command()(command)
+app.add_typer(provenance, name="provenance")
 
 
 def _print_version(wanted: bool) -> None:

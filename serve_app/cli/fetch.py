@@ -7,11 +7,15 @@ from typing import Annotated
 import typer
 
 from serve_app.cli.console import fail
+from serve_app.config.reader import read_config
+from serve_app.config.serve_file import ServeConfigError, read_serve_config
+from serve_app.errors import CheckpointError, ConfigError
 from serve_app.hub_reachability import hub_endpoint, hub_is_reachable
 
 _PUBLISHED = "facebook/musicgen-"
 _EMBEDDED = "embedded:"
 _NANO = "nano"
+_BUILDER = "serve_app.app:build_app"
 
 
 def fetch(
@@ -19,7 +23,8 @@ def fetch(
         list[str],
         typer.Argument(
             help="Models: small, medium, large, ..., or hub ids such as me/my-musicgen; "
-            "MODEL@REVISION fetches a commit, tag or branch."
+            "MODEL@REVISION fetches a commit, tag or branch. A Serve configuration (.yaml): all "
+            "that it names."
         ),
     ],
 ) -> None:
@@ -27,6 +32,7 @@ def fetch(
 
     Without a network, models in the cache, folders and the embedded model are found all the same.
     """
+    sources = [one for source in sources for one in _named_by(source)]
     names = [_full_name(source) for source in sources]
     is_offline = any(map(_is_remote, names)) and not hub_is_reachable()
     if is_offline:
@@ -35,6 +41,20 @@ def fetch(
         folder = _resolve(name, is_offline=is_offline)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         print(f"{source}: {folder} ({size / 1e9:.2f} GB)")
+
+
+def _named_by(source: str) -> list[str]:
+    """List the sources that a Serve configuration names; any other source stands for itself."""
+    if not source.endswith((".yaml", ".yml")):
+        return [source]
+    try:
+        applications = read_serve_config(Path(source))["applications"]
+        ours = [one for one in applications if one.get("import_path") == _BUILDER]
+        configs = [read_config(application.get("args", {})) for application in ours]
+    except (ServeConfigError, ConfigError) as error:
+        fail(str(error))
+    models = [model.model_loading_config for config in configs for model in config.models]
+    return list(dict.fromkeys(name for model in models for name, _ in model.sources))
 
 
 def _full_name(source: str) -> str:
@@ -50,7 +70,6 @@ def _is_remote(name: str) -> bool:
 
 def _resolve(name: str, *, is_offline: bool) -> Path:
     from serve_app.checkpoints.hub import resolve  # imports torch
-    from serve_app.errors import CheckpointError
 
     try:
         return resolve(name)

@@ -16,6 +16,7 @@ from serve_app.config.provenance import ProvenanceConfig
 
 _PUBLISHED = "facebook/musicgen-"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
+MAX_GRAPHS = 48  # every usual batch of MOST_SLOTS slots and 30 s, and some unusual ones
 MOST_SLOTS = 64  # upper bound of the slots that an engine derives from its GPU's memory
 AUTO = "auto"  # model name that asks for the largest model expected to be fast enough
 
@@ -42,7 +43,11 @@ class EngineConfig(ClosedModel):
     `int8` with `precision: int8`."""
     max_slots: int | None = Field(default=None, ge=1, le=1024)
     """Requests decoded together; 0.29, 0.88 or 1.18 GB of KV cache each (small, medium, large in
-    fp16). Default: as many as the GPU's free memory holds, at most 64; 8 on a CPU."""
+    fp16). Default: as many as the GPU's free memory holds, or the share of it that a fractional
+    `num_gpus` grants, at most 64; 8 on a CPU."""
+    max_graphs: int = Field(default=MAX_GRAPHS, ge=0, le=1024)
+    """CUDA graphs of steps that a GPU keeps, about 24 MiB each; the usual batches' come first. A
+    batch that none of them fits runs without one, which is slower. 0: no graphs."""
     max_duration_s: PositiveFloat = 120.0
     """Longest track, in seconds. Beyond the model's window (30 s) the window slides."""
     max_prompt_tokens: int = Field(default=256, ge=1, le=4096)
@@ -184,8 +189,6 @@ class ApiConfig(ClosedModel):
     the service's own too under a public name without HTTPS: name it here."""
     access: AccessConfig = AccessConfig()
     """API keys and their limits."""
-    provenance: ProvenanceConfig = ProvenanceConfig()
-    """Marks of generated audio."""
 
 
 class AppConfig(ClosedModel):
@@ -197,6 +200,8 @@ class AppConfig(ClosedModel):
     """Model that answers a request without a model. Default: the first of `models`."""
     api: ApiConfig = ApiConfig()
     """Limits and access of the HTTP API."""
+    provenance: ProvenanceConfig = ProvenanceConfig()
+    """Marks of generated audio."""
     edge: EdgeConfig = EdgeConfig()
     """Limits of the edge, the HAProxy in front of Serve's HTTP proxy."""
     ingress_deployment_config: DeploymentConfig = DeploymentConfig()

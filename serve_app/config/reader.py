@@ -11,6 +11,9 @@ from serve_app.errors import ConfigError
 
 _Path = tuple[int | str, ...]
 
+# Sections of earlier versions, with their places now.
+_MOVED: dict[_Path, str] = {("api", "provenance"): "provenance"}
+
 
 def environment_variables(options: dict[str, Any] | None) -> dict[str, str]:
     """Return the variables that a `runtime_env` sets.
@@ -49,6 +52,8 @@ def _is_outer(path: _Path, paths: list[_Path]) -> bool:
 
 def _describe(fault: dict[str, Any]) -> str:
     path: _Path = fault["loc"]
+    if path in _MOVED:
+        return f"{_dotted(path)}: this section has moved. Write it as args.{_MOVED[path]}."
     if fault["type"] == "extra_forbidden":
         return f"{_dotted(path)}: unknown option.{_suggestion(path)}"
     message = str(fault["msg"]).removeprefix("Value error, ")

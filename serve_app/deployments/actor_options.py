@@ -16,6 +16,12 @@ def actor_options(model: ModelConfig) -> dict[str, Any] | None:
     return {"num_gpus": 1, "accelerator_type": model.accelerator_type} | (options or {})
 
 
+def gpu_share(model: ModelConfig) -> float:
+    """Return the replica's share of its GPU: below 1 where replicas share the card."""
+    num_gpus = float((actor_options(model) or {}).get("num_gpus", 0))
+    return num_gpus if 0 < num_gpus < 1 else 1.0
+
+
 def demand(model: ModelConfig) -> Demand:
     """Return the resources of one replica under Ray's names."""
     options = actor_options(model) or {}

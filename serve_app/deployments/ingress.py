@@ -59,6 +59,7 @@ class Ingress:
             RayObserver(),
             PeerStreams(self._streams),
             max_requests(config),
+            config.provenance,
         )
 
     async def describe_stream(self, stream_id: str) -> StreamState | None:

@@ -52,6 +52,20 @@ class RayObserver(LogObserver):
         self._keys_file_errors = Counter(
             "musicgen_keys_file_errors_total", "Changes of the API keys' file that were rejected."
         )
+        self._marked = Counter(
+            "musicgen_marked_files_total",
+            "Files sent, by each of their marks: tags, manifest, detached_manifest, watermark; or none.",
+            ("format", "mark"),
+        )
+        self._refused = Counter(
+            "musicgen_unsigned_files_refused_total",
+            "Requests refused because their files cannot hold a signed manifest.",
+            ("format",),
+        )
+        self._certificate_days = Gauge(
+            "musicgen_certificate_days_left",
+            "Days until the signing certificate, or one of its chain, expires.",
+        )
         self._first_audio_s = _histogram(
             "musicgen_time_to_first_audio_seconds", "Time from the request to its first audio."
         )
@@ -92,6 +106,15 @@ class RayObserver(LogObserver):
 
     def keys_rejected(self) -> None:
         self._keys_file_errors.inc()
+
+    def file_marked(self, file_format: str, mark: str) -> None:
+        self._marked.inc(1, {"format": file_format, "mark": mark})
+
+    def file_refused(self, file_format: str) -> None:
+        self._refused.inc(1, {"format": file_format})
+
+    def certificate_checked(self, days_left: float) -> None:
+        self._certificate_days.set(days_left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +198,10 @@ _GAUGES: dict[str, _Row] = {
 }
 _COUNTERS: dict[str, _Row] = {
     "steps_total": ("Decoding steps.", lambda stats: stats.steps_total),
+    "eager_steps_total": (
+        "Decoding steps on a GPU that ran without a CUDA graph, and were slower for it.",
+        lambda stats: stats.eager_steps_total,
+    ),
     "codec_seconds_total": ("Seconds of codec decoding.", lambda stats: stats.codec_s),
     "text_encoder_seconds_total": ("Seconds of text encoding.", lambda stats: stats.text_encoder_s),
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from serve_app.config.app import ModelConfig
+from serve_app.deployments.actor_options import gpu_share
 from serve_app.deployments.autoscaling import (
     AUDIO_S,
     AUDIO_S_PER_S,
@@ -113,7 +114,7 @@ def _warm_engine(config: ModelConfig, process_s: float) -> "tuple[Engine, ColdSt
     try:
         checkpoint, backend = _load(config)
         loaded_at = perf_counter()
-        engine = Engine(checkpoint, config.engine_kwargs, backend)
+        engine = Engine(checkpoint, config.engine_kwargs, backend, gpu_share(config))
         engine.warm_up()
     except torch.OutOfMemoryError as error:
         raise ConfigError(

@@ -25,6 +25,7 @@ _LUA = Path(__file__).with_name("payload_too_large.lua")
 _MEDIA_TYPE = "application/problem+json"
 _DISCARDED_BYTES = 2**27  # of a body that is too large, so that its client can read the answer
 _LOOPBACK = ("127.0.0.0/8", "::1")
+_BUFFER_BYTES = 2**17  # for URL and headers; the parser answers what exceeds it, not the rules
 _REWRITE_BYTES = 2048  # HAProxy keeps 1024 bytes of each buffer free for rewriting headers
 _HEADERS = {
     "access-control-allow-origin": "*",  # these answers hold nothing of the service
@@ -92,7 +93,7 @@ def render(
 
 
 def _buffer_bytes(edge: EdgeConfig, api: ApiConfig) -> int:
-    return max(65_536, edge.max_url_bytes + api.max_header_bytes + _REWRITE_BYTES)
+    return max(_BUFFER_BYTES, edge.max_url_bytes + api.max_header_bytes + _REWRITE_BYTES)
 
 
 def _milliseconds(edge: EdgeConfig, timeouts: Timeouts) -> dict[str, str]:

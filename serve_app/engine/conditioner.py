@@ -4,14 +4,13 @@ The text encoder runs in its own thread while the request waits, so that running
 The projection to the model's conditions, which are large, is computed once the request has a slot.
 """
 
-import asyncio
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 import torch
 
-from serve_app.engine.cuda_streams import Handover, use_own_stream
+from serve_app.engine.cuda_streams import Handover
+from serve_app.engine.worker_thread import OnFailure, WorkerThread, report_to_nobody
 from serve_app.errors import PromptTooLong
 from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.model import MusicGen
@@ -21,11 +20,16 @@ from serve_app.models.t5 import TextEncoder
 class Conditioner:
     """Encodes prompts for one model and caches the latest ones.
 
-    max_tokens: of a prompt; cache_size: cached prompts.
+    max_tokens: of a prompt; cache_size: cached prompts; on_failure: see WorkerThread.
     """
 
     def __init__(
-        self, text_encoder: TextEncoder, musicgen: MusicGen, max_tokens: int, cache_size: int
+        self,
+        text_encoder: TextEncoder,
+        musicgen: MusicGen,
+        max_tokens: int,
+        cache_size: int,
+        on_failure: OnFailure = report_to_nobody,
     ) -> None:
         self.max_tokens = max_tokens
         self.text_encoder_s = 0.0
@@ -34,7 +38,7 @@ class Conditioner:
         self._musicgen = musicgen
         self._cache: OrderedDict[tuple[int, ...], Handover] = OrderedDict()
         device = musicgen.embedding.weight.device
-        self._thread = ThreadPoolExecutor(1, "musicgen-text", _prepare_thread, (device,))
+        self._thread = WorkerThread("musicgen-text", device, on_failure)
 
     def tokenize(self, prompt: str) -> list[int]:
         """Return the prompt's tokens.
@@ -51,8 +55,11 @@ class Conditioner:
 
     async def encode(self, tokens: list[int]) -> Handover:
         """Encode in the conditioner's thread: tokens -> states [tokens, text_hidden_size]."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self.encode_here, tokens)
+        return await self._thread.run(self.encode_here, tokens)
+
+    def encode_blocking(self, tokens: list[int]) -> Handover:
+        """Encode in the conditioner's thread, and wait for it."""
+        return self._thread.submit(self.encode_here, tokens).result()
 
     @torch.inference_mode()
     def encode_here(self, tokens: list[int]) -> Handover:
@@ -78,8 +85,3 @@ class Conditioner:
 
     def shutdown(self) -> None:
         self._thread.shutdown()
-
-
-def _prepare_thread(device: torch.device) -> None:
-    torch.set_num_threads(1)
-    use_own_stream(device)

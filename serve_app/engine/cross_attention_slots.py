@@ -25,6 +25,7 @@ class CrossAttentionSlots:
         shape = (config.num_layers, slots, config.num_heads, max_tokens, config.head_dim)
         self._keys = torch.zeros(shape, dtype=dtype, device=device)
         self._values = torch.zeros(shape, dtype=dtype, device=device)
+        self._tokens = [0] * slots  # of the last text of each slot
         self._last_token = torch.zeros(slots, dtype=torch.int64, device=device)
         self._masks = causal_masks(max_tokens, dtype, device)
 
@@ -33,11 +34,17 @@ class CrossAttentionSlots:
         return self._keys.nbytes + self._values.nbytes
 
     def put(self, slot: int, text: CrossAttentionKV) -> None:
-        """Store the text of the slot's sequence."""
+        """Store the text of the slot's sequence.
+
+        The rest of a longer text before it is zeroed: NaN in it would pass the mask, as 0 * NaN.
+        """
         tokens = text.keys.shape[2]
+        self._keys[:, slot, :, tokens : self._tokens[slot]].zero_()
+        self._values[:, slot, :, tokens : self._tokens[slot]].zero_()
+        self._tokens[slot] = tokens
         self._keys[:, slot, :, :tokens] = text.keys
         self._values[:, slot, :, :tokens] = text.values
-        self._last_token[slot] = tokens - 1
+        self._last_token[slot].fill_(tokens - 1)
 
     def narrow(self, slots: slice, tokens: int) -> CrossAttentionInputs:
         """Return all layers' keys and values [num_layers, B, H, tokens, Dh].

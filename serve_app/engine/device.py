@@ -1,4 +1,4 @@
-"""Device, precision and CPU threads of an engine."""
+"""Device, precision and CPU threads of an engine, and failures of the device."""
 
 import os
 
@@ -7,6 +7,14 @@ import torch
 from serve_app.config.app import EngineConfig
 from serve_app.errors import ConfigError
 
+# Text of the RuntimeErrors by which libraries report a CUDA error, where PyTorch has no class for it.
+_CUDA_ERRORS = (
+    "CUDA error",
+    "CUDA driver error",
+    "CUDNN_STATUS_",
+    "CUBLAS_STATUS_",
+    "Triton Error [CUDA]",
+)
 _DTYPES = {
     "fp32": torch.float32,
     "fp16": torch.float16,
@@ -26,7 +34,7 @@ def resolve_precision(config: EngineConfig, device: torch.device) -> str:
     """Return the precision of the weights.
 
     `auto` is fp16 on a GPU, as in AudioCraft, and fp32 on a CPU.
-    Raises ConfigError if the GPU does not support the precision.
+    Raises ConfigError for bf16 on a GPU that does not support it.
     """
     if (
         config.precision == "bf16"
@@ -56,3 +64,43 @@ def available_threads() -> int:
     Ray sets OMP_NUM_THREADS to a replica's num_cpus.
     """
     return int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+
+
+def configure_device(device: torch.device) -> None:
+    """Set PyTorch's options of a GPU for the whole process. Has no effect on a CPU.
+
+    cuDNN's attention is off: it plans anew for each shape, which stalls prefills and captures, and
+    its results may depend on the cache's length. TF32 is off, and convolutions use deterministic
+    algorithms only: the codec's audio is then the same in chunks of any length, and each time.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def is_device_failure(error: Exception, device: torch.device) -> bool:
+    """Return whether `error` leaves the device unusable for the whole process.
+
+    After a CUDA error, such as a device-side assertion, each later call fails. Too little memory is
+    no such error.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in _CUDA_ERRORS):
+        return True
+    return device.type == "cuda" and not _responds(device)
+
+
+def _responds(device: torch.device) -> bool:
+    """Wait for the calling thread's stream; return whether its work succeeded."""
+    try:
+        torch.cuda.current_stream(device).synchronize()
+    except RuntimeError:
+        return False
+    return True

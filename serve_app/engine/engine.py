@@ -17,6 +17,7 @@ from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
 from serve_app.engine.batch import Batch
 from serve_app.engine.conditioner import Conditioner
+from serve_app.engine.device import configure_device
 from serve_app.engine.input_processor import InputProcessor
 from serve_app.engine.loop import EngineLoop, stopping_error
 from serve_app.engine.memory import default_slots
@@ -33,7 +34,8 @@ class Engine:
 
     All methods may be called from any thread.
 
-    backend: returned by `prepare_model`; None for a model whose layers are as they were loaded.
+    backend: returned by `prepare_model`; None for a model whose layers are as they were loaded;
+    gpu_share: of the GPU's memory, for an engine that shares the card.
     """
 
     def __init__(
@@ -41,16 +43,24 @@ class Engine:
         checkpoint: Checkpoint,
         config: EngineConfig,
         backend: ExecutionBackend | None = None,
+        gpu_share: float = 1.0,
     ) -> None:
         musicgen = checkpoint.musicgen
+        configure_device(musicgen.embedding.weight.device)
         self.checkpoint = checkpoint
         self.backend = backend or torch_backend(musicgen)
         self.conditioner = Conditioner(
-            checkpoint.text_encoder, musicgen, config.max_prompt_tokens, config.prompt_cache_size
+            checkpoint.text_encoder,
+            musicgen,
+            config.max_prompt_tokens,
+            config.prompt_cache_size,
+            self._fail,
         )
-        self.input_processor = InputProcessor(checkpoint, self.conditioner, config.max_duration_s)
+        self.input_processor = InputProcessor(
+            checkpoint, self.conditioner, config.max_duration_s, self._fail
+        )
         frames = self.input_processor.window_frames
-        slots = config.max_slots or default_slots(musicgen, frames, config.max_prompt_tokens)
+        slots = config.max_slots or default_slots(musicgen, config, frames, gpu_share)
         batch = Batch(musicgen, self.backend, config, self.conditioner, slots, frames)
         self.loop = EngineLoop(checkpoint, config, batch, self.conditioner)
 
@@ -89,15 +99,17 @@ class Engine:
     def warm_up(self, duration_s: float = WARM_UP_S) -> None:
         """Capture CUDA graphs and make a short track, before the first request. Blocks.
 
-        Raises the error that ended the engine, if one did.
+        The text is encoded before the graphs are captured, so that they are captured on a GPU that
+        does nothing else. Raises the error that ended the engine, if one did.
         """
-        self.loop.record_graphs()
         items: queue.SimpleQueue[StreamItem | ServeAppError] = queue.SimpleQueue()
         duration_s = min(duration_s, self.input_processor.max_duration_s)
         request = GenerationRequest(
             request_id="warm-up", model="", prompt="music", duration_s=duration_s
         )
-        self.loop.add_request(self.input_processor.process_here(request, items.put))
+        sequence = self.input_processor.process_here(request, items.put)
+        self.loop.record_graphs()
+        self.loop.add_request(sequence)
         item = items.get()
         while not is_last(item):
             item = items.get()
@@ -133,6 +145,11 @@ class Engine:
         """
         self.loop.shutdown()
         self.conditioner.shutdown()
+        self.input_processor.shutdown()
+
+    def _fail(self, error: Exception) -> None:
+        """End the engine after an error of a thread beside its own. Called from any thread."""
+        self.loop.fail(error)
 
 
 def is_last(item: StreamItem | ServeAppError) -> bool:

@@ -1,17 +1,19 @@
 """Request -> sequence, after checks against the model's limits."""
 
-import asyncio
+import contextlib
 import itertools
 import logging
+from collections.abc import Iterator
 from time import perf_counter
 
 import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.engine.audio_prompter import check_sample_rate, encode_audio_prompt
+from serve_app.engine.audio_prompter import AudioPrompter, check_sample_rate
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.sequence import Sequence, Sink
 from serve_app.engine.window import Window, windows
+from serve_app.engine.worker_thread import OnFailure, report_to_nobody
 from serve_app.errors import DurationTooLong, GenerationFailed, InvalidRequest
 from serve_app.types import Audio, GenerationRequest, num_frames
 
@@ -21,15 +23,23 @@ EXTEND_STRIDE = 0.6  # of the window: AudioCraft's 18 of 30 seconds
 
 
 class InputProcessor:
-    """Checks and encodes requests to one model, for tracks up to `max_duration_s` seconds."""
+    """Checks and encodes requests to one model, for tracks up to `max_duration_s` seconds.
+
+    on_failure: see WorkerThread.
+    """
 
     def __init__(
-        self, checkpoint: Checkpoint, conditioner: Conditioner, max_duration_s: float
+        self,
+        checkpoint: Checkpoint,
+        conditioner: Conditioner,
+        max_duration_s: float,
+        on_failure: OnFailure = report_to_nobody,
     ) -> None:
         self.max_duration_s = max_duration_s
         self.window_s = min(max_duration_s, checkpoint.musicgen.config.max_duration_s)
         self._checkpoint = checkpoint
         self._conditioner = conditioner
+        self._audio_prompter = AudioPrompter(checkpoint, on_failure)
         self._ids = itertools.count()
 
     @property
@@ -39,36 +49,28 @@ class InputProcessor:
     async def process(self, request: GenerationRequest, sink: Sink) -> Sequence:
         """Check a request and encode its prompts, in other threads than the caller's.
 
-        Raises InvalidRequest for a request beyond the model's limits, and GenerationFailed if the
-        text encoder fails.
+        Raises InvalidRequest for a request beyond the model's limits, GenerationFailed if a prompt
+        cannot be encoded, and ReplicaFailed if the device failed.
         """
         sequence = self._sequence(request, sink)
         started_at = perf_counter()
-        try:
+        with _failing_request(f"prompt of {len(sequence.prompt_tokens)} tokens"):
             sequence.text = await self._conditioner.encode(sequence.prompt_tokens)
-        except (RuntimeError, ValueError) as error:
-            logger.exception(
-                "The text encoder failed on a prompt of %d tokens", len(sequence.prompt_tokens)
-            )
-            raise GenerationFailed(
-                f"the prompt could not be encoded ({type(error).__name__})"
-            ) from error
         sequence.text_encoder_s = perf_counter() - started_at
-        if request.audio_prompt is not None:
-            sequence.prefix_codes = await asyncio.to_thread(
-                encode_audio_prompt, self._checkpoint, request.audio_prompt
-            )
+        if (audio_prompt := request.audio_prompt) is not None:
+            with _failing_request(f"audio prompt of {audio_prompt.duration_s:g} s"):
+                sequence.prefix_codes = await self._audio_prompter.encode(audio_prompt)
             sequence.windows = self._windows(request, sequence.prefix_codes.shape[1])
         return sequence
 
     def process_here(self, request: GenerationRequest, sink: Sink) -> Sequence:
-        """Process a request without an audio prompt in the calling thread.
-
-        No other request may be processed meanwhile.
-        """
+        """Process a request without an audio prompt; block until its text is encoded."""
         sequence = self._sequence(request, sink)
-        sequence.text = self._conditioner.encode_here(sequence.prompt_tokens)
+        sequence.text = self._conditioner.encode_blocking(sequence.prompt_tokens)
         return sequence
+
+    def shutdown(self) -> None:
+        self._audio_prompter.shutdown()
 
     def _sequence(self, request: GenerationRequest, sink: Sink) -> Sequence:
         self._check(request)
@@ -121,3 +123,15 @@ class InputProcessor:
 
     def _frames(self, seconds: float) -> int:
         return num_frames(seconds, self._checkpoint.frame_rate)
+
+
+@contextlib.contextmanager
+def _failing_request(prompt: str) -> Iterator[None]:
+    """Turn an encoder's error into the GenerationFailed of this request alone."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        logger.exception("The %s could not be encoded", prompt)
+        raise GenerationFailed(
+            f"the {prompt} could not be encoded ({type(error).__name__})"
+        ) from error

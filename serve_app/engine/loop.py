@@ -52,7 +52,7 @@ class EngineLoop:
         self._conditioner = conditioner
         self._scheduler = Scheduler(batch.runner.max_slots)
         self._throughput = Throughput()
-        self._output = OutputProcessor(checkpoint, config, self._fail)
+        self._output = OutputProcessor(checkpoint, config, self.fail)
         rate = checkpoint.frame_rate
         self._progress = ProgressReporter(
             self._scheduler, self._throughput, rate, lambda: self._output.final_s
@@ -87,6 +87,11 @@ class EngineLoop:
         """Capture the CUDA graphs of the usual batches before the next sequence starts."""
         self._inbox.put(self._record_graphs)
 
+    def fail(self, error: Exception) -> None:
+        """End the engine after an error of another thread; it is no longer alive at once."""
+        self.failure = self.failure or error
+        self._inbox.put(self._stop)
+
     def shutdown(self) -> None:
         """End the thread and all sequences. Blocks until the step in progress is over."""
         self._inbox.put(self._stop)
@@ -95,15 +100,15 @@ class EngineLoop:
     # Called in the engine's thread
 
     def _run(self) -> None:
-        torch.set_num_threads(self._num_threads)
-        use_own_stream(self.batch.runner.device)
         try:
+            torch.set_num_threads(self._num_threads)
+            use_own_stream(self.batch.runner.device)
             while not self.stopping:
                 self._drain_inbox(block=self._scheduler.idle)
                 self._step()
         except Exception as error:  # health checks report it, and the replica is replaced
             logger.exception("The engine's step failed; the engine ends")
-            self.failure = error
+            self.failure = self.failure or error
         self.stopping = True
         self._drain_inbox(block=False)
         self._output.shutdown()
@@ -123,7 +128,9 @@ class EngineLoop:
         if self._scheduler.running:
             self._decode()
         self._progress.report()
-        self.stats.publish(self._output.codec_s, self._conditioner.text_encoder_s)
+        self.stats.publish(
+            self._output.codec_s, self._conditioner.text_encoder_s, self.batch.eager_steps_total
+        )
 
     def _decode(self) -> None:
         started_at = perf_counter()
@@ -169,7 +176,7 @@ class EngineLoop:
         """Remove a sequence, waiting or running. Has no effect on one that has ended."""
         if self._scheduler.abort_request(sequence.sequence_id) is None:
             return
-        if sequence.slot is not None:
+        if sequence.slot is not None and not self.stopping:  # the device may have failed
             self.batch.stop(sequence)
             self._output.close(sequence)
         if error is not None:
@@ -184,17 +191,14 @@ class EngineLoop:
             )
 
     def _record_graphs(self) -> None:
+        if self.stopping:
+            return
         started_at = perf_counter()
         self.batch.record_graphs()
         self.graphs_s = perf_counter() - started_at
 
-    def _fail(self, error: Exception) -> None:
-        """End the engine. Called from any thread."""
-        self._inbox.put(lambda: self._stop(error))
-
-    def _stop(self, failure: Exception | None = None) -> None:
+    def _stop(self) -> None:
         self.stopping = True
-        self.failure = self.failure or failure
 
 
 def stopping_error() -> ReplicaFailed:

@@ -2,32 +2,57 @@
 
 import torch
 
-from serve_app.config.app import MOST_SLOTS
+from serve_app.config.app import MOST_SLOTS, EngineConfig
 from serve_app.engine.model_runner import bucket, max_positions
 from serve_app.models.musicgen.model import MusicGen
 
 CPU_SLOTS = 8  # a CPU is compute-bound beyond
+SCALE_BYTES = 4  # of a key or a value in int8
 RESERVED = 2 * 2**30  # bytes for the codec, the text encoder and a step's activations
+GRAPH_BYTES = 24 * 2**20  # of one CUDA graph of a whole step, as vLLM reports for its own
 
 
-def default_slots(model: MusicGen, max_frames: int, max_text_tokens: int) -> int:
-    """Return the slots that fit in the GPU's free memory, or CPU_SLOTS on a CPU."""
+def default_slots(
+    model: MusicGen, config: EngineConfig, max_frames: int, gpu_share: float = 1.0
+) -> int:
+    """Return the slots that fit in the GPU's free memory beside the graphs; CPU_SLOTS on a CPU.
+
+    gpu_share: of the GPU's memory, which the model's weights are a part of.
+    """
     weight = model.embedding.weight
     if weight.device.type != "cuda":
         return CPU_SLOTS
-    free, _ = torch.cuda.mem_get_info(weight.device)
-    return fitting_slots(free, slot_bytes(model, max_frames, max_text_tokens))
+    free = _free_bytes(weight.device, gpu_share) - config.max_graphs * GRAPH_BYTES
+    int8_cache = config.kv_cache == "int8"
+    of_a_slot = slot_bytes(model, max_frames, config.max_prompt_tokens, int8_cache)
+    return fitting_slots(free, of_a_slot)
 
 
-def slot_bytes(model: MusicGen, max_frames: int, max_text_tokens: int) -> int:
-    """Return one slot's bytes of keys and values: of all branches, and of the text."""
+def _free_bytes(device: torch.device, gpu_share: float) -> int:
+    """Return the free bytes of the share. The rest of the card is other processes', used or not."""
+    free, total = torch.cuda.mem_get_info(device)
+    if gpu_share >= 1:
+        return free
+    return min(free, int(total * gpu_share) - torch.cuda.memory_reserved(device))
+
+
+def slot_bytes(
+    model: MusicGen, max_frames: int, max_text_tokens: int, int8_cache: bool = False
+) -> int:
+    """Return one slot's bytes of keys and values: of all branches, and of the text.
+
+    int8_cache: whether those of the branches are in int8.
+    """
     transformer = model.config.transformer
     conditioning = model.config.conditioning
-    itemsize = model.embedding.weight.dtype.itemsize
-    position_bytes = 2 * transformer.num_layers * transformer.hidden_size * itemsize
+    vectors = 2 * transformer.num_layers * transformer.num_heads  # of a position
+    text_token_bytes = vectors * transformer.head_dim * model.embedding.weight.dtype.itemsize
+    position_bytes = text_token_bytes
+    if int8_cache:
+        position_bytes = vectors * (transformer.head_dim + SCALE_BYTES)
     positions = max_positions(model, max_frames, max_text_tokens)
     text_tokens = bucket(conditioning.max_cross_tokens(max_text_tokens))
-    return position_bytes * (conditioning.branches * positions + text_tokens)
+    return conditioning.branches * positions * position_bytes + text_tokens * text_token_bytes
 
 
 def fitting_slots(free: int, bytes_of_a_slot: int) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 from serve_app.engine.cross_attention_slots import CrossAttentionSlots
 from serve_app.engine.delay import delay, num_steps, undelay
 from serve_app.engine.drawing import TO_DRAW, Draw, eager_draw
-from serve_app.engine.slot_state import SlotState, empty_state
+from serve_app.engine.slot_state import Place, SlotState, empty_state
 from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.execution import ExecutionBackend
 from serve_app.models.musicgen.fused_step import StepInputs
@@ -94,6 +94,8 @@ class ModelRunner:
                 config.transformer, max_slots, self.max_text_tokens, weight.dtype, self.device
             )
         self._state = empty_state(config, max_slots, self.max_steps, self.device)
+        self._sampling = [SamplingParams()] * max_slots
+        self._prefix_positions = [0] * max_slots
 
     @property
     def kv_cache_bytes(self) -> int:
@@ -104,8 +106,8 @@ class ModelRunner:
         """Put a new sequence into a slot."""
         if not self.is_finite(slot):
             self._cache.clear(slot)
-        self._state.set_sampling(slot, sampling)
-        self._state.finite[slot] = True
+        self._sampling[slot] = sampling
+        self._state.finite[slot].fill_(True)
         self.set_conditions(slot, conditions)
 
     @torch.inference_mode()
@@ -119,7 +121,7 @@ class ModelRunner:
             raise ValueError(f"the conditions do not fit a model that takes its text by {kind}")
         if self._texts is not None and conditions.cross_attention is not None:
             self._texts.put(slot, conditions.cross_attention)
-        self._state.prefix[slot] = conditions.prefix_positions
+        self._prefix_positions[slot] = conditions.prefix_positions
         if conditions.prefix is not None:
             self._prefill(slot, 0, conditions.prefix.transpose(0, 1))
 
@@ -135,26 +137,22 @@ class ModelRunner:
         state = self._state
         config = self.model.config
         frames = torch.full((config.num_codebooks, num_frames), TO_DRAW, device=self.device)
-        frames[:, : prefix_codes.shape[1]] = prefix_codes
+        frames[:, : prefix_codes.shape[1]] = prefix_codes.to(self.device, non_blocking=True)
         tokens = delay(frames, config.delays, config.special_token)
         steps = prefix_codes.shape[1] + min(config.delays)
         inputs = F.pad(tokens[:, :steps], (1, 0), value=config.special_token)
         if steps:
-            first_position = int(state.prefix[slot]) if self._has_prefix else 0
-            self._prefill(slot, first_position, self._embed(inputs[:, :steps].T))
+            self._prefill(slot, self._prefix_positions[slot], self._embed(inputs[:, :steps].T))
         state.history[slot, :, : tokens.shape[1]] = tokens
         state.tokens[slot] = inputs[:, steps]
-        state.steps[slot] = steps
-        state.first_frame[slot] = first_frame
-        state.active[slot] = 1
+        place = Place(steps, self._prefix_positions[slot], first_frame, active=1)
+        state.write(slot, place, self._sampling[slot])
         return steps
 
     @torch.inference_mode()
     def stop(self, slot: int) -> None:
         """Deactivate a slot. It still runs in the batch; its output is ignored."""
-        self._state.active[slot] = 0
-        self._state.steps[slot] = 0
-        self._state.prefix[slot] = 0
+        self._state.write(slot, Place(), self._sampling[slot])
 
     @torch.inference_mode()
     def step(self, shape: BatchShape) -> None:
@@ -204,7 +202,7 @@ class ModelRunner:
             positions = torch.arange(start, start + len(part), device=self.device)
             start += len(part)
             length = bucket(start)
-            self.model(
+            hidden_states = self.model(
                 part,
                 self._positions[positions],
                 (torch.zeros_like(positions), positions),
@@ -212,6 +210,7 @@ class ModelRunner:
                 self._masks[:, :length][positions][None, None],
                 cross,
             )
+            self._state.finite[slot].logical_and_(hidden_states.isfinite().all())
 
     def _embed(self, tokens: Tensor) -> Tensor:
         """Embed tokens [n, K] -> [n, 1, D]."""

@@ -1,19 +1,17 @@
 """Codes -> audio -> the callers' sinks, in a thread of its own beside the steps."""
 
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-import torch
 from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
-from serve_app.engine.cuda_streams import Handover, use_own_stream
+from serve_app.engine.cuda_streams import Handover
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder
+from serve_app.engine.worker_thread import OnFailure, WorkerThread
 from serve_app.errors import ReplicaFailed
 from serve_app.types import AudioChunk, FinishReason, num_frames
 
@@ -41,9 +39,7 @@ class OutputProcessor:
     on_failure: called in the codec's thread with an error of the codec.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, config: EngineConfig, on_failure: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, config: EngineConfig, on_failure: OnFailure) -> None:
         self.codec_s = 0.0
         self.final_s = 0.0
         self._checkpoint = checkpoint
@@ -51,7 +47,8 @@ class OutputProcessor:
         self._first_chunk_frames = num_frames(config.first_chunk_s, checkpoint.frame_rate)
         self._chunk_frames = num_frames(config.chunk_s, checkpoint.frame_rate)
         self._outputs: dict[int, _Output] = {}
-        self._thread = ThreadPoolExecutor(1, "musicgen-codec", self._prepare_thread)
+        device = checkpoint.codec.codebooks.device
+        self._thread = WorkerThread("musicgen-codec", device, on_failure)
 
     def open(self, sequence: Sequence) -> None:
         """Prepare the output of a new sequence."""
@@ -87,10 +84,6 @@ class OutputProcessor:
     def shutdown(self) -> None:
         """Send all that is decoded, then end the thread. Blocks."""
         self._thread.shutdown()
-
-    def _prepare_thread(self) -> None:
-        torch.set_num_threads(1)
-        use_own_stream(self._checkpoint.codec.codebooks.device)
 
     def _send(self, sequence: Sequence, output: _Output, codes: Handover, final: bool) -> None:
         try:

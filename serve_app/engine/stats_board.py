@@ -33,8 +33,11 @@ class StatsBoard:
             return replace(self._stats, steps_per_s=0.0, real_time_factor=0.0)
         return self._stats
 
-    def publish(self, codec_s: float, text_encoder_s: float) -> None:
-        """Take a snapshot. codec_s, text_encoder_s: busy seconds so far."""
+    def publish(self, codec_s: float, text_encoder_s: float, eager_steps_total: int = 0) -> None:
+        """Take a snapshot.
+
+        codec_s, text_encoder_s: busy seconds so far; eager_steps_total: on a GPU, without a graph.
+        """
         scheduler = self._scheduler
         steps_per_s, frames_per_s = self._throughput.rates()
         self._stats = EngineStats(
@@ -53,6 +56,7 @@ class StatsBoard:
             codec_s=codec_s,
             text_encoder_s=text_encoder_s,
             kv_cache_bytes=self._kv_cache_bytes,
+            eager_steps_total=eager_steps_total,
         )
         self._published_at = perf_counter()
 

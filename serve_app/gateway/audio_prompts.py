@@ -1,5 +1,9 @@
 """Audio prompts: uploads that become the beginning of a track."""
 
+import asyncio
+import hashlib
+from dataclasses import replace
+
 from serve_app.audio.workers import AudioWorkers
 from serve_app.gateway.readiness import Readiness
 from serve_app.types import Audio, ModelCard
@@ -18,7 +22,9 @@ class AudioPrompts:
 
     async def read(self, content: bytes, card: ModelCard) -> Audio:
         """Decode a file of the UPLOAD_FORMATS for the model of `card`. Raises InvalidAudio."""
-        return await self._workers.read(content, self._max_duration_s, await self._rate(card))
+        audio = await self._workers.read(content, self._max_duration_s, await self._rate(card))
+        digest = await asyncio.to_thread(hashlib.sha256, content)
+        return replace(audio, file_sha256=digest.hexdigest())
 
     async def _rate(self, card: ModelCard) -> int:
         """The model's sample rate in Hz, or MusicGen's while no replica has told it."""

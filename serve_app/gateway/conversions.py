@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import os
+import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -11,9 +11,11 @@ from time import time
 
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
-from serve_app.audio.workers import AudioWorkers
+from serve_app.audio.workers import AudioWorkers, Conversion
 from serve_app.errors import DeadlineExceeded, InvalidAudio, QueueFull
 from serve_app.gateway.limits import Limits
+from serve_app.gateway.marking import Marking
+from serve_app.provenance.manifest import Converted
 
 MOST_AT_ONCE = 16  # waiting, running and being sent, in one ingress replica
 _RETRY_AFTER_S = 5.0
@@ -43,8 +45,7 @@ class Conversions:
     """Converts files in `workers`; a conversion is a request of its caller until its file is sent.
 
     The seconds of the file count as seconds of music. They are known once it is decoded, so that the
-    caller's allowance may fall below zero; then the next request waits. with_prompt: keep the prompt
-    in the tags of generated audio.
+    caller's allowance may fall below zero; then the next request waits. marking: of generated audio.
     """
 
     def __init__(
@@ -52,13 +53,12 @@ class Conversions:
         workers: AudioWorkers,
         limits: Limits,
         max_duration_s: float,
-        *,
-        with_prompt: bool = True,
+        marking: Marking | None = None,
     ) -> None:
         self._workers = workers
         self._limits = limits
         self._max_duration_s = min(max_duration_s, limits.longest_s)
-        self._with_prompt = with_prompt
+        self._marking = marking or Marking()
         self._running = 0
 
     async def convert(
@@ -67,14 +67,18 @@ class Conversions:
         """Convert a file; yield the facts of the new one, then its content in blocks.
 
         Closing the iterator ends the conversion. Raises RateLimited, QueueFull, DeadlineExceeded,
-        InvalidAudio, and InvalidRequest for a bit rate that the channels exclude.
+        InvalidAudio, InvalidRequest for a bit rate that the channels exclude, FormatNotSigned and
+        SigningFailed.
         """
         async with self._counted(request.caller):
-            with tempfile.NamedTemporaryFile(prefix="musicgen-conversion-") as file:
-                marked = await self._write(request, Path(file.name))
-                yield ConvertedFile(os.fstat(file.fileno()).st_size, marked)
-                while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
-                    yield block
+            with tempfile.TemporaryDirectory(prefix="musicgen-conversion-") as folder:
+                unsigned = Path(folder) / "unsigned"
+                conversion = await self._write(request, unsigned)
+                written = await self._sign(request, conversion, unsigned)
+                yield ConvertedFile(written.stat().st_size, conversion.marked)
+                with written.open("rb") as file:
+                    while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
+                        yield block
 
     @contextlib.asynccontextmanager
     async def _counted(self, caller: str) -> AsyncIterator[None]:
@@ -93,8 +97,28 @@ class Conversions:
             self._running -= 1
             self._limits.give_back(caller, 0.0)
 
-    async def _write(self, request: ConversionRequest, path: Path) -> bool:
-        """Write the new file, and charge the decoded seconds to the caller; return `marked`."""
+    async def _sign(
+        self, request: ConversionRequest, conversion: Conversion, unsigned: Path
+    ) -> Path:
+        """Sign the new file where the old one has marks; return the file to send."""
+        if not (conversion.marked or conversion.parent):
+            return unsigned
+        spec = request.encoding.file_format
+        if conversion.marked:
+            self._marking.count_tags(spec)
+        facts = Converted(
+            sha256=(await asyncio.to_thread(hashlib.sha256, request.content)).hexdigest(),
+            title=f"Conversion to {spec}",
+            has_manifest=bool(conversion.parent),
+            edited=request.mastering != Mastering(),
+        )
+        signed = unsigned.with_name("signed")
+        parent = conversion.parent
+        is_signed = await self._marking.mark_conversion(unsigned, signed, spec, facts, parent)
+        return signed if is_signed else unsigned
+
+    async def _write(self, request: ConversionRequest, path: Path) -> Conversion:
+        """Write the new file, and charge the decoded seconds to the caller."""
         left_s = None if request.deadline is None else request.deadline - time()
         decoded_s = 0.0
         try:
@@ -105,10 +129,11 @@ class Conversions:
                     request.encoding,
                     request.mastering,
                     self._max_duration_s,
-                    with_prompt=self._with_prompt,
+                    with_prompt=self._marking.with_prompt,
+                    with_manifest=self._marking.signer is not None,
                 )
                 decoded_s = conversion.duration_s
-                return conversion.marked
+                return conversion
         except InvalidAudio as error:
             decoded_s = error.decoded_s
             raise

@@ -38,7 +38,7 @@ class Outcome:
 
 
 class RequestObserver(Protocol):
-    """Receiver of request outcomes, retries and rejected keys files.
+    """Receiver of request outcomes, retries, rejected keys files, and marks of files.
 
     Its methods neither block nor raise.
     """
@@ -48,6 +48,12 @@ class RequestObserver(Protocol):
     def retried(self, model_id: str) -> None: ...
 
     def keys_rejected(self) -> None: ...
+
+    def file_marked(self, file_format: str, mark: str) -> None: ...
+
+    def file_refused(self, file_format: str) -> None: ...
+
+    def certificate_checked(self, days_left: float) -> None: ...
 
 
 class LogObserver:
@@ -65,6 +71,15 @@ class LogObserver:
 
     def keys_rejected(self) -> None:
         """Do nothing: `KeyRing` logs it."""
+
+    def file_marked(self, file_format: str, mark: str) -> None:
+        """Do nothing: metrics count the marks."""
+
+    def file_refused(self, file_format: str) -> None:
+        """Do nothing: the request's log line has the code."""
+
+    def certificate_checked(self, days_left: float) -> None:
+        """Do nothing: `CertificateWatch` logs it."""
 
 
 async def observed(

@@ -9,12 +9,13 @@ from serve_app.config.app import ApiConfig
 from serve_app.errors import GenerationFailed, QueueFull
 from serve_app.gateway.audio_prompts import AudioPrompts
 from serve_app.gateway.generator import Generator
+from serve_app.gateway.marking import Marking
 from serve_app.gateway.observer import RequestObserver, observed
 from serve_app.gateway.prompt import check_prompt
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.selection import ModelSelector
-from serve_app.gateway.track import LiveTrack, Track, file_tags
+from serve_app.gateway.track import LiveTrack, Track
 from serve_app.types import GenerationRequest, ModelCard
 
 
@@ -29,6 +30,7 @@ class GenerationService:
         config: ApiConfig,
         observer: RequestObserver,
         workers: AudioWorkers | None = None,
+        marking: Marking | None = None,
     ) -> None:
         self.router = router
         self.readiness = readiness
@@ -37,6 +39,7 @@ class GenerationService:
             workers or AudioWorkers(), readiness, config.max_audio_prompt_s
         )
         self.config = config
+        self._marking = marking or Marking()
         self._generator = generator
         self._observer = observer
 
@@ -77,11 +80,20 @@ class GenerationService:
         """Return the prompt without surrounding whitespace. Raises InvalidRequest."""
         return check_prompt(prompt, self.config.max_prompt_chars, required=required)
 
-    async def check_channels(self, card: ModelCard, encoding: Encoding) -> None:
-        """Refuse a bit rate that the model's channels exclude, if a replica is ready to tell them.
+    async def check_file(
+        self,
+        card: ModelCard,
+        encoding: Encoding,
+        *,
+        streamed: bool = False,
+        detachable: bool = False,
+    ) -> None:
+        """Refuse a file that would lack a configured mark, and a bit rate that the model's channels
+        exclude, if a replica is ready to tell them.
 
-        Raises InvalidRequest.
+        streamed, detachable: as of Marking.check. Raises InvalidRequest and SigningFailed.
         """
+        self._marking.check(encoding.file_format, streamed=streamed, detachable=detachable)
         if not encoding.needs_two_channels:
             return
         loaded = await self.readiness.loaded(card)
@@ -95,8 +107,7 @@ class GenerationService:
         if first is None:
             raise GenerationFailed("the model's audio ended too early")
         self.readiness.record_answer(card)
-        tags = file_tags(request, card, self.config.provenance)
-        return LiveTrack(request, card, first, items, tags)
+        return LiveTrack(request, card, first, items, self._marking)
 
 
 def _variation(request: GenerationRequest, index: int) -> GenerationRequest:

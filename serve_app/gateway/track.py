@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,9 +13,9 @@ from serve_app.audio.encoder import Encoder, encode
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.audio.streamed_size import streamed_size
-from serve_app.config.provenance import ProvenanceConfig
 from serve_app.errors import GenerationFailed, InvalidRequest
-from serve_app.marks import DIGITAL_SOURCE_TYPE, tags_of
+from serve_app.gateway.marking import Marking
+from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.track_fields import TrackReport
 from serve_app.types import AudioChunk, GenerationRequest, ModelCard, Progress, StreamItem, Timings
 
@@ -24,14 +24,14 @@ _tracer = trace.get_tracer("musicgen-serve")
 
 @dataclass(frozen=True)
 class Track:
-    """A finished track. samples: float32 [channels, n]; sample_rate: in Hz; tags: of its files."""
+    """A finished track. samples: float32 [channels, n]; sample_rate: in Hz; marking: of its files."""
 
     request: GenerationRequest
     model: ModelCard
     samples: NDArray[np.float32]
     sample_rate: int
     timings: Timings
-    tags: Mapping[str, str]
+    marking: Marking
 
     @property
     def duration_s(self) -> float:
@@ -43,10 +43,22 @@ class Track:
         return TrackReport.of(self.model, seed, self.sample_rate, self.duration_s, self.timings)
 
     async def encode(self, encoding: Encoding, mastering: Mastering | None = None) -> bytes:
-        """Encode the track as a file with its tags, off the event loop."""
-        tagged = replace(encoding, tags=self.tags)
+        """Encode the track as a file with its marks, off the event loop.
+
+        Raises SigningFailed where the file should be signed and cannot be.
+        """
+        tagged = replace(encoding, tags=self.marking.tags(self.request, self.model))
         with _tracer.start_as_current_span("encode"):
-            return await asyncio.to_thread(self._encode, tagged, mastering or Mastering())
+            content = await asyncio.to_thread(self._encode, tagged, mastering or Mastering())
+        with _tracer.start_as_current_span("mark"):
+            return await self.marking.mark(content, encoding.file_format, self.request, self.model)
+
+    async def manifest(self, content: bytes, encoding: Encoding) -> bytes | None:
+        """Sign a manifest beside the file, where the file should have one and cannot hold it.
+
+        Raises SigningFailed.
+        """
+        return await self.marking.detached(content, encoding.file_format, self.request, self.model)
 
     def _encode(self, encoding: Encoding, mastering: Mastering) -> bytes:
         return encode(mastering.whole(self.samples, self.sample_rate), self.sample_rate, encoding)
@@ -56,14 +68,14 @@ class Track:
 class LiveTrack:
     """A track that is being made. Its first item is there, so the request was accepted.
 
-    tags: of its file.
+    marking: of its file.
     """
 
     request: GenerationRequest
     model: ModelCard
     first: StreamItem
     later: AsyncGenerator[StreamItem, None]
-    tags: Mapping[str, str]
+    marking: Marking
 
     async def check_channels(self, encoding: Encoding) -> None:
         """Raise InvalidRequest for a bit rate that the channels exclude, once there is audio.
@@ -95,7 +107,7 @@ class LiveTrack:
         first = self.first
         if not isinstance(first, AudioChunk) or first.track_samples is None:
             return None
-        tagged = replace(encoding, tags=self.tags)
+        tagged = self._tagged(encoding)
         channels = len(first.samples)
         return await asyncio.to_thread(
             streamed_size, tagged, first.sample_rate, channels, first.track_samples
@@ -109,8 +121,8 @@ class LiveTrack:
         The report tells the requested duration. Leaving the iterator aborts the request.
         Raises ServeAppError.
         """
-        tagged = replace(encoding, tags=self.tags)
-        file = _LiveFile(tagged, mastering, self.request.duration_s)
+        self.marking.check(encoding.file_format, streamed=True)
+        file = _LiveFile(self._tagged(encoding), mastering, self.request.duration_s)
         async with contextlib.aclosing(self.later):
             last: AudioChunk | None = None
             async for item in self._items():
@@ -121,6 +133,7 @@ class LiveTrack:
                 content = await file.add(item)
                 if content:
                     yield content
+            self.marking.count_tags(encoding.file_format)
             yield self._report(file.sample_rate, _timings_of(last))
 
     async def finish(self) -> Track:
@@ -130,7 +143,10 @@ class LiveTrack:
         timings = _timings_of(chunks[-1] if chunks else None)
         samples = np.concatenate([chunk.samples for chunk in chunks], axis=1)
         rate = chunks[0].sample_rate
-        return Track(self.request, self.model, samples, rate, timings, self.tags)
+        return Track(self.request, self.model, samples, rate, timings, self.marking)
+
+    def _tagged(self, encoding: Encoding) -> Encoding:
+        return replace(encoding, tags=self.marking.tags(self.request, self.model))
 
     def _report(self, sample_rate: int, timings: Timings) -> TrackReport:
         seed = self.request.sampling.seed
@@ -170,17 +186,6 @@ class _LiveFile:
         content = self._encoder.add(self._mastering.part(chunk.samples, rate, self._length, total))
         self._length += chunk.samples.shape[1]
         return content + self._encoder.finish() if chunk.finish_reason is not None else content
-
-
-def file_tags(
-    request: GenerationRequest, model: ModelCard, config: ProvenanceConfig
-) -> dict[str, str]:
-    """Collect the tags that the configuration wants in the files of a track."""
-    if not config.tags:
-        return {}
-    prompt = request.prompt if config.tag_prompt else None
-    name = f"{model.model_id} ({model.source})"
-    return tags_of(name, model.license, request.sampling.seed, prompt)
 
 
 def _timings_of(last: AudioChunk | None) -> Timings:

@@ -13,6 +13,7 @@ from serve_app.config.reader import ingress_environment, read_config
 from serve_app.errors import CheckpointError, ConfigError
 from serve_app.gateway.keys import KeyRing
 from serve_app.launch.error import CONFIGURATION, LaunchError
+from serve_app.launch.runtime_env import check_runtime_envs
 from serve_app.machine import (
     NEEDED_MEMORY_GIB,
     free_memory_gib,
@@ -47,7 +48,7 @@ def check(file: Path, content: dict[str, Any], host: str, port: int) -> None:
 
 
 def _check_application(application: dict[str, Any]) -> None:
-    """Check the args, the keys, and the checkpoints that they name."""
+    """Check the args, the keys, the checkpoints that they name, and packages to install."""
     config = read_config(application.get("args", {}))
     KeyRing(config.api.access, lambda: None, ingress_environment(application, config))
     for model in config.models:
@@ -55,6 +56,7 @@ def _check_application(application: dict[str, Any]) -> None:
     sources = [named for model in config.models for named in model.model_loading_config.sources]
     for source, needs_codec in dict.fromkeys(sources):
         check_source(source, needs_codec)
+    check_runtime_envs(application, config)
 
 
 def _check_gpu(model: ModelConfig) -> None:

@@ -285,7 +285,17 @@ Deno.test("the probe goes below the path of the service", () => {
   });
 });
 
-Deno.test("the serverless function is not probed: it boots before it answers", () =>
+Deno.test("a caller that leaves while the serverless function is looked for ends the search", async () => {
+  const caller = new AbortController();
+  const settings = { ...LIMITS, url: "http://127.0.0.1:1/", silenceMs: 60_000, hasHealth: false };
+  const response = handle(post(FIELDS, {}, caller.signal), () => settings);
+  setTimeout(() => caller.abort(), 100);
+  const startedAt = performance.now();
+  await response;
+  assert(performance.now() - startedAt < 5_000);
+});
+
+Deno.test("the serverless function is not asked for its health: it boots before it answers", () =>
   withServer((request) => {
     assert.equal(request.method, "POST");
     return Response.json(TRACK);

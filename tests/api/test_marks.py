@@ -33,13 +33,12 @@ TITLE = "爵士 🎷 lofi"
 @pytest.fixture
 async def private(generator: FakeGenerator) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a service that keeps prompts out of files."""
-    config = ApiConfig(provenance=ProvenanceConfig(tag_prompt=False))
-    async with _client(generator, config) as client:
+    async with _client(generator, ProvenanceConfig(tag_prompt=False)) as client:
         yield client
 
 
-def _client(generator: FakeGenerator, config: ApiConfig) -> httpx.AsyncClient:
-    app = create_api(generator, generator, [SMALL], None, config)
+def _client(generator: FakeGenerator, provenance: ProvenanceConfig) -> httpx.AsyncClient:
+    app = create_api(generator, generator, [SMALL], None, ApiConfig(), provenance=provenance)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test", follow_redirects=True)
 
@@ -210,8 +209,7 @@ async def test_a_private_prompt_is_in_no_file(
 
 async def test_tags_can_be_left_out(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
     """The samples are the same; headers tell the mark nevertheless."""
-    config = ApiConfig(provenance=ProvenanceConfig(tags=False))
-    async with _client(generator, config) as plain:
+    async with _client(generator, ProvenanceConfig(tags=False)) as plain:
         for stream in (False, True):
             response = await made(plain, stream=stream)
             assert response.headers[HEADER] == DIGITAL_SOURCE_TYPE

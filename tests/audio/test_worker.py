@@ -25,6 +25,7 @@ CONVERT = {
         "tags": {},
     },
     "with_prompt": True,
+    "with_manifest": False,
     "mastering": {"normalization": "peak", "lufs": -14.0, "fade_in_s": 0.0, "fade_out_s": 0.0},
 }
 

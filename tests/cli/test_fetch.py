@@ -7,6 +7,7 @@ import pytest
 
 from tests.architectures import put_in_cache
 from tests.cli.conftest import Run
+from tests.conftest import CONFIGS
 
 
 def write_weights(folder: Path) -> None:
@@ -19,6 +20,27 @@ def test_cached_models_are_found(run: Run, hub_cache: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "tiny: " in result.stdout
     assert result.stdout.count("musicgen-nano (0.0") == 2
+
+
+def test_the_models_of_a_configuration_are_fetched(run: Run, hub_cache: Path) -> None:
+    for size in ("small", "medium", "large"):
+        put_in_cache(hub_cache, f"facebook/musicgen-{size}", write_weights)
+    result = run("fetch", CONFIGS / "all.yaml", CONFIGS / "nano.yaml")
+    assert result.exit_code == 0, result.output
+    fetched = [line.partition(": ")[0] for line in result.stdout.splitlines() if "GB)" in line]
+    assert [name for name in fetched if name.startswith("facebook")] == [
+        f"facebook/musicgen-{size}" for size in ("small", "medium", "large")
+    ]
+    assert "embedded:musicgen-nano: " in result.stdout
+
+
+def test_a_faulty_configuration_is_an_error(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("models: []\n")
+    result = run("fetch", file)
+    assert result.exit_code == 1
+    assert "is not a Serve configuration" in result.stderr
+    assert "Traceback" not in result.output
 
 
 def test_a_folder_is_found(run: Run, tmp_path: Path) -> None:

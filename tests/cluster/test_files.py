@@ -132,8 +132,8 @@ def test_ray_up_takes_the_file(name: str) -> None:
 @pytest.mark.parametrize("name", ["aws", "gcp"])
 def test_every_node_has_rays_token(name: str) -> None:
     config = yaml.safe_load((CLUSTER / f"{name}.yaml").read_text())
-    assert config["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
-    assert "--env RAY_AUTH_MODE=token" in config["docker"]["run_options"]
+    assert config["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
+    assert "export RAY_AUTH_MODE=token" in (CLUSTER / "setup-node.sh").read_text()
     starts = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
     assert all(
         command.startswith("RAY_AUTH_MODE=token ") for command in starts if "ray start" in command
@@ -145,7 +145,7 @@ def test_every_proxy_has_its_guard() -> None:
     path = "serve_app.deployments.proxy_guard:middleware"
     assert SERVE_ENVIRONMENT["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] == path
     variable = f"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH={path}"
-    for name in ("aws.yaml", "gcp.yaml", "Dockerfile"):
+    for name in ("setup-node.sh", "Dockerfile"):
         assert variable in (CLUSTER / name).read_text(), name
     [guard] = proxy_guard.middleware()
     assert getattr(guard.cls, "__name__", "") == "ProxyGuard"

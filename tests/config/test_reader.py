@@ -46,6 +46,11 @@ def test_an_option_like_no_other_gets_the_list_of_its_section(args: dict[str, An
     )
 
 
+def test_a_section_that_has_moved_is_told_with_its_place(args: dict[str, Any]) -> None:
+    args["api"]["provenance"] = args.pop("provenance")
+    assert faults(args) == ["api.provenance: this section has moved. Write it as args.provenance."]
+
+
 def test_every_wrong_value_is_named(args: dict[str, Any]) -> None:
     args["api"]["max_body_bytes"] = "x"
     args["models"][0]["deployment_config"]["num_replicas"] = 0

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from serve_app.config.app import ModelConfig
-from serve_app.deployments.actor_options import actor_options, demand
+from serve_app.deployments.actor_options import actor_options, demand, gpu_share
 from serve_app.placement import Demand
 
 
@@ -44,3 +44,18 @@ def test_options_and_resources(
 ) -> None:
     assert actor_options(config) == options
     assert demand(config) == Demand("model 'x'", resources)
+
+
+@pytest.mark.parametrize(
+    ("config", "share"),
+    [
+        (model(), 1.0),
+        (model({"num_gpus": 0}), 1.0),  # a GPU that Ray does not count
+        (model(accelerator_type="T4"), 1.0),
+        (model({"num_gpus": 2}), 1.0),
+        (model({"num_gpus": 0.5, "accelerator_type": "L4"}), 0.5),
+        (model({"num_gpus": 0.25}), 0.25),
+    ],
+)
+def test_a_fraction_of_a_gpu_is_a_share_of_its_memory(config: ModelConfig, share: float) -> None:
+    assert gpu_share(config) == share

@@ -33,6 +33,22 @@ async def test_a_replica_is_warm_and_makes_music(precision: str) -> None:
     replica.check_health()
 
 
+def test_a_replica_on_half_a_gpu_sizes_its_slots_by_its_half(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shares: list[float] = []
+
+    def slots(_model: object, _config: object, _frames: int, share: float) -> int:
+        shares.append(share)
+        return 2
+
+    monkeypatch.setattr("serve_app.engine.engine.default_slots", slots)
+    half = {"deployment_config": {"ray_actor_options": {"num_gpus": 0.5}}}
+    whole = config(device="cpu", max_slots=None)
+    MusicGenReplica(ModelConfig.model_validate(whole.model_dump() | half))
+    assert shares == [0.5]
+
+
 def test_a_model_that_cannot_be_loaded_keeps_the_replica_from_starting() -> None:
     with pytest.raises(CheckpointError, match="neither a folder nor the id"):
         MusicGenReplica(config("no such place!"))

@@ -43,7 +43,7 @@ class Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answer with the request's headers and the size of its body; `/proxy/STATUS` as Serve's proxy would."""
+    """Answer with headers, size of the body and port of a request; `/proxy/STATUS` as Serve's proxy would."""
 
     protocol_version = "HTTP/1.1"
     server: Server
@@ -63,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         if received < size:
             self.server.cut_off.set()
         headers = {name.lower(): value for name, value in self.headers.items()}
-        body = {"headers": headers, "size": received}
+        body = {"headers": headers, "size": received, "from_port": self.client_address[1]}
         self._answer(200, json.dumps(body).encode(), "application/json")
 
     do_POST = do_GET

@@ -51,3 +51,11 @@ def test_any_request_gets_a_documented_answer_through_the_edge(
         case.validate_response(response, checks=CHECKS)
     else:
         assert response.status_code in EDGES_OWN
+
+
+def test_plain_text_of_the_service_passes(edge_url: str) -> None:
+    """As in answers to preflights, which are those of Starlette's CORSMiddleware."""
+    headers = {"origin": "https://other.example", "access-control-request-method": "POST"}
+    response = httpx.options(f"{edge_url}/v1/audio/generations", headers=headers)
+    assert (response.status_code, response.text) == (400, "Disallowed CORS origin")
+    assert "access-control-allow-origin" not in response.headers

@@ -1,15 +1,21 @@
 """Audio prompts become codes at the model's sample rate, channels and order of codebooks."""
 
+import asyncio
+import threading
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from serve_app.engine.audio_prompter import check_sample_rate, encode_audio_prompt
+from serve_app.engine import audio_prompter
+from serve_app.engine.audio_prompter import AudioPrompter, check_sample_rate, encode_audio_prompt
 from serve_app.errors import InvalidAudio
 from serve_app.types import Audio
 from tests.architectures import STEREO, write_huggingface
+from tests.engine.fake_gpu import Copies, fake_gpu, moved_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +78,43 @@ def test_usual_rates_are_resampled(rate: int, model_rate: int) -> None:
 def test_rates_that_need_a_huge_kernel_are_refused(rate: int) -> None:
     with pytest.raises(InvalidAudio, match=f"{rate} Hz cannot be resampled to this model's 32000"):
         check_sample_rate(rate, 32_000)
+
+
+def test_codes_of_a_gpu_are_complete_once_returned(nano: Checkpoint) -> None:
+    """The engine's stream reads them: a copy to the CPU waits for the stream that makes them."""
+    with fake_gpu():
+        checkpoint = moved_checkpoint(nano)
+        with Copies() as copies:
+            codes = encode_audio_prompt(checkpoint, sound(1, 6400, nano.sample_rate))
+        assert codes.device.type == "cpu"
+    assert copies.waiting[-1] == "(4, 10) from cuda:0 to cpu"
+
+
+def test_codes_of_a_stereo_model_are_complete_too(stereo: Checkpoint) -> None:
+    with fake_gpu():
+        checkpoint = moved_checkpoint(stereo)
+        prompt = sound(2, 24 * 10, stereo.sample_rate)
+        assert encode_audio_prompt(checkpoint, prompt).device.type == "cpu"
+
+
+async def test_one_prompt_is_encoded_at_a_time(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes 0.8 GiB of a GPU's memory."""
+    threads: list[str] = []
+    busy = threading.Lock()
+
+    def encode(*arguments: Any) -> Tensor:
+        assert busy.acquire(blocking=False), "two at a time"
+        threads.append(threading.current_thread().name)
+        codes = encode_audio_prompt(*arguments)
+        busy.release()
+        return codes
+
+    monkeypatch.setattr(audio_prompter, "encode_audio_prompt", encode)
+    prompter = AudioPrompter(nano, lambda _: None)
+    prompts = [sound(1, 6400 * (n + 1), nano.sample_rate) for n in range(4)]
+    codes = await asyncio.gather(*map(prompter.encode, prompts))
+    prompter.shutdown()
+    assert [part.shape[1] for part in codes] == [10, 20, 30, 40]
+    assert threads == ["musicgen-audio-prompt_0"] * 4

@@ -20,3 +20,15 @@ def test_a_text_is_masked_at_its_own_end() -> None:
     assert torch.equal(cross.values[:, 2, :, :2], texts[1].values)
     assert (cross.mask[:, 0, 0] == 0).sum(dim=1).tolist() == [5, 1, 2]
     assert slots.nbytes == 2 * 4 * 3 * 3 * 2 * 6 * 4
+
+
+def test_a_shorter_text_leaves_nothing_of_the_longer_before_it() -> None:
+    """The mask adds -inf to NaN, which stays NaN."""
+    slots = CrossAttentionSlots(CONFIG, 2, 6, torch.float32, torch.device("cpu"))
+    slots.put(1, CrossAttentionKV(*torch.full((2, 3, 2, 5, 4), torch.nan)))
+    text = CrossAttentionKV(*torch.randn(2, 3, 2, 2, 4))
+    slots.put(1, text)
+    cross = slots.narrow(slice(1, 2), 6)
+    assert torch.equal(cross.keys[:, 0, :, :2], text.keys)
+    assert not cross.keys[:, 0, :, 2:].any()
+    assert not cross.values[:, 0, :, 2:].any()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ from numpy.typing import NDArray
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
+from serve_app.engine import engine as engine_module
+from serve_app.engine import loop as engine_loop
+from serve_app.engine import worker_thread
+from serve_app.engine.batch import Batch
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import BatchShape
 from serve_app.errors import DurationTooLong, GenerationFailed, PromptTooLong, ReplicaFailed
 from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.kv_cache import FloatKVCache
+from serve_app.models.t5 import TextEncoder
 from serve_app.types import (
+    Audio,
     AudioChunk,
     FinishReason,
     GenerationRequest,
@@ -281,6 +288,21 @@ async def test_a_slot_forgets_nan(nano: Checkpoint) -> None:
         assert np.array_equal(await audio(engine, request(duration_s=0.3, seed=1)), fresh)
 
 
+async def test_a_slot_forgets_a_text_that_was_not_finite(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next prompt is shorter, so that it covers a part of the slot's text only."""
+    with running(nano) as engine:
+        fresh = await audio(engine, request("piano", 0.3, seed=1))
+        encode = TextEncoder.forward
+        with monkeypatch.context() as patched:
+            patched.setattr(TextEncoder, "forward", lambda *args: encode(*args) * torch.nan)
+            with pytest.raises(GenerationFailed, match="not finite"):
+                await audio(engine, request("a much longer prompt of many words", 0.3))
+        for _ in range(2):
+            assert np.array_equal(await audio(engine, request("piano", 0.3, seed=1)), fresh)
+
+
 async def test_without_guidance_one_row_a_slot_is_enough(tmp_path: Path, hub_cache: Path) -> None:
     checkpoint, oracle = load_pair("transformers", MONO, tmp_path, hub_cache)
     guided: list[bool] = []
@@ -320,13 +342,118 @@ async def test_a_prompt_that_cannot_be_encoded_ends_that_sequence_alone(nano: Ch
 async def test_a_failed_engine_is_unhealthy_and_refuses_requests(nano: Checkpoint) -> None:
     with running(nano) as engine:
         engine.check_health()
-        engine.loop._fail(RuntimeError("the device is gone"))
+        engine.loop.fail(RuntimeError("the device is gone"))
         await until(lambda: not engine.loop.alive)
         with pytest.raises(ReplicaFailed, match="has stopped after a failure"):
             engine.check_health()
         with pytest.raises(ReplicaFailed, match="may be sent again"):
             async with asyncio.timeout(5):
                 await audio(engine, request())
+
+
+def device_assert(*_: object, **__: object) -> Any:
+    raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+
+def without_memory(*_: object, **__: object) -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 800 MiB")
+
+
+AUDIO_PROMPT = Audio(np.zeros((1, 6400), np.float32), 32_000)
+THREADS = {
+    "text": "serve_app.models.t5.TextEncoder.forward",
+    "audio prompt": "serve_app.models.encodec.model.Encodec.encode",
+    "engine": "serve_app.engine.model_runner.ModelRunner.step",
+    "codec": "serve_app.models.encodec.model.Encodec.decode_chunk",
+}
+
+
+@pytest.mark.parametrize("thread", THREADS)
+async def test_a_failed_device_ends_the_engine_from_every_thread(
+    thread: str, nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CUDA error ends the context for all threads: the replica must be replaced."""
+    with running(nano) as engine:
+        neighbour = asyncio.create_task(audio(engine, request(duration_s=30.0)))
+        await until(lambda: engine.stats().slots_used == 1)
+        monkeypatch.setattr(THREADS[thread], device_assert)
+        asking = request("drums", 0.5).model_copy(update={"audio_prompt": AUDIO_PROMPT})
+        async with asyncio.timeout(30):
+            for failed in (audio(engine, asking), neighbour):
+                with pytest.raises(ReplicaFailed, match="may be sent again"):
+                    await failed
+        with pytest.raises(ReplicaFailed, match="has stopped after a failure"):
+            engine.check_health()
+
+
+@pytest.mark.parametrize("thread", ["text", "audio prompt"])
+async def test_too_little_memory_for_a_prompt_ends_that_request_alone(
+    thread: str, nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(nano) as engine:
+        monkeypatch.setattr(THREADS[thread], without_memory)
+        asking = request("drums", 0.5).model_copy(update={"audio_prompt": AUDIO_PROMPT})
+        with pytest.raises(GenerationFailed, match=r"could not be encoded \(OutOfMemoryError\)"):
+            await audio(engine, asking)
+        engine.check_health()
+
+
+@pytest.mark.parametrize("name", ["text", "audio-prompt", "codec"])
+def test_a_thread_that_cannot_be_prepared_keeps_the_engine_from_starting(
+    name: str, nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(_: torch.device) -> None:
+        if name in threading.current_thread().name:
+            device_assert()
+
+    monkeypatch.setattr(worker_thread, "use_own_stream", prepare)
+    with pytest.raises(torch.AcceleratorError, match="device-side assert"), running(nano):
+        pass
+
+
+def test_a_devices_options_are_set_before_anything_runs_there(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(engine_module, "configure_device", lambda device: order.append(str(device)))
+    monkeypatch.setattr(worker_thread, "use_own_stream", lambda _: order.append("thread"))
+    with running(nano):
+        assert order == ["cpu", "thread", "thread", "thread"]
+
+
+def test_an_engines_thread_that_cannot_be_prepared_ends_the_start(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_loop, "use_own_stream", device_assert)
+    with running(nano) as engine, pytest.raises(torch.AcceleratorError, match="device-side"):
+        engine.warm_up()
+    assert not engine.loop.alive
+
+
+def test_all_threads_have_their_streams_before_graphs_are_captured(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To give a thread its stream waits for the device, which would invalidate a capture."""
+    events: list[str] = []
+
+    def prepare(_: torch.device) -> None:
+        events.append(threading.current_thread().name)
+
+    for module in (worker_thread, engine_loop):
+        monkeypatch.setattr(module, "use_own_stream", prepare)
+    monkeypatch.setattr(Batch, "record_graphs", lambda _: events.append("capture"))
+    encode = TextEncoder.forward
+
+    def encode_text(encoder: TextEncoder, tokens: list[int]) -> torch.Tensor:
+        events.append("text")
+        return encode(encoder, tokens)
+
+    monkeypatch.setattr(TextEncoder, "forward", encode_text)
+    with running(nano) as engine:
+        engine.warm_up(0.1)
+    threads = ["musicgen-text_0", "musicgen-audio-prompt_0", "musicgen-codec_0", "musicgen-engine"]
+    assert set(threads) < set(events)
+    assert events[-1] == "capture", "the text is encoded before, so that the device rests"
 
 
 async def test_shutdown_ends_running_sequences(nano: Checkpoint) -> None:

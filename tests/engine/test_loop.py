@@ -151,3 +151,34 @@ def test_a_failing_codec_ends_the_loop(
     assert "codec failed" in error.message
     loop._thread.join(TIMEOUT_S)
     assert str(loop.failure) == "the device is gone"
+
+
+def test_nothing_touches_a_failed_device_at_the_end(
+    loop: EngineLoop, processor: InputProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages behind the failure need the device: a cancelled request, and a capture."""
+    streams = [Items() for _ in range(SLOTS)]
+    sequences = [new_sequence(processor, items) for items in streams]
+    for sequence in sequences:
+        loop.add_request(sequence)
+    for items in streams:
+        items.get(timeout=TIMEOUT_S)
+
+    def fail_with_messages(*_: object) -> None:
+        loop.abort_request(sequences[0])
+        loop.record_graphs()
+        fail()
+
+    monkeypatch.setattr(loop.batch.runner, "stop", fail)
+    monkeypatch.setattr(loop.batch, "record_graphs", fail)
+    monkeypatch.setattr(loop.batch.runner, "step", fail_with_messages)
+    assert isinstance(next_error(streams[0]), RequestAborted)
+    assert isinstance(next_error(streams[1]), ReplicaFailed)
+
+
+def test_the_first_failure_is_the_one_that_is_reported(loop: EngineLoop) -> None:
+    loop.fail(RuntimeError("the device is gone"))
+    assert not loop.alive, "at once, even while a step hangs"
+    loop.fail(RuntimeError("the next call fails, too"))
+    loop._thread.join(TIMEOUT_S)
+    assert str(loop.failure) == "the device is gone"

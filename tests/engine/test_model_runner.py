@@ -7,7 +7,8 @@ from torch import Tensor
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.model_runner import PREFILL, BatchShape, ModelRunner, bucket, max_positions
 from serve_app.models.musicgen.execution import torch_backend
-from serve_app.types import SamplingParams
+from serve_app.types import MAX_SEED, SamplingParams
+from tests.engine.fake_gpu import Copies, fake_gpu, moved
 
 FRAMES = 300
 
@@ -59,3 +60,40 @@ def test_a_stopped_slot_stays_where_it_is(runner: ModelRunner) -> None:
     runner.step(BatchShape(2, 64, 64))
     assert runner._state.steps.tolist() == [0, 0]
     assert runner._state.active.tolist() == [0, 0]
+
+
+def test_a_request_makes_no_copy_to_a_gpu_that_it_waits_for(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its numbers go in one copy, beside the codes of an audio prompt. Only `is_finite` waits."""
+    monkeypatch.setattr(ModelRunner, "is_finite", lambda *_: True)
+    with fake_gpu():
+        model = moved(nano.musicgen)
+        runner = ModelRunner(model, torch_backend(model), 2, FRAMES, max_text_tokens=64)
+        conditions = model.conditions(None)
+        with Copies() as copies:
+            runner.start(1, conditions, SamplingParams(seed=MAX_SEED, temperature=0.7))
+            runner.open_window(1, torch.zeros(4, 30, dtype=torch.int64), FRAMES)
+            assert len(copies.launched) == 2, copies.launched
+            assert copies.launched[0] == "(4, 30) from cpu to cuda:0"
+            runner.step(BatchShape(2, 64, 64))
+            runner.stop(1)
+        assert copies.waiting == []
+
+
+def test_nan_in_given_codes_condemns_the_slot_before_its_first_step(runner: ModelRunner) -> None:
+    """A request that is cancelled before a step leaves its cache to the next one, too."""
+    with torch.inference_mode():
+        good = runner.model.conditions(None)
+    assert good.cross_attention is not None
+    bad = good._replace(
+        cross_attention=good.cross_attention._replace(
+            values=good.cross_attention.values + torch.nan
+        )
+    )
+    whole = decode(runner, 0, NOTHING, 10)
+    runner.start(0, bad, SamplingParams(seed=9))
+    runner.open_window(0, whole, FRAMES)
+    runner.stop(0)
+    assert not runner.is_finite(0)
+    assert torch.equal(decode(runner, 0, NOTHING, 10), whole)

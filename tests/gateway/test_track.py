@@ -12,6 +12,7 @@ from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import FLAC, OPUS, PCM, Encoding
 from serve_app.audio.mastering import Mastering, Normalization
 from serve_app.errors import GenerationFailed, InvalidRequest
+from serve_app.gateway.marking import Marking
 from serve_app.gateway.track import LiveTrack
 from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.track_fields import TrackReport
@@ -27,8 +28,6 @@ FACTS = {
     "real_time_factor": 0.5, "cost_usd": 0.0005,
 }  # fmt: skip
 
-TAGS = {"title": "lofi", "comment": "seed 7"}
-
 
 async def live(generator: FakeGenerator, *, progress: bool = False) -> LiveTrack:
     request = GenerationRequest(
@@ -40,7 +39,7 @@ async def live(generator: FakeGenerator, *, progress: bool = False) -> LiveTrack
         progress=progress,
     )
     items = generator.generate(request)
-    return LiveTrack(request, SMALL, await anext(items), items, TAGS)
+    return LiveTrack(request, SMALL, await anext(items), items, Marking())
 
 
 async def parts(
@@ -62,7 +61,7 @@ async def test_a_track_is_encoded_with_its_tags() -> None:
     assert np.abs(samples).max() == pytest.approx(10 ** (-1 / 20), rel=0.01)
     with av.open(io.BytesIO(content), "r") as container:
         tags = {name.lower(): value for name, value in container.metadata.items()}
-    assert tags == TAGS
+    assert tags == Marking().tags(track.request, SMALL)
 
 
 async def test_parts_are_progress_then_bytes_then_the_report() -> None:
@@ -110,9 +109,9 @@ async def test_a_stream_without_an_end_is_a_failure(count: int) -> None:
 
     request = GenerationRequest(request_id="a", model="small", prompt="a", duration_s=1.0)
     with pytest.raises(GenerationFailed, match="ended too early"):
-        await LiveTrack(request, SMALL, items[0], later(), TAGS).finish()
+        await LiveTrack(request, SMALL, items[0], later(), Marking()).finish()
     with pytest.raises(GenerationFailed, match="ended too early"):
-        await parts(LiveTrack(request, SMALL, items[0], later(), TAGS))
+        await parts(LiveTrack(request, SMALL, items[0], later(), Marking()))
 
 
 async def test_leaving_the_parts_aborts_the_request() -> None:

@@ -77,6 +77,20 @@ def test_what_the_configuration_lacks_is_named(change: Change, message: str) -> 
     assert error.exit_code == CONFIGURATION == 2
 
 
+def test_packages_that_a_runtime_env_cannot_install_are_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """This Python may have no pip, which is said, too: tests/launch/test_runtime_env.py."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+    def install(content: dict[str, Any], _: dict[str, Any]) -> None:
+        content["applications"][0]["runtime_env"] = {"pip": ["no-such-package-of-ours"]}
+
+    error = fault(changed(install))
+    assert "remove `pip` from the runtime_env" in str(error)
+    assert error.exit_code == OTHER
+
+
 @pytest.mark.parametrize("place", ["shell", "application", "ingress"])
 def test_keys_count_wherever_the_ingress_finds_them(
     monkeypatch: pytest.MonkeyPatch, place: str

@@ -61,9 +61,10 @@ async def _generate(service: GenerationService, repository: str, request: Reques
         model=card.model_id,
         sampling=body.parameters.sampling(),
     )
-    track = await service.make_track(generation, card)
     prefers_flac = prefers(request.headers, FLAC.media_type, WAV.media_type)
     file_format = FLAC if prefers_flac else WAV
+    await service.check_file(card, Encoding(file_format))
+    track = await service.make_track(generation, card)
     return Response(
         await track.encode(Encoding(file_format)),
         media_type=file_format.media_type,

@@ -173,6 +173,7 @@ async def _make_track(legacy: LegacyRequest, request: Request, service: Generati
         model=legacy.model.model_id,
         sampling=SamplingParams(temperature=legacy.temperature),
     )
+    await service.check_file(legacy.model, Encoding())
     return await service.make_track(generation, legacy.model)
 
 

@@ -41,7 +41,7 @@ def create_router(service: GenerationService, streams: Streams) -> APIRouter:
         encoding = query.encoding()
         mastering = query.mastering()
         mastering.check_streamable()
-        await service.check_channels(card, encoding)
+        await service.check_file(card, encoding, streamed=True)
         start = partial(service.start_track, generation, card)
         stream_id = streams.create(StreamSource(start, encoding, mastering))
         # Relative, so that it holds behind any proxy and below any prefix.

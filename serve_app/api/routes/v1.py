@@ -24,6 +24,7 @@ from serve_app.track_fields import to_headers
 from serve_app.types import GenerationRequest, ModelCard
 
 _NO_STORE = {"cache-control": "no-store"}
+_File = tuple[bytes, bytes | None]  # with the manifest beside it
 
 
 def create_router(service: GenerationService) -> APIRouter:
@@ -70,10 +71,11 @@ async def _answer(
     """Answer with a whole file, or with JSON."""
     encoding = body.encoding()
     mastering = body.mastering()
-    await service.check_channels(card, encoding)
-    if body.response_format == "json":
+    as_json = body.response_format == "json"
+    await service.check_file(card, encoding, detachable=as_json)
+    if as_json:
         tracks = await service.make_tracks(request, card, body.n)
-        files = [await track.encode(encoding, mastering) for track in tracks]
+        files = [await _file(track, encoding, mastering) for track in tracks]
         return await asyncio.to_thread(_variations, tracks, files, encoding)
     track = await service.make_track(request, card)
     content = await track.encode(encoding, mastering)
@@ -92,7 +94,7 @@ async def _stream(
     encoding = wanted.encoding()
     mastering = wanted.mastering()
     mastering.check_streamable()
-    await service.check_channels(card, encoding)
+    await service.check_file(card, encoding, streamed=True)
     live = await service.start_track(request.model_copy(update={"progress": as_events}), card)
     await live.check_channels(encoding)
     if as_events:
@@ -115,7 +117,12 @@ def _audio_stream(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> 
     return StreamingResponse(content, media_type=encoding.file_format.media_type, headers=headers)
 
 
-def _variations(tracks: Sequence[Track], files: Sequence[bytes], encoding: Encoding) -> Response:
+async def _file(track: Track, encoding: Encoding, mastering: Mastering) -> _File:
+    content = await track.encode(encoding, mastering)
+    return content, await track.manifest(content, encoding)
+
+
+def _variations(tracks: Sequence[Track], files: Sequence[_File], encoding: Encoding) -> Response:
     answer = Variations(
         prompt=tracks[0].request.prompt,
         format=encoding.file_format.name,
@@ -126,9 +133,11 @@ def _variations(tracks: Sequence[Track], files: Sequence[bytes], encoding: Encod
     return Response(answer.to_json(), media_type="application/json", headers=mark)
 
 
-def _variation(track: Track, file: bytes) -> Variation:
+def _variation(track: Track, file: _File) -> Variation:
+    content, manifest = file
     return Variation(
         **track.report().model_dump(),
-        audio=base64.b64encode(file).decode("ascii"),
-        size_bytes=len(file),
+        audio=base64.b64encode(content).decode("ascii"),
+        size_bytes=len(content),
+        manifest=None if manifest is None else base64.b64encode(manifest).decode("ascii"),
     )

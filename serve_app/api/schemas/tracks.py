@@ -1,6 +1,6 @@
 """Finished tracks in JSON."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
@@ -17,6 +17,13 @@ class Variation(TrackReport, frozen=True, protected_namespaces=()):
 
     audio: Annotated[str, Field(description="The file, in base64.")]
     size_bytes: Annotated[int, Field(description="Length of the file, in bytes.")]
+    manifest: Annotated[
+        str | None,
+        Field(
+            description="Signed C2PA manifest of the file (`.c2pa`), in base64; only for files that "
+            "cannot hold one, where the service signs."
+        ),
+    ] = None
     sample_rate: Annotated[
         int,  # that of the files is in Variations
         Field(
@@ -36,5 +43,10 @@ class Variations(BaseModel):
     def to_json(self) -> bytes:
         """Serialize, with the keys of each variation in the contract's order."""
         answer = self.model_dump(by_alias=True)
-        answer["data"] = [ordered(facts, _FIRST, _LAST) for facts in answer["data"]]
+        answer["data"] = [ordered(_given(facts), _FIRST, _LAST) for facts in answer["data"]]
         return to_json(answer)
+
+
+def _given(facts: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the manifest of a file without one."""
+    return {name: fact for name, fact in facts.items() if name != "manifest" or fact is not None}

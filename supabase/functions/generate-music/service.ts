@@ -11,7 +11,7 @@ export interface Settings {
   backOffMs: number;
   /** Milliseconds that the service may stay out of reach. */
   silenceMs: number;
-  /** Whether the service answers `GET /health/live` at once; the serverless function boots first. */
+  /** Whether the service answers `GET /health/live` at once; a serverless function accepts connections only. */
   hasHealth: boolean;
 }
 
@@ -47,6 +47,12 @@ class Unreachable extends ServiceError {
   constructor(details: string) {
     super("The music service cannot be reached", 503, details, "10");
   }
+}
+
+function unreachable(silence: AbortSignal): Unreachable {
+  return new Unreachable(
+    silence.aborted ? "No answer from the music service" : "No connection to the music service",
+  );
 }
 
 /** Reads the secrets. `MODAL_API_URL` is the URL's name in projects that called the serverless function. */
@@ -90,6 +96,8 @@ export async function makeTrack(
       if (settings.hasHealth) {
         await probe(settings.url, silentAt, signal);
         isThere = true;
+      } else {
+        await connect(settings.url, silentAt, signal);
       }
       return await callOnce(body, settings, requestId, signal);
     } catch (error) {
@@ -119,13 +127,40 @@ async function probe(url: string, silentAt: number, signal: AbortSignal): Promis
     await response.body?.cancel();
   } catch (error) {
     if (signal.aborted) throw error;
-    throw new Unreachable(
-      silence.aborted ? "No answer from the music service" : "No connection to the music service",
-    );
+    throw unreachable(silence);
   }
   if ([502, 503, 504].includes(response.status)) {
     throw new Unreachable(`Only a proxy of the music service answers (${response.status})`);
   }
+}
+
+/**
+ * Throws Unreachable unless the address accepts a connection before `silentAt`. More cannot be asked of a serverless
+ * function, which boots before it answers anything: only its platform is always there.
+ */
+async function connect(url: string, silentAt: number, signal: AbortSignal): Promise<void> {
+  const { hostname, port, protocol } = new URL(url);
+  const silence = AbortSignal.timeout(Math.max(1, silentAt - performance.now()));
+  const limit = AbortSignal.any([silence, signal]);
+  const connected = Deno.connect({
+    hostname: hostname.replace(/^\[|\]$/g, ""),
+    port: Number(port) || (protocol === "https:" ? 443 : 80),
+    signal: limit,
+  }).then((connection) => connection.close());
+  try {
+    await Promise.race([connected, aborted(limit)]); // older runtimes ignore the signal of a connection
+  } catch (error) {
+    connected.catch(() => {});
+    if (signal.aborted) throw error;
+    throw unreachable(silence);
+  }
+}
+
+/** Rejects when the signal is aborted. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) =>
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true })
+  );
 }
 
 /** Seconds of a `Retry-After`, which may be a date. */

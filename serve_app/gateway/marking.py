@@ -1,0 +1,134 @@
+"""Marks of the files that the service sends: tags and signed manifests, as configured."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from serve_app.audio.file_format import FormatSpec, Tagging, names_with_manifests
+from serve_app.config.provenance import ProvenanceConfig
+from serve_app.errors import FormatNotSigned
+from serve_app.gateway.observer import LogObserver, RequestObserver
+from serve_app.marks import tags_of
+from serve_app.provenance.credentials import read_credentials
+from serve_app.provenance.manifest import Converted, Definition, Generated
+from serve_app.provenance.signer import ManifestSigner, SigningJob
+from serve_app.types import GenerationRequest, ModelCard
+
+
+class Marking:
+    """Marks files, and refuses those that would lack a configured mark. signer: None: none signs."""
+
+    def __init__(
+        self,
+        config: ProvenanceConfig | None = None,
+        signer: ManifestSigner | None = None,
+        observer: RequestObserver | None = None,
+    ) -> None:
+        self._config = config or ProvenanceConfig()
+        self.signer = signer
+        self._observer = observer or LogObserver()
+
+    @classmethod
+    def of(
+        cls,
+        config: ProvenanceConfig,
+        observer: RequestObserver,
+        environment: Mapping[str, str] = os.environ,
+    ) -> Self:
+        """Read the credentials. Raises ConfigError for a pair that cannot sign, or is missing."""
+        credentials = read_credentials(config, environment)
+        if credentials is None:
+            return cls(config, None, observer)
+        return cls(config, ManifestSigner(credentials, config.timestamp_url), observer)
+
+    @property
+    def with_prompt(self) -> bool:
+        """Whether files may tell the prompt."""
+        return self._config.tag_prompt
+
+    def tags(self, request: GenerationRequest, model: ModelCard) -> dict[str, str]:
+        """Collect the tags that the configuration wants in the files of a track."""
+        return self._all_tags(request, model) if self._config.tags else {}
+
+    def check(self, spec: FormatSpec, *, streamed: bool = False, detachable: bool = False) -> None:
+        """Refuse a file before it is made.
+
+        streamed: the file is sent while it is made; detachable: a manifest beside the file does.
+        Raises FormatNotSigned, and SigningFailed where no file can be signed.
+        """
+        if self.signer is None:
+            return
+        if (spec.holds_manifest or detachable) and not streamed:
+            self.signer.check()
+        elif self._config.unsigned_formats == "refuse":
+            self._observer.file_refused(spec.name)
+            raise FormatNotSigned(
+                f"{'A stream' if streamed else f'A file of the format {spec}'} cannot hold the signed "
+                "manifest that this service requires: ask for a whole file "
+                f"({', '.join(names_with_manifests())}), or for response_format json"
+            )
+
+    async def mark(
+        self, content: bytes, spec: FormatSpec, request: GenerationRequest, model: ModelCard
+    ) -> bytes:
+        """Put a signed manifest into a whole file of a track, if one is configured.
+
+        Raises FormatNotSigned and SigningFailed.
+        """
+        if self.signer is not None and spec.holds_manifest:
+            definition = self._generated(request, model)
+            content = await self.signer.embed(content, spec.media_type, definition)
+            self._observer.file_marked(spec.name, "manifest")
+        self.count_tags(spec)
+        return content
+
+    async def detached(
+        self, content: bytes, spec: FormatSpec, request: GenerationRequest, model: ModelCard
+    ) -> bytes | None:
+        """Sign a manifest beside a file that cannot hold one; None: not configured, or not needed.
+
+        Raises SigningFailed.
+        """
+        if self.signer is None or spec.holds_manifest:
+            return None
+        definition = self._generated(request, model)
+        manifest = await self.signer.detach(content, spec.media_type, definition)
+        self._observer.file_marked(spec.name, "detached_manifest")
+        return manifest
+
+    async def mark_conversion(
+        self, source: Path, target: Path, spec: FormatSpec, facts: Converted, parent: bytes
+    ) -> bool:
+        """Write a converted file with a signed manifest to `target`; False: it gets none.
+
+        parent: archive of the old file's manifests. Raises FormatNotSigned and SigningFailed.
+        """
+        self.check(spec)
+        if self.signer is None or not spec.holds_manifest:
+            return False
+        with source.open("rb") as old, target.open("w+b") as new:
+            definition = facts.definition()
+            await self.signer.sign(SigningJob(old, new, spec.media_type, definition, parent))
+        self._observer.file_marked(spec.name, "manifest")
+        return True
+
+    def count_tags(self, spec: FormatSpec) -> None:
+        """Count a file with generated audio, by whether it has tags."""
+        has_tags = self._config.tags and spec.tagging is not Tagging.NONE
+        self._observer.file_marked(spec.name, "tags" if has_tags else "none")
+
+    def _generated(self, request: GenerationRequest, model: ModelCard) -> Definition:
+        audio = request.audio_prompt
+        return Generated(
+            model=model.model_id,
+            source=model.source,
+            tags=self._all_tags(request, model),
+            audio_prompt_sha256="" if audio is None else audio.file_sha256,
+            training_use=self._config.training_use,
+        ).definition()
+
+    def _all_tags(self, request: GenerationRequest, model: ModelCard) -> dict[str, str]:
+        prompt = request.prompt if self.with_prompt else None
+        name = f"{model.model_id} ({model.source})"
+        return tags_of(name, model.license, request.sampling.seed, prompt)
