@@ -67,8 +67,8 @@ def cuda_backend(model: MusicGen, precision: str, int8_cache: bool) -> CudaBacke
 def why_unsupported(model: MusicGen, capability_needed: tuple[int, int]) -> str | None:
     """Return the reason why kernels cannot run a model on its device, None if they can."""
     weight = model.embedding.weight
-    if weight.device.type != "cuda":
-        return f"the device is {weight.device.type}, not a GPU"
+    if weight.device.type != "cuda" or torch.version.hip is not None:
+        return f"the device ({weight.device.type}) is not an NVIDIA GPU"
     capability = torch.cuda.get_device_capability(weight.device)
     if capability < capability_needed:
         has, needed = (".".join(map(str, of)) for of in (capability, capability_needed))

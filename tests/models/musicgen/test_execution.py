@@ -196,6 +196,17 @@ def test_kernels_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
         prepare_model(model, "int8", "eager")
 
 
+def test_a_gpu_of_another_maker_stays_with_torch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PyTorch for ROCm calls AMD's GPUs cuda, too."""
+    model = Gpu(monkeypatch, (9, 4)).model()
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    with caplog.at_level("INFO"):
+        assert isinstance(prepare_model(model, "fp16"), TorchBackend)
+    assert "is not an NVIDIA GPU" in caplog.text
+
+
 def test_a_gpu_without_triton_stays_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Gpu(monkeypatch, (9, 0)).model()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
