@@ -58,7 +58,11 @@ class EngineLoop:
             self._scheduler, self._throughput, rate, lambda: self._output.final_s
         )
         self.stats = StatsBoard(
-            self._scheduler, self._throughput, rate, batch.runner.kv_cache_bytes
+            self._scheduler,
+            self._throughput,
+            rate,
+            batch.runner.kv_cache_bytes,
+            lambda: (self._output.streamed_chunks, self._output.late_chunks),
         )
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="musicgen-engine", daemon=True)
