@@ -62,8 +62,7 @@ class EngineConfig(ClosedModel):
     """Pad matrix products to all slots: a seed gives bit-equal audio alone and in a batch. It costs
     speed at low load."""
     keep_pace: bool | None = None
-    """Let a request wait for a slot while somebody listens to a stream and the larger batch would be
-    slower than the music. Default: on a GPU."""
+    """Beside streams, take no more requests than keep up with the music. Default: on a GPU."""
     num_threads: PositiveInt | None = None
     """CPU threads of the engine. Default: the replica's `num_cpus`."""
 
