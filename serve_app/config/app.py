@@ -61,6 +61,8 @@ class EngineConfig(ClosedModel):
     pin_batch_shape: bool = False
     """A seed gives bit-equal audio alone and in a batch. It costs speed at low load: every batch is
     guided and, with PyTorch's kernels, matrix products are padded to all slots."""
+    keep_pace: bool | None = None
+    """Beside streams, take no more requests than keep up with the music. Default: on a GPU."""
     num_threads: PositiveInt | None = None
     """CPU threads of the engine. Default: the replica's `num_cpus`."""
 
