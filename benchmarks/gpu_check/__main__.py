@@ -11,6 +11,7 @@ step of each size, and each check's log.
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 
 from benchmarks.gpu_check import report
 from benchmarks.gpu_check.checks import CHECKS
+from benchmarks.gpu_check.models import CHECKPOINT
 from benchmarks.gpu_check.runner import Plan, run_all
 from benchmarks.report import summary
 
@@ -45,7 +47,10 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     arguments.out.mkdir(parents=True, exist_ok=True)
     checks = [check for check in CHECKS if check.name in arguments.only]
     plan = Plan(device, arguments.tiny, arguments.out, 60 * arguments.minutes)
-    return report.as_json(run_all(checks, plan))
+    try:
+        return report.as_json(run_all(checks, plan))
+    finally:
+        shutil.rmtree(arguments.out / CHECKPOINT, ignore_errors=True)
 
 
 def _arguments() -> argparse.Namespace:

@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 
 import torch
@@ -13,9 +12,9 @@ from benchmarks.gpu_check.clock import kernels
 from benchmarks.gpu_check.measurement import Measurement, Setting, at_least, found, holds
 from benchmarks.gpu_check.models import scale_of
 from benchmarks.report import hardware
+from serve_app.doctor.gpu_software import DRIVERS, driver_version
 from serve_app.engine.model_runner import PREFILL
 
-DRIVERS = {"12.6": 560, "13.0": 580, "13.2": 595}  # oldest branch of the driver for a CUDA version
 # Parts of kernels' names, the most telling first.
 _BACKENDS = {
     "cudnn": ("cudnn", "sdpa"),
@@ -46,18 +45,8 @@ def _card(device: torch.device) -> Iterator[Measurement]:
     cuda = torch.version.cuda or "none"
     yield found("CUDA of PyTorch", cuda)
     yield found("cuDNN", str(torch.backends.cudnn.version()))  # type: ignore[no-untyped-call]
-    driver = driver_version()
-    yield at_least("driver's branch", driver, DRIVERS.get(cuda, 0))
-
-
-def driver_version() -> int:
-    """Return the branch of NVIDIA's driver, such as 580; 0 where nvidia-smi does not tell it."""
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        return int(run.stdout.split(".")[0])
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return 0
+    branch = int(driver_version().partition(".")[0] or 0)
+    yield at_least("driver's branch", branch, DRIVERS.get(cuda, 0))
 
 
 def _attention(setting: Setting) -> Iterator[Measurement]:

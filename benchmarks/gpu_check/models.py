@@ -23,6 +23,7 @@ from serve_app.types import GenerationRequest, SamplingParams
 SIZES = ("small", "medium", "large")
 EMBEDDED = "embedded:musicgen-nano"
 TINY = Scale(128, 2, 2)  # heads of 64, as in the published sizes
+CHECKPOINT = "small"  # folder of random weights in a run's folder
 CODEBOOKS = 4
 MOST_SLOTS = 16
 _CODES = 2048
@@ -105,7 +106,7 @@ def checkpoint(setting: Setting) -> Checkpoint:
     """Load a whole model: small's true shape with random weights, or the embedded one if tiny."""
     if setting.tiny:
         return load_checkpoint(EMBEDDED, device=setting.device)
-    folder = setting.folder / "small"
+    folder = setting.folder / CHECKPOINT
     if not (folder / "complete").exists():
         write_small(folder)
         (folder / "complete").touch()

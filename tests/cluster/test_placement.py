@@ -9,6 +9,7 @@ import httpx
 import pytest
 from ray import serve
 
+from serve_app.deployments import node_watch
 from tests.cluster.conftest import APP, PATIENCE_S, Fleet, application, model
 
 MOST_S = 20.0
@@ -80,6 +81,13 @@ async def check(client: httpx.AsyncClient, names: list[str]) -> None:
         answer = await client.post(GENERATIONS, json=body)
         assert (answer.status_code, answer.json()["code"]) == (503, "model_unplaceable")
         assert answer.json()["detail"] == found[name]
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_cluster_without_an_autoscaler_has_no_infeasible_requests() -> None:
+    """The second autoscaler's state is read by a call that each cluster answers."""
+    assert node_watch._infeasible() == []
+    assert not node_watch._read_cluster().scales
 
 
 @pytest.mark.usefixtures("empty")
