@@ -61,7 +61,8 @@ def distributions(
             runner._state.tokens[0] = codes[:, step - 1]
         runner.step(BatchShape(1, runner.max_length, runner.max_text_tokens))
     musicgen.logits = logits  # type: ignore[method-assign]
-    return F.log_softmax(torch.stack(seen)[:, 0], dim=-1), runner._state.history[0]
+    logits_of_steps = torch.stack(seen)[:, 0].float()
+    return F.log_softmax(logits_of_steps, dim=-1), runner._state.history[0]
 
 
 def narrowed(

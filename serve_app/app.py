@@ -11,12 +11,15 @@ from ray.serve.exceptions import RayServeException
 
 from serve_app.config.app import MOST_SLOTS, AppConfig, DeploymentConfig, ModelConfig
 from serve_app.config.reader import environment_variables, read_config
+from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.actor_options import actor_options
 from serve_app.deployments.autoscaling import MODEL_PREFIX
 from serve_app.deployments.ingress import Ingress, max_requests
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.errors import ConfigError
 from serve_app.gateway.keys import KeyRing
+from serve_app.gateway.marking import Marking
+from serve_app.gateway.observer import LogObserver
 
 INGRESS_NAME = "Ingress"
 _STATUS_PERIOD_S = 3600.0  # of Serve's own calls for the status, which it makes no use of
@@ -31,14 +34,18 @@ def build_app(args: dict[str, Any]) -> Application:
     """Bind one deployment `MusicGen:<model_id>` per model and the ingress in front of them.
 
     args: an AppConfig as plain values. Raises ConfigError that names every invalid option, and for
-    missing API keys: the node that builds the application needs them as the ingress does.
+    missing API keys or signing credentials: the node that builds the application needs them as the
+    ingress does.
     """
     try:
         config = read_config(args)
         _check_keys(config)
+        _check_signing(config)
     except ConfigError as error:
         raise BuildError(error.message) from None
-    handles = {model.model_id: _replicas(model) for model in config.models}
+    handles = {
+        model.model_id: _replicas(model, config.provenance.watermark) for model in config.models
+    }
     return _ingress(config).bind(config, handles)
 
 
@@ -61,7 +68,17 @@ def _check_keys(config: AppConfig) -> None:
         KeyRing(access, lambda: None, dict(os.environ) | environment_variables(options))
 
 
-def _replicas(model: ModelConfig) -> Application:
+def _check_signing(config: AppConfig) -> None:
+    """Read the signing credentials once. Their files may be on the ingress's nodes alone."""
+    provenance = config.provenance
+    file = provenance.certificate_file
+    if file is None or Path(file).exists():
+        options = config.ingress_deployment_config.ray_actor_options
+        environment = dict(os.environ) | environment_variables(options)
+        Marking.of(provenance, LogObserver(), environment)
+
+
+def _replicas(model: ModelConfig, watermark: WatermarkConfig) -> Application:
     """Bind a model's deployment.
 
     A replica holds one request more than its slots, which starts when a slot is freed.
@@ -76,7 +93,7 @@ def _replicas(model: ModelConfig) -> Application:
     return (
         serve.deployment(MusicGenReplica)
         .options(name=MODEL_PREFIX + model.model_id, **options)
-        .bind(model)
+        .bind(model, watermark)
     )
 
 

@@ -47,10 +47,16 @@ def port_owner(port: int) -> str | None:
         for connection in psutil.net_connections("tcp"):
             is_there = getattr(connection.laddr, "port", None) == port
             if is_there and connection.status == psutil.CONN_LISTEN and connection.pid is not None:
-                return f"{psutil.Process(connection.pid).name()} ({connection.pid})"
+                return f"{_name_of(psutil.Process(connection.pid))} ({connection.pid})"
     except psutil.Error:
         return None
     return None
+
+
+def _name_of(process: psutil.Process) -> str:
+    """Return the name of a process; a program that runs from memory has a number for its own."""
+    name = process.name()
+    return Path(process.cmdline()[0]).name if name.isdecimal() else name
 
 
 def free_port() -> int:

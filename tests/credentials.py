@@ -16,8 +16,13 @@ GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMe
 SOUND = {"Valid", "Trusted"}
 
 
-@functools.cache
 def pair(algorithm: Algorithm = "es256") -> Pair:
+    """The pair of this run for an algorithm."""
+    return _pair(algorithm)
+
+
+@functools.cache
+def _pair(algorithm: Algorithm) -> Pair:
     return make_pair(algorithm, "tests", 365)
 
 

@@ -97,6 +97,9 @@ class FakeGenerator:
     def obstacle(self, model_id: str) -> str | None:
         return self.obstacles.get(model_id)
 
+    def notice(self, model_id: str) -> str | None:
+        return self.obstacles.get(model_id)
+
 
 @dataclass
 class RecordingObserver:
@@ -107,6 +110,7 @@ class RecordingObserver:
     rejected_keys: int = 0
     marks: list[tuple[str, str]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    signing_failures: int = 0
     days_left: list[float] = field(default_factory=list)
 
     def ended(self, outcome: Outcome) -> None:
@@ -123,6 +127,9 @@ class RecordingObserver:
 
     def file_refused(self, file_format: str) -> None:
         self.refused.append(file_format)
+
+    def signing_failed(self) -> None:
+        self.signing_failures += 1
 
     def certificate_checked(self, days_left: float) -> None:
         self.days_left.append(days_left)

@@ -10,15 +10,19 @@ import uvicorn
 
 from serve_app.api.app import create_api
 from serve_app.config.app import ApiConfig
+from serve_app.config.provenance import ProvenanceConfig
 from serve_app.machine import free_port
 from tests.fakes import LARGE, SMALL, FakeGenerator
 
 
 @contextmanager
-def served_api(generator: FakeGenerator) -> Iterator[str]:
+def served_api(
+    generator: FakeGenerator, provenance: ProvenanceConfig | None = None
+) -> Iterator[str]:
     """Yield the URL of a server that answers. The keys are those of the environment."""
     port = free_port()
-    api = create_api(generator, generator, [SMALL, LARGE], "small", ApiConfig())
+    models = [SMALL, LARGE]
+    api = create_api(generator, generator, models, "small", ApiConfig(), provenance=provenance)
     server = _Server(uvicorn.Config(api, port=port, log_level="error"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

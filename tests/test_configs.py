@@ -16,6 +16,7 @@ from serve_app.config.model_loading import ModelLoadingConfig
 from serve_app.deployments.actor_options import demand
 from serve_app.deployments.autoscaling import DrainTimePolicy
 from serve_app.errors import ConfigError
+from tests.credentials import expired_pair, pair, stored
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 NANO = next(file for file in FILES if file.name == "nano.yaml")
@@ -206,3 +207,28 @@ def test_an_empty_keys_file_ends_the_build(tmp_path: Path) -> None:
     args["api"]["access"]["keys_file"] = str(tmp_path / "keys")
     with pytest.raises(ConfigError, match="There are no API keys in keys"):
         build_app(args)
+
+
+@pytest.mark.parametrize("place", ["nowhere", "variables of the ingress", "files of its nodes"])
+def test_missing_signing_credentials_end_the_build(place: str) -> None:
+    args = args_of(NANO) | {"provenance": {"required": True}}
+    if place == "nowhere":
+        with pytest.raises(ConfigError, match=r"provenance\.required: true needs a certificate"):
+            build_app(args)
+        return
+    if place.startswith("variables"):
+        variables = {
+            "MUSICGEN_C2PA_CERTIFICATE": pair().chain.decode(),
+            "MUSICGEN_C2PA_PRIVATE_KEY": pair().private_key.decode(),
+        }
+        actor = {"runtime_env": {"env_vars": variables}}
+        args["ingress_deployment_config"]["ray_actor_options"] = actor
+    else:
+        args["provenance"] |= {"certificate_file": "/on/a.pem", "private_key_file": "/on/b.pem"}
+    assert build_app(args) is not None
+
+
+def test_an_expired_certificate_ends_the_build(tmp_path: Path) -> None:
+    options = stored(tmp_path, expired_pair()).model_dump(exclude_defaults=True)
+    with pytest.raises(ConfigError, match="expired on"):
+        build_app(args_of(NANO) | {"provenance": options})

@@ -22,6 +22,9 @@ import soundfile
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 from serve_app.marks import DIGITAL_SOURCE_TYPE
+from tests.credentials import SOUND, state, stored
+from tests.fakes import FakeGenerator
+from tests.served_api import served_api
 
 SUPABASE = Path(__file__).parent.parent / "supabase"
 FUNCTION = SUPABASE / "functions" / "generate-music"
@@ -157,3 +160,15 @@ async def test_a_request_that_the_service_refuses_is_400(function: str) -> None:
     assert response.status_code == 400
     assert response.json()["details"].startswith("Decoder 'multiband_diffusion' is not available")
     assert response.headers["access-control-allow-origin"] == "*"
+
+
+async def test_a_signed_file_stays_signed(tmp_path: Path) -> None:
+    config = stored(tmp_path, unsigned_formats="refuse")
+    with (
+        served_api(FakeGenerator(), config) as service_url,
+        running_function(MUSICGEN_API_URL=f"{service_url}/") as url,
+    ):
+        async with httpx.AsyncClient(timeout=120) as client:
+            response = await client.post(url, json=FIELDS)
+    content = base64.b64decode(response.json()["audioUrl"].partition(",")[2])
+    assert state(content, "audio/wav") in SOUND

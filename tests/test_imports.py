@@ -21,12 +21,20 @@ ALLOWED = {
     "kernels": set[str](),
     "models": {"types", "errors", "kernels"},
     "checkpoints": {"types", "errors", "config", "models"},
-    "provenance": {"errors", "config", "marks"},
-    "audio": {"types", "errors", "marks", "provenance"},
+    "provenance_report": set[str](),
+    "provenance": {"errors", "config", "marks", "provenance_report"},
+    "audio": {"types", "errors", "marks", "provenance", "provenance_report"},
+    "watermark": {"errors", "config", "models", "checkpoints", "audio", "provenance_report"},
     "engine": {"types", "errors", "config", "kernels", "models", "checkpoints"},
-    "gateway": {"types", "errors", "config", "track_fields", "marks", "provenance", "audio"},
+    "gateway": {
+        "types", "errors", "config", "track_fields", "marks", "provenance", "provenance_report", "audio",
+        "watermark",
+    },
     "jobs": {"types", "errors", "config", "track_fields", "audio", "gateway"},
-    "api": {"types", "errors", "config", "track_fields", "marks", "audio", "gateway", "jobs"},
+    "api": {
+        "types", "errors", "config", "track_fields", "marks", "provenance_report", "audio", "gateway",
+        "jobs", "watermark",
+    },
     "placement": set[str](),
     "deployments": {
         "types", "errors", "config", "models", "checkpoints", "audio", "engine", "gateway", "jobs",
@@ -43,13 +51,14 @@ ALLOWED = {
         "ray_token",
     },
     "launcher": {"errors", "config", "edge", "launch", "machine", "ray_token"},
-    "client": {"types", "track_fields"},
+    "client": {"types", "track_fields", "provenance_report"},
     "doctor": {
         "errors", "config", "checkpoints", "audio", "gateway", "hub_reachability", "machine", "ray_token",
     },
     "cli": {
         "types", "errors", "config", "audio", "checkpoints", "client", "doctor", "edge",
-        "hub_reachability", "launch", "launcher", "machine", "provenance", "ray_token",
+        "hub_reachability", "launch", "launcher", "machine", "provenance", "provenance_report",
+        "ray_token", "watermark",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.
@@ -57,7 +66,7 @@ IMPORTED_BY = {
     "ray": {"deployments", "app"},
     "fastapi": {"api", "deployments"},
     "starlette": {"api", "deployments"},
-    "torch": {"kernels", "models", "checkpoints", "engine", "deployments"},
+    "torch": {"kernels", "models", "checkpoints", "engine", "watermark", "deployments"},
     "torchaudio": {"kernels", "models", "checkpoints", "engine"},
     "triton": {"kernels"},
     "transformers": {"models", "checkpoints", "engine", "deployments"},

@@ -12,14 +12,16 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from playwright.async_api import Page, Route, ViewportSize, async_playwright, expect
+from playwright.async_api import Locator, Page, Route, ViewportSize, async_playwright, expect
 
 from serve_app.api.routes.page import STATIC
 from serve_app.audio.file_format import FORMATS, Tagging
+from serve_app.audio.wav import WavHeader
 from serve_app.errors import QueueFull
 from serve_app.launcher import Service
 from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.types import SamplingParams
+from tests.credentials import SOUND, actions, read, state, stored
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
 
@@ -88,6 +90,22 @@ def test_its_files_are_formatted_and_linted() -> None:
     for command in (["fmt", "--check", "--line-width", "120"], ["lint"]):
         run = subprocess.run([deno, *command, STATIC], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_manifest_behind_the_samples_is_no_sound(tmp_path: Path) -> None:
+    """The page reads the samples of a signed file, and those of one that is still being made."""
+    file = tmp_path / "a.wav"
+    script = (
+        f'import {{ read }} from "{STATIC.as_uri()}/wav.js";'
+        f'console.log(read(Deno.readFileSync("{file}")).samples.length);'
+    )
+    deno = str(Path(sys.executable).parent / "deno")
+    header = WavHeader(32_000, 1, 2, {})
+    for size in (2_000, None):
+        manifest = b"C2PA" + (400).to_bytes(4, "little") + b"\xff" * 400 if size else b""
+        file.write_bytes(header.build(size) + b"\x01" * 2_000 + manifest)
+        run = subprocess.run([deno, "eval", script], capture_output=True, text=True, check=False)
+        assert run.stdout.strip() == "1000", run.stderr
 
 
 async def test_music_is_made_heard_and_downloaded(
@@ -440,3 +458,40 @@ _POST = """
 (address) => fetch(address, { method: "POST", mode: "no-cors", body: '{"prompt": "a"}' })
   .then(() => "sent", () => "blocked")
 """
+
+
+async def test_downloads_of_a_service_that_sends_signed_files_only(
+    backend: FakeGenerator, page: Page, tmp_path: Path
+) -> None:
+    """The page asks for the whole file where a stream is refused, and keeps its bytes."""
+    with served_api(backend, stored(tmp_path, unsigned_formats="refuse")) as url:
+        await page.goto(url)
+        await generate(page, "bells", 2)
+        tracks = page.locator(".track")
+        await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
+        await expect(page.get_by_role("alert")).to_be_hidden()
+        await expect(tracks.first).to_contain_text("2.0 s of music")
+        wav = await downloaded(tracks.first, page, "wav", tmp_path)
+        mp3 = await downloaded(tracks.first, page, "mp3", tmp_path)
+        seconds = await tracks.first.locator("audio").evaluate(
+            "async (audio) => { while (!audio.duration) await new Promise(requestAnimationFrame);"
+            " return audio.duration; }"
+        )
+    assert state(wav.read_bytes(), "audio/wav") in SOUND
+    assert len(soundfile.read(wav)[0]) == 64_000, "the manifest is not among the samples"
+    assert seconds == pytest.approx(2.0, abs=0.01)
+    converted = read(mp3.read_bytes(), "audio/mpeg")
+    assert converted["validation_state"] in SOUND
+    assert [action["action"] for action in actions(converted)] == [
+        "c2pa.opened", "c2pa.transcoded"
+    ]  # fmt: skip
+
+
+async def downloaded(track: Locator, page: Page, file_format: str, folder: Path) -> Path:
+    """The file that the page offers for a track."""
+    async with page.expect_download() as waiting:
+        await track.get_by_label("Download as").select_option(file_format)
+    download = await waiting.value
+    file = folder / download.suggested_filename
+    await download.save_as(file)
+    return file

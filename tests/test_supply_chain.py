@@ -21,7 +21,7 @@ LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
 DOCKERFILE = (ROOT / "cluster" / "Dockerfile").read_text().replace("\\\n", " ")
 DIGEST = r"@sha256:[0-9a-f]{64}$"
 UV = [sys.executable, "-m", "uv"]
-EXPORT = "export --quiet --frozen --no-dev --extra tracing"
+EXPORT = "export --quiet --frozen --no-dev --extra tracing --extra c2pa"
 # The first version of each package without the faults known when this was written.
 FIXED = {
     "aiohttp": "3.14.4",  # CVE-2026-111064, CVE-2026-111066

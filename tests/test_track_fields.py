@@ -60,7 +60,7 @@ def test_headers_are_read_back() -> None:
 def test_json_has_every_fact_and_names_the_models_sample_rate() -> None:
     fields = set(Variation.model_json_schema(mode="serialization")["properties"])
     facts = set(TrackReport.model_fields) - {"sample_rate"}
-    assert fields == facts | {"audio", "size_bytes", "model_sample_rate"}
+    assert fields == facts | {"audio", "size_bytes", "manifest", "model_sample_rate"}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from serve_app.config.app import (
 from serve_app.config.edge import EdgeConfig
 from serve_app.config.model_loading import ModelLoadingConfig
 from serve_app.config.provenance import ProvenanceConfig
+from serve_app.config.watermark import WatermarkConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 
@@ -34,6 +35,12 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
         "provenance",
         "Marks of generated audio: `args.provenance`. See [Marks](api.md#marks).",
         ProvenanceConfig,
+    ),
+    (
+        "watermark",
+        "A watermark in the samples: `args.provenance.watermark`. "
+        "See [Provenance](provenance.md#watermark).",
+        WatermarkConfig,
     ),
     (
         "edge",

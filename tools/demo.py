@@ -5,8 +5,10 @@ python -m tools.demo ["PROMPT"] [--duration SECONDS] [--seed SEED] [--output FIL
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import av
 import httpx
 
 from serve_app.client import ApiError, MusicGenClient
@@ -14,6 +16,7 @@ from serve_app.launch.error import LaunchError
 from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
+from serve_app.provenance.library import offline_context
 
 CONFIG = Path(__file__).parent.parent / "configs" / "nano.yaml"
 
@@ -31,6 +34,30 @@ def make_music(url: str, prompt: str, duration_s: float, seed: int, file: Path) 
     print(f"duration          {track.duration_s:.1f} s")
     print(f"generation time   {track.generation_s:.1f} s, {first_audio}")
     print(f"real-time factor  {track.real_time_factor:.2f} seconds of music per second")
+    for mark, state in marks_of(file).items():
+        print(f"{mark:<17} {state}")
+
+
+def marks_of(file: Path) -> dict[str, str]:
+    """Read the marks of a file as others do: what each layer says, or how to add it."""
+    with av.open(str(file)) as container:
+        tags = container.metadata
+    source_type = tags.get("digital_source_type", "").rpartition("/")[2]
+    found = (
+        f"{source_type}, by {tags['ai_model']}" if source_type else "none: provenance.tags is off"
+    )
+    return {"mark: tags": found, "mark: signature": _signature(file)}
+
+
+def _signature(file: Path) -> str:
+    if find_spec("c2pa") is None:
+        return "none: uv sync --extra c2pa, then see docs/provenance.md"
+    import c2pa
+
+    reader = c2pa.Reader.try_create(str(file), context=offline_context())
+    if reader is None:
+        return "none: `musicgen provenance init` makes a certificate; see docs/provenance.md"
+    return f"C2PA manifest, {reader.get_validation_state()}"
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """Assembly of the API."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -10,11 +11,13 @@ from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.middleware.stack import add_middleware
 from serve_app.api.routes import conversions, health, huggingface, legacy, page, v1
+from serve_app.api.routes import provenance as provenance_routes
 from serve_app.api.routes import streams as streams_routes
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.app import ApiConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.gateway.admission import AdmissionQueue
+from serve_app.gateway.certificate_watch import CertificateWatch
 from serve_app.gateway.conversions import Conversions
 from serve_app.gateway.deadlines import DeadlineGenerator
 from serve_app.gateway.generator import Fleet, Generator
@@ -22,6 +25,7 @@ from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import LimitedGenerator, Limits
 from serve_app.gateway.marking import Marking
 from serve_app.gateway.observer import LogObserver, RequestObserver
+from serve_app.gateway.provenance_checks import ProvenanceChecks
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.retries import Retries
 from serve_app.gateway.routing import ModelRouter
@@ -29,6 +33,7 @@ from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.gateway.streams import Streams
 from serve_app.types import ModelCard
+from serve_app.watermark.detector_process import DetectorProcess
 
 _DESCRIPTION = """
 Text to music with MusicGen. The weights of `facebook/musicgen-*` are licensed CC-BY-NC 4.0: **not for
@@ -63,9 +68,11 @@ def create_api(
     readiness = Readiness(fleet)
     guarded = _guarded(Retries(generator, observer), router, readiness, limits)
     service = GenerationService(guarded, router, readiness, config, observer, workers, marking)
-    app = _empty_app(streams)
+    app = _empty_app(streams, CertificateWatch(marking, observer))
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
-    _add_routes(app, service, streams, converted)
+    detector = DetectorProcess.of((provenance or ProvenanceConfig()).watermark)
+    checks = ProvenanceChecks(workers, converted, limits, config.max_conversion_s, detector)
+    _add_routes(app, service, streams, converted, checks)
     keys = KeyRing(config.access, observer.keys_rejected)
     add_middleware(app, config, keys, limits, max_requests)
     return app
@@ -79,13 +86,13 @@ def _guarded(
     return DeadlineGenerator(LimitedGenerator(admission, limits))
 
 
-def _empty_app(streams: Streams) -> FastAPI:
-    """Build an app without routes. At its end it closes the streams."""
+def _empty_app(streams: Streams, watch: CertificateWatch) -> FastAPI:
+    """Build an app without routes. `watch` runs as long as it does; at its end it closes the streams."""
     return FastAPI(
         title="musicgen-serve",
         version=serve_app.__version__,
         description=_DESCRIPTION,
-        lifespan=_closing(streams),
+        lifespan=_lifespan(streams, watch),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # behind TLS, the redirect would lead to http://
@@ -93,13 +100,18 @@ def _empty_app(streams: Streams) -> FastAPI:
 
 
 def _add_routes(
-    app: FastAPI, service: GenerationService, streams: Streams, converted: Conversions
+    app: FastAPI,
+    service: GenerationService,
+    streams: Streams,
+    converted: Conversions,
+    checks: ProvenanceChecks,
 ) -> None:
     """Add all routes, their OpenAPI document, and the rendering of their errors."""
     for router in (
         v1.create_router(service),
         streams_routes.create_router(service, streams),
         conversions.create_router(converted),
+        provenance_routes.create_router(checks),
         legacy.create_router(service),
         health.create_router(service),
         huggingface.create_router(service),
@@ -111,12 +123,16 @@ def _add_routes(
     add_error_handlers(app)
 
 
-def _closing(streams: Streams) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Build the lifespan of an app: at its end it closes the streams."""
+def _lifespan(
+    streams: Streams, watch: CertificateWatch
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Build the lifespan of an app."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(watch.run())
         yield
+        watching.cancel()
         await streams.close()
 
     return lifespan

@@ -25,6 +25,10 @@ _TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
+class _NoFields(BaseModel, extra="forbid"):
+    """Fields of a form with a file alone: none."""
+
+
 def generation_content() -> dict[str, Any]:
     """Document the body of a generation."""
     schema = schema_of(GenerationBody)
@@ -33,8 +37,12 @@ def generation_content() -> dict[str, Any]:
 
 def conversion_content() -> dict[str, Any]:
     """Document the body of a conversion."""
-    schema = _with_file(schema_of(Conversion), "audio")
-    return {FORM: {"schema": schema | {"required": ["audio"]}}}
+    return _content_with_audio(schema_of(Conversion))
+
+
+def file_content() -> dict[str, Any]:
+    """Document the body of a request that is a file alone."""
+    return _content_with_audio({"type": "object", "properties": {}, "additionalProperties": False})
 
 
 async def read_generation(request: Request) -> GenerationBody:
@@ -58,14 +66,16 @@ async def read_conversion(request: Request) -> tuple[Conversion, bytes]:
 
     Raises RequestValidationError and InvalidRequest.
     """
-    if _content_type(request) != FORM:
-        raise InvalidRequest(f"The request's body must be a form ({FORM})")
-    fields = await _form(request, "audio")
-    content = fields.pop("audio", None)
+    fields, content = await _form_with_audio(request)
     conversion = _valid(Conversion, fields)
-    if not isinstance(content, bytes):
-        raise RequestValidationError([{"loc": ("body", "audio"), "msg": "A file is required"}])
-    return conversion, content
+    return conversion, _required(content)
+
+
+async def read_file(request: Request) -> bytes:
+    """Read a form with a file alone. Raises RequestValidationError and InvalidRequest."""
+    fields, content = await _form_with_audio(request)
+    _valid(_NoFields, fields)
+    return _required(content)
 
 
 async def audio_content(text: str) -> bytes:
@@ -114,6 +124,21 @@ async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:
         await form.close()
 
 
+async def _form_with_audio(request: Request) -> tuple[dict[str, str | bytes], str | bytes | None]:
+    """Read a form: its other fields, and its field `audio`. Raises InvalidRequest."""
+    if _content_type(request) != FORM:
+        raise InvalidRequest(f"The request's body must be a form ({FORM})")
+    fields = await _form(request, "audio")
+    return fields, fields.pop("audio", None)
+
+
+def _required(content: str | bytes | None) -> bytes:
+    """Return the file. Raises RequestValidationError without one."""
+    if not isinstance(content, bytes):
+        raise RequestValidationError([{"loc": ("body", "audio"), "msg": "A file is required"}])
+    return content
+
+
 async def _fields(form: FormData, file_field: str) -> dict[str, str | bytes]:
     refuse_repeated(form, "form")
     fields: dict[str, str | bytes] = {}
@@ -141,6 +166,10 @@ def _base64(value: str | bytes) -> str:
 
 def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _content_with_audio(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {FORM: {"schema": _with_file(schema, "audio") | {"required": ["audio"]}}}
 
 
 def _with_file(schema: Mapping[str, Any], field: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from starlette.types import Scope
 
 GENERATIONS = "/v1/audio/generations"
 CONVERSIONS = "/v1/audio/conversions"
+PROVENANCE = "/v1/audio/provenance"
 STREAM = "/v1/audio/stream"
 STREAMS = "/v1/audio/streams/"
 HEALTH = "/health"

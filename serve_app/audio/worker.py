@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from serve_app.audio.converter import Converter
 from serve_app.audio.file_format import FORMATS, Encoding, SampleFormat
+from serve_app.audio.inspector import Inspector
 from serve_app.audio.mastering import Mastering, Normalization
 from serve_app.audio.reader import read_samples
 from serve_app.errors import InvalidRequest
@@ -59,6 +61,8 @@ def _answer(job: Job, content: bytes) -> tuple[Answer, memoryview]:
     try:
         if job["task"] == "read":
             return _read(job, content)
+        if job["task"] == "inspect":
+            return _inspect(job, content), memoryview(b"")
         return _convert(job, content)
     except InvalidRequest as error:
         return {"error": error.code, "message": error.message}, memoryview(b"")
@@ -68,6 +72,19 @@ def _read(job: Job, content: bytes) -> tuple[Answer, memoryview]:
     samples, rate = read_samples(content, job["max_duration_s"], job["sample_rate"])
     answer = {"channels": len(samples), "sample_rate": rate}
     return answer, np.ascontiguousarray(samples, "<f4").data.cast("B")
+
+
+def _inspect(job: Job, content: bytes) -> Answer:
+    inspector = Inspector(content, job["max_duration_s"])
+    try:
+        found = inspector.inspect(pcm=Path(job["path"]) if job["path"] else None)
+    except InvalidRequest as error:
+        return {
+            "error": error.code,
+            "message": error.message,
+            "decoded_s": inspector.decoded_s,
+        }
+    return asdict(found) | {"manifest": found.manifest.model_dump()}
 
 
 def _convert(job: Job, content: bytes) -> tuple[Answer, memoryview]:

@@ -9,7 +9,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,20 @@ class WorkerEnded(Exception):
 
 
 class WorkerPool:
-    """Runs jobs in at most `size` processes of `serve_app.audio.worker`, started when needed.
+    """Runs jobs in at most `size` processes of the program `module`, started when needed.
 
-    niceness: of the processes; 19 leaves the CPU to all others.
+    niceness: of the processes, and their first argument; 19 leaves the CPU to all others;
+    arguments: further ones.
     """
 
-    def __init__(self, size: int, niceness: int = 0) -> None:
-        self._niceness = niceness
+    def __init__(
+        self,
+        size: int,
+        niceness: int = 0,
+        module: str = "serve_app.audio.worker",
+        arguments: Sequence[str] = (),
+    ) -> None:
+        self._command = (module, str(niceness), *arguments)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="audio")
         self._idle = deque[_Worker]()
 
@@ -76,7 +83,7 @@ class WorkerPool:
                 worker = self._idle.pop()
                 if worker.process.poll() is None:
                     return worker
-        return _Worker(self._niceness)
+        return _Worker(self._command)
 
 
 class _Call:
@@ -115,8 +122,8 @@ class _Call:
 class _Worker:
     """One process."""
 
-    def __init__(self, niceness: int) -> None:
-        self.process = _start(niceness)
+    def __init__(self, command: Sequence[str]) -> None:
+        self.process = _start(command)
         self.end = weakref.finalize(self, _end, self.process)
 
     def ask(self, job: Mapping[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
@@ -140,10 +147,10 @@ class _Worker:
         return answer, samples
 
 
-def _start(niceness: int) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     variables = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return subprocess.Popen(
-        [sys.executable, "-m", "serve_app.audio.worker", str(niceness)],
+        [sys.executable, "-m", *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=variables | {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"},

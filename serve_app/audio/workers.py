@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from serve_app.audio.file_format import Encoding
+from serve_app.audio.inspector import Inspection, inspection_of
 from serve_app.audio.mastering import Mastering
 from serve_app.audio.worker_pool import WorkerPool
 from serve_app.types import Audio
@@ -54,6 +55,22 @@ class AudioWorkers:
         answer, samples = await self._readers.run(job, content)
         shape = (answer["channels"], -1)
         return Audio(np.frombuffer(samples, "<f4").reshape(shape), answer["sample_rate"])
+
+    async def inspect(
+        self, content: bytes, max_duration_s: float, pcm: Path | None = None
+    ) -> Inspection:
+        """Decode a file of the UPLOAD_FORMATS, and read its tags and its manifest.
+
+        pcm: file to write its samples to, for a detector. Raises InvalidAudio.
+        """
+        job = {
+            "task": "inspect",
+            "path": "" if pcm is None else str(pcm),
+            "max_duration_s": max_duration_s,
+            "max_cpu_s": _CONVERT_CPU_S + _CONVERT_CPU_PER_S * max_duration_s,
+        }
+        answer, _ = await self._converters.run(job, content)
+        return inspection_of(answer)
 
     async def convert(
         self,

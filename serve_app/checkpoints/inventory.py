@@ -10,7 +10,9 @@ from pathlib import Path
 from serve_app.checkpoints.faults import unreadable_named
 from serve_app.checkpoints.hub import EMBEDDED_PREFIX, local_folder, resolve
 from serve_app.checkpoints.torch_format import is_archive
+from serve_app.checkpoints.watermark_file import Network, read_facts
 from serve_app.checkpoints.weight_files import INDEX, SINGLE, has_safetensors, weight_files
+from serve_app.config.watermark import WatermarkConfig
 from serve_app.errors import CheckpointError
 
 HUB_TIMEOUT_S = 5.0
@@ -54,6 +56,16 @@ def check_folder(folder: Path, needs_codec: bool = True) -> None:
             f"{folder}: has neither model.safetensors nor {_EXPORT}. Name the folder of a Hugging Face "
             "MusicGen model or of an AudioCraft export."
         )
+
+
+def check_watermark_files(config: WatermarkConfig) -> None:
+    """Check AudioSeal's files that the configuration names. Raises CheckpointError."""
+    named = {Network.GENERATOR: config.generator_file, Network.DETECTOR: config.detector_file}
+    for network, name in named.items():
+        if name is not None:
+            file = Path(name).expanduser()
+            read_facts(file, network)
+            _check_safetensors(file)
 
 
 def _check_config(file: Path) -> None:

@@ -29,7 +29,7 @@ def read_safetensors(folder: Path) -> TensorStore:
     files = weight_files(folder)
     listed = set(read_index(index).values()) if index.exists() else set()
     indexed = listed == {file.name for file in files}
-    tensors = _read_indexed(index, files) if indexed else _read_file(files[0])
+    tensors = _read_indexed(index, files) if indexed else read_tensors(files[0])
     return TensorStore(str(files[0] if files == [folder / SINGLE] else index), tensors)
 
 
@@ -37,7 +37,7 @@ def _read_indexed(index: Path, files: Iterable[Path]) -> dict[str, Tensor]:
     listed = read_index(index)
     tensors: dict[str, Tensor] = {}
     for file in files:
-        for tensor, value in _read_file(file).items():
+        for tensor, value in read_tensors(file).items():
             if listed.get(tensor) != file.name:
                 other = listed.get(tensor, "no file")
                 raise CheckpointError(
@@ -48,7 +48,8 @@ def _read_indexed(index: Path, files: Iterable[Path]) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_file(file: Path) -> dict[str, Tensor]:
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read one safetensors file. Raises CheckpointError naming it."""
     if not file.exists():
         raise CheckpointError(f"{file}: the file is missing. {_hint(file.parent)}")
     try:

@@ -14,10 +14,11 @@ from serve_app.cli.console import AsJson, fail, stderr
 from serve_app.cli.generation_options import with_generation_options
 from serve_app.cli.output_files import check_files, output_files
 from serve_app.cli.player import play_file
-from serve_app.client import MusicGenClient, Progress, Track
+from serve_app.client import ApiError, MusicGenClient, Progress, Track
 from serve_app.client.problems import cut_off
 
 _TRACK = Path("track.wav")
+_NOT_SIGNED = "format_not_signed"  # code of the API's error
 _MAX_TRACKS = 8  # as in the schema of the API
 _OF_THE_WHOLE = ("peak", "rms", "loudness")  # normalizations of which no part can be streamed
 _MAKING = (
@@ -55,6 +56,14 @@ def generate(
     url: Url = DEFAULT_URL,
     key: Key = None,
     play: Annotated[bool, typer.Option("--play", help="Play the tracks afterwards.")] = False,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="Receive the file when it is finished, with a signed manifest where the service "
+            "signs; a stream has none.",
+        ),
+    ] = False,
     as_json: AsJson = False,
     **fields: Any,
 ) -> None:
@@ -64,10 +73,10 @@ def generate(
     check_files(files, force=force)
     audio_prompt = _content(begin)
     with connected(url, key) as client:
-        if n == 1 and given.get("normalization") not in _OF_THE_WHOLE:
-            tracks = [_stream(client, prompt, audio_prompt, given, quiet=as_json)]
-        else:
-            tracks = _make(client, prompt, n, audio_prompt, given, quiet=as_json)
+        tracks: list[Track] = []
+        if not (whole or n > 1 or given.get("normalization") in _OF_THE_WHOLE):
+            tracks = _stream_if_allowed(client, prompt, audio_prompt, given, quiet=as_json)
+        tracks = tracks or _make(client, prompt, n, audio_prompt, given, quiet=as_json)
     for track, file in zip(tracks, files, strict=True):
         _save(track, file)
         _print(track, file, as_json=as_json)
@@ -109,6 +118,23 @@ def _make(
         return client.variations(prompt, n=n, audio_prompt=audio_prompt, **fields)
 
 
+def _stream_if_allowed(
+    client: MusicGenClient,
+    prompt: str,
+    audio_prompt: bytes | None,
+    fields: Mapping[str, Any],
+    *,
+    quiet: bool,
+) -> list[Track]:
+    """Request one track as a stream; none where the service sends signed files only."""
+    try:
+        return [_stream(client, prompt, audio_prompt, fields, quiet=quiet)]
+    except ApiError as error:
+        if error.code != _NOT_SIGNED:
+            raise
+        return []
+
+
 def _stream(
     client: MusicGenClient,
     prompt: str,
@@ -138,8 +164,11 @@ def _state(progress: Progress) -> str:
 
 
 def _save(track: Track, output: Path) -> None:
+    """Write the file, and a manifest beside it, NAME.c2pa, where the file cannot hold its own."""
     try:
         track.save(output)
+        if track.manifest is not None:
+            output.with_suffix(".c2pa").write_bytes(track.manifest)
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}")
 
@@ -147,7 +176,7 @@ def _save(track: Track, output: Path) -> None:
 def _print(track: Track, output: Path, *, as_json: bool) -> None:
     """Print the facts of the track: one line of JSON, or two lines of text."""
     if as_json:
-        facts = track.model_dump(exclude={"content"})
+        facts = track.model_dump(exclude={"content", "manifest"})
         print(json.dumps({"file": str(output), "bytes": len(track.content), **facts}))
         return
     made = f"{track.duration_s:g} s by {track.model}, seed {track.seed}"

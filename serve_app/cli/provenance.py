@@ -1,4 +1,4 @@
-"""`musicgen provenance`: the credentials that sign files."""
+"""`musicgen provenance`: the marks of files, and what makes them."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from serve_app.cli.console import fail
+from serve_app.cli.console import AsJson, fail
+from serve_app.cli.provenance_check import check_file, describe, exit_status
 from serve_app.config.provenance import Algorithm
-from serve_app.errors import ConfigError
+from serve_app.errors import CheckpointError, ConfigError, ServeAppError
 from serve_app.provenance.library import check_installed
 from serve_app.provenance.self_signed import make_pair
 
@@ -16,13 +17,13 @@ _FOLDER = Path("provenance")
 _OWNER_ONLY = 0o600
 
 provenance = typer.Typer(
-    no_args_is_help=True, help="Make the credentials that sign files (C2PA), for trying."
+    no_args_is_help=True, help="Check the marks of files; make what marks them."
 )
 
 
 @provenance.callback()
 def options() -> None:
-    """Make the credentials that sign files (C2PA), for trying."""
+    """Check the marks of files; make what marks them."""
 
 
 @provenance.command()
@@ -55,6 +56,65 @@ def init(
     ):
         _write(file, content)
     print(_report(folder.absolute(), algorithm))
+
+
+@provenance.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="Audio file.")],
+    detector: Annotated[
+        Path | None,
+        typer.Option(help="AudioSeal's detector, converted: look for the watermark, too."),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Score from which it is detected.")
+    ] = 0.5,
+    trust_anchors: Annotated[
+        Path | None, typer.Option(help="PEM file of certificates whose signers are trusted.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read what the marks of an audio file say: tags, signed manifest (C2PA), watermark.
+
+    The exit status is 0 if a mark says that an AI model generated the audio, 3 if none does, and 4 if
+    the signed manifest is invalid or damaged. Absent marks prove nothing; tags can be forged.
+    """
+    try:
+        report = check_file(file, trust_anchors, detector, threshold)
+    except (ServeAppError, OSError) as error:
+        fail(error.message if isinstance(error, ServeAppError) else str(error))
+    print(report.model_dump_json() if as_json else describe(report))
+    raise typer.Exit(exit_status(report))
+
+
+@provenance.command("convert-watermark")
+def convert_watermark(
+    file: Annotated[Path, typer.Argument(help="AudioSeal's published file (.pth).")],
+    out: Annotated[Path, typer.Argument(help="New file (.safetensors).")],
+    causal: Annotated[
+        bool | None,
+        typer.Option(
+            "--causal/--no-causal",
+            help="Variant of a file that does not tell it: *_streaming.pth is causal.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Overwrite an existing file.")
+    ] = False,
+) -> None:
+    """Convert AudioSeal's generator or detector to safetensors. No code in the file is run."""
+    if out.exists() and not force:
+        fail(f"{out}: exists already. --force overwrites it.", code=2)
+    from serve_app.checkpoints.audioseal import convert  # imports torch
+
+    try:
+        facts = convert(file, out, causal)
+    except (CheckpointError, OSError) as error:
+        fail(error.message if isinstance(error, CheckpointError) else str(error))
+    variant = "for streams" if facts.causal else "base"
+    print(
+        f"{out}: AudioSeal's {facts.network} ({variant}). Under `args`, put into the configuration:"
+    )
+    print(f"\n  provenance:\n    watermark:\n      {facts.network}_file: {out.absolute()}")
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from serve_app.client.fields import ServedModel
 from serve_app.client.problems import UNREADABLE, bad_answer, cut_off
 from serve_app.client.wav_header import lacks_its_end
+from serve_app.provenance_report import ProvenanceReport
 from serve_app.track_fields import TrackHeaders, from_headers
 
 _JSON = "application/json"
@@ -22,9 +23,11 @@ class Track(TrackHeaders, frozen=True):
     """A finished track: the bytes of its file, and the facts that the service tells of it.
 
     sample_rate: the model's, in Hz. The file may have another one, if it was asked for.
+    manifest: signed C2PA manifest of a file that cannot hold one, where the service signs.
     """
 
     content: Annotated[bytes, Field(repr=False)]
+    manifest: Annotated[bytes | None, Field(repr=False)] = None
     cost_usd: float | None = None
     digital_source_type: str = ""  # empty: a service of an earlier version, which does not tell it
 
@@ -91,6 +94,15 @@ def models_of(response: httpx.Response) -> list[ServedModel]:
         raise bad_answer("the list of models") from error
 
 
+def report_of(response: httpx.Response) -> ProvenanceReport:
+    """Read the report of a file's marks. Raises ApiError."""
+    body = _json(response)
+    try:
+        return ProvenanceReport.model_validate(body)
+    except ValidationError as error:
+        raise bad_answer("a report of a file's marks") from error
+
+
 def build_track(content: bytes, facts: Mapping[str, Any]) -> Track:
     """Build a track from the facts of headers (text) or of JSON.
 
@@ -130,4 +142,7 @@ def _variation(facts: Mapping[str, Any]) -> Track:
     content = base64.b64decode(facts["audio"], validate=True)
     if not content:
         raise bad_answer("any audio")
-    return build_track(content, {**facts, "sample_rate": facts["model_sample_rate"]})
+    given = {**facts, "sample_rate": facts["model_sample_rate"]}
+    if (manifest := facts.get("manifest")) is not None:
+        given["manifest"] = base64.b64decode(manifest, validate=True)
+    return build_track(content, given)

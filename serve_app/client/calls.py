@@ -15,6 +15,7 @@ from serve_app.client.fields import FileFields, GenerationFields
 _GENERATIONS = "/v1/audio/generations"
 _CONVERSIONS = "/v1/audio/conversions"
 _MODELS = "/v1/models"
+_PROVENANCE = "/v1/audio/provenance"
 _TIMEOUT = httpx.Timeout(10.0, read=600.0)
 
 
@@ -89,6 +90,11 @@ def conversion_call(audio: AudioInput, fields: FileFields) -> Call:
     return Call(
         "POST", _CONVERSIONS, {"files": {"audio": ("audio", read_audio(audio))}, "data": form}
     )
+
+
+def check_call(audio: AudioInput) -> Call:
+    """Build the request for a check of a file's marks: a form. Raises as `generation_call`."""
+    return Call("POST", _PROVENANCE, {"files": {"audio": ("audio", read_audio(audio))}})
 
 
 def models_call() -> Call:

@@ -13,12 +13,14 @@ from serve_app.client.answers import (
     check_media_type,
     file_of,
     models_of,
+    report_of,
     track_of,
     variations_of,
 )
 from serve_app.client.audio_input import AudioInput
 from serve_app.client.calls import (
     Call,
+    check_call,
     conversion_call,
     generation_call,
     http_settings,
@@ -31,6 +33,7 @@ from serve_app.client.fields import FileFields, GenerationFields, ServedModel
 from serve_app.client.problems import ApiError, broken_answers, refusal
 from serve_app.client.redirects import MAX_REDIRECTS, is_redirect, redirected, too_many_redirects
 from serve_app.client.retries import Retries
+from serve_app.provenance_report import ProvenanceReport
 
 
 class MusicGenClient:
@@ -108,6 +111,10 @@ class MusicGenClient:
     def convert(self, audio: AudioInput, **fields: Unpack[FileFields]) -> AudioFile:
         """Convert an audio file to another format. audio: a path, bytes, or an open file."""
         return file_of(self._send(conversion_call(audio, fields)))
+
+    def check_provenance(self, audio: AudioInput) -> ProvenanceReport:
+        """Read what the marks of an audio file say. audio: a path, bytes, or an open file."""
+        return report_of(self._send(check_call(audio)))
 
     def models(self) -> list[ServedModel]:
         """List the served models, the default first."""

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from serve_app.config.closed_model import ClosedModel
+from serve_app.config.watermark import WatermarkConfig
 
 Algorithm = Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"]
 TrainingUse = Literal["allowed", "constrained", "notAllowed"]
@@ -43,6 +44,8 @@ class ProvenanceConfig(ClosedModel):
     unsigned_formats: Literal["allow", "refuse"] = "allow"
     """Files that cannot hold a manifest, where the service signs: opus, pcm and every stream.
     `refuse`: requests for them get `400` `format_not_signed`."""
+    watermark: WatermarkConfig = WatermarkConfig()
+    """A watermark in the samples."""
 
     @model_validator(mode="after")
     def _files_go_together(self) -> Self:

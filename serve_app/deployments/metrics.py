@@ -62,6 +62,10 @@ class RayObserver(LogObserver):
             "Requests refused because their files cannot hold a signed manifest.",
             ("format",),
         )
+        self._signing_failures = Counter(
+            "musicgen_signing_failures_total",
+            "Files that could not be signed, and were not sent.",
+        )
         self._certificate_days = Gauge(
             "musicgen_certificate_days_left",
             "Days until the signing certificate, or one of its chain, expires.",
@@ -112,6 +116,9 @@ class RayObserver(LogObserver):
 
     def file_refused(self, file_format: str) -> None:
         self._refused.inc(1, {"format": file_format})
+
+    def signing_failed(self) -> None:
+        self._signing_failures.inc()
 
     def certificate_checked(self, days_left: float) -> None:
         self._certificate_days.set(days_left)
@@ -201,6 +208,14 @@ _COUNTERS: dict[str, _Row] = {
     "eager_steps_total": (
         "Decoding steps on a GPU that ran without a CUDA graph, and were slower for it.",
         lambda stats: stats.eager_steps_total,
+    ),
+    "streamed_chunks_total": (
+        "Chunks of audio of tracks that are played while they are made.",
+        lambda stats: stats.streamed_chunks_total,
+    ),
+    "late_chunks_total": (
+        "Chunks among these that came after the end of the audio before them: playback paused.",
+        lambda stats: stats.late_chunks_total,
     ),
     "codec_seconds_total": ("Seconds of codec decoding.", lambda stats: stats.codec_s),
     "text_encoder_seconds_total": ("Seconds of text encoding.", lambda stats: stats.text_encoder_s),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from serve_app.config.app import ModelConfig
+from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.actor_options import gpu_share
 from serve_app.deployments.autoscaling import (
     AUDIO_S,
@@ -35,14 +36,19 @@ logger = logging.getLogger(__name__)
 
 
 class MusicGenReplica:
-    """Wrapper of an Engine, warm once constructed: Serve routes no request to a cold one."""
+    """Wrapper of an Engine, warm once constructed: Serve routes no request to a cold one.
 
-    def __init__(self, config: ModelConfig) -> None:
+    watermark: of its tracks; None: they are not marked. A replica that cannot load it does not start.
+    """
+
+    def __init__(self, config: ModelConfig, watermark: WatermarkConfig | None = None) -> None:
         log_with_serve()
         process_s = time() - psutil.Process().create_time()
         try:
             with _gc_paused():
-                self._engine, self.cold_start = _warm_engine(config, process_s)
+                self._engine, self.cold_start = _warm_engine(
+                    config, watermark or WatermarkConfig(), process_s
+                )
         except ServeAppError as error:  # Serve prints its traceback at each try
             logger.critical("Model '%s' cannot start: %s", config.model_id, error.message)
             raise type(error)(error.message) from None
@@ -95,7 +101,9 @@ class MusicGenReplica:
         self._engine.check_health()
 
 
-def _warm_engine(config: ModelConfig, process_s: float) -> "tuple[Engine, ColdStart]":
+def _warm_engine(
+    config: ModelConfig, watermark: WatermarkConfig, process_s: float
+) -> "tuple[Engine, ColdStart]":
     """Load the model, warm up its engine, and time each stage.
 
     process_s: seconds from the start of the process to the call of the constructor.
@@ -105,6 +113,7 @@ def _warm_engine(config: ModelConfig, process_s: float) -> "tuple[Engine, ColdSt
     import torch
     from transformers.utils import logging as transformers_logging
 
+    from serve_app.checkpoints.watermark import load_watermark
     from serve_app.engine.engine import Engine
 
     imported_at = perf_counter()
@@ -113,8 +122,10 @@ def _warm_engine(config: ModelConfig, process_s: float) -> "tuple[Engine, ColdSt
     torch.set_num_threads(1)  # the engine's thread has the only pool: see engine.py
     try:
         checkpoint, backend = _load(config)
+        mark = load_watermark(watermark, checkpoint.sample_rate, checkpoint.codec.codebooks.device)
         loaded_at = perf_counter()
-        engine = Engine(checkpoint, config.engine_kwargs, backend, gpu_share(config))
+        share = gpu_share(config)
+        engine = Engine(checkpoint, config.engine_kwargs, backend, share, mark)
         engine.warm_up()
     except torch.OutOfMemoryError as error:
         raise ConfigError(

@@ -1,14 +1,19 @@
-"""API keys, and Ray's own token."""
+"""API keys, signing credentials, and Ray's own token."""
 
 import os
 
 from serve_app.config.app import AccessConfig
+from serve_app.config.provenance import ProvenanceConfig
 from serve_app.doctor.finding import Finding, note, ok, problem
 from serve_app.errors import ConfigError
+from serve_app.gateway.certificate_watch import WARNING_DAYS
 from serve_app.gateway.keys import KeyRing
+from serve_app.gateway.marking import Marking
+from serve_app.gateway.observer import LogObserver
 from serve_app.ray_token import MODE_VARIABLE, TokenError, find_or_create_token, token_exists
 
 _KEYS = "keys"
+_SIGNING = "signing"
 _TOKEN = "Ray's token"
 
 
@@ -25,6 +30,23 @@ def check_keys(access: AccessConfig) -> Finding:
     sources = [access.keys_env] if os.environ.get(access.keys_env) else []
     sources += [access.keys_file] if access.keys_file else []
     return ok(_KEYS, f"{ring.count} in {' and '.join(sources)}")
+
+
+def check_signing(provenance: ProvenanceConfig) -> Finding:
+    """Read the signing credentials and sign a probe, as the service does."""
+    try:
+        signer = Marking.of(provenance, LogObserver()).signer
+    except ConfigError as error:
+        return problem(
+            _SIGNING, error.message, "`musicgen provenance init` makes a pair for trying."
+        )
+    if signer is None:
+        return ok(_SIGNING, "off: files say by tags alone that they were generated")
+    days_left = signer.credentials.days_left()
+    state = f"{provenance.algorithm}, valid for {days_left:.0f} days"
+    if days_left < WARNING_DAYS:
+        return note(_SIGNING, state, "Renew the certificate: after its end no file is sent.")
+    return ok(_SIGNING, state)
 
 
 def check_token() -> Finding:

@@ -69,13 +69,14 @@ class EdgeProcess:
             os.close(configuration)
 
     def _start(self, program: Program, configuration: int) -> None:
-        command = [program.path, "-db", "-f", f"/proc/self/fd/{configuration}"]
+        command = ["haproxy", "-db", "-f", f"/proc/self/fd/{configuration}"]
         descriptors = (*self._descriptors, *program.descriptors, configuration)
         checked = subprocess.run(
             [*command, "-c"],
             capture_output=True,
             text=True,
             check=False,
+            executable=program.path,
             pass_fds=descriptors,
             env=program.environment,
             stdin=subprocess.DEVNULL,
@@ -86,6 +87,7 @@ class EdgeProcess:
         self._process = start_child(
             command,
             signal.SIGTERM,
+            executable=program.path,
             pass_fds=descriptors,
             env=program.environment,
             stdin=subprocess.DEVNULL,

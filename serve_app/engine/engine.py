@@ -23,6 +23,7 @@ from serve_app.engine.loop import EngineLoop, stopping_error
 from serve_app.engine.memory import default_slots
 from serve_app.engine.sequence import Sequence
 from serve_app.errors import ReplicaFailed, ServeAppError
+from serve_app.models.audioseal.watermark import Watermark
 from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
 from serve_app.types import AudioChunk, EngineStats, GenerationRequest, LoadedModel, StreamItem
 
@@ -35,7 +36,8 @@ class Engine:
     All methods may be called from any thread.
 
     backend: returned by `prepare_model`; None for a model whose layers are as they were loaded;
-    gpu_share: of the GPU's memory, for an engine that shares the card.
+    gpu_share: of the GPU's memory, for an engine that shares the card;
+    watermark: of every track; None: tracks are not marked.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Engine:
         config: EngineConfig,
         backend: ExecutionBackend | None = None,
         gpu_share: float = 1.0,
+        watermark: Watermark | None = None,
     ) -> None:
         musicgen = checkpoint.musicgen
         configure_device(musicgen.embedding.weight.device)
@@ -62,7 +65,7 @@ class Engine:
         frames = self.input_processor.window_frames
         slots = config.max_slots or default_slots(musicgen, config, frames, gpu_share)
         batch = Batch(musicgen, self.backend, config, self.conditioner, slots, frames)
-        self.loop = EngineLoop(checkpoint, config, batch, self.conditioner)
+        self.loop = EngineLoop(checkpoint, config, batch, self.conditioner, watermark)
 
     @property
     def graphs_s(self) -> float:

@@ -1,10 +1,13 @@
-"""Codes -> PCM of one sequence, chunk by chunk."""
+"""Codes -> PCM of one sequence, with its watermark, chunk by chunk."""
+
+import math
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from serve_app.models.audioseal.watermark import Watermark, WatermarkStream
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.encodec.streaming import DecoderState
 
@@ -15,11 +18,16 @@ class StreamingDecoder:
     `is_due` and `advance` count complete frames in one thread; `decode` may follow in another.
 
     stereo_codebooks: whether the codebooks alternate between left and right, which a mono codec
-    decodes apart.
+    decodes apart; watermark: None: the audio is not marked.
     """
 
     def __init__(
-        self, codec: Encodec, stereo_codebooks: bool, first_chunk_frames: int, chunk_frames: int
+        self,
+        codec: Encodec,
+        stereo_codebooks: bool,
+        first_chunk_frames: int,
+        chunk_frames: int,
+        watermark: Watermark | None = None,
     ) -> None:
         self.frames_in = 0
         self._codec = codec
@@ -27,6 +35,10 @@ class StreamingDecoder:
         self._chunk_frames = chunk_frames
         self._next_border = first_chunk_frames + codec.lookahead_frames
         self._state = DecoderState()
+        self._marking: WatermarkStream | None = None
+        if watermark is not None:
+            self._next_border += math.ceil(watermark.lookahead / codec.config.hop_length)
+            self._marking = WatermarkStream(watermark)
 
     def is_due(self, frames_complete: int) -> bool:
         """Return whether enough frames are complete for the next chunk."""
@@ -41,9 +53,11 @@ class StreamingDecoder:
     def decode(self, codes: Tensor, final: bool) -> NDArray[np.float32]:
         """Decode the next codes [K, n] to the audio [channels, samples] that they complete.
 
-        The codec holds back its look-ahead until `final`, so that the last codes always complete
-        some audio.
+        The codec and the watermark hold back their look-ahead until `final`, so that the last codes
+        always complete some audio.
         """
         batch = torch.stack([codes[0::2], codes[1::2]]) if self._stereo_codebooks else codes[None]
-        audio = self._codec.decode_chunk(batch, self._state, final)
-        return audio.flatten(0, 1).float().cpu().numpy()
+        audio = self._codec.decode_chunk(batch, self._state, final).flatten(0, 1).float()
+        if self._marking is not None:
+            audio = self._marking.add(audio, final)
+        return audio.cpu().numpy()

@@ -70,7 +70,7 @@ class Conversions:
         InvalidAudio, InvalidRequest for a bit rate that the channels exclude, FormatNotSigned and
         SigningFailed.
         """
-        async with self._counted(request.caller):
+        async with self.counted(request.caller):
             with tempfile.TemporaryDirectory(prefix="musicgen-conversion-") as folder:
                 unsigned = Path(folder) / "unsigned"
                 conversion = await self._write(request, unsigned)
@@ -81,8 +81,8 @@ class Conversions:
                         yield block
 
     @contextlib.asynccontextmanager
-    async def _counted(self, caller: str) -> AsyncIterator[None]:
-        """Count one conversion of the caller. Raises RateLimited and QueueFull."""
+    async def counted(self, caller: str) -> AsyncIterator[None]:
+        """Count one conversion, or check, of the caller. Raises RateLimited and QueueFull."""
         if self._running >= MOST_AT_ONCE:
             raise QueueFull(
                 f"{self._running} files are being converted, the maximum. "

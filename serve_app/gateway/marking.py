@@ -1,19 +1,22 @@
 """Marks of the files that the service sends: tags and signed manifests, as configured."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
 from serve_app.audio.file_format import FormatSpec, Tagging, names_with_manifests
 from serve_app.config.provenance import ProvenanceConfig
-from serve_app.errors import FormatNotSigned
+from serve_app.errors import FormatNotSigned, SigningFailed
 from serve_app.gateway.observer import LogObserver, RequestObserver
 from serve_app.marks import tags_of
 from serve_app.provenance.credentials import read_credentials
 from serve_app.provenance.manifest import Converted, Definition, Generated
 from serve_app.provenance.signer import ManifestSigner, SigningJob
 from serve_app.types import GenerationRequest, ModelCard
+
+_Version = tuple[int, int, int] | None  # changes whenever the file does
 
 
 class Marking:
@@ -28,6 +31,7 @@ class Marking:
         self._config = config or ProvenanceConfig()
         self.signer = signer
         self._observer = observer or LogObserver()
+        self._versions: list[_Version] = []
 
     @classmethod
     def of(
@@ -37,10 +41,22 @@ class Marking:
         environment: Mapping[str, str] = os.environ,
     ) -> Self:
         """Read the credentials. Raises ConfigError for a pair that cannot sign, or is missing."""
-        credentials = read_credentials(config, environment)
-        if credentials is None:
-            return cls(config, None, observer)
-        return cls(config, ManifestSigner(credentials, config.timestamp_url), observer)
+        versions = _versions(config)
+        marking = cls(config, _signer(config, environment), observer)
+        marking._versions = versions
+        return marking
+
+    def renew(self) -> bool:
+        """Read the files of the credentials again, if they have changed since the last time.
+
+        Raises ConfigError for a pair that cannot sign; the last one stays in force.
+        """
+        versions = _versions(self._config)
+        if versions == self._versions:
+            return False
+        self._versions = versions
+        self.signer = _signer(self._config, {})
+        return True
 
     @property
     def with_prompt(self) -> bool:
@@ -60,7 +76,8 @@ class Marking:
         if self.signer is None:
             return
         if (spec.holds_manifest or detachable) and not streamed:
-            self.signer.check()
+            with self._counted_failures():
+                self.signer.check()
         elif self._config.unsigned_formats == "refuse":
             self._observer.file_refused(spec.name)
             raise FormatNotSigned(
@@ -70,17 +87,26 @@ class Marking:
             )
 
     async def mark(
-        self, content: bytes, spec: FormatSpec, request: GenerationRequest, model: ModelCard
+        self,
+        content: bytes,
+        spec: FormatSpec,
+        request: GenerationRequest,
+        model: ModelCard,
+        *,
+        detachable: bool = False,
     ) -> bytes:
         """Put a signed manifest into a whole file of a track, if one is configured.
 
-        Raises FormatNotSigned and SigningFailed.
+        detachable: the caller sends a manifest beside a file that cannot hold one. Raises
+        FormatNotSigned and SigningFailed.
         """
+        self.check(spec, detachable=detachable)
         if self.signer is not None and spec.holds_manifest:
             definition = self._generated(request, model)
-            content = await self.signer.embed(content, spec.media_type, definition)
+            with self._counted_failures():
+                content = await self.signer.embed(content, spec.media_type, definition)
             self._observer.file_marked(spec.name, "manifest")
-        self.count_tags(spec)
+        self.count_made(spec)
         return content
 
     async def detached(
@@ -93,7 +119,8 @@ class Marking:
         if self.signer is None or spec.holds_manifest:
             return None
         definition = self._generated(request, model)
-        manifest = await self.signer.detach(content, spec.media_type, definition)
+        with self._counted_failures():
+            manifest = await self.signer.detach(content, spec.media_type, definition)
         self._observer.file_marked(spec.name, "detached_manifest")
         return manifest
 
@@ -107,16 +134,30 @@ class Marking:
         self.check(spec)
         if self.signer is None or not spec.holds_manifest:
             return False
-        with source.open("rb") as old, target.open("w+b") as new:
-            definition = facts.definition()
+        definition = facts.definition()
+        with self._counted_failures(), source.open("rb") as old, target.open("w+b") as new:
             await self.signer.sign(SigningJob(old, new, spec.media_type, definition, parent))
         self._observer.file_marked(spec.name, "manifest")
         return True
+
+    def count_made(self, spec: FormatSpec) -> None:
+        """Count the file of a track: its tags, and its watermark."""
+        self.count_tags(spec)
+        if self._config.watermark.generator_file is not None:
+            self._observer.file_marked(spec.name, "watermark")
 
     def count_tags(self, spec: FormatSpec) -> None:
         """Count a file with generated audio, by whether it has tags."""
         has_tags = self._config.tags and spec.tagging is not Tagging.NONE
         self._observer.file_marked(spec.name, "tags" if has_tags else "none")
+
+    @contextlib.contextmanager
+    def _counted_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except SigningFailed:
+            self._observer.signing_failed()
+            raise
 
     def _generated(self, request: GenerationRequest, model: ModelCard) -> Definition:
         audio = request.audio_prompt
@@ -132,3 +173,22 @@ class Marking:
         prompt = request.prompt if self.with_prompt else None
         name = f"{model.model_id} ({model.source})"
         return tags_of(name, model.license, request.sampling.seed, prompt)
+
+
+def _signer(config: ProvenanceConfig, environment: Mapping[str, str]) -> ManifestSigner | None:
+    credentials = read_credentials(config, environment)
+    return None if credentials is None else ManifestSigner(credentials, config.timestamp_url)
+
+
+def _versions(config: ProvenanceConfig) -> list[_Version]:
+    """Tell the states of the files of the credentials; None: there is none of that name."""
+    files = (config.certificate_file, config.private_key_file)
+    return [_version(Path(file)) for file in files if file is not None]
+
+
+def _version(file: Path) -> _Version:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return (stat.st_ino, stat.st_mtime_ns, stat.st_size)

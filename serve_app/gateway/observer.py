@@ -53,6 +53,8 @@ class RequestObserver(Protocol):
 
     def file_refused(self, file_format: str) -> None: ...
 
+    def signing_failed(self) -> None: ...
+
     def certificate_checked(self, days_left: float) -> None: ...
 
 
@@ -77,6 +79,9 @@ class LogObserver:
 
     def file_refused(self, file_format: str) -> None:
         """Do nothing: the request's log line has the code."""
+
+    def signing_failed(self) -> None:
+        """Do nothing: `ManifestSigner` logs it."""
 
     def certificate_checked(self, days_left: float) -> None:
         """Do nothing: `CertificateWatch` logs it."""

@@ -42,16 +42,25 @@ class Track:
         seed = self.request.sampling.seed
         return TrackReport.of(self.model, seed, self.sample_rate, self.duration_s, self.timings)
 
-    async def encode(self, encoding: Encoding, mastering: Mastering | None = None) -> bytes:
+    async def encode(
+        self,
+        encoding: Encoding,
+        mastering: Mastering | None = None,
+        *,
+        detachable: bool = False,
+    ) -> bytes:
         """Encode the track as a file with its marks, off the event loop.
 
-        Raises SigningFailed where the file should be signed and cannot be.
+        detachable: the caller sends what `manifest` returns beside the file. Raises FormatNotSigned
+        and SigningFailed where the file should be signed and cannot be.
         """
         tagged = replace(encoding, tags=self.marking.tags(self.request, self.model))
         with _tracer.start_as_current_span("encode"):
             content = await asyncio.to_thread(self._encode, tagged, mastering or Mastering())
         with _tracer.start_as_current_span("mark"):
-            return await self.marking.mark(content, encoding.file_format, self.request, self.model)
+            return await self.marking.mark(
+                content, encoding.file_format, self.request, self.model, detachable=detachable
+            )
 
     async def manifest(self, content: bytes, encoding: Encoding) -> bytes | None:
         """Sign a manifest beside the file, where the file should have one and cannot hold it.
@@ -133,7 +142,7 @@ class LiveTrack:
                 content = await file.add(item)
                 if content:
                     yield content
-            self.marking.count_tags(encoding.file_format)
+            self.marking.count_made(encoding.file_format)
             yield self._report(file.sample_rate, _timings_of(last))
 
     async def finish(self) -> Track:

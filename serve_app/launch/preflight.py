@@ -7,11 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from serve_app.checkpoints.inventory import check_source
+from serve_app.checkpoints.inventory import check_source, check_watermark_files
 from serve_app.config.app import ModelConfig
 from serve_app.config.reader import ingress_environment, read_config
 from serve_app.errors import CheckpointError, ConfigError
 from serve_app.gateway.keys import KeyRing
+from serve_app.gateway.marking import Marking
+from serve_app.gateway.observer import LogObserver
 from serve_app.launch.error import CONFIGURATION, LaunchError
 from serve_app.launch.runtime_env import check_runtime_envs
 from serve_app.machine import (
@@ -48,9 +50,12 @@ def check(file: Path, content: dict[str, Any], host: str, port: int) -> None:
 
 
 def _check_application(application: dict[str, Any]) -> None:
-    """Check the args, the keys, the checkpoints that they name, and packages to install."""
+    """Check the args, keys, signing credentials, checkpoints, and packages to install."""
     config = read_config(application.get("args", {}))
-    KeyRing(config.api.access, lambda: None, ingress_environment(application, config))
+    environment = ingress_environment(application, config)
+    KeyRing(config.api.access, lambda: None, environment)
+    Marking.of(config.provenance, LogObserver(), environment)
+    check_watermark_files(config.provenance.watermark)
     for model in config.models:
         _check_gpu(model)
     sources = [named for model in config.models for named in model.model_loading_config.sources]

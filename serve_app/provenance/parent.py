@@ -20,7 +20,7 @@ def parent_archive(content: bytes) -> bytes:
     Also empty for manifests that cannot be read, or take more than 1 MiB. A manifest that is not
     valid is kept with its faults, which the new one then records.
     """
-    media_type = _media_type(content)
+    media_type = media_type_of(content)
     if media_type is None or find_spec("c2pa") is None:
         return b""
     import c2pa
@@ -40,7 +40,7 @@ def parent_archive(content: bytes) -> bytes:
     return archive.getvalue() if archive.tell() <= _MOST_BYTES else b""
 
 
-def _media_type(content: bytes) -> str | None:
+def media_type_of(content: bytes) -> str | None:
     """Tell the format by its first bytes; None: of the formats that are read, it holds no manifest."""
     if content[:4] == b"RIFF":
         return "audio/wav"

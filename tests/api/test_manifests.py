@@ -16,6 +16,8 @@ from serve_app.api.app import create_api
 from serve_app.audio.file_format import FORMATS
 from serve_app.config.app import ApiConfig
 from serve_app.config.provenance import ProvenanceConfig
+from serve_app.errors import ConfigError
+from serve_app.provenance.self_signed import Pair
 from tests.api.test_marks import convert, made, tags
 from tests.audio.files import file_of, pcm_file, tone
 from tests.credentials import (
@@ -182,24 +184,27 @@ async def test_a_continuation_names_the_uploaded_audio_by_its_hash(
     assert beginning[200:400] not in response.content[unsigned:]
 
 
-@pytest.mark.parametrize("wanted", SIGNED)
 @pytest.mark.parametrize("kind", SIGNED)
 async def test_a_conversion_of_a_signed_file_contains_its_manifest(
-    signing: httpx.AsyncClient, kind: str, wanted: str
+    signing: httpx.AsyncClient, kind: str
 ) -> None:
     file = (await made(signing, response_format=kind)).content
-    response = await convert(signing, file, response_format=wanted)
-    store = read(response.content, FORMATS[wanted].media_type)
-    assert store["validation_state"] in SOUND
-    assert faults(store) == set()
-    assert [action["action"] for action in actions(store)] == ["c2pa.opened", "c2pa.transcoded"]
-    [parent] = active(store)["ingredients"]
-    assert parent["relationship"] == "parentOf"
-    origin = store["manifests"][parent["active_manifest"]]
-    assert GENERATED in json.dumps(origin)
-    assert parent["active_manifest"] == read(file, FORMATS[kind].media_type)["active_manifest"]
-    changed = read(flipped(response.content), FORMATS[wanted].media_type)
-    assert faults(changed) == {"assertion.dataHash.mismatch"}
+    original = read(file, FORMATS[kind].media_type)["active_manifest"]
+    for wanted in SIGNED:
+        response = await convert(signing, file, response_format=wanted)
+        media_type = FORMATS[wanted].media_type
+        store = read(response.content, media_type)
+        assert store["validation_state"] in SOUND
+        assert faults(store) == set()
+        assert [action["action"] for action in actions(store)] == [
+            "c2pa.opened", "c2pa.transcoded"
+        ]  # fmt: skip
+        [parent] = active(store)["ingredients"]
+        assert parent["relationship"] == "parentOf"
+        assert parent["active_manifest"] == original
+        assert GENERATED in json.dumps(store["manifests"][original])
+        changed = read(flipped(response.content), media_type)
+        assert faults(changed) == {"assertion.dataHash.mismatch"}
 
 
 async def test_a_changed_loudness_is_an_edit(signing: httpx.AsyncClient) -> None:
@@ -315,12 +320,13 @@ async def test_a_service_that_can_no_longer_sign_sends_nothing(
 
 
 async def test_a_conversion_that_cannot_be_signed_is_not_sent(
-    signing: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    signing: httpx.AsyncClient, observer: RecordingObserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = (await made(signing)).content
     _expire(monkeypatch)
     response = await convert(signing, file, response_format="flac")
     assert (response.status_code, response.json()["code"]) == (503, "signing_failed")
+    assert observer.signing_failures == 1
 
 
 async def test_a_signature_that_fails_later_is_an_error(
@@ -331,6 +337,18 @@ async def test_a_signature_that_fails_later_is_an_error(
     async with serving(generator, observer, config) as client:
         response = await client.post(GENERATIONS, json=BODY)
     assert (response.status_code, response.json()["code"]) == (503, "signing_failed")
+    assert observer.signing_failures == 1
+
+
+@pytest.mark.parametrize("made_pair", [None, expired_pair()], ids=["none", "expired"])
+def test_an_ingress_that_cannot_sign_does_not_start(
+    generator: FakeGenerator, tmp_path: Path, made_pair: Pair | None
+) -> None:
+    config = ProvenanceConfig(required=True)
+    if made_pair is not None:
+        config = stored(tmp_path, made_pair)
+    with pytest.raises(ConfigError, match=r"there are none|expired on"):
+        create_api(generator, generator, [SMALL], None, ApiConfig(), provenance=config)
 
 
 async def test_only_the_manifest_differs_between_two_calls(signing: httpx.AsyncClient) -> None:
@@ -351,7 +369,5 @@ async def test_marks_are_counted(signing: httpx.AsyncClient, observer: Recording
 
 
 def _expire(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every certificate be as old as an expired one."""
-    expired = expired_pair()
-    assert expired.chain
+    """Let every certificate be expired from now on."""
     monkeypatch.setattr("serve_app.provenance.credentials.Credentials.is_valid", lambda *_: False)

@@ -49,7 +49,7 @@ CHECKS = [
 GENERATOR = FakeGenerator()
 API = create_api(GENERATOR, GENERATOR, [SMALL, LARGE], "small", ApiConfig())
 PATH = "/v1/audio/generations"
-UPLOADS = [PATH, "/v1/audio/conversions"]
+UPLOADS = [PATH, "/v1/audio/conversions", "/v1/audio/provenance"]
 SERVED = schemathesis.openapi.from_asgi("/openapi.json", API)
 # schemathesis cannot make bad forms out of good files: test_body_reader tests bad uploads.
 TAKING_FILES = schemathesis.openapi.from_asgi("/openapi.json", API)
@@ -83,6 +83,7 @@ async def test_documentation_names_every_route_and_field(client: httpx.AsyncClie
         "/v1/audio/stream",
         "/v1/audio/streams/{stream_id}",
         "/v1/audio/conversions",
+        "/v1/audio/provenance",
         "/v1/models",
         "/",
         "/generate",

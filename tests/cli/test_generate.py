@@ -5,14 +5,18 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import soundfile
 
+from serve_app.audio.file_format import FORMATS, format_of_suffix
 from serve_app.client import Track
 from tests.cli.conftest import Run
+from tests.credentials import SOUND, state, stored
 from tests.fakes import FakeGenerator
+from tests.served_api import served_api
 
 pytestmark = pytest.mark.usefixtures("url")
 
@@ -230,3 +234,46 @@ def test_too_many_tracks_are_refused_before_a_request(run: Run, generator: FakeG
     assert result.exit_code == 2
     assert "'-n'" in result.stderr
     assert generator.requests == []
+
+
+@pytest.fixture(params=["allow", "refuse"])
+def signing(
+    request: pytest.FixtureRequest,
+    generator: FakeGenerator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
+    """A service that signs is asked; its value of unsigned_formats."""
+    config = stored(tmp_path, unsigned_formats=request.param)
+    with served_api(generator, config) as url:
+        monkeypatch.setenv("MUSICGEN_URL", url)
+        yield request.param
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
+def test_whole_files_are_signed(run: Run, tmp_path: Path, signing: str, name: str) -> None:
+    """Also without the option, where the service sends signed files only."""
+    options = ["--whole"] if signing == "allow" else []
+    result = run("generate", "lofi", "-o", tmp_path / name, "--duration", 1, *options)
+    assert result.exit_code == 0, result.output
+    spec = format_of_suffix(name.rpartition(".")[2])
+    assert spec is not None
+    assert state((tmp_path / name).read_bytes(), spec.media_type) in SOUND
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.pcm"])
+def test_a_file_that_cannot_hold_a_manifest_gets_one_beside_it(
+    run: Run, tmp_path: Path, signing: str, name: str
+) -> None:
+    options = ["--whole", "--json"] if signing == "allow" else []
+    assert run("generate", "a", "-o", tmp_path / name, "--duration", 1, *options).exit_code == 0
+    manifest = (tmp_path / "a.c2pa").read_bytes()
+    media_type = FORMATS["opus" if name == "a.ogg" else "pcm"].media_type
+    assert state((tmp_path / name).read_bytes(), media_type, manifest) in SOUND
+
+
+def test_a_stream_of_a_service_that_signs_is_not_signed(
+    run: Run, tmp_path: Path, signing: str
+) -> None:
+    assert run("generate", "a", "-o", tmp_path / "a.wav", "--duration", 1).exit_code == 0
+    assert (b"c2pa" in (tmp_path / "a.wav").read_bytes()) is (signing == "refuse")

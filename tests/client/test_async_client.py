@@ -19,6 +19,7 @@ async def test_it_does_the_same(url: str) -> None:
         served = await client.models()
         variations = await client.variations("lofi beat", n=2, duration_s=1, seed=7)
         converted = await client.convert(track.content, response_format="flac")
+        report = await client.check_provenance(converted.content)
         with pytest.raises(ApiError, match="is not served here"):
             await client.generate("a", model="huge")
         with pytest.raises(ApiError, match="is not served here"):
@@ -31,6 +32,8 @@ async def test_it_does_the_same(url: str) -> None:
     assert [one["id"] for one in served] == ["small", "large"]
     assert variations[0].content == track.content
     assert converted.content.startswith(b"fLaC")
+    assert report.generated
+    assert report.tags["seed"] == "7"
 
 
 async def test_audio_may_be_a_path(url: str, backend: FakeGenerator, tmp_path: Path) -> None:

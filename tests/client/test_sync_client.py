@@ -312,6 +312,7 @@ EACH_METHOD: dict[str, Method] = {
     "variations": lambda client: client.variations("a", n=2),
     "stream": lambda client: list(client.stream("a")),
     "convert": lambda client: client.convert(b"audio"),
+    "check_provenance": lambda client: client.check_provenance(b"audio"),
     "models": lambda client: client.models(),
 }
 JSON_TYPE = "content-type: application/json"

@@ -87,3 +87,12 @@ def test_args_that_are_no_mapping_are_refused(args: Any) -> None:
 )
 def test_variables_of_a_runtime_env(options: Any, variables: dict[str, str]) -> None:
     assert environment_variables(options) == variables
+
+
+def test_a_message_needs_a_watermark(args: dict[str, Any]) -> None:
+    args["provenance"] = {"watermark": {"message": 7}}
+    [fault] = faults(args)
+    assert "message is 7, but without generator_file nothing is marked" in fault
+    args["provenance"] = {"watermark": {"message": 65_536, "generator_file": "a"}}
+    [fault] = faults(args)
+    assert fault.startswith("provenance.watermark.message: Input should be less than or equal to")

@@ -35,8 +35,8 @@ class Metric:
         assert value > 0, "Ray refuses other increments"
         self.values.append((value, tags or {}))
 
-    def set(self, value: float, tags: Tags) -> None:
-        self.values.append((value, tags))
+    def set(self, value: float, tags: Tags | None = None) -> None:
+        self.values.append((value, tags or {}))
 
     observe = set
 
@@ -80,6 +80,20 @@ def test_retries_and_rejected_keys_are_counted(recorded: Recorded) -> None:
     assert given(recorded) == {
         "musicgen_retries_total": [(1, {"model": "small"})],
         "musicgen_keys_file_errors_total": [(1.0, {})],
+    }
+
+
+def test_marks_are_counted_by_format(recorded: Recorded) -> None:
+    observer = RayObserver()
+    observer.file_marked("wav", "manifest")
+    observer.file_refused("opus")
+    observer.signing_failed()
+    observer.certificate_checked(29.5)
+    assert given(recorded) == {
+        "musicgen_marked_files_total": [(1, {"format": "wav", "mark": "manifest"})],
+        "musicgen_unsigned_files_refused_total": [(1, {"format": "opus"})],
+        "musicgen_signing_failures_total": [(1, {})],
+        "musicgen_certificate_days_left": [(29.5, {})],
     }
 
 

@@ -1,14 +1,18 @@
 """A replica in this process: device, engine, health. tests/service tests it in Ray."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serve_app.config.app import ModelConfig
+from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.deployments.replica_status import from_plain
 from serve_app.errors import CheckpointError
-from serve_app.types import AudioChunk, GenerationRequest
+from serve_app.types import AudioChunk, GenerationRequest, SamplingParams
+from tests.audioseal import write_generator
 from tests.conftest import EMBEDDED
 
 
@@ -52,3 +56,34 @@ def test_a_replica_on_half_a_gpu_sizes_its_slots_by_its_half(
 def test_a_model_that_cannot_be_loaded_keeps_the_replica_from_starting() -> None:
     with pytest.raises(CheckpointError, match="neither a folder nor the id"):
         MusicGenReplica(config("no such place!"))
+
+
+async def test_a_configured_watermark_is_in_every_track_and_repeatable(tmp_path: Path) -> None:
+    file = write_generator(tmp_path / "g.safetensors", causal=True)
+    request = GenerationRequest(
+        request_id="1",
+        model="nano",
+        prompt="piano",
+        duration_s=0.5,
+        sampling=SamplingParams(seed=3),
+    )
+
+    async def track(replica: MusicGenReplica) -> Any:
+        items = [item async for item in replica.generate(request)]
+        chunks = [item.samples for item in items if isinstance(item, AudioChunk)]
+        return np.concatenate(chunks, axis=1)
+
+    plain = await track(MusicGenReplica(config(device="cpu")))
+    marking = MusicGenReplica(
+        config(device="cpu"), WatermarkConfig(generator_file=str(file), message=7)
+    )
+    marked = await track(marking)
+    assert marked.shape == plain.shape
+    level_db = 10 * np.log10(np.square(marked - plain).sum() / np.square(plain).sum())
+    assert -60 < level_db < -30
+    np.testing.assert_array_equal(await track(marking), marked)
+
+
+def test_a_watermark_that_cannot_be_loaded_keeps_the_replica_from_starting() -> None:
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        MusicGenReplica(config(device="cpu"), WatermarkConfig(generator_file="no-such-file"))

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from serve_app.config.app import AccessConfig
+from serve_app.config.provenance import ProvenanceConfig
 from serve_app.doctor import Level
-from serve_app.doctor.access import check_keys, check_token
+from serve_app.doctor.access import check_keys, check_signing, check_token
+from serve_app.provenance.self_signed import make_pair
+from tests.credentials import expired_pair, stored
 
 KEY = "key-of-the-doctor-0123456789"
 
@@ -74,3 +77,26 @@ def test_ray_without_its_token_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> 
     found = check_token()
     assert found.level is Level.PROBLEM
     assert found.advice == "export RAY_AUTH_MODE=token"
+
+
+def test_signing_is_off_without_a_certificate() -> None:
+    found = check_signing(ProvenanceConfig())
+    assert (found.level, found.state[:3]) == (Level.OK, "off")
+
+
+def test_a_certificate_that_signs(tmp_path: Path) -> None:
+    found = check_signing(stored(tmp_path))
+    assert (found.level, found.state) == (Level.OK, "es256, valid for 365 days")
+
+
+def test_a_certificate_that_expires_soon_is_a_note(tmp_path: Path) -> None:
+    found = check_signing(stored(tmp_path, make_pair("es256", "tests", 20)))
+    assert (found.level, found.state) == (Level.NOTE, "es256, valid for 20 days")
+    assert found.advice.startswith("Renew the certificate")
+
+
+def test_a_certificate_that_cannot_sign_is_a_problem(tmp_path: Path) -> None:
+    found = check_signing(stored(tmp_path, expired_pair()))
+    assert found.level is Level.PROBLEM
+    assert "expired" in found.state
+    assert check_signing(ProvenanceConfig(required=True)).level is Level.PROBLEM

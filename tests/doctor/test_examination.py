@@ -11,7 +11,7 @@ from serve_app.machine import free_port
 from tests.conftest import CONFIGS
 
 FIRST = ["Python", "packages", "audio", "memory", "configuration"]
-REST = ["disk", "GPU", "ports", "keys", "Ray's token", "weights"]
+REST = ["disk", "GPU", "ports", "keys", "signing", "Ray's token", "weights"]
 
 
 @pytest.mark.parametrize("name", ["nano", "small", "all"])

@@ -12,7 +12,7 @@ import pytest
 from serve_app.edge.edge import listen_on
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeError, EdgeProcess
-from serve_app.machine import free_port
+from serve_app.machine import free_port, port_owner
 from tests.edge.conftest import LOOPBACK
 
 CONFIGURATION = """
@@ -41,6 +41,11 @@ def test_it_serves_until_the_context_ends() -> None:
         with EdgeProcess(listener, lambda bind: CONFIGURATION.format(bind)) as edge:
             assert httpx.get(f"http://{address}").status_code == 200
             pid = edge.process.pid
+            assert psutil.Process(pid).cmdline()[0] == "haproxy"
+            assert port_owner(address.port) in {
+                f"haproxy ({pid})",
+                f"{psutil.Process().name()} ({os.getpid()})",
+            }
         assert not psutil.pid_exists(pid)
 
 

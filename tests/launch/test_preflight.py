@@ -19,6 +19,7 @@ from serve_app.launch import preflight
 from serve_app.launch.error import CONFIGURATION, OTHER, LaunchError
 from serve_app.machine import free_port
 from tests.conftest import CONFIGS
+from tests.credentials import expired_pair, pair, stored
 from tests.sources import ROOT
 
 KEYS = "web:0123456789abcdef"
@@ -39,6 +40,14 @@ def require_keys(_: dict[str, Any], args: dict[str, Any]) -> None:
 
 def unknown_option(_: dict[str, Any], args: dict[str, Any]) -> None:
     args["api"]["max_body_byte"] = 1
+
+
+def no_watermark(_: dict[str, Any], args: dict[str, Any]) -> None:
+    args["provenance"] = {"watermark": {"generator_file": "/none/generator.safetensors"}}
+
+
+def require_signing(_: dict[str, Any], args: dict[str, Any]) -> None:
+    args["provenance"]["required"] = True
 
 
 def no_folder(_: dict[str, Any], args: dict[str, Any]) -> None:
@@ -67,6 +76,11 @@ def test_a_good_configuration_passes() -> None:
     ("change", "message"),
     [
         (require_keys, "x.yaml: API keys are required, and there are none. Put `name:key` into"),
+        (
+            require_signing,
+            "x.yaml: provenance.required: true needs a certificate and a private key",
+        ),
+        (no_watermark, "x.yaml: /none/generator.safetensors: there is no such file. Convert"),
         (unknown_option, "- api.max_body_byte: unknown option. Did you mean max_body_bytes?"),
         (no_folder, "x.yaml: '/none/such' is neither a folder nor the id of a hub repository."),
     ],
@@ -105,6 +119,34 @@ def test_keys_count_wherever_the_ingress_finds_them(
     else:
         application["args"]["ingress_deployment_config"]["ray_actor_options"] |= environment
     check(content)
+
+
+@pytest.mark.parametrize("place", ["shell", "application", "ingress"])
+def test_credentials_count_wherever_the_ingress_finds_them(
+    monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    content = changed(require_signing)
+    [application] = content["applications"]
+    variables = {
+        "MUSICGEN_C2PA_CERTIFICATE": pair().chain.decode(),
+        "MUSICGEN_C2PA_PRIVATE_KEY": pair().private_key.decode(),
+    }
+    environment = {"runtime_env": {"env_vars": variables}}
+    if place == "shell":
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    elif place == "application":
+        application |= environment
+    else:
+        application["args"]["ingress_deployment_config"]["ray_actor_options"] |= environment
+    check(content)
+
+
+def test_an_expired_certificate_ends_the_start(tmp_path: Path) -> None:
+    options = stored(tmp_path, expired_pair()).model_dump(exclude_defaults=True)
+    error = fault(changed(lambda _, args: args.update(provenance=options)))
+    assert "expired on" in str(error)
+    assert error.exit_code == CONFIGURATION
 
 
 @pytest.mark.parametrize("builder", ["mine:build", "serve_app.app:build_app"])

@@ -110,5 +110,7 @@ def test_the_demo_makes_its_file(
         "1.0 s",
         "generation time",
         "real-time factor",
+        "mark: tags        trainedAlgorithmicMedia, by nano",
+        "mark: signature   none",
     ):
         assert word in said

@@ -7,10 +7,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.body_decoder import ACCEPTED, BodyDecoder
 from serve_app.api.error_handlers import problem
-from serve_app.api.paths import CONVERSIONS, GENERATIONS, route_path
+from serve_app.api.paths import CONVERSIONS, GENERATIONS, PROVENANCE, route_path
 from serve_app.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncoding
 
-_UPLOAD_PATHS = (GENERATIONS, CONVERSIONS)
+_UPLOAD_PATHS = (GENERATIONS, CONVERSIONS, PROVENANCE)
 
 
 class BodyLimit:

@@ -118,7 +118,7 @@ def _audio_stream(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> 
 
 
 async def _file(track: Track, encoding: Encoding, mastering: Mastering) -> _File:
-    content = await track.encode(encoding, mastering)
+    content = await track.encode(encoding, mastering, detachable=True)
     return content, await track.manifest(content, encoding)
 
 

@@ -2,11 +2,12 @@
 
 const KEY = "musicgen-key";
 
-/** Refusal or failure of the service. */
+/** Refusal or failure of the service. code: its name in the API, or null. */
 export class ApiError extends Error {
-  constructor(status, detail, retryAfterS) {
+  constructor(status, detail, retryAfterS, code = null) {
     super(detail);
     this.status = status;
+    this.code = code;
     this.retryAfterS = retryAfterS;
   }
 }
@@ -26,7 +27,8 @@ async function ask(path, options = {}) {
 async function errorOf(response) {
   const body = await response.json().catch(() => ({}));
   const detail = body.detail || `The service answered ${response.status} ${response.statusText}`;
-  return new ApiError(response.status, detail, Number(response.headers.get("retry-after")) || null);
+  const retryAfterS = Number(response.headers.get("retry-after")) || null;
+  return new ApiError(response.status, detail, retryAfterS, body.code ?? null);
 }
 
 function post(body, signal) {

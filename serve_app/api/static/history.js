@@ -1,7 +1,6 @@
 /** The list of the tracks of this visit. */
 
 import { draw } from "./waveform.js";
-import * as wav from "./wav.js";
 
 const list = document.getElementById("history");
 const template = document.getElementById("track");
@@ -14,7 +13,7 @@ export function offer(formats) {
 
 /**
  * Adds a track at the top.
- * track: { fields, model, seed, license, header, samples, sampleRate, channels, durationS, generationS, costUsd }
+ * track: { fields, model, seed, license, file, samples, sampleRate, channels, durationS, generationS, costUsd }
  * actions: { again(track), more(track), download(track, format) }
  */
 export function add(track, actions) {
@@ -22,7 +21,6 @@ export function add(track, actions) {
   const item = template.content.firstElementChild.cloneNode(true);
   item.querySelector("h3").textContent = track.fields.prompt;
   item.querySelector(".facts").textContent = facts(track);
-  track.file = wav.write(track.header, track.samples);
   item.querySelector("audio").src = URL.createObjectURL(track.file);
   item.querySelector("audio").setAttribute("aria-label", track.fields.prompt);
   item.querySelector("[data-action=again]").onclick = () => actions.again(track);

@@ -13,6 +13,7 @@ const EXAMPLES = [
   "sad strings, minor key, slow tempo",
 ];
 const VARIATIONS = 3;
+const NOT_SIGNED = "format_not_signed"; // code of the error for streams of a service that sends signed files only
 
 const $ = (id) => document.getElementById(id);
 const form = $("form");
@@ -132,12 +133,17 @@ async function make(wanted, signal) {
         parts.push(samples);
         length += samples.length;
       }
-      if (name === "done") return keep(wanted, data, { ...file, samples: joined(parts, length) });
+      if (name === "done") {
+        const whole = joined(parts, length);
+        return keep(wanted, data, { ...file, samples: whole, file: wav.write(file.header, whole) });
+      }
     }
     throw new client.ApiError(502, "The service ended its answer too early. Try again.", null);
   } catch (error) {
     stop();
-    throw error;
+    if (error.code !== NOT_SIGNED) throw error;
+    show("Making music: it is sent when it is finished and signed", null);
+    await makeWhole(wanted, 1, signal);
   }
 }
 
@@ -157,13 +163,21 @@ function joined(parts, length) {
   return whole;
 }
 
-function keep(wanted, made, { header, samples, channels, sampleRate }) {
+/** Makes tracks that are sent when they are finished, as the service made their files. */
+async function makeWhole(wanted, count, signal) {
+  for (const made of (await client.variations(wanted, count, signal)).reverse()) {
+    const bytes = client.bytesOf(made.audio);
+    keep({ ...wanted, seed: made.seed }, made, { ...wav.read(bytes), file: wav.blob(bytes) });
+  }
+}
+
+function keep(wanted, made, { file, samples, channels, sampleRate }) {
   const track = {
     fields: wanted,
     model: made.model,
     seed: made.seed,
     license: made.license,
-    header,
+    file,
     samples,
     channels,
     sampleRate,
@@ -182,11 +196,7 @@ function again(track) {
 
 function more(track) {
   const wanted = { ...track.fields, seed: track.seed + 1 };
-  work(`Making ${VARIATIONS} variations`, async (signal) => {
-    for (const made of (await client.variations(wanted, VARIATIONS, signal)).reverse()) {
-      keep({ ...wanted, seed: made.seed }, made, wav.read(client.bytesOf(made.audio)));
-    }
-  });
+  work(`Making ${VARIATIONS} variations`, (signal) => makeWhole(wanted, VARIATIONS, signal));
 }
 
 async function download(track, format) {

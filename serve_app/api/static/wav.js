@@ -3,24 +3,27 @@
 const RIFF_BYTES = 12;
 const CHUNK_BYTES = 8;
 
-/** Finds where the samples begin. Returns null while the header is incomplete. */
-function dataStart(view) {
+const UNKNOWN = 0xffffffff; // size of samples that are still being made
+
+/** Finds where the samples begin, and their size. Returns null while the header is incomplete. */
+function dataOf(view) {
   let at = RIFF_BYTES;
   while (at + CHUNK_BYTES <= view.byteLength) {
     const name = String.fromCharCode(...new Uint8Array(view.buffer, view.byteOffset + at, 4));
-    if (name === "data") return at + CHUNK_BYTES;
     const size = view.getUint32(at + 4, true);
+    if (name === "data") return { start: at + CHUNK_BYTES, size };
     at += CHUNK_BYTES + size + (size % 2);
   }
   return null;
 }
 
-/** Splits a file, or its beginning, into its header and its samples. */
+/** Splits a file, or its beginning, into its header and its samples. A signed manifest follows the samples. */
 export function read(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const start = dataStart(view);
-  if (start === null) throw new Error(`A WAV header does not end within ${bytes.byteLength} bytes`);
-  const data = bytes.slice(start);
+  const found = dataOf(view);
+  if (found === null) throw new Error(`A WAV header does not end within ${bytes.byteLength} bytes`);
+  const { start, size } = found;
+  const data = bytes.slice(start, size === UNKNOWN ? undefined : start + size);
   return {
     header: bytes.slice(0, start),
     samples: samplesOf(data),
@@ -40,5 +43,10 @@ export function write(header, samples) {
   const view = new DataView(complete.buffer);
   view.setUint32(4, complete.byteLength - 8 + samples.byteLength, true);
   view.setUint32(complete.byteLength - 4, samples.byteLength, true);
-  return new Blob([complete, samples], { type: "audio/wav" });
+  return blob(complete, samples);
+}
+
+/** A file of these parts. */
+export function blob(...parts) {
+  return new Blob(parts, { type: "audio/wav" });
 }

@@ -64,8 +64,9 @@ class Conv1d(nn.Conv1d):
         return padded[..., : padded.shape[-1] - missing]
 
     def inputs_of(self, first: int, last: int) -> tuple[int, int]:
-        """First and last input position that outputs `first` to `last` depend on (stride 1)."""
-        return first - self.pad_left, last + self.span - 1 - self.pad_left
+        """First and last input position that outputs `first` to `last` depend on."""
+        stride = self.stride[0]
+        return first * stride - self.pad_left, last * stride + self.span - 1 - self.pad_left
 
 
 def _reflect(x: Tensor, left: int, right: int) -> Tensor:

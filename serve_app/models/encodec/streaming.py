@@ -1,13 +1,14 @@
-"""Streaming through SEANet's decoder: buffers that make chunked decoding equal decoding the whole.
+"""Streaming through SEANet: buffers that make computing it in chunks equal computing the whole.
 
-Convolutions look back and ahead, so the decoder is run stage by stage, each at one frame rate, and
-each stage buffers the input that later outputs need. The LSTM runs forward in time: its state is
-carried from chunk to chunk.
+Convolutions look back and ahead, so a network is run stage by stage, and each stage buffers the
+input that later outputs need. The LSTM runs forward in time: its state is carried from chunk to
+chunk.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -54,26 +55,44 @@ class DecoderState:
     lstm: LSTMState | None = None
 
 
+@runtime_checkable
+class Resampling(Protocol):
+    """Layer with `scale` frames out for each `step` frames in."""
+
+    scale: int
+    step: int
+
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]: ...
+
+
 class Stage:
-    """Decoder layers at one rate.
+    """Layers of which at most one changes the rate: `scale` frames out for each `step` frames in.
 
-    An upsampling, if any, comes first: `scale` frames out for each frame in.
+    An upsampling comes first, a downsampling last: all other layers run at the higher rate.
 
-    left_context, right_context: the receptive field of a frame's outputs, in input frames before
-    and after it.
+    left_context, right_context: the receptive field of the outputs of `step` frames, in input
+    frames before and after them.
     """
 
     def __init__(self, layers: Iterable[nn.Module]) -> None:
         self._layers = list(layers)
-        upsamplings = [layer for layer in self._layers if isinstance(layer, ConvTranspose1d)]
-        self.scale = upsamplings[0].stride[0] if upsamplings else 1
+        self.scale = 1
+        self.step = 1
+        for layer in self._layers:
+            scale, step = _rate_change(layer)
+            self.scale *= scale
+            self.step *= step
         first = 0
         last = self.scale - 1
         for layer in reversed(self._layers):
-            if isinstance(layer, (Conv1d, ConvTranspose1d, ResidualBlock)):
+            if isinstance(layer, (Conv1d, ConvTranspose1d, ResidualBlock, Resampling)):
                 first, last = layer.inputs_of(first, last)
         self.left_context = -first
-        self.right_context = last
+        self.right_context = last - self.step + 1
+        convolutions = (one for layer in self._layers for one in layer.modules())
+        self._mirrors = any(
+            isinstance(one, Conv1d) and one.pad_mode != "constant" for one in convolutions
+        )
 
     def advance(self, buffer: StageBuffer, new: Tensor | None, final: bool) -> Tensor | None:
         """Append new frames; return the newly complete outputs, None if there are none.
@@ -91,20 +110,43 @@ class Stage:
         y = buffer.frames
         for layer in self._layers:
             y = layer(y)
-        first = (buffer.done - buffer.start) * self.scale
-        y = y[..., first : (ready - buffer.start) * self.scale]
-        buffer.drop_until(ready - self.left_context)
+        first = (buffer.done - buffer.start) // self.step * self.scale
+        y = y[..., first : (ready - buffer.start) // self.step * self.scale]
+        buffer.drop_until((ready - self.left_context) // self.step * self.step)
         buffer.done = ready
         return y
 
     def _ready(self, buffer: StageBuffer, final: bool) -> int:
-        """End of the frames whose receptive field is in the buffer, or beyond the track's end."""
+        """End of the frames whose receptive field is in the buffer, or beyond the track's end.
+
+        It is a multiple of `step`, as the length of the whole input must be.
+        """
         if final:
             return buffer.end
         # Reflection at the track's start mirrors as many frames ahead as the stage looks back.
-        at_start = buffer.done == 0
-        context = max(self.left_context, self.right_context) if at_start else self.right_context
-        return max(buffer.done, buffer.end - context)
+        mirrors = self._mirrors and buffer.done == 0
+        context = max(self.left_context, self.right_context) if mirrors else self.right_context
+        return max(buffer.done, (buffer.end - context) // self.step * self.step)
+
+
+def _rate_change(layer: nn.Module) -> tuple[int, int]:
+    """Frames out, and the frames in that they take."""
+    if isinstance(layer, Resampling):
+        return layer.scale, layer.step
+    if isinstance(layer, ConvTranspose1d):
+        return layer.stride[0], 1
+    return (1, layer.stride[0]) if isinstance(layer, Conv1d) else (1, 1)
+
+
+def encoder_stages(encoder: nn.ModuleList) -> list[Stage]:
+    """Group an encoder's layers: each downsampling with the layers before it, last convolution."""
+    groups: list[list[nn.Module]] = [[]]
+    for layer in encoder:
+        if not isinstance(layer, SkipLSTM):
+            groups[-1].append(layer)
+        if isinstance(layer, Conv1d) and layer.stride[0] > 1:
+            groups.append([])
+    return [Stage(group) for group in groups]
 
 
 def decoder_stages(decoder: nn.ModuleList) -> list[Stage]:
@@ -119,8 +161,8 @@ def decoder_stages(decoder: nn.ModuleList) -> list[Stage]:
 
 
 def lookahead(stages: Sequence[Stage]) -> int:
-    """Frames that must follow a frame before its audio is complete."""
+    """Frames that must follow a frame before its outputs are complete."""
     ahead = 0
     for stage in reversed(stages):
-        ahead = math.ceil(ahead / stage.scale) + stage.right_context
+        ahead = math.ceil(ahead / stage.scale) * stage.step + stage.right_context
     return ahead

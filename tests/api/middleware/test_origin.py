@@ -21,6 +21,7 @@ MAKING = [
     ("POST", "/generate"),
     ("POST", "/models/facebook/musicgen-small"),
     ("POST", "/v1/audio/conversions"),
+    ("POST", "/v1/audio/provenance"),
     ("GET", STREAM),
     ("HEAD", STREAM),
 ]

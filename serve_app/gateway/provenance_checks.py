@@ -1,0 +1,82 @@
+"""Checks of the marks of audio files, within the limits of their callers."""
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+
+from serve_app.audio.inspector import Inspection
+from serve_app.audio.workers import AudioWorkers
+from serve_app.errors import DeadlineExceeded, InvalidAudio
+from serve_app.gateway.conversions import Conversions
+from serve_app.gateway.limits import Limits
+from serve_app.provenance_report import ProvenanceReport, WatermarkReport
+from serve_app.watermark.detection import Samples
+from serve_app.watermark.detector_process import DetectorProcess
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """A file to check. caller, deadline: as of a GenerationRequest."""
+
+    content: bytes
+    caller: str = ""
+    deadline: float | None = None
+
+
+class ProvenanceChecks:
+    """Checks files in `workers`; a check counts as a conversion does.
+
+    conversions: among which checks count; detector: None: none looks for a watermark.
+    """
+
+    def __init__(
+        self,
+        workers: AudioWorkers,
+        conversions: Conversions,
+        limits: Limits,
+        max_duration_s: float,
+        detector: DetectorProcess | None,
+    ) -> None:
+        self._workers = workers
+        self._conversions = conversions
+        self._limits = limits
+        self._max_duration_s = min(max_duration_s, limits.longest_s)
+        self._detector = detector
+
+    async def check(self, request: CheckRequest) -> ProvenanceReport:
+        """Read the marks of a file. Raises RateLimited, QueueFull, DeadlineExceeded and InvalidAudio."""
+        left_s = None if request.deadline is None else request.deadline - time()
+        async with self._conversions.counted(request.caller):
+            with tempfile.TemporaryDirectory(prefix="musicgen-check-") as folder:
+                try:
+                    async with asyncio.timeout(left_s):
+                        return await self._check(request, Path(folder) / "samples")
+                except TimeoutError as error:
+                    raise DeadlineExceeded(
+                        "The request deadline passed before the file was checked. "
+                        "Allow more time, or send a shorter file."
+                    ) from error
+
+    async def _check(self, request: CheckRequest, pcm: Path) -> ProvenanceReport:
+        found = await self._inspect(request, pcm)
+        watermark: WatermarkReport | None = None
+        if self._detector is not None:
+            samples = Samples(pcm, found.channels)
+            watermark = await self._detector.detect(samples, found.duration_s)
+        return found.report(watermark)
+
+    async def _inspect(self, request: CheckRequest, pcm: Path) -> Inspection:
+        """Decode the file, and charge its seconds to the caller."""
+        decoded_s = 0.0
+        wanted = None if self._detector is None else pcm
+        try:
+            found = await self._workers.inspect(request.content, self._max_duration_s, wanted)
+            decoded_s = found.duration_s
+            return found
+        except InvalidAudio as error:
+            decoded_s = error.decoded_s
+            raise
+        finally:
+            self._limits.charge(request.caller, decoded_s)

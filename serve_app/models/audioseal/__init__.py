@@ -1,0 +1,1 @@
+"""AudioSeal: a watermark for audio, and its detector, as streams of samples."""

@@ -1,0 +1,94 @@
+"""Reading of the signed manifest of any file. The file is untrusted: the report tells what it holds."""
+
+import io
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from serve_app.marks import DIGITAL_SOURCE_TYPE
+from serve_app.provenance.library import offline_context
+from serve_app.provenance.parent import media_type_of
+from serve_app.provenance_report import ManifestReport, ManifestState
+
+_MOST_CHARS = 200  # of one text
+_MOST_FAULTS = 20
+_UNTRUSTED = "signingCredential.untrusted"  # what `valid` says already
+_STATES: dict[str, ManifestState] = {"Invalid": "invalid", "Valid": "valid", "Trusted": "trusted"}
+
+
+def read_manifest(content: bytes, trust_anchors: str | None = None) -> ManifestReport:
+    """Validate the manifest of a file, without a connection to anywhere.
+
+    trust_anchors: certificates in PEM; a signer under one of them is trusted.
+    """
+    media_type = media_type_of(content)
+    if media_type is None:
+        return ManifestReport(state="none")
+    if find_spec("c2pa") is None:
+        return ManifestReport(state="not_checked")
+    import c2pa
+
+    context = offline_context(trust_anchors)
+    try:
+        reader = c2pa.Reader.try_create(media_type, io.BytesIO(content), context=context)
+        if reader is None:
+            return ManifestReport(state="none")
+        with reader:
+            return _report(json.loads(reader.json()))
+    except (c2pa.C2paError, ValueError, RecursionError):
+        return ManifestReport(state="unreadable")
+
+
+def _report(store: Mapping[str, Any]) -> ManifestReport:
+    """Summarize the library's JSON; texts and lists are bounded."""
+    manifest = _dict(_dict(store.get("manifests")).get(str(store.get("active_manifest"))))
+    signature = _dict(manifest.get("signature_info"))
+    return ManifestReport(
+        state=_STATES.get(str(store.get("validation_state")), "invalid"),
+        generated=_says_generated(manifest),
+        title=_text(manifest.get("title")),
+        software=_software(manifest),
+        issuer=_text(signature.get("issuer")),
+        signer=_text(signature.get("common_name")),
+        signed_at=_text(signature.get("time")),
+        faults=_faults(store),
+    )
+
+
+def _says_generated(manifest: Mapping[str, Any]) -> bool:
+    """Whether an action of the manifest states the digital source type."""
+    for assertion in _list(manifest.get("assertions")):
+        if str(_dict(assertion).get("label", "")).startswith("c2pa.actions"):
+            actions = _list(_dict(_dict(assertion).get("data")).get("actions"))
+            if any(_dict(one).get("digitalSourceType") == DIGITAL_SOURCE_TYPE for one in actions):
+                return True
+    return False
+
+
+def _software(manifest: Mapping[str, Any]) -> str:
+    first = _dict(next(iter(_list(manifest.get("claim_generator_info"))), None))
+    return _text(f"{_text(first.get('name'))} {_text(first.get('version'))}".strip())
+
+
+def _faults(store: Mapping[str, Any]) -> list[str]:
+    codes = [
+        _text(_dict(one).get("code"))
+        for one in _list(store.get("validation_status"))
+        if _dict(one).get("code") != _UNTRUSTED
+    ]
+    return list(dict.fromkeys(code for code in codes if code))[:_MOST_FAULTS]
+
+
+def _text(value: object) -> str:
+    """One line of printable text."""
+    text = value if isinstance(value, str) else ""
+    return "".join(one if one.isprintable() else " " for one in text[:_MOST_CHARS])
+
+
+def _dict(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,90 @@
+"""`POST /v1/audio/provenance`: the marks of the service's own files, of others, and refusals."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serve_app.api.app import create_api
+from serve_app.config.app import ApiConfig
+from serve_app.config.provenance import ProvenanceConfig
+from serve_app.config.watermark import WatermarkConfig
+from serve_app.errors import ConfigError
+from tests.audio.files import file_of
+from tests.audioseal import MESSAGE, write_detector
+from tests.credentials import stored
+from tests.fakes import SMALL, FakeGenerator
+
+PATH = "/v1/audio/provenance"
+GENERATIONS = "/v1/audio/generations"
+
+
+async def check(client: httpx.AsyncClient, content: bytes) -> httpx.Response:
+    return await client.post(PATH, files={"audio": ("a", content)})
+
+
+def client_of(generator: FakeGenerator, provenance: ProvenanceConfig) -> httpx.AsyncClient:
+    app = create_api(generator, generator, [SMALL], None, ApiConfig(), provenance=provenance)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+async def test_a_track_of_the_service_says_so_in_each_layer(
+    generator: FakeGenerator, tmp_path: Path
+) -> None:
+    detector = write_detector(tmp_path / "d.safetensors")
+    watermark = WatermarkConfig(detector_file=str(detector))
+    provenance = stored(tmp_path).model_copy(update={"watermark": watermark})
+    async with client_of(generator, provenance) as client:
+        track = await client.post(GENERATIONS, json={"prompt": "piano", "seed": 7, "duration_s": 1})
+        response = await check(client, track.content)
+    assert response.status_code == 200, response.text
+    report = response.json()
+    assert report["generated"]
+    assert report["tags"]["seed"] == "7"
+    assert (report["manifest"]["state"], report["manifest"]["generated"]) == ("valid", True)
+    assert report["watermark"]["message"] == MESSAGE
+
+
+async def test_other_audio_says_nothing(client: httpx.AsyncClient) -> None:
+    report = (await check(client, file_of("m4a"))).json()
+    assert (report["generated"], report["tags"]) == (False, {})
+    assert (report["manifest"]["state"], report["watermark"]) == ("none", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "files", "detail"),
+    [
+        ({}, {"audio": ("a", b"a")}, "The audio is not a wav"),
+        ({}, {"audio": ("a", b"")}, "The audio is empty"),
+        ({"more": "1"}, {"audio": ("a", b"a")}, "more: Extra inputs are not permitted"),
+        ({"audio": "a"}, {}, "must be a form"),
+    ],
+)
+async def test_other_requests_are_refused(
+    client: httpx.AsyncClient,
+    fields: dict[str, str],
+    files: dict[str, tuple[str, bytes]],
+    detail: str,
+) -> None:
+    response = await client.post(PATH, data=fields, files=files or None)
+    assert response.status_code == 400, response.text
+    assert detail in response.json()["detail"]
+
+
+async def test_a_file_beyond_the_limit_is_refused(client: httpx.AsyncClient) -> None:
+    response = await check(client, bytes(100_001))
+    assert response.status_code == 413
+
+
+async def test_keys_are_asked_for(
+    generator: FakeGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSICGEN_API_KEYS", "web:web-key-0123456789")
+    async with client_of(generator, ProvenanceConfig()) as client:
+        assert (await check(client, b"a")).status_code == 401
+
+
+def test_a_detector_that_is_not_there_ends_the_start(generator: FakeGenerator) -> None:
+    watermark = WatermarkConfig(detector_file="no-such-file")
+    with pytest.raises(ConfigError, match="there is no such file"):
+        client_of(generator, ProvenanceConfig(watermark=watermark))
