@@ -26,7 +26,7 @@ from serve_app.errors import ReplicaFailed, ServeAppError
 from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
 from serve_app.types import AudioChunk, EngineStats, GenerationRequest, LoadedModel, StreamItem
 
-WARM_UP_S = 0.5  # seconds of music
+WARM_UP_S = 0.2  # seconds of music
 
 
 class Engine:
