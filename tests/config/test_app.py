@@ -3,25 +3,41 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
-from serve_app.config import app as config
-from serve_app.config.app import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
+from serve_app.config.app import (
+    LOCAL_ORIGINS,
+    AccessConfig,
+    ApiConfig,
+    AppConfig,
+    DeploymentConfig,
+    EngineConfig,
+    ModelConfig,
+)
+from serve_app.config.closed_model import ClosedModel
 from serve_app.config.model_loading import ModelLoadingConfig
 from tools import configuration_docs
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "configs").glob("*.yaml"))
-SECTIONS = [
-    one
-    for one in vars(config).values()
-    if isinstance(one, type) and issubclass(one, BaseModel) and one.model_fields
-]
+
+
+def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections of the configuration that a type has in it, and those within them."""
+    if isinstance(annotation, type) and issubclass(annotation, ClosedModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from sections_of(field.annotation)
+    for argument in get_args(annotation):
+        yield from sections_of(argument)
+
+
+SECTIONS = list(dict.fromkeys(sections_of(AppConfig)))
 OPTIONS = [(one, name) for one in SECTIONS for name in one.model_fields]
 
 
@@ -87,8 +103,8 @@ def sections(
         "engine_kwargs": EngineConfig,
         "deployment_config": DeploymentConfig,
         "ingress_deployment_config": DeploymentConfig,
-        "api": config.ApiConfig,
-        "access": config.AccessConfig,
+        "api": ApiConfig,
+        "access": AccessConfig,
     }
     for name, content in value.items():
         yield owner, name
@@ -146,7 +162,7 @@ def test_every_option_of_serve_in_a_file_is_documented(file: Path) -> None:
             {"models": [model("a", fallbacks=["a", "c"]), model("b")]},
             r"fallbacks of 'a' name \['a', 'c'\].* use some of \['b'\]",
         ),
-        (config.AccessConfig, {"keys_env": "lower"}, "should match pattern"),
+        (AccessConfig, {"keys_env": "lower"}, "should match pattern"),
     ],
 )
 def test_a_wrong_value_is_told_with_what_to_do(
@@ -163,11 +179,11 @@ def test_defaults() -> None:
     assert (engine.max_duration_s, engine.max_prompt_tokens) == (120.0, 256)
     assert (engine.first_chunk_s, engine.chunk_s) == (0.4, 1.0)
     assert (engine.prompt_cache_size, engine.pin_batch_shape) == (64, False)
-    api = config.ApiConfig()
+    api = ApiConfig()
     assert (api.max_prompt_chars, api.max_header_bytes) == (2000, 32_768)
     assert (api.max_body_bytes, api.max_upload_bytes) == (65_536, 16_777_216)
     assert (api.max_audio_prompt_s, api.max_conversion_s) == (30.0, 600.0)
-    assert api.cors_origins == config.LOCAL_ORIGINS
+    assert api.cors_origins == LOCAL_ORIGINS
     assert (api.access.keys_env, api.access.require_keys) == ("MUSICGEN_API_KEYS", False)
     deployment = DeploymentConfig()
     assert deployment.health_check_period_s == 2.0
