@@ -13,13 +13,14 @@ from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 from serve_app.config import app as config
 from serve_app.config.app import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
 from serve_app.config.model_loading import ModelLoadingConfig
+from serve_app.config.watermark import WatermarkConfig
 from tools import configuration_docs
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "configs").glob("*.yaml"))
 SECTIONS = [
     one
-    for one in vars(config).values()
+    for one in (*vars(config).values(), WatermarkConfig)
     if isinstance(one, type) and issubclass(one, BaseModel) and one.model_fields
 ]
 OPTIONS = [(one, name) for one in SECTIONS for name in one.model_fields]
