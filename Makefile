@@ -4,11 +4,12 @@ HOST ?= 127.0.0.1
 CONFIG ?= configs/nano.yaml
 MINUTES ?= 10
 BENCH ?= decode codec throughput precision cold_start service estimates cost
+OUT ?= build/gpu_check
 CHECKPOINT ?= embedded:musicgen-nano
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo serve test test-long check fmt bench nano nano-codec nano-data nano-text nano-lm nano-export nano-quality nano-audiocraft soak docs client manifest screenshots audit sbom clean
+.PHONY: help demo serve test test-long check fmt bench gpu-check nano nano-codec nano-data nano-text nano-lm nano-export nano-quality nano-audiocraft soak docs client manifest screenshots audit sbom clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -41,6 +42,9 @@ bench: .venv/all  ## Run the benchmarks named in BENCH (default: all but autosca
 	    decode) against="--against audiocraft transformers" ;; throughput) against="--against audiocraft" ;; *) against= ;; esac; \
 	  echo "# $$name"; $(PYTHON) -W ignore -m benchmarks.$$name $$against || exit 1; echo; \
 	done
+
+gpu-check: .venv/all  ## Check the GPU path on this machine's card: 10 checks in 10 minutes, into OUT (build/gpu_check)
+	$(PYTHON) -W ignore -m benchmarks.gpu_check --out $(OUT)
 
 soak: .venv/all  ## Run careless clients against the service for MINUTES (10); report leaks of threads, files and tasks
 	$(PYTHON) -m benchmarks.soak --minutes $(MINUTES)

@@ -23,18 +23,19 @@ from serve_app.checkpoints.codec import load_codec
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.encodec.streaming import DecoderState
 
+CPU = torch.device("cpu")
 Decoder = Callable[[], Tensor]
 
 
-def models() -> tuple[Callable[[Tensor], Tensor], Encodec]:
-    """Build transformers' decoding and this project's codec, with equal weights."""
+def models(device: torch.device = CPU) -> tuple[Callable[[Tensor], Tensor], Encodec]:
+    """Build transformers' decoding, on the CPU, and this project's codec, with equal weights."""
     from transformers import EncodecModel
 
     torch.manual_seed(0)
     theirs = EncodecModel(codec_config()).eval()
     with tempfile.TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
-        ours = load_codec(Path(folder), torch.device("cpu"))
+        ours = load_codec(Path(folder), device)
     return lambda codes: theirs.decode(codes[None], [None]).audio_values, ours.eval()
 
 

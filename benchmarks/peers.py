@@ -57,7 +57,7 @@ def _encoded_text(scale: Scale, text: Tensor) -> Any:
             BaseConditioner.__init__(self, TEXT_SIZE, scale.hidden_size)
 
         def tokenize(self, x: list[str | None]) -> dict[str, Tensor]:
-            mask = torch.tensor([[float(bool(prompt))] for prompt in x])
+            mask = torch.tensor([[float(bool(prompt))] for prompt in x], device=text.device)
             return {"mask": mask.expand(-1, text.shape[1])}
 
         def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

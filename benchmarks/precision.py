@@ -1,4 +1,4 @@
-"""Measure the divergence of narrow CPU weights from fp32, on the embedded model.
+"""Measure the divergence of narrow weights, keys and values from fp32, on the embedded model.
 
 python -m benchmarks.precision
 
@@ -18,7 +18,12 @@ from benchmarks.report import print_result
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape, ModelRunner
-from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model, torch_backend
+from serve_app.models.musicgen.execution import (
+    ExecutionBackend,
+    KVCacheFormat,
+    prepare_model,
+    torch_backend,
+)
 from serve_app.types import SamplingParams
 
 FRAMES = 150
@@ -56,18 +61,23 @@ def distributions(
             runner._state.tokens[0] = codes[:, step - 1]
         runner.step(BatchShape(1, runner.max_length, runner.max_text_tokens))
     musicgen.logits = logits  # type: ignore[method-assign]
-    return F.log_softmax(torch.stack(seen)[:, 0], dim=-1), runner._state.history[0]
+    logits_of_steps = torch.stack(seen)[:, 0].float()
+    return F.log_softmax(logits_of_steps, dim=-1), runner._state.history[0]
 
 
-def narrowed(checkpoint: Checkpoint, precision: str) -> tuple[Checkpoint, ExecutionBackend]:
-    """Return a copy with weights of this precision, and its backend."""
+def narrowed(
+    checkpoint: Checkpoint, precision: str, kv_cache: KVCacheFormat = "auto"
+) -> tuple[Checkpoint, ExecutionBackend]:
+    """Return a copy with weights, keys and values of this precision, and its backend."""
     other = copy.deepcopy(checkpoint)
-    return other, prepare_model(other.musicgen, precision)
+    return other, prepare_model(other.musicgen, precision, kv_cache=kv_cache)
 
 
-def compare(checkpoint: Checkpoint, precision: str) -> tuple[float, float]:
+def compare(
+    checkpoint: Checkpoint, precision: str, kv_cache: KVCacheFormat = "auto"
+) -> tuple[float, float]:
     """Return a precision's KL divergence from the exact model, and its agreement with it."""
-    other, backend = narrowed(checkpoint, precision)
+    other, backend = narrowed(checkpoint, precision, kv_cache)
     exact_backend = torch_backend(checkpoint.musicgen)
     divergences = []
     agreements = []
@@ -85,6 +95,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     nano = load_checkpoint("embedded:musicgen-nano")
     figures = {precision: compare(nano, precision) for precision in ("fp16", "bf16", "int8")}
+    figures["fp32, kv_cache int8"] = compare(nano, "fp32", "int8")
     print("| weights | KL divergence | same code |", "|---|---|---|", sep="\n")
     for precision, (divergence, agreement) in figures.items():
         print(f"| {precision} | {max(divergence, 0.0):.1e} | {agreement:.1%} |")

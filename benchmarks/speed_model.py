@@ -64,7 +64,7 @@ class Card:
 class SpeedModel:
     """Computes times from the constants of cards.yaml.
 
-    kernels: by name: eager, fused, draw; measured: seconds of a track by card and size.
+    kernels: by name: eager, fused, without_dot; measured: seconds of a track by card and size.
     """
 
     cards: dict[str, Card]
@@ -79,14 +79,13 @@ class SpeedModel:
 
         eager: by PyTorch's operations; else by this package's kernels, as far as the card runs them.
         """
-        unfused = eager or not card.fused_layers
-        name = "eager" if eager else "draw" if unfused else "fused"
-        kernels = self.kernels[name]
+        fused = "fused" if card.fused_layers else "without_dot"
+        kernels = self.kernels["eager" if eager else fused]
         launches = scale.num_layers * kernels.layer + kernels.outside
         products = scale.num_layers * kernels.layer_products + kernels.outside_products
         overhead_s = (launches * card.kernel_us + products * card.product_us) * _MICRO
         weights_s = weight_bytes(scale) / (_bandwidth(card) * card.bandwidth_share)
-        return weights_s + _attention_s(card, scale, slots, position, unfused) + overhead_s
+        return weights_s + _attention_s(card, scale, slots, position, eager) + overhead_s
 
     def track_s(self, card: Card, scale: Scale, together: int, eager: bool = False) -> float:
         """Seconds of the steps of `together` tracks of 30 s, started together."""
@@ -140,11 +139,11 @@ def load() -> tuple[SpeedModel, list[dict[str, Any]]]:
     return model, read["goals"]
 
 
-def _attention_s(card: Card, scale: Scale, slots: int, position: int, unfused: bool) -> float:
-    if unfused:
+def _attention_s(card: Card, scale: Scale, slots: int, position: int, eager: bool) -> float:
+    if eager:
         position = min(-(-position // LENGTH) * LENGTH, bucket(STEPS))
     read_s = slots * position * _cache_bytes(scale) / (_bandwidth(card) * card.attention_share)
-    walk_s = position * card.position_us * _MICRO if unfused else 0.0
+    walk_s = position * card.position_us * _MICRO if eager else 0.0
     return scale.num_layers * max(read_s, walk_s)
 
 

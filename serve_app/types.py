@@ -18,10 +18,6 @@ def draw_seed() -> int:
     return secrets.randbits(32)
 
 
-def _seed_or_drawn(seed: object) -> object:
-    return draw_seed() if seed is None else seed
-
-
 def _document_null(schema: dict[str, Any]) -> None:
     """Document that null is accepted: it means the same as an absent seed."""
     number = {name: schema.pop(name) for name in ("type", "minimum", "maximum")}
@@ -56,7 +52,7 @@ Seed = Annotated[
         description="The same seed makes the same track; drawn when absent.",
         json_schema_extra=_document_null,
     ),
-    BeforeValidator(_seed_or_drawn),
+    BeforeValidator(lambda seed: draw_seed() if seed is None else seed),
 ]
 ExtendStrideS = Annotated[FiniteFloat, Field(ge=1.0, le=60.0)]
 DurationS = Annotated[FiniteFloat, Field(gt=0.0, le=3600.0)]
@@ -94,7 +90,7 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
 
     audio_prompt: the beginning of the track, part of its `duration_s`;
     extend_stride_s: stride of the model's window in a longer track; None: 0.6 of the window;
-    progress: whether the stream has Progress items between its chunks;
+    progress: whether the stream has Progress items; streamed: whether it is played as it is made;
     caller: the name of the API key; deadline: Unix time at which the request is given up.
     """
 
@@ -106,6 +102,7 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
     audio_prompt: Audio | None = None
     extend_stride_s: ExtendStrideS | None = None
     progress: bool = False
+    streamed: bool = False
     caller: str = ""
     deadline: float | None = None
 
@@ -173,6 +170,7 @@ class EngineStats:
     """Snapshot of a replica's engine. Rates: averages over a few seconds; audio: seconds of music.
 
     queued_audio_s: of the waiting requests; running_audio_s: left to make of the running tracks;
+    streamed_chunks_total: of streams; late_chunks_total: of those, too late to be played in time;
     step_s: of one step, which makes one frame of every track; lone_pace_s, full_pace_s: estimated
     seconds from step to step of a batch of one, and of all slots; mean_audio_s: of recent tracks;
     codec_s, text_encoder_s: working time so far; eager_steps_total: on a GPU, without a CUDA graph.
@@ -186,6 +184,8 @@ class EngineStats:
     steps_total: int = 0
     steps_per_s: float = 0.0
     real_time_factor: float = 0.0
+    streamed_chunks_total: int = 0
+    late_chunks_total: int = 0
     step_s: float = 0.0
     lone_pace_s: float = 0.0
     full_pace_s: float = 0.0

@@ -97,6 +97,9 @@ class FakeGenerator:
     def obstacle(self, model_id: str) -> str | None:
         return self.obstacles.get(model_id)
 
+    def notice(self, model_id: str) -> str | None:
+        return self.obstacles.get(model_id)
+
 
 @dataclass
 class RecordingObserver:

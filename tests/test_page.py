@@ -16,6 +16,7 @@ from playwright.async_api import Locator, Page, Route, ViewportSize, async_playw
 
 from serve_app.api.routes.page import STATIC
 from serve_app.audio.file_format import FORMATS, Tagging
+from serve_app.audio.wav import WavHeader
 from serve_app.errors import QueueFull
 from serve_app.launcher import Service
 from serve_app.marks import DIGITAL_SOURCE_TYPE
@@ -89,6 +90,22 @@ def test_its_files_are_formatted_and_linted() -> None:
     for command in (["fmt", "--check", "--line-width", "120"], ["lint"]):
         run = subprocess.run([deno, *command, STATIC], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_manifest_behind_the_samples_is_no_sound(tmp_path: Path) -> None:
+    """The page reads the samples of a signed file, and those of one that is still being made."""
+    file = tmp_path / "a.wav"
+    script = (
+        f'import {{ read }} from "{STATIC.as_uri()}/wav.js";'
+        f'console.log(read(Deno.readFileSync("{file}")).samples.length);'
+    )
+    deno = str(Path(sys.executable).parent / "deno")
+    header = WavHeader(32_000, 1, 2, {})
+    for size in (2_000, None):
+        manifest = b"C2PA" + (400).to_bytes(4, "little") + b"\xff" * 400 if size else b""
+        file.write_bytes(header.build(size) + b"\x01" * 2_000 + manifest)
+        run = subprocess.run([deno, "eval", script], capture_output=True, text=True, check=False)
+        assert run.stdout.strip() == "1000", run.stderr
 
 
 async def test_music_is_made_heard_and_downloaded(

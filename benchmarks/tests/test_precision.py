@@ -23,6 +23,12 @@ def test_narrow_weights_keep_the_distributions(
     assert agreement > least
 
 
+def test_8_bit_keys_and_values_keep_the_distributions(nano: Checkpoint) -> None:
+    divergence, agreement = compare(nano, "fp32", "int8")
+    assert 1e-7 < divergence < 1e-4, "the cache is narrow"
+    assert agreement > 0.99
+
+
 def test_fp32_kernels_are_exact(nano: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not narrowed(nano, "fp32")[1].batch_invariant, "a small model keeps PyTorch's layers"
     exact, codes = distributions(nano, torch_backend(nano.musicgen), PROMPTS[0])

@@ -12,6 +12,7 @@ from serve_app.audio.file_format import FORMATS
 from serve_app.errors import (
     DeadlineExceeded,
     DurationTooLong,
+    FormatNotSigned,
     GenerationFailed,
     InvalidAudio,
     InvalidRequest,
@@ -27,6 +28,7 @@ from serve_app.errors import (
     ReplicaFailed,
     RequestTimeout,
     ServeAppError,
+    SigningFailed,
     StreamNotFound,
     Unauthorized,
     UnsupportedEncoding,
@@ -37,6 +39,7 @@ _ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, PromptTooLong, DurationTooLong, InvalidAudio, Unauthorized, OriginNotAllowed,
     ModelNotFound, RequestTimeout, PayloadTooLarge, QueueFull, Overloaded, RateLimited, GenerationFailed,
     ServeAppError, ReplicaFailed, ModelLoading, DeadlineExceeded, UnsupportedEncoding,
+    FormatNotSigned, SigningFailed,
 )  # fmt: skip
 _FILE_ERRORS: tuple[type[ServeAppError], ...] = (
     InvalidRequest, InvalidAudio, Unauthorized, OriginNotAllowed, RequestTimeout, PayloadTooLarge,
@@ -123,7 +126,7 @@ def generation_responses() -> Responses:
 def conversion_responses() -> Responses:
     """Document a conversion's answers: a file, or an error of the uploaded file."""
     file = {200: {"description": "The file", "content": _files()}}
-    return file | errors(*_FILE_ERRORS)
+    return file | errors(*_FILE_ERRORS, FormatNotSigned, SigningFailed)
 
 
 def check_responses() -> Responses:

@@ -59,8 +59,10 @@ class EngineConfig(ClosedModel):
     prompt_cache_size: int = Field(default=64, ge=0)
     """Number of prompts whose conditioning is cached."""
     pin_batch_shape: bool = False
-    """Pad matrix products to all slots: a seed gives bit-equal audio alone and in a batch. It costs
-    speed at low load."""
+    """A seed gives bit-equal audio alone and in a batch. It costs speed at low load: every batch is
+    guided and, with PyTorch's kernels, matrix products are padded to all slots."""
+    keep_pace: bool | None = None
+    """Beside streams, take no more requests than keep up with the music. Default: on a GPU."""
     num_threads: PositiveInt | None = None
     """CPU threads of the engine. Default: the replica's `num_cpus`."""
 

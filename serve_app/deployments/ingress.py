@@ -125,6 +125,10 @@ class RayFleet:
         """Explain why no node can run the model."""
         return self._nodes.obstacle(model_id)
 
+    def notice(self, model_id: str) -> str | None:
+        """Explain why no node can run the model now."""
+        return self._nodes.notice(model_id)
+
 
 async def _wake(handle: DeploymentHandle) -> None:
     try:

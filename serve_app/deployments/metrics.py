@@ -209,6 +209,14 @@ _COUNTERS: dict[str, _Row] = {
         "Decoding steps on a GPU that ran without a CUDA graph, and were slower for it.",
         lambda stats: stats.eager_steps_total,
     ),
+    "streamed_chunks_total": (
+        "Chunks of audio of tracks that are played while they are made.",
+        lambda stats: stats.streamed_chunks_total,
+    ),
+    "late_chunks_total": (
+        "Chunks among these that came after the end of the audio before them: playback paused.",
+        lambda stats: stats.late_chunks_total,
+    ),
     "codec_seconds_total": ("Seconds of codec decoding.", lambda stats: stats.codec_s),
     "text_encoder_seconds_total": ("Seconds of text encoding.", lambda stats: stats.text_encoder_s),
 }

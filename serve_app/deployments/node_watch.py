@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 import ray
 from ray.autoscaler.v2.utils import is_autoscaler_v2
-from ray.experimental.internal_kv import _internal_kv_get
+from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+from ray.experimental.internal_kv import _internal_kv_get, internal_kv_get_gcs_client
 
 from serve_app.errors import ModelUnplaceable
 from serve_app.placement import Demand, Resources, obstacle
@@ -18,15 +21,42 @@ from serve_app.placement import Demand, Resources, obstacle
 logger = logging.getLogger(__name__)
 
 _PERIOD_S = 4.0
+_TIMEOUT_S = 5.0
 _PATIENCE_S = 6.0  # after the start: nodes that start with the head join, and an autoscaler reports
 _AUTOSCALER_STATUS = b"__autoscaling_status"  # ray._private.ray_constants.DEBUG_AUTOSCALING_STATUS
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The nodes of the cluster, and those that may come.
+
+    nodes: total resources of each living node; scales: whether an autoscaler adds nodes;
+    infeasible: requests that it reports to have no node for.
+    """
+
+    nodes: list[Resources]
+    scales: bool = False
+    infeasible: list[Resources] = field(default_factory=list)
+
+    def outlook(self, demand: Demand) -> str:
+        """Tell what the autoscaler can do for a demand that no node meets; empty without one."""
+        if not self.scales:
+            return ""
+        if any(_equal(demand.resources, request) for request in self.infeasible):
+            return " The autoscaler cannot add one: none of its types of nodes fits, or it is at max_workers."
+        return " The autoscaler may add one."
+
+
+def _equal(one: Resources, other: Resources) -> bool:
+    names = one.keys() | other.keys()
+    return all(math.isclose(one.get(n, 0.0), other.get(n, 0.0), abs_tol=1e-4) for n in names)
 
 
 class NodeWatch:
     """The models that no node has ever been able to run, with the reason.
 
     A model that a node could run once is left out when that node is lost: its requests wait for the node to come back.
-    Where an autoscaler adds nodes, the reason is logged only: it may know of a node type that fits.
+    Where an autoscaler adds nodes, the reason is told, and refuses no request: a node may still come.
     """
 
     def __init__(self, demands: Mapping[str, Demand]) -> None:
@@ -34,12 +64,16 @@ class NodeWatch:
         self._started_at = monotonic()
         self._judged = asyncio.Event()
         self._placed: set[str] = set()
-        self._logged: dict[str, str] = {}
+        self._notices: dict[str, str] = {}
         self._obstacles: dict[str, str] = {}
 
     def obstacle(self, model_id: str) -> str | None:
         """Explain why no replica of the model can be placed; None where one may."""
         return self._obstacles.get(model_id)
+
+    def notice(self, model_id: str) -> str | None:
+        """Explain why no node can run the model now, also where an autoscaler may add one."""
+        return self._notices.get(model_id)
 
     async def check(self, model_id: str) -> None:
         """Raise ModelUnplaceable where no replica of the model can be placed.
@@ -57,37 +91,40 @@ class NodeWatch:
         """Look at the nodes every few seconds, until cancelled."""
         while True:
             with contextlib.suppress(ray.exceptions.RayError, ConnectionError):
-                nodes, scales = await asyncio.to_thread(_read_cluster)
-                self.update(nodes, scales, monotonic() - self._started_at)
+                cluster = await asyncio.to_thread(_read_cluster)
+                self.update(cluster, monotonic() - self._started_at)
             await asyncio.sleep(_PERIOD_S)
 
-    def update(self, nodes: list[Resources], scales: bool, elapsed_s: float) -> None:
-        """Judge the models by the total resources of each node.
-
-        scales: whether an autoscaler adds nodes; elapsed_s: seconds since the start.
-        """
-        reasons = {model: obstacle(demand, nodes) for model, demand in self._demands.items()}
-        self._placed |= {model for model, reason in reasons.items() if reason is None}
-        found = {model: reason for model, reason in reasons.items() if reason is not None}
+    def update(self, cluster: Cluster, elapsed_s: float) -> None:
+        """Judge the models by the cluster's nodes, `elapsed_s` seconds after the start."""
+        demands = self._demands.items()
+        found = {m: reason for m, demand in demands if (reason := obstacle(demand, cluster.nodes))}
+        self._placed |= self._demands.keys() - found.keys()
         if elapsed_s < _PATIENCE_S:
             return
         self._judged.set()
-        self._obstacles = {
-            model: reason
-            for model, reason in found.items()
-            if model not in self._placed and not scales
-        }
-        for model, reason in found.items():
-            if self._logged.get(model) != reason:
-                hint = " The autoscaler may add one." if scales else ""
-                logger.warning("%s%s", reason, hint)
-        self._logged = found
+        notices = {m: reason + cluster.outlook(self._demands[m]) for m, reason in found.items()}
+        for model, notice in notices.items():
+            if self._notices.get(model) != notice:
+                logger.warning("%s", notice)
+        self._notices = notices
+        never = {} if cluster.scales else found
+        self._obstacles = {m: reason for m, reason in never.items() if m not in self._placed}
 
 
-def _read_cluster() -> tuple[list[Resources], bool]:
-    """Read the total resources of each living node, and whether an autoscaler adds nodes."""
+def _read_cluster() -> Cluster:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return nodes, is_autoscaler_v2() or adds_nodes(_internal_kv_get(_AUTOSCALER_STATUS))
+    if is_autoscaler_v2():
+        return Cluster(nodes, scales=True, infeasible=_infeasible())
+    return Cluster(nodes, adds_nodes(_internal_kv_get(_AUTOSCALER_STATUS)))
+
+
+def _infeasible() -> list[Resources]:
+    """List the requests for which Ray's second autoscaler can add no node at present."""
+    status = internal_kv_get_gcs_client().get_cluster_status(timeout_s=_TIMEOUT_S)
+    reply = GetClusterStatusReply.FromString(status)
+    requests = reply.autoscaling_state.infeasible_resource_requests
+    return [dict(request.resources_bundle) for request in requests]
 
 
 def adds_nodes(status: bytes | None) -> bool:

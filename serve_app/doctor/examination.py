@@ -11,6 +11,7 @@ from serve_app.config.files import NAMES_HINT
 from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from serve_app.doctor.access import check_keys, check_signing, check_token
 from serve_app.doctor.finding import Finding, ok, problem
+from serve_app.doctor.gpu_software import check_gpu_software
 from serve_app.doctor.gpus import check_gpus
 from serve_app.doctor.machine_checks import (
     check_disk,
@@ -46,6 +47,7 @@ def _examine_for(
 ) -> Iterator[Finding]:
     yield check_disk(app)
     yield from check_gpus(app, name)
+    yield from check_gpu_software(app)
     yield from check_ports(content, port)
     yield check_keys(app.api.access)
     yield check_signing(app.provenance)

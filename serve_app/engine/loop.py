@@ -19,6 +19,7 @@ from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.cuda_streams import use_own_stream
 from serve_app.engine.device import available_threads
 from serve_app.engine.output_processor import OutputProcessor
+from serve_app.engine.pace import StreamPace
 from serve_app.engine.progress_reporter import ProgressReporter
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
@@ -52,15 +53,19 @@ class EngineLoop:
         self.failure: BaseException | None = None
         self._num_threads = config.num_threads or available_threads()
         self._conditioner = conditioner
-        self._scheduler = Scheduler(batch.runner.max_slots)
         self._throughput = Throughput()
+        self._scheduler = self._new_scheduler(config, checkpoint.frame_rate)
         self._output = OutputProcessor(checkpoint, config, self.fail, watermark)
         rate = checkpoint.frame_rate
         self._progress = ProgressReporter(
             self._scheduler, self._throughput, rate, lambda: self._output.final_s
         )
         self.stats = StatsBoard(
-            self._scheduler, self._throughput, rate, batch.runner.kv_cache_bytes
+            self._scheduler,
+            self._throughput,
+            rate,
+            batch.runner.kv_cache_bytes,
+            lambda: (self._output.streamed_chunks, self._output.late_chunks),
         )
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="musicgen-engine", daemon=True)
@@ -148,9 +153,21 @@ class EngineLoop:
             self._emit(sequence, codes)
 
     def _record_step(self, stepped: list[Sequence], step_s: float) -> None:
-        self._throughput.record_step(len(stepped), step_s)
+        positions = sum(sequence.positions for sequence in stepped)
+        self._throughput.record_step(len(stepped), step_s, positions)
         for sequence in stepped:
             sequence.record_step(step_s, step_s / len(stepped))
+
+    def _new_scheduler(self, config: EngineConfig, frame_rate: float) -> Scheduler:
+        runner = self.batch.runner
+        keep_pace = config.keep_pace
+        if keep_pace is None:
+            keep_pace = runner.device.type == "cuda"
+        if not keep_pace:
+            return Scheduler(runner.max_slots)
+        return Scheduler(
+            runner.max_slots, StreamPace(self._throughput.expected_s, frame_rate).allows
+        )
 
     def _emit(self, sequence: Sequence, codes: Tensor | None) -> None:
         """Send codes that are due, then end the sequence or slide its window.

@@ -7,6 +7,7 @@ from serve_app.engine.model_runner import bucket, max_positions
 from serve_app.models.musicgen.model import MusicGen
 
 CPU_SLOTS = 8  # a CPU is compute-bound beyond
+SCALE_BYTES = 4  # of a key or a value in int8
 RESERVED = 2 * 2**30  # bytes for the codec, the text encoder and a step's activations
 GRAPH_BYTES = 24 * 2**20  # of one CUDA graph of a whole step, as vLLM reports for its own
 
@@ -22,7 +23,9 @@ def default_slots(
     if weight.device.type != "cuda":
         return CPU_SLOTS
     free = _free_bytes(weight.device, gpu_share) - config.max_graphs * GRAPH_BYTES
-    return fitting_slots(free, slot_bytes(model, max_frames, config.max_prompt_tokens))
+    int8_cache = config.kv_cache == "int8"
+    of_a_slot = slot_bytes(model, max_frames, config.max_prompt_tokens, int8_cache)
+    return fitting_slots(free, of_a_slot)
 
 
 def _free_bytes(device: torch.device, gpu_share: float) -> int:
@@ -33,15 +36,23 @@ def _free_bytes(device: torch.device, gpu_share: float) -> int:
     return min(free, int(total * gpu_share) - torch.cuda.memory_reserved(device))
 
 
-def slot_bytes(model: MusicGen, max_frames: int, max_text_tokens: int) -> int:
-    """Return one slot's bytes of keys and values: of all branches, and of the text."""
+def slot_bytes(
+    model: MusicGen, max_frames: int, max_text_tokens: int, int8_cache: bool = False
+) -> int:
+    """Return one slot's bytes of keys and values: of all branches, and of the text.
+
+    int8_cache: whether those of the branches are in int8.
+    """
     transformer = model.config.transformer
     conditioning = model.config.conditioning
-    itemsize = model.embedding.weight.dtype.itemsize
-    position_bytes = 2 * transformer.num_layers * transformer.hidden_size * itemsize
+    vectors = 2 * transformer.num_layers * transformer.num_heads  # of a position
+    text_token_bytes = vectors * transformer.head_dim * model.embedding.weight.dtype.itemsize
+    position_bytes = text_token_bytes
+    if int8_cache:
+        position_bytes = vectors * (transformer.head_dim + SCALE_BYTES)
     positions = max_positions(model, max_frames, max_text_tokens)
     text_tokens = bucket(conditioning.max_cross_tokens(max_text_tokens))
-    return position_bytes * (conditioning.branches * positions + text_tokens)
+    return conditioning.branches * positions * position_bytes + text_tokens * text_token_bytes
 
 
 def fitting_slots(free: int, bytes_of_a_slot: int) -> int:

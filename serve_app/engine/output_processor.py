@@ -1,7 +1,7 @@
 """Codes -> audio -> the callers' sinks, in a thread of its own beside the steps."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
 from serve_app.engine.cuda_streams import Handover
+from serve_app.engine.playback import Playback
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.engine.worker_thread import OnFailure, WorkerThread
@@ -23,11 +24,12 @@ _FINAL_SMOOTHING = 0.2  # EMA weight of the newest track
 
 @dataclass(eq=False)
 class _Output:
-    """One sequence's output. The codec's thread owns `codec_s` and `first_audio_at`."""
+    """One sequence's output. The codec's thread owns all but `decoder`."""
 
     decoder: StreamingDecoder
     codec_s: float = 0.0
     first_audio_at: float | None = None
+    playback: Playback = field(default_factory=Playback)
 
 
 class OutputProcessor:
@@ -36,7 +38,9 @@ class OutputProcessor:
     Its methods are called from one thread, and it writes to no sequence.
 
     codec_s: busy seconds of the codec so far; final_s: exponential moving average of those for the
-    last codes of a track.
+    last codes of a track;
+    streamed_chunks, late_chunks: chunks of streams, and those that came after the end of the audio
+    before them.
     on_failure: called in the codec's thread with an error of the codec;
     watermark: of all tracks; None: they are not marked.
     """
@@ -50,6 +54,8 @@ class OutputProcessor:
     ) -> None:
         self.codec_s = 0.0
         self.final_s = 0.0
+        self.streamed_chunks = 0
+        self.late_chunks = 0
         self._checkpoint = checkpoint
         self._on_failure = on_failure
         self._watermark = watermark
@@ -105,6 +111,13 @@ class OutputProcessor:
             return
         if final or chunk.samples.shape[1]:  # at first all may be held back as look-ahead
             sequence.sink(chunk)
+            self._count(sequence, output, chunk)
+
+    def _count(self, sequence: Sequence, output: _Output, chunk: AudioChunk) -> None:
+        if sequence.request.streamed:
+            self.streamed_chunks += 1
+            audio_s = chunk.samples.shape[1] / chunk.sample_rate
+            self.late_chunks += output.playback.add(perf_counter(), audio_s)
 
     def _decode(
         self, sequence: Sequence, output: _Output, codes: Handover, final: bool

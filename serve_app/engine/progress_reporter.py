@@ -59,7 +59,7 @@ class ProgressReporter:
         ends = ends_s(
             [sequence.frames_left for sequence in running],
             [sequence.frames_left for sequence in waiting],
-            self._scheduler.max_slots,
+            self._scheduler.slots_in_force,
             lambda sequences: self._throughput.pace_s(sequences) or 0.0,
         )
         return [end + self._final_s() for end in ends]

@@ -1,6 +1,7 @@
 """Scheduling of sequences to slots: bookkeeping without tensors."""
 
 import heapq
+from collections.abc import Callable
 from time import perf_counter
 
 from serve_app.engine.sequence import Sequence
@@ -9,10 +10,16 @@ from serve_app.engine.sequence import Sequence
 class Scheduler:
     """Assigns the lowest free slot, first come, first served.
 
-    A finished or aborted sequence leaves at once.
+    A finished or aborted sequence leaves at once. While sequences wait for another reason than a
+    slot, none overtakes them.
+
+    allows: returns whether the last sequence of a batch may join the others.
     """
 
-    def __init__(self, max_slots: int) -> None:
+    def __init__(
+        self, max_slots: int, allows: Callable[[list[Sequence]], bool] = lambda _: True
+    ) -> None:
+        self._allows = allows
         self.max_slots = max_slots
         self.waiting: dict[int, Sequence] = {}
         self.running: dict[int, Sequence] = {}
@@ -27,6 +34,11 @@ class Scheduler:
         """Slots of the batch that covers all running sequences, up to the highest used slot."""
         return 1 + max((s.slot for s in self.running.values() if s.slot is not None), default=-1)
 
+    @property
+    def slots_in_force(self) -> int:
+        """Slots that are filled at a time: fewer than there are, while sequences wait beside free ones."""
+        return len(self.running) or self.max_slots if self.waiting else self.max_slots
+
     def add_request(self, sequence: Sequence) -> None:
         self.waiting[sequence.sequence_id] = sequence
 
@@ -40,7 +52,10 @@ class Scheduler:
         """Assign free slots to the sequences that have waited longest, and return them."""
         started = []
         while self._free_slots and self.waiting:
-            sequence = self.waiting.pop(next(iter(self.waiting)))
+            sequence = next(iter(self.waiting.values()))
+            if self.running and not self._allows([*self.running.values(), sequence]):
+                break
+            del self.waiting[sequence.sequence_id]
             sequence.slot = heapq.heappop(self._free_slots)
             sequence.started_at = perf_counter()
             self.running[sequence.sequence_id] = sequence

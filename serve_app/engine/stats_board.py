@@ -1,6 +1,6 @@
 """Snapshots of an engine's state, for other threads to read."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from time import perf_counter
 
@@ -11,7 +11,10 @@ from serve_app.types import EngineStats
 
 
 class StatsBoard:
-    """Snapshots of the scheduler and the throughput: one thread publishes, any thread reads."""
+    """Snapshots of the scheduler and the throughput: one thread publishes, any thread reads.
+
+    chunks: returns the chunks of streams so far, and those among them that were late.
+    """
 
     def __init__(
         self,
@@ -19,11 +22,13 @@ class StatsBoard:
         throughput: Throughput,
         frame_rate: float,
         kv_cache_bytes: int,
+        chunks: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self._scheduler = scheduler
         self._throughput = throughput
         self._frame_rate = frame_rate
         self._kv_cache_bytes = kv_cache_bytes
+        self._chunks = chunks
         self._stats = EngineStats(scheduler.max_slots)
         self._published_at = perf_counter()
 
@@ -40,6 +45,7 @@ class StatsBoard:
         """
         scheduler = self._scheduler
         steps_per_s, frames_per_s = self._throughput.rates()
+        streamed, late = self._chunks()
         self._stats = EngineStats(
             slots=scheduler.max_slots,
             slots_used=len(scheduler.running),
@@ -49,6 +55,8 @@ class StatsBoard:
             steps_total=self._throughput.steps_total,
             steps_per_s=steps_per_s,
             real_time_factor=frames_per_s / self._frame_rate,
+            streamed_chunks_total=streamed,
+            late_chunks_total=late,
             step_s=self._throughput.step_s,
             lone_pace_s=self._throughput.pace_s(1) or 0.0,
             full_pace_s=self._throughput.pace_s(scheduler.max_slots) or 0.0,

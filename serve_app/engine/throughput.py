@@ -5,6 +5,8 @@ from collections import deque
 from math import sqrt
 from time import perf_counter
 
+from serve_app.engine.pace import StepTimes
+
 RATE_PERIOD_S = 5.0
 _SMOOTHING = 0.05  # EMA weight of the newest sample
 _MOST_CHANGE = 2.0  # of one sample of the pace: a window that slides or a hiccup is no slow step
@@ -22,6 +24,7 @@ class Throughput:
         self._marks: deque[tuple[float, int, int]] = deque([(perf_counter(), 0, 0)])
         self._resting = True
         self._paces: dict[int, float] = {}  # by the number of sequences
+        self._step_times = StepTimes()
         self.step_s = 0.0
         self.mean_audio_s = 0.0
 
@@ -29,12 +32,16 @@ class Throughput:
     def steps_total(self) -> int:
         return self._marks[-1][1]
 
-    def record_step(self, sequences: int, step_s: float) -> None:
-        """Record a step of so many sequences, which took `step_s` seconds."""
+    def record_step(self, sequences: int, step_s: float, positions: int = 0) -> None:
+        """Record a step of so many sequences, which took `step_s` seconds.
+
+        positions: cached by the sequences together.
+        """
         self.step_s = _smooth(self.step_s, step_s)
         now = perf_counter()
         last, steps, frames = self._marks[-1]
-        self._record_pace(sequences, step_s if self._resting else max(step_s, now - last))
+        pace_s = step_s if self._resting else max(step_s, now - last)
+        self._step_times.record(sequences, positions, self._record_pace(sequences, pace_s))
         self._resting = False
         self._marks.append((now, steps + 1, frames + sequences))
         while len(self._marks) > 2 and now - self._marks[0][0] > RATE_PERIOD_S:
@@ -67,6 +74,10 @@ class Throughput:
         scaling = sqrt(sequences / nearest)
         return self._paces[nearest] * min(max(scaling, 1 / _MOST_SCALING), _MOST_SCALING)
 
+    def expected_s(self, sequences: int, positions: int) -> float | None:
+        """Predict the seconds from step to step by the cached positions; None before the first step."""
+        return self._step_times.expected_s(sequences, positions)
+
     def rates(self) -> tuple[float, float]:
         """Return the steps and the frames per second."""
         started_at, first_steps, first_frames = self._marks[0]
@@ -74,11 +85,13 @@ class Throughput:
         elapsed = max(perf_counter() - started_at, 1e-6)
         return (steps - first_steps) / elapsed, (frames - first_frames) / elapsed
 
-    def _record_pace(self, sequences: int, pace_s: float) -> None:
+    def _record_pace(self, sequences: int, pace_s: float) -> float:
+        """Record a pace, and return it without a hiccup."""
         before = self._paces.get(sequences, 0.0)
         if before:
             pace_s = min(pace_s, _MOST_CHANGE * before)
         self._paces[sequences] = _smooth(before, pace_s)
+        return pace_s
 
 
 def _smooth(mean: float, value: float) -> float:

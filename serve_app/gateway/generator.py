@@ -31,3 +31,7 @@ class Fleet(Protocol):
     def obstacle(self, model_id: str, /) -> str | None:
         """Explain why no node of the cluster can run the model; None where one may."""
         ...
+
+    def notice(self, model_id: str, /) -> str | None:
+        """Explain why no node can run the model now, also where an autoscaler may add one."""
+        ...

@@ -77,6 +77,10 @@ class Readiness:
         """Explain why no node can run the model; None where one may."""
         return self._fleet.obstacle(card.model_id)
 
+    def notice(self, card: ModelCard) -> str | None:
+        """Explain why no node can run the model now, also where an autoscaler may add one."""
+        return self._fleet.notice(card.model_id)
+
     def record_answer(self, card: ModelCard) -> None:
         """Record that a replica of the model has answered: a cold start is over."""
         self._ready_once.add(card.model_id)

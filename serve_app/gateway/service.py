@@ -44,10 +44,14 @@ class GenerationService:
         self._observer = observer
 
     async def start_track(self, request: GenerationRequest, card: ModelCard) -> LiveTrack:
-        """Start a track by the model of `card`, or by its next fallback while a queue is full.
+        """Start a track whose audio is played while it is made. Raises ServeAppError.
 
-        Returns once there is audio, or progress if the request asks for that. Raises ServeAppError.
+        Returns once there is audio, or progress if the request asks for that.
         """
+        return await self._start_one_of(request.model_copy(update={"streamed": True}), card)
+
+    async def _start_one_of(self, request: GenerationRequest, card: ModelCard) -> LiveTrack:
+        """Start a track by the model of `card`, or by its next fallback while a queue is full."""
         *others, last = self.router.with_fallbacks(card)
         for model in others:
             with contextlib.suppress(QueueFull):
@@ -56,7 +60,7 @@ class GenerationService:
 
     async def make_track(self, request: GenerationRequest, card: ModelCard) -> Track:
         """Make a whole track. Raises ServeAppError."""
-        return await (await self.start_track(request, card)).finish()
+        return await (await self._start_one_of(request, card)).finish()
 
     async def make_tracks(
         self, request: GenerationRequest, card: ModelCard, count: int

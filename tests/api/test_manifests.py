@@ -16,6 +16,8 @@ from serve_app.api.app import create_api
 from serve_app.audio.file_format import FORMATS
 from serve_app.config.app import ApiConfig
 from serve_app.config.provenance import ProvenanceConfig
+from serve_app.errors import ConfigError
+from serve_app.provenance.self_signed import Pair
 from tests.api.test_marks import convert, made, tags
 from tests.audio.files import file_of, pcm_file, tone
 from tests.credentials import (
@@ -338,6 +340,17 @@ async def test_a_signature_that_fails_later_is_an_error(
     assert observer.signing_failures == 1
 
 
+@pytest.mark.parametrize("made_pair", [None, expired_pair()], ids=["none", "expired"])
+def test_an_ingress_that_cannot_sign_does_not_start(
+    generator: FakeGenerator, tmp_path: Path, made_pair: Pair | None
+) -> None:
+    config = ProvenanceConfig(required=True)
+    if made_pair is not None:
+        config = stored(tmp_path, made_pair)
+    with pytest.raises(ConfigError, match=r"there are none|expired on"):
+        create_api(generator, generator, [SMALL], None, ApiConfig(), provenance=config)
+
+
 async def test_only_the_manifest_differs_between_two_calls(signing: httpx.AsyncClient) -> None:
     first = (await made(signing)).content
     second = (await made(signing)).content
@@ -356,7 +369,5 @@ async def test_marks_are_counted(signing: httpx.AsyncClient, observer: Recording
 
 
 def _expire(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every certificate be as old as an expired one."""
-    expired = expired_pair()
-    assert expired.chain
+    """Let every certificate be expired from now on."""
     monkeypatch.setattr("serve_app.provenance.credentials.Credentials.is_valid", lambda *_: False)

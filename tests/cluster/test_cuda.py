@@ -10,12 +10,11 @@ import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config
 
+from serve_app.doctor.gpu_software import DRIVERS, pytorch_cuda
 from tests.cluster.test_files import CLUSTER, DOCKERFILE, MANIFEST, OPERATIONS, pods
 from tests.conftest import CONFIGS
 from tests.sources import ROOT
 
-# The oldest branch of NVIDIA's driver for each CUDA version: release notes of the CUDA toolkit.
-DRIVERS = {"12.6": 560, "13.0": 580, "13.2": 595}
 BUILDS = {"cu126", "cu130", "cu132"}  # of PyTorch 2.13, on its own index
 CLOUDS = ["aws", "gcp"]
 SETUP = CLUSTER / "setup-node.sh"
@@ -47,6 +46,7 @@ def gpu_nodes(name: str) -> dict[str, dict[str, Any]]:
 
 def test_the_lock_s_pytorch_is_of_a_build_that_exists() -> None:
     assert BUILD in BUILDS
+    assert pytorch_cuda() == CUDA
 
 
 def test_the_image_needs_the_lock_s_cuda() -> None:

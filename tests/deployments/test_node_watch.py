@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from serve_app.deployments import node_watch
-from serve_app.deployments.node_watch import NodeWatch, adds_nodes
+from serve_app.deployments.node_watch import Cluster, NodeWatch, adds_nodes
 from serve_app.errors import ModelUnplaceable
 from serve_app.placement import Demand, Resources
 
@@ -33,7 +33,7 @@ def test_a_model_without_a_node_is_told_to_callers_and_logged_once(
     watch: NodeWatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for elapsed_s in (8.0, 12.0, 16.0):
-        watch.update([CPU], False, elapsed_s)
+        watch.update(Cluster([CPU]), elapsed_s)
     reason = watch.obstacle("small")
     assert reason is not None
     assert reason.startswith(REASON)
@@ -42,40 +42,66 @@ def test_a_model_without_a_node_is_told_to_callers_and_logged_once(
 
 
 def test_nodes_get_time_to_join(watch: NodeWatch) -> None:
-    watch.update([CPU], False, 4.0)
+    watch.update(Cluster([CPU]), 4.0)
     assert watch.obstacle("small") is None
-    watch.update([CPU, GPU], False, 8.0)
+    watch.update(Cluster([CPU, GPU]), 8.0)
     assert watch.obstacle("small") is None
 
 
 def test_a_node_that_joins_later_ends_it(watch: NodeWatch) -> None:
-    watch.update([CPU], False, 8.0)
-    watch.update([CPU, GPU], False, 12.0)
+    watch.update(Cluster([CPU]), 8.0)
+    watch.update(Cluster([CPU, GPU]), 12.0)
     assert watch.obstacle("small") is None
 
 
 def test_a_lost_node_is_waited_for(watch: NodeWatch, caplog: pytest.LogCaptureFixture) -> None:
-    watch.update([CPU, GPU], False, 8.0)
-    watch.update([CPU], False, 12.0)
+    watch.update(Cluster([CPU, GPU]), 8.0)
+    watch.update(Cluster([CPU]), 12.0)
     assert watch.obstacle("small") is None
     assert len(warnings(caplog)) == 1
 
 
 def test_an_autoscaler_may_add_a_node(watch: NodeWatch, caplog: pytest.LogCaptureFixture) -> None:
-    watch.update([CPU], True, 8.0)
+    watch.update(Cluster([CPU], scales=True), 8.0)
     assert watch.obstacle("small") is None
     [warning] = warnings(caplog)
     assert warning.startswith(REASON)
     assert warning.endswith(" The autoscaler may add one.")
+    assert watch.notice("small") == warning
+
+
+@pytest.mark.parametrize(
+    ("infeasible", "end"),
+    [
+        (
+            {"CPU": 1.0, "GPU": 1.00001},
+            "cannot add one: none of its types of nodes fits, or it is at max_workers.",
+        ),
+        ({"CPU": 2.0, "GPU": 1.0}, "may add one."),
+        ({"CPU": 1.0, "GPU": 1.0, "accelerator_type:T4": 0.001}, "may add one."),
+    ],
+)
+def test_an_autoscaler_that_has_no_node_type_is_told(
+    watch: NodeWatch, infeasible: Resources, end: str
+) -> None:
+    """Requests wait all the same: at max_workers another model's node may be removed."""
+    watch.update(Cluster([CPU], scales=True, infeasible=[infeasible]), 8.0)
+    assert watch.obstacle("small") is None
+    notice = watch.notice("small")
+    assert notice is not None
+    assert notice.endswith(f" The autoscaler {end}")
+    assert watch.notice("nano") is None
+    watch.update(Cluster([CPU, GPU], scales=True), 12.0)
+    assert watch.notice("small") is None
 
 
 async def test_an_early_request_waits_for_the_judgement(watch: NodeWatch) -> None:
-    watch.update([CPU], False, 0.1)
+    watch.update(Cluster([CPU]), 0.1)
     early = asyncio.create_task(watch.check("small"))
     await watch.check("nano")
     await asyncio.sleep(0)
     assert not early.done()
-    watch.update([CPU], False, 8.0)
+    watch.update(Cluster([CPU]), 8.0)
     with pytest.raises(ModelUnplaceable, match=REASON):
         await early
 
@@ -96,14 +122,14 @@ async def test_the_cluster_is_read_again_and_again(
     answers = [None, [CPU], [CPU, GPU]]
     ended = asyncio.Event()
 
-    def read() -> tuple[list[Resources], bool]:
+    def read() -> Cluster:
         if not answers:
             loop.call_soon_threadsafe(ended.set)
-            return [CPU], False
+            return Cluster([CPU])
         nodes = answers.pop(0)
         if nodes is None:
             raise ConnectionError
-        return nodes, False
+        return Cluster(nodes)
 
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(node_watch, "_read_cluster", read)

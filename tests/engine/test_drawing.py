@@ -18,7 +18,7 @@ from serve_app.types import SamplingParams
 from tests.kernels.cuda.interpreter import interpreted
 
 CPU = torch.device("cpu")
-FRAMES = 20
+FRAMES = 12
 CONFIG = MusicGenConfig(
     transformer=TransformerConfig(32, num_layers=2, num_heads=4, ffn_dim=64),
     num_codebooks=4,

@@ -103,9 +103,9 @@ async def test_the_last_chunks_timings_have_all_steps(engine: Engine) -> None:
     throughput = engine.loop._throughput
     record_step = throughput.record_step
 
-    def record(sequences: int, step_s: float) -> None:
+    def record(sequences: int, step_s: float, positions: int = 0) -> None:
         seconds.append(step_s)
-        record_step(sequences, step_s)
+        record_step(sequences, step_s, positions)
 
     throughput.record_step = record  # type: ignore[method-assign]
     try:

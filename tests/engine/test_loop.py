@@ -14,6 +14,7 @@ from serve_app.engine.input_processor import InputProcessor
 from serve_app.engine.loop import EngineLoop
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder
+from serve_app.engine.throughput import Throughput
 from serve_app.errors import ReplicaFailed, RequestAborted, ServeAppError
 from serve_app.models.musicgen.execution import torch_backend
 from serve_app.types import AudioChunk, FinishReason, GenerationRequest, StreamItem
@@ -75,6 +76,34 @@ def test_a_sequence_gets_all_its_audio(loop: EngineLoop, processor: InputProcess
     assert sum(chunk.samples.shape[1] for chunk in chunks) == 32_000
     assert chunks[-1].finish_reason is FinishReason.LENGTH
     assert loop.alive
+
+
+@pytest.mark.parametrize(("keep_pace", "together"), [(True, False), (False, True), (None, True)])
+def test_a_second_stream_waits_if_both_were_slower_than_the_music(
+    keep_pace: bool | None,
+    together: bool,
+    nano: Checkpoint,
+    conditioner: Conditioner,
+    processor: InputProcessor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By default on a GPU only. The first stream would run for minutes: it ends by being aborted."""
+    monkeypatch.setattr(
+        Throughput, "expected_s", lambda _, sequences, _positions: sequences * 0.015
+    )
+    config = EngineConfig(max_slots=SLOTS, num_threads=1, keep_pace=keep_pace)
+    batch = Batch(nano.musicgen, torch_backend(nano.musicgen), config, conditioner, SLOTS, 1500)
+    loop = EngineLoop(nano, config, batch, conditioner)
+    streams = [Items(), Items()]
+    sequences = [new_sequence(processor, items) for items in streams]
+    for sequence in sequences:
+        sequence.request = sequence.request.model_copy(update={"streamed": True})
+        loop.add_request(sequence)
+    streams[1 if together else 0].get(timeout=TIMEOUT_S)
+    assert (sequences[1].started_at is not None) is together
+    loop.abort_request(sequences[0])
+    assert isinstance(streams[1].get(timeout=TIMEOUT_S), AudioChunk)
+    loop.shutdown()
 
 
 def test_aborting_ends_a_sequence_once(loop: EngineLoop, processor: InputProcessor) -> None:

@@ -8,7 +8,7 @@ from serve_app.config.app import MOST_SLOTS, EngineConfig
 from serve_app.engine import memory
 from serve_app.engine.memory import CPU_SLOTS, RESERVED, default_slots, fitting_slots, slot_bytes
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.models.musicgen.execution import torch_backend
+from serve_app.models.musicgen.execution import TorchBackend
 from tests.engine.fake_gpu import fake_gpu, moved
 
 
@@ -20,12 +20,13 @@ def test_slots_fill_the_free_memory(free: int, slots: int) -> None:
     assert fitting_slots(free, 1) == slots
 
 
-def test_a_slots_bytes_equal_the_runners_allocation(nano: Checkpoint) -> None:
-    backend = torch_backend(nano.musicgen)
+@pytest.mark.parametrize("int8_cache", [False, True])
+def test_a_slots_bytes_equal_the_runners_allocation(nano: Checkpoint, int8_cache: bool) -> None:
+    backend = TorchBackend(nano.musicgen.embedding.weight, int8_cache)
     runner = ModelRunner(nano.musicgen, backend, 3, max_frames=300, max_text_tokens=100)
     assert runner._texts is not None
     allocated = runner.kv_cache_bytes + runner._texts.nbytes
-    assert slot_bytes(nano.musicgen, 300, 100) == allocated / 3
+    assert slot_bytes(nano.musicgen, 300, 100, int8_cache) == allocated / 3
 
 
 def test_a_cpu_has_its_own_default(nano: Checkpoint) -> None:
@@ -60,3 +61,16 @@ def test_a_replica_takes_its_share_of_the_card(
     with fake_gpu():
         model = moved(nano.musicgen)
         assert default_slots(model, EngineConfig(max_graphs=graphs), 300, share) == slots
+
+
+def test_an_8_bit_cache_leaves_room_for_more_slots(
+    nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = 20 * slot_bytes(nano.musicgen, 300, 256)
+    config = EngineConfig(max_graphs=0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (RESERVED + room, 40 * 2**30))
+    with fake_gpu():
+        model = moved(nano.musicgen)
+        assert default_slots(model, config, 300) == 20
+        narrow = config.model_copy(update={"kv_cache": "int8"})
+        assert default_slots(model, narrow, 300) > 20

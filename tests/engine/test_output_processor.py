@@ -1,6 +1,7 @@
 """Codes become chunks in the codec's thread: in order, none empty, the last with timings."""
 
 import copy
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
+from serve_app.engine import output_processor
 from serve_app.engine.output_processor import OutputProcessor
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder
@@ -84,6 +86,24 @@ def test_the_last_chunk_has_the_timings_of_all_steps(output: OutputProcessor) ->
     assert last.timings.codec_s == pytest.approx(output.codec_s)
     assert 0 < last.timings.time_to_first_audio_s < last.timings.generation_s
     assert vars(sequence) == before, "the codec's thread writes to no sequence"
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_late_chunks_of_streams_are_counted(
+    streamed: bool, output: OutputProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chunk arrives an hour after the one before it; nobody waits for those of a whole file."""
+    hours = itertools.count()
+    monkeypatch.setattr(output_processor, "perf_counter", lambda: 3600.0 * next(hours))
+    items: list[Any] = []
+    sequence = new_sequence(items)
+    sequence.request = sequence.request.model_copy(update={"streamed": streamed})
+    run(output, sequence, torch.zeros(4, FRAMES, dtype=torch.int64))
+    output.shutdown()
+    counted = len(items) if streamed else 0
+    assert len(items) > 3
+    assert output.streamed_chunks == counted
+    assert output.late_chunks == max(0, counted - 1)
 
 
 def test_an_error_of_the_codec_ends_the_sequence_and_is_reported(

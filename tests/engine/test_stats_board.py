@@ -17,7 +17,7 @@ def test_a_snapshot_is_taken_and_its_rates_grow_stale(monkeypatch: pytest.Monkey
     monkeypatch.setattr(stats_board, "perf_counter", lambda: now)
     scheduler = Scheduler(max_slots=1)
     throughput = Throughput()
-    board = StatsBoard(scheduler, throughput, frame_rate=50, kv_cache_bytes=7)
+    board = StatsBoard(scheduler, throughput, 50, kv_cache_bytes=7, chunks=lambda: (8, 3))
     assert board.latest().slots == 1
     request = GenerationRequest(request_id="1", model="nano", prompt="music", duration_s=1.0)
     for number in range(2):
@@ -35,6 +35,7 @@ def test_a_snapshot_is_taken_and_its_rates_grow_stale(monkeypatch: pytest.Monkey
     assert (stats.slots_used, stats.queued_requests, stats.steps_total) == (1, 1, 1)
     assert (stats.running_audio_s, stats.queued_audio_s) == (49 / 50, 1.0)
     assert (stats.codec_s, stats.text_encoder_s, stats.kv_cache_bytes) == (1.0, 2.0, 7)
+    assert (stats.streamed_chunks_total, stats.late_chunks_total) == (8, 3)
     assert stats.real_time_factor > 0
     now += RATE_PERIOD_S + 1
     assert board.latest().real_time_factor == board.latest().steps_per_s == 0

@@ -48,6 +48,15 @@ async def test_a_track_is_whole(service: GenerationService) -> None:
     assert (track.model, track.request.sampling.seed) == (SMALL, 7)
 
 
+async def test_a_started_track_is_played_while_it_is_made(
+    service: GenerationService, generator: FakeGenerator
+) -> None:
+    """A whole one is not: the engine must know for whom to keep the music's pace."""
+    await (await service.start_track(request(), SMALL)).finish()
+    await service.make_track(request(), SMALL)
+    assert [asked.streamed for asked in generator.requests] == [True, False]
+
+
 async def test_a_full_models_fallback_makes_the_track(
     service: GenerationService, generator: FakeGenerator, observer: RecordingObserver
 ) -> None:

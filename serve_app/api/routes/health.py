@@ -31,7 +31,8 @@ def create_router(service: GenerationService) -> APIRouter:
         """Answers `503` until the default model has been ready once, and `200` from then on.
 
         `model_loaded`: whether the default model is ready. `200` from the start if the model may have
-        no replica: a request starts one. `reason`: why no node of the cluster can run the model.
+        no replica: a request starts one. `reason`: why no node of the cluster can run the model;
+        `reasons`: the same of each model that no node can run.
         """
         default = service.router.default
         loaded = await service.readiness.loaded(default)
@@ -41,8 +42,7 @@ def create_router(service: GenerationService) -> APIRouter:
             "device": device_of(loaded),
             "model_loaded": loaded is not None,
         }
-        if (reason := service.readiness.obstacle(default)) is not None:
-            answer["reason"] = reason
+        answer |= _reasons(service)
         if starting:
             return JSONResponse(answer, status_code=503, headers={"retry-after": "1"})
         return JSONResponse(answer)
@@ -53,6 +53,16 @@ def create_router(service: GenerationService) -> APIRouter:
         return {"status": "alive"}
 
     return router
+
+
+def _reasons(service: GenerationService) -> dict[str, Any]:
+    """Name the models that no node can run, if there are any."""
+    cards = service.router.cards
+    notices = {card.model_id: service.readiness.notice(card) for card in cards}
+    reasons = {model_id: notice for model_id, notice in notices.items() if notice is not None}
+    default = reasons.get(service.router.default.model_id)
+    of_default = {} if default is None else {"reason": default}
+    return of_default | ({"reasons": reasons} if reasons else {})
 
 
 def device_of(loaded: LoadedModel | None) -> str:

@@ -4,7 +4,7 @@ The cache of each row's head is cut into splits of SPLIT positions, one for each
 as in Flash-Decoding), so that even one slot occupies all multiprocessors. A second kernel combines
 the splits. Split boundaries are absolute positions, sums have a fixed order, and no program reads
 beyond its slot's own length. A slot's result is therefore the same bits in every batch, and
-whatever part of the cache the launch covers.
+whatever part of the cache the launch covers: one binary serves all these shapes.
 
 No kernel here needs `tl.dot`: with one query for each key, tensor cores would be idle.
 """
@@ -30,7 +30,8 @@ def decode_attention(
 ) -> Tensor:
     """Store each slot's new key and value, and attend from the new position.
 
-    qkv [B, R, 3, H, Dh], contiguous, fp16, bf16 or fp32; positions [B]: each slot's new position;
+    qkv [B, R, 3, H, Dh], the last three dimensions contiguous, fp16, bf16 or fp32;
+    positions [B]: each slot's new position;
     cache [2, B, R * H, L, Dh]: keys and values, of which the last two dimensions are contiguous,
     in qkv's dtype, or int8 with scales [2, B, R * H, L], fp32; L covers all positions;
     capacity: positions of the whole cache, of which `cache` may be a part -> [B * R, H * Dh]
@@ -48,10 +49,10 @@ def decode_attention(
         sums,
         softmax,
         math.log2(math.e) / math.sqrt(head_dim),
+        *qkv.stride()[:2],
         *cache.stride()[:3],
         *((0, 0, 0) if scales is None else scales.stride()[:3]),
         HEADS=heads,
-        ROWS=rows,
         HEAD_DIM=head_dim,
         SPLIT=SPLIT,
         SPLITS=most_splits,
@@ -95,6 +96,8 @@ def attend_split(
     sums: tl.tensor,
     softmax: tl.tensor,
     score_scale: tl.tensor,
+    qkv_slot_stride: tl.tensor,
+    qkv_row_stride: tl.tensor,
     kind_stride: tl.tensor,
     slot_stride: tl.tensor,
     head_stride: tl.tensor,
@@ -102,7 +105,6 @@ def attend_split(
     scale_slot_stride: tl.tensor,
     scale_head_stride: tl.tensor,
     HEADS: tl.constexpr,
-    ROWS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     SPLIT: tl.constexpr,
     SPLITS: tl.constexpr,
@@ -127,7 +129,8 @@ def attend_split(
     is_new = at == position
     keys_at = cache + slot.to(tl.int64) * slot_stride + head * head_stride
     values_at = keys_at + tl.cast(kind_stride, tl.int64)
-    new = qkv + ((slot * ROWS + head // HEADS) * 3 * HEADS + head % HEADS) * HEAD_DIM
+    new = qkv + slot * qkv_slot_stride + head // HEADS * qkv_row_stride
+    new += head % HEADS * HEAD_DIM
     new_key_at = new + HEADS * HEAD_DIM
     new_value_at = new_key_at + HEADS * HEAD_DIM
     key_rows = keys_at + at * HEAD_DIM

@@ -19,6 +19,8 @@ import triton.language as tl
 from serve_app.kernels.cuda.compilation import Kernel, jit
 
 NORM_INPUTS = tl.constexpr(256)  # of a row, read at once: 8 of each thread of a warp
+NORM_STAGES = tl.constexpr(4)  # of the loads of few rows: more would not fit
+FEW_ROWS = tl.constexpr(16)
 LINES = tl.constexpr(8)  # of the L2 cache, prefetched of each row of a tile during the norm
 LINE_BITS = tl.constexpr(1024)
 _any_rows = cast(
@@ -37,7 +39,8 @@ def row_statistics(
     """
     mean = tl.zeros(row.shape, tl.float32)
     squares = tl.zeros(row.shape, tl.float32)
-    for start in range(0, inputs, NORM_INPUTS):
+    stages: tl.constexpr = NORM_STAGES if row.shape[0] <= FEW_ROWS else 1
+    for start in tl.range(0, inputs, NORM_INPUTS, num_stages=stages):
         k = start + tl.arange(0, NORM_INPUTS)
         mask = inside[:, None] & (k < inputs)[None, :]
         part = tl.load(x + row[:, None] * x_stride + k[None, :], mask=mask, other=0.0)

@@ -13,6 +13,7 @@ from serve_app.models.musicgen.transformer import Linear
 TENSOR_CORES = (8, 0)  # compute capability from which Triton's dot is fast
 WITHOUT_DOT = (7, 5)  # from which Triton compiles
 HEAD_DIM = 64
+ALIGNED = 16  # inputs of a product: rows of weights begin where wide loads can
 DTYPES = (torch.float16, torch.bfloat16)
 
 
@@ -67,8 +68,8 @@ def cuda_backend(model: MusicGen, precision: str, int8_cache: bool) -> CudaBacke
 def why_unsupported(model: MusicGen, capability_needed: tuple[int, int]) -> str | None:
     """Return the reason why kernels cannot run a model on its device, None if they can."""
     weight = model.embedding.weight
-    if weight.device.type != "cuda":
-        return f"the device is {weight.device.type}, not a GPU"
+    if weight.device.type != "cuda" or torch.version.hip is not None:
+        return f"the device ({weight.device.type}) is not an NVIDIA GPU"
     capability = torch.cuda.get_device_capability(weight.device)
     if capability < capability_needed:
         has, needed = (".".join(map(str, of)) for of in (capability, capability_needed))
@@ -77,6 +78,8 @@ def why_unsupported(model: MusicGen, capability_needed: tuple[int, int]) -> str 
         return f"the weights are loaded in {weight.dtype}, not in fp16 or bf16"
     if (head_dim := model.config.transformer.head_dim) != HEAD_DIM:
         return f"the model's heads have {head_dim} dimensions, not {HEAD_DIM}"
+    if (width := model.config.transformer.ffn_dim) % ALIGNED:
+        return f"the feed-forward part's width, {width}, is not a multiple of {ALIGNED}"
     if not finds_compiler():
         return "Triton finds no C compiler: install gcc and libc6-dev, or set CC"
     return None

@@ -70,4 +70,16 @@ async def test_it_says_why_no_node_can_run_the_model() -> None:
     async with serving(fleet) as client:
         response = await client.get("/health")
     assert response.status_code == 503
-    assert response.json() == STARTING | {"reason": "No node has 1 GPU."}
+    reason = "No node has 1 GPU."
+    assert response.json() == STARTING | {"reason": reason, "reasons": {"small": reason}}
+
+
+async def test_it_says_why_no_node_can_run_another_model() -> None:
+    fleet = FakeGenerator(obstacles={"large": "No node has 1 GPU."})
+    large = replace(SMALL, model_id="large", aliases=())
+    api = create_api(fleet, fleet, [SMALL, large], None, ApiConfig())
+    transport = httpx.ASGITransport(api)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.get("/health")
+    assert response.status_code == 200
+    assert response.json() == READY | {"reasons": {"large": "No node has 1 GPU."}}

@@ -69,14 +69,9 @@ class Launch:
     def compile(self, arch: int) -> Compiled:
         """Compile the variant that this launch would run on a GPU of `arch`."""
         target = GPUTarget("cuda", arch, 32)
-        backend = make_backend(target)
-        bind = create_function_from_signature(self.kernel.signature, self.kernel.params, backend)
-        bound, specialization, options = bind(*self.args, **self.kwargs)
-        parsed, signature, constants, attributes = self.kernel._pack_args(
-            backend, self.kwargs, bound, specialization, options
-        )
-        source = ASTSource(self.kernel, signature, constants, attributes)
-        binary = triton.compile(source, target=target, options=parsed.__dict__)
+        options, *specialization = self._specialized(target)
+        source = ASTSource(self.kernel, *specialization)
+        binary = triton.compile(source, target=target, options=options.__dict__)
         text = disassembled(binary.asm["cubin"])
         used = re.search(r"REG:(\d+) STACK:(\d+).* LOCAL:(\d+)", text)
         assert used is not None, text
@@ -94,6 +89,20 @@ class Launch:
             ptx=ptx,
             ttgir=binary.asm["ttgir"],
         )
+
+    def variant(self, arch: int = 90) -> str:
+        """Describe the variant of the kernel: launches of one variant run the same binary."""
+        return str((self.name, *self._specialized(GPUTarget("cuda", arch, 32))))
+
+    def _specialized(self, target: GPUTarget) -> tuple[Any, ...]:
+        """Return the options, types, constants and alignments for which Triton would compile."""
+        backend = make_backend(target)
+        bind = create_function_from_signature(self.kernel.signature, self.kernel.params, backend)
+        bound, specialization, options = bind(*self.args, **self.kwargs)
+        packed: tuple[Any, ...] = self.kernel._pack_args(
+            backend, self.kwargs, bound, specialization, options
+        )
+        return packed
 
 
 def disassembled(cubin: bytes) -> str:

@@ -20,6 +20,7 @@ def launches() -> Iterator[list[Launch]]:
 @pytest.fixture(scope="session", autouse=True)
 def _cache(pytestconfig: pytest.Config) -> Iterator[None]:
     """Triton's cache of binaries, beside pytest's own: its keys include the kernels' sources."""
-    with triton.knobs.cache.scope():
+    with triton.knobs.cache.scope(), triton.knobs.compilation.scope():
         triton.knobs.cache.dir = str(Path(pytestconfig.cache.mkdir("triton")))
+        triton.knobs.compilation.disable_line_info = True  # disassembling takes longer with it
         yield

@@ -99,6 +99,30 @@ def test_neighbours_and_the_covered_length_change_no_bit() -> None:
             assert torch.equal(alone, together[2 * slot : 2 * slot + 2])
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_one_binary_serves_all_shapes(bits: int) -> None:
+    """Two variants could sum in different orders, which the interpreter does not show."""
+    dtype = torch.int8 if bits == 8 else torch.float16
+    with interpreted(execute=False) as launches:
+        for slots, rows, length in ((1, 1, 64), (1, 2, 1536), (3, 1, 640), (16, 2, 256)):
+            cache = spoilt_cache(16, 2, 1536, dtype)[:, :slots, : rows * HEADS, :length]
+            scales = torch.zeros(2, 16, 2 * HEADS, 1536)[:, :slots, : rows * HEADS, :length]
+            qkv = new_positions(slots, rows, torch.float16)
+            given = scales if bits == 8 else None
+            decode_attention(qkv, torch.zeros(slots).long(), cache, given, 1536)
+    assert len(launches) == 8
+    assert len({launch.variant() for launch in launches}) == 2, "one of each kernel"
+
+
+def test_64_slots_are_served_at_once() -> None:
+    positions = torch.arange(64)
+    cache = filled(spoilt_cache(64, 2, 64, torch.float16), positions.tolist())
+    qkv = new_positions(64, 2, torch.float16)
+    expected = attended(qkv, positions.tolist(), cache)
+    y = decode_attention(qkv, positions, cache, None, 64)
+    torch.testing.assert_close(y.float(), expected, rtol=0, atol=1e-3)
+
+
 def test_a_slot_with_nan_spoils_no_other() -> None:
     positions = [40, 40]
     cache = filled(spoilt_cache(2, 1, 64, torch.float32), positions)

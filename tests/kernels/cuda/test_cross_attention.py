@@ -66,6 +66,19 @@ def test_neighbours_and_the_covered_tokens_change_no_bit() -> None:
     assert torch.equal(alone, together[:1])
 
 
+def test_one_binary_serves_all_shapes() -> None:
+    lengths = (1,) * 16
+    memory = texts(lengths, torch.float16)
+    rows = torch.zeros(16, 2, HEADS * HEAD_DIM, dtype=torch.float16)
+    with interpreted(execute=False) as launches:
+        for slots, tokens in ((1, 64), (3, 256), (16, 128)):
+            view = memory[:, :slots, :, :tokens]
+            for query in (rows[:slots, 0], rows[:slots, 0].contiguous()):
+                cross_attention(query, view[0], view[1], last_tokens(lengths)[:slots])
+    assert len(launches) == 6
+    assert len({launch.variant() for launch in launches}) == 1
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_the_kernel_compiles_for_each_gpu(dtype: torch.dtype) -> None:
     archs = ALL_ARCHS if dtype == torch.float16 else (80, 90)

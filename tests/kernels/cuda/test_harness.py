@@ -5,7 +5,7 @@ import torch
 import triton.language as tl
 
 from serve_app.kernels.cuda.compilation import jit
-from tests.kernels.cuda.compiled import ALL_ARCHS, TENSOR_CORE_ARCHS, Launch, compile_all
+from tests.kernels.cuda.compiled import Launch, compile_all
 from tests.kernels.cuda.interpreter import interpreted
 
 BLOCK = 64
@@ -64,14 +64,14 @@ def test_recorded_launches_can_be_left_out() -> None:
     assert len(launches) == 1
 
 
-def test_each_gpu_gets_a_binary_and_tensor_cores_are_found(
+def test_binaries_are_made_and_tensor_cores_are_found(
     launches: list[Launch], capsys: pytest.CaptureFixture[str]
 ) -> None:
     launch_sums(1)
     x = torch.randn(BLOCK, BLOCK, dtype=torch.float16)
     square[(1,)](x, torch.empty_like(x), BLOCK=BLOCK, num_warps=4)
-    binaries = compile_all(launches, TENSOR_CORE_ARCHS)
-    assert [one.tensor_cores for one in binaries] == [False] * 4 + [True] * 4
+    binaries = compile_all(launches, (80, 90))
+    assert [one.tensor_cores for one in binaries] == [False] * 2 + [True] * 2
     assert all(one.warps_on_sm > 0 for one in binaries)
     assert len(capsys.readouterr().out.splitlines()) == 3 + len(binaries)
-    assert {launches[0].compile(arch).arch for arch in ALL_ARCHS} == set(ALL_ARCHS)
+    assert launches[0].compile(75).stack_bytes == 0

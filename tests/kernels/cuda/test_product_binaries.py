@@ -96,6 +96,25 @@ def test_more_rows_run_the_same_instructions(product: Product, rows: int, arch: 
     assert many.shared_bytes <= MOST_SHARED_BYTES
 
 
+@pytest.mark.parametrize("arch", TENSOR_CORE_ARCHS)
+@pytest.mark.parametrize("rows", [4, 128])
+def test_widths_that_no_tile_divides_compile_too(rows: int, arch: int) -> None:
+    inputs, outputs = 1088, 1104
+    x = torch.empty(rows, inputs, dtype=torch.bfloat16)
+    bias = torch.empty(outputs, dtype=torch.bfloat16)
+    weights = Weights(torch.empty(outputs, inputs, dtype=torch.bfloat16), None, bias)
+    out = torch.empty(rows, 2 * outputs, dtype=torch.bfloat16)[:, :outputs]
+    workspace = Workspace(rows, [(outputs, inputs)], PROCESSORS, torch.device("cpu"))
+    norm = Norm(x[0], x[0], 1e-5)
+    with interpreted(execute=False) as launches:
+        multiply(x, weights, out, workspace, norm, residual=True, constant=bias)
+    kwargs = launches[0].kwargs | {"PREFETCH": True}
+    assert (kwargs["EVEN"], kwargs["SPLITS"]) == (False, 2)
+    binary = replace(launches[0], kwargs=kwargs).compile(arch)
+    assert binary.stack_bytes == 0
+    assert binary.tensor_cores
+
+
 def statistics_layouts(ttgir: str) -> set[str]:
     """The layouts in which rows are reduced, without the number of warps along the rows."""
     layouts = dict(re.findall(r"(#\w+) = #ttg\.blocked<\{(.*?)\}>", ttgir))

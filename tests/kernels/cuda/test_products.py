@@ -1,9 +1,12 @@
 """Products of a step: PyTorch's results, by parts of the inputs, and with int8 weights."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from triton.runtime.interpreter import InterpreterBuilder
 
 from serve_app.kernels.cuda.products import (
     MOST_SPLITS,
@@ -156,6 +159,27 @@ def test_inputs_are_split_to_keep_all_processors_reading(
     outputs: int, inputs: int, processors: int, expected: int
 ) -> None:
     assert splits_of(outputs, inputs, processors) == expected
+
+
+def test_parts_are_added_in_their_order_whichever_comes_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, inputs, outputs = 2, 1024, 48
+    x = random(rows, inputs)
+    weights = new_weights(outputs, inputs, torch.float32)
+    splits = splits_of(outputs, inputs, PROCESSORS)
+    assert splits == 4
+    in_order = torch.empty(rows, outputs)
+    multiply(x, weights, in_order, workspace(rows, outputs, inputs))
+    run_program: Callable[..., None] = InterpreterBuilder.set_grid_idx
+
+    def backwards(builder: InterpreterBuilder, rows: int, tile: int, part: int) -> None:
+        run_program(builder, rows, tile, splits - 1 - part)
+
+    monkeypatch.setattr(InterpreterBuilder, "set_grid_idx", backwards)
+    found = torch.empty(rows, outputs)
+    multiply(x, weights, found, workspace(rows, outputs, inputs))
+    assert torch.equal(found, in_order)
 
 
 def test_a_workspace_too_small_is_refused() -> None:

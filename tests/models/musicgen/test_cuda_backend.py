@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 import torch
@@ -10,9 +11,12 @@ from torch import Tensor, nn
 
 from serve_app.engine.drawing import Draw, kernel_draw
 from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.kernels.cpu.packing import unpack_int8
+from serve_app.kernels.cpu.products import QuantizedWeight
 from serve_app.kernels.cuda import products
 from serve_app.kernels.cuda.products import Tile
 from serve_app.models.musicgen.conditioning import ConditioningSpec, Conditions
+from serve_app.models.musicgen.cpu_layers import CpuLinear
 from serve_app.models.musicgen.cuda_backend import CudaBackend
 from serve_app.models.musicgen.cuda_layers import CudaLinear
 from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
@@ -189,6 +193,14 @@ def test_int8_weights_are_stored_once_and_prefills_read_them_too() -> None:
     assert relative_error(logits(runner, 2), expected) < 0.05
     dequantized = logits(new_runner(quantized, torch_backend(quantized)), 2)
     assert relative_error(logits(runner, 2), dequantized) < 1e-5, "the same weights in both"
+
+
+def test_int8_weights_are_those_of_a_cpu() -> None:
+    linear = new_model().heads
+    on_gpu = CudaLinear(linear)
+    qweight, scales = cast(QuantizedWeight, CpuLinear(linear, "int8").stored)
+    assert torch.equal(on_gpu.qweight, torch.from_numpy(unpack_int8(qweight, HIDDEN)))
+    assert torch.equal(on_gpu.scales, torch.from_numpy(scales))
 
 
 def test_a_neighbour_changes_no_bit() -> None:

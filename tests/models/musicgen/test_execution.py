@@ -76,8 +76,10 @@ class Gpu:
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
         monkeypatch.setenv("CC", sys.executable)
 
-    def model(self, heads: int = 2, dtype: torch.dtype = torch.float16) -> MusicGen:
-        transformer = TransformerConfig(128, 1, num_heads=heads, ffn_dim=128)
+    def model(
+        self, heads: int = 2, dtype: torch.dtype = torch.float16, ffn_dim: int = 128
+    ) -> MusicGen:
+        transformer = TransformerConfig(128, 1, num_heads=heads, ffn_dim=ffn_dim)
         before = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
@@ -194,6 +196,26 @@ def test_kernels_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(prepare_model(model, "fp16", "eager"), TorchBackend)
     with pytest.raises(ConfigError, match="kernels is 'eager'"):
         prepare_model(model, "int8", "eager")
+
+
+def test_unaligned_weights_stay_with_torch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Gpu(monkeypatch, (9, 0)).model(ffn_dim=130)
+    with caplog.at_level("INFO"):
+        assert isinstance(prepare_model(model, "fp16"), TorchBackend)
+    assert "width, 130, is not a multiple of 16" in caplog.text
+
+
+def test_a_gpu_of_another_maker_stays_with_torch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PyTorch for ROCm calls AMD's GPUs cuda, too."""
+    model = Gpu(monkeypatch, (9, 4)).model()
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    with caplog.at_level("INFO"):
+        assert isinstance(prepare_model(model, "fp16"), TorchBackend)
+    assert "is not an NVIDIA GPU" in caplog.text
 
 
 def test_a_gpu_without_triton_stays_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
