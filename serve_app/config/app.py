@@ -167,8 +167,7 @@ class ApiConfig(ClosedModel):
     max_body_bytes: PositiveInt = 65_536
     """Largest body of a request, in bytes; a larger one gets `413`."""
     max_upload_bytes: PositiveInt = 16_777_216
-    """The same on the routes that take audio: `/v1/audio/generations`, `/v1/audio/conversions`,
-    `/v1/audio/provenance`."""
+    """The same on the routes that take audio: of generations, conversions and checks of marks."""
     stream_memory_bytes: PositiveInt = 134_217_728
     """Memory for the files of `/v1/audio/stream` in one ingress replica, in bytes. Files that
     nobody fetches make room for new ones; while all are being fetched, new ones get `429`."""
@@ -179,8 +178,7 @@ class ApiConfig(ClosedModel):
     max_audio_prompt_s: PositiveFloat = 30.0
     """Longest audio that a track may begin with, in seconds; longer audio gets `400`."""
     max_conversion_s: PositiveFloat = 600.0
-    """Longest audio that `/v1/audio/conversions` converts and `/v1/audio/provenance` checks, in
-    seconds; longer audio gets `400`."""
+    """Longest audio that is converted or checked for marks, in seconds; longer gets `400`."""
     body_timeout_s: PositiveFloat = 10.0
     """Seconds to receive a body, plus one for each 16 KiB of it; a slower body gets `408`."""
     model_wait_s: float = Field(default=60.0, ge=0.0)

@@ -13,6 +13,7 @@ from tests.audio.files import case, file_of, pcm_file, tone
 from tests.service.conftest import GENERATIONS, ingress, samples_of
 
 CONVERSIONS = "/v1/audio/conversions"
+PROVENANCE = "/v1/audio/provenance"
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,14 @@ async def test_a_file_is_converted(client: httpx.AsyncClient) -> None:
     samples, rate = soundfile.read(io.BytesIO(response.content))
     assert len(samples) / rate == pytest.approx(2.0, abs=0.05)
     assert np.abs(samples).max() == pytest.approx(10 ** (-1 / 20), abs=0.01)
+
+
+async def test_the_marks_of_a_track_are_read(client: httpx.AsyncClient) -> None:
+    track = await client.post(GENERATIONS, json={"prompt": "bells", "duration_s": 1, "seed": 3})
+    response = await client.post(PROVENANCE, files={"audio": ("a", track.content)})
+    assert response.status_code == 200, response.text
+    report = response.json()
+    assert (report["generated"], report["tags"]["seed"], report["duration_s"]) == (True, "3", 1.0)
 
 
 async def test_long_files_leave_the_ingress_free(
