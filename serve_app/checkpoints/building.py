@@ -40,4 +40,8 @@ def build(file: Path, make: Callable[[], ModuleT]) -> ModuleT:
         _WithoutInitialization(),
         faults_named(file, "describes no possible model", cure),
     ):
-        return make()
+        module = make()
+        for name, weight in module.named_parameters():
+            if not weight.numel():
+                raise ValueError(f"'{name}' of {tuple(weight.shape)} has no weights")
+        return module
