@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from time import monotonic, sleep
 from typing import cast
 from unittest import mock
@@ -26,6 +27,8 @@ THREADS = ("text", "audio prompt", "codec", "engine")
 _LONG = "a prompt that is longer than the other one, with more and more words"
 _SHORT = "lofi"
 _PATIENCE_S = 10.0  # Serve asks every 2 s
+_PROCESS_S = 90.0  # for all processes together
+Answer = tuple[BaseProcess, "multiprocessing.SimpleQueue[str]"]
 
 
 class FaultyEncoder(nn.Module):
@@ -49,8 +52,7 @@ def run(setting: Setting) -> Iterator[Measurement]:
     yield from nan_text(setting)
     if setting.on_gpu:
         yield _out_of_memory()
-    for thread in THREADS:
-        yield _failed_device(thread, setting)
+    yield from _failed_devices(setting)
 
 
 def nan_text(setting: Setting) -> Iterator[Measurement]:
@@ -100,19 +102,30 @@ def _take_memory() -> Tensor:
     return torch.empty(max(0, free - 2**30), dtype=torch.uint8, device="cuda")
 
 
-def _failed_device(thread: str, setting: Setting) -> Measurement:
-    """Let a kernel fail in one thread of an engine, in a process of its own."""
+def _failed_devices(setting: Setting) -> Iterator[Measurement]:
+    """Let a kernel fail in each thread of an engine, each time in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    queue: multiprocessing.SimpleQueue[str] = context.SimpleQueue()
-    process = context.Process(target=_fail_in, args=(thread, setting, queue))
-    process.start()
-    process.join(120)
+    running_in: dict[str, Answer] = {}
+    for thread in THREADS:
+        queue: multiprocessing.SimpleQueue[str] = context.SimpleQueue()
+        process = context.Process(target=_fail_in, args=(thread, setting, queue))
+        process.start()
+        running_in[thread] = (process, queue)
+    deadline = monotonic() + _PROCESS_S
+    for thread, answer in running_in.items():
+        state = _await(answer, deadline)
+        name = f"a device assert in the thread of the {thread} fails the health check"
+        yield holds(name, state == "unhealthy", state)
+
+
+def _await(answer: Answer, deadline: float) -> str:
+    """Wait for the process; return what it told, and kill it at the deadline."""
+    process, queue = answer
+    process.join(max(0.0, deadline - monotonic()))
     if process.is_alive():
         process.kill()
         process.join()
-    state = "the process ended without an answer" if queue.empty() else queue.get()
-    name = f"a device assert in the {thread}'s thread fails the health check"
-    return holds(name, state == "unhealthy", state)
+    return "the process ended without an answer" if queue.empty() else queue.get()
 
 
 def _fail_in(thread: str, setting: Setting, queue: "multiprocessing.SimpleQueue[str]") -> None:

@@ -1,7 +1,9 @@
 """The named tensors of a checkpoint, with a record of those used."""
 
+import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -75,16 +77,13 @@ class TensorStore:
         Raises CheckpointError naming the file and the tensor that is missing, has another shape, or
         holds values that are not finite or beyond the range of `dtype`.
         """
-        state = {}
-        for name, parameter in module.state_dict().items():
-            tensor = self.take(sources[name])
-            if tensor.shape != parameter.shape:
-                raise CheckpointError(
-                    f"{self.origin}: tensor '{_names(sources[name])}' has shape "
-                    f"{tuple(tensor.shape)}, but the architecture in the checkpoint's configuration "
-                    f"needs {tuple(parameter.shape)}. {_ARCHITECTURE_CURE}"
-                )
-            state[name] = tensor.to(device=device, dtype=dtype)
+        expected = module.state_dict()
+
+        def load(name: str) -> Tensor:
+            return self._shaped(sources[name], expected[name].shape).to(device=device, dtype=dtype)
+
+        with ThreadPoolExecutor(_cores() if device.type == "cpu" else 1) as threads:
+            state = dict(zip(expected, threads.map(load, expected), strict=True))
         for name in not_finite(state):
             self._refuse_values(sources[name], dtype)
         module.load_state_dict(state, strict=True, assign=True)
@@ -116,6 +115,17 @@ class TensorStore:
             f"{place} has values up to {float(tensor.abs().max()):.4g}, beyond the range of "
             f"{dtype} ({torch.finfo(dtype).max:.4g}). Set engine_kwargs.precision to bf16 or fp32."
         )
+
+    def _shaped(self, sources: tuple[Source, ...], shape: torch.Size) -> Tensor:
+        """Take the sources. Raises CheckpointError if they are not of this shape."""
+        tensor = self.take(sources)
+        if tensor.shape != shape:
+            raise CheckpointError(
+                f"{self.origin}: tensor '{_names(sources)}' has shape {tuple(tensor.shape)}, but "
+                "the architecture in the checkpoint's configuration needs "
+                f"{tuple(shape)}. {_ARCHITECTURE_CURE}"
+            )
+        return tensor
 
     def _part(self, source: Source) -> Tensor:
         if isinstance(source, str):
@@ -181,6 +191,10 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     extremes = torch.stack([torch.stack(torch.aminmax(tensors[name])).float() for name in names])
     finite = extremes.isfinite().all(dim=-1).tolist()
     return [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _names(sources: tuple[Source, ...]) -> str:

@@ -14,7 +14,7 @@ from serve_app.checkpoints.fields import MOST_LAYERS
 from serve_app.checkpoints.tensor_files import read_safetensors
 from serve_app.checkpoints.tensor_store import Source, TensorStore
 from serve_app.checkpoints.tokenizer import read_tokenizer
-from serve_app.models.t5 import TextEncoder
+from serve_app.models.t5 import T5Config, T5Encoder, TextEncoder
 
 # Options of T5's architecture. Others are left out: transformers takes some from a configuration
 # that name code to download (CVE-2026-4372).
@@ -65,23 +65,25 @@ def build_text_encoder(
     sources: dict[str, tuple[Source, ...]] = {
         parameter: (f"{prefix}{parameter}",) for parameter in t5.state_dict()
     }
-    sources |= {copy.removeprefix(prefix): (embedding,) for copy in tied}
+    sources["shared.weight"] = (embedding,)
     store.fill(t5, sources, torch.float32, device)
     return TextEncoder(t5, tokenizer, t5.config.d_model)
 
 
-def _encoder(section: dict[str, Any]) -> Any:
-    from transformers import T5Config, T5EncoderModel
+def _encoder(section: dict[str, Any]) -> T5Encoder:
+    """Build the encoder. Transformers' configuration has the defaults, and knows what they imply."""
+    from transformers import T5Config as TransformersConfig
 
     known = {name: section[name] for name in _OPTIONS if name in section}
-    return T5EncoderModel(T5Config(**known))
+    config = TransformersConfig(**known)
+    return T5Encoder(T5Config(**{name: getattr(config, name) for name in T5Config.__annotations__}))
 
 
 def _check_sizes(folder: Path, name: str, section: dict[str, Any]) -> int:
     """Raise CheckpointError for a size that T5 cannot have. Returns the number of tokens."""
-    from transformers import T5Config
+    from transformers import T5Config as TransformersConfig
 
-    t5 = huggingface.fields_of(folder, name, section, T5Config())
+    t5 = huggingface.fields_of(folder, name, section, TransformersConfig())
     for size in ("d_model", "d_kv", "d_ff", "num_heads"):
         t5.integer(size)
     t5.integer("num_layers", at_most=MOST_LAYERS)

@@ -35,11 +35,11 @@ class EngineConfig(ClosedModel):
     a CPU it is the format of the weights, and computation is in fp32, except that `int8` multiplies
     in int8. On a GPU `int8` is the format of the weights, which Triton multiplies in fp16."""
     kernels: Literal["auto", "eager", "triton"] = "auto"
-    """A GPU's kernels: `triton`, this package's; `eager`, PyTorch's; `auto`: `triton` if it can."""
+    """Kernels of a step on a GPU. `triton`: this package's, for compute capability 8.0 and later;
+    `eager`: PyTorch's; `auto`: `triton` if possible, on a T4 for attention and the draw alone."""
     kv_cache: Literal["auto", "int8"] = "auto"
-    """Format of cached keys and values. `int8`: 8 bits with a scale for each key and each value of
-    a head, which halves the KV cache of a GPU; `auto`: the precision of the computation, on a CPU
-    `int8` with `precision: int8`."""
+    """Format of cached keys and values. `int8`: 8 bits and a scale, which halves the KV cache of a
+    GPU; `auto`: the precision of the computation, on a CPU `int8` with `precision: int8`."""
     max_slots: int | None = Field(default=None, ge=1, le=1024)
     """Requests decoded together; 0.29, 0.88 or 1.18 GB of KV cache each (small, medium, large in
     fp16). Default: as many as the GPU's free memory holds, or the share of it that a fractional
@@ -71,9 +71,8 @@ class DeploymentConfig(ClosedModel):
     num_replicas: PositiveInt | None = None
     """Fixed number of replicas; excludes `autoscaling_config`. Default: 1."""
     autoscaling_config: dict[str, Any] | None = None
-    """Serve's `AutoscalingConfig`. A model scales on requested seconds of music with
-    `DrainTimePolicy`, or on the number of requests with `target_ongoing_requests`. Default: no
-    scaling."""
+    """Serve's `AutoscalingConfig`: a model scales on seconds of music with `DrainTimePolicy`, or on
+    the number of requests with `target_ongoing_requests`. Default: no scaling."""
     max_ongoing_requests: PositiveInt | None = None
     """Requests in one replica at a time. Default: `max_slots` + 1, so that one waits beside a full
     batch (65 if `max_slots` is not set); 1000 for the ingress, beyond which it answers `429`."""

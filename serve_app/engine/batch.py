@@ -50,10 +50,15 @@ class Batch:
         return self._stepper.eager_steps_total if isinstance(self._stepper, CudaStepper) else 0
 
     def record_graphs(self) -> None:
-        """Capture the CUDA graphs of the usual batches. Has no effect on a CPU."""
+        """Capture the CUDA graphs of the usual batches.
+
+        On a CPU, run a step: it loads the kernels, and would pass for the pace of a track.
+        """
+        text_tokens = min(bucket(1), self.runner.max_text_tokens)
         if isinstance(self._stepper, CudaStepper):
-            text_tokens = min(bucket(1), self.runner.max_text_tokens)
             self._stepper.record_usual(text_tokens, self._padded_slots)
+        else:
+            self.runner.step(BatchShape(1, bucket(1), text_tokens))
 
     def start(self, sequence: Sequence) -> None:
         """Condition the sequence's slot and open its first window."""

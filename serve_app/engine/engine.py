@@ -27,7 +27,7 @@ from serve_app.models.audioseal.watermark import Watermark
 from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
 from serve_app.types import AudioChunk, EngineStats, GenerationRequest, LoadedModel, StreamItem
 
-WARM_UP_S = 0.5  # seconds of music
+WARM_UP_S = 0.2  # seconds of music
 
 
 class Engine:

@@ -214,7 +214,8 @@ class EngineLoop:
             return
         started_at = perf_counter()
         self.batch.record_graphs()
-        self.graphs_s = perf_counter() - started_at
+        if self.batch.runner.device.type == "cuda":
+            self.graphs_s = perf_counter() - started_at
 
     def _stop(self) -> None:
         self.stopping = True

@@ -16,6 +16,7 @@ Write prompts in lower case: AudioCraft's tokenizer does not lower them, unlike 
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ from torch import Tensor
 from serve_app.checkpoints.audiocraft import encodec_sources, musicgen_sources
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.checkpoints.tensor_store import Source, TensorStore, Third
+from serve_app.models.t5 import T5Encoder
 
 
 def write(source: str, folder: Path) -> Path:
     """Write the checkpoint at `source` into `folder`; return the path of its text encoder."""
     checkpoint = load_checkpoint(source)
     text_encoder = folder / "text_encoder"
-    checkpoint.text_encoder.t5.save_pretrained(text_encoder)  # type: ignore[operator]
+    _save_t5(checkpoint.text_encoder.t5, text_encoder)
     checkpoint.text_encoder.tokenizer.save_pretrained(text_encoder)
     musicgen = checkpoint.musicgen
     lm = _tensors(musicgen.state_dict(), musicgen_sources(musicgen.config, TensorStore("", {})))
@@ -41,6 +43,14 @@ def write(source: str, folder: Path) -> Path:
     codec |= _quantizer_state(checkpoint)
     _save(folder / "compression_state_dict.bin", codec, _codec_config(checkpoint))
     return text_encoder
+
+
+def _save_t5(t5: T5Encoder, folder: Path) -> None:
+    from transformers import T5Config, T5EncoderModel
+
+    encoder = T5EncoderModel(T5Config(**asdict(t5.config)))
+    encoder.load_state_dict(t5.state_dict(), strict=False)  # without the copy of the embedding
+    encoder.save_pretrained(folder)
 
 
 def _save(file: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 Decoding is memory-bound: a step reads all weights, so narrower weights make it faster.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
@@ -45,10 +47,16 @@ def optimize_for_cpu(model: MusicGen, precision: str) -> None:
 
     A layer without cross-attention keeps PyTorch's structure around its CpuLinear products.
     """
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, Linear):
-                setattr(module, name, CpuLinear(child, precision))
+    linears = [
+        (module, name, child)
+        for module in model.modules()
+        for name, child in module.named_children()
+        if isinstance(child, Linear)
+    ]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        narrowed = threads.map(lambda found: CpuLinear(found[2], precision), linears)
+        for (module, name, _), linear in zip(linears, narrowed, strict=True):
+            setattr(module, name, linear)
     for number, layer in enumerate(model.layers):
         decoder_layer = cast(DecoderLayer, layer)
         if decoder_layer.cross_attn is not None:

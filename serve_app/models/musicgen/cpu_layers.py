@@ -68,7 +68,7 @@ def _stored(weight: Tensor, precision: str) -> Weight:
     """Convert weights to the kernels' format; int8 has one scale for each output."""
     if precision == "int8":
         scales = (weight.abs().amax(dim=1) / MAX_INT8).clamp(min=torch.finfo(torch.float32).tiny)
-        quantized = torch.round(weight / scales[:, None]).to(torch.int8)
+        quantized = torch.div(weight, scales[:, None]).round_().to(torch.int8)
         return pack_int8(quantized.numpy()), scales.numpy()
     stored = weight.to(_STORED_AS[precision]).contiguous()
     if precision == "fp32":

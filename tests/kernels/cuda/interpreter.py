@@ -20,6 +20,8 @@ from triton.runtime.jit import JITFunction
 
 from tests.kernels.cuda.compiled import Launch
 
+# Checks of integers' overflow take as long as all else, and tensors of tests are small.
+WITHOUT_CHECKS = interpreter.InterpreterOptions(sanitize_overflow=False)
 BOTH_LANGUAGES = SimpleNamespace(__globals__={"tl": tl, "core": tl.core})
 
 
@@ -66,7 +68,11 @@ def _interpret(launch: Launch) -> None:
     try:
         kernel = interpreter.InterpretedFunction(launch.kernel.fn)
         builder = interpreter.InterpreterBuilder
-        with patch.object(builder, "create_dot", _dot), patch.object(builder, "cast_impl", _cast):
+        with (
+            patch.object(builder, "create_dot", _dot),
+            patch.object(builder, "cast_impl", _cast),
+            patch.object(interpreter.interpreter_builder, "options", WITHOUT_CHECKS),
+        ):
             kernel.run(*launch.args, grid=launch.grid, warmup=False, **launch.kwargs)
     finally:
         scope.restore()

@@ -84,6 +84,32 @@ def test_ties_are_the_eager_samplers() -> None:
     assert torch.equal(slots.tokens, expected)
 
 
+def test_zeros_of_both_signs_are_equal() -> None:
+    """The first code is kept; the others tie with it."""
+    sampling = {name: values[:1].repeat(64) for name, values in sampling_of(1).items()}
+    sampling["top_k"][:] = 1
+    sampling["seed"] = torch.arange(64)
+    logits = torch.tensor([0.0, -0.0]).repeat(32).expand(64, 1, 1, 64)
+    slots = slot_tensors(64, 1)
+    expected = eager(logits, sampling, slots)
+    draw_step(logits, sampling, slots)
+    assert torch.equal(slots.tokens, expected)
+    assert len(set(expected.flatten().tolist())) > 20
+
+
+def test_an_unguided_slot_does_not_depend_on_its_unconditional_row() -> None:
+    sampling = sampling_of(6)
+    sampling["cfg_coef"][:] = 1
+    logits = torch.randn(6, 2, 4, 64)
+    logits[:3, 1] *= 1e9
+    logits[3:, 1] = torch.nan
+    slots = slot_tensors(6, 4)
+    expected = eager(logits, sampling, slots)
+    draw_step(logits, sampling, slots)
+    assert torch.equal(slots.tokens, expected)
+    assert slots.finite.all()
+
+
 def test_given_codes_stay_and_all_is_written_at_the_slots_place() -> None:
     sampling = sampling_of(6)
     logits = torch.randn(6, 2, 4, 64)
@@ -117,14 +143,16 @@ def test_views_of_wider_tensors_are_advanced_in_place() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of numpy
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-def test_a_slot_that_is_not_finite_is_flagged_and_changes_no_other(bad: float) -> None:
+@pytest.mark.parametrize(
+    ("bad", "codes"), [(torch.nan, 1), (torch.nan, 50), (torch.inf, 1), (-torch.inf, 50)]
+)
+def test_a_slot_that_is_not_finite_is_flagged_and_changes_no_other(bad: float, codes: int) -> None:
     """A codebook without a finite logit counts as well; the slot's codes stay in the vocabulary."""
     sampling = sampling_of(4)
     logits = torch.randn(4, 1, 4, 50)
     slots = slot_tensors(4, 4)
     expected = eager(logits, sampling, slots)
-    logits[2, 0, 3] = bad
+    logits[2, 0, 3, :codes] = bad
     draw_step(logits, sampling, slots)
     assert slots.finite.tolist() == [True, True, False, True]
     others = torch.tensor([0, 1, 3])
