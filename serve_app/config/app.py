@@ -33,7 +33,7 @@ class EngineConfig(ClosedModel):
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
     """Precision of the language model. `auto`: `fp16` on a GPU (as AudioCraft), `fp32` on a CPU. On
     a CPU it is the format of the weights, and computation is in fp32, except that `int8` multiplies
-    in int8. On a GPU `int8` is the format of the weights, which Triton's kernels multiply in fp16."""
+    in int8. On a GPU `int8` is the format of the weights, which Triton multiplies in fp16."""
     kernels: Literal["auto", "eager", "triton"] = "auto"
     """Kernels of a step on a GPU. `triton`: this package's, for compute capability 8.0 and later;
     `eager`: PyTorch's; `auto`: `triton` if possible, on a T4 for attention and the draw alone."""
@@ -58,8 +58,7 @@ class EngineConfig(ClosedModel):
     prompt_cache_size: int = Field(default=64, ge=0)
     """Number of prompts whose conditioning is cached."""
     pin_batch_shape: bool = False
-    """A seed gives bit-equal audio alone and in a batch. It costs speed at low load: every batch is
-    guided and, with PyTorch's kernels, matrix products are padded to all slots."""
+    """A seed gives bit-equal audio at any load. Steps are guided and, in PyTorch, padded."""
     keep_pace: bool | None = None
     """Beside streams, take no more requests than keep up with the music. Default: on a GPU."""
     num_threads: PositiveInt | None = None
