@@ -39,14 +39,18 @@ def make_music(url: str, prompt: str, duration_s: float, seed: int, file: Path) 
 
 
 def marks_of(file: Path) -> dict[str, str]:
-    """Read the marks of a file as others do: what each layer says, or how to add it."""
+    """Read the marks of a file of CONFIG as others do: what each layer says, or how to add it."""
     with av.open(str(file)) as container:
         tags = container.metadata
     source_type = tags.get("digital_source_type", "").rpartition("/")[2]
     found = (
         f"{source_type}, by {tags['ai_model']}" if source_type else "none: provenance.tags is off"
     )
-    return {"mark: tags": found, "mark: signature": _signature(file)}
+    return {
+        "mark: tags": found,
+        "mark: signature": _signature(file),
+        "mark: watermark": f"none: {CONFIG.name} has no provenance.watermark; see docs/provenance.md",
+    }
 
 
 def _signature(file: Path) -> str:
