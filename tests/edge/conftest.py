@@ -27,7 +27,7 @@ StartEdge = Callable[..., Address]
 class Server(ThreadingHTTPServer):
     """A server on a port of its own. `/wait` counts up `waiting`, and answers after `released`.
 
-    `/large` answers with 50 MB.
+    `/large` answers with 50 MB, `/early` before it reads the body.
     """
 
     def __init__(self) -> None:
@@ -59,6 +59,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, bytes(50_000_000), "application/octet-stream")
             return
         size = int(self.headers.get("content-length", 0))
+        if self.path == "/early":
+            self._answer(401, b"", "application/json")
+            self.rfile.read(size)
+            return
         received = len(self.rfile.read(size))
         if received < size:
             self.server.cut_off.set()
