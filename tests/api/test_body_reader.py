@@ -149,6 +149,7 @@ async def test_a_body_that_is_no_json_is_refused(client: httpx.AsyncClient) -> N
     assert response.status_code == 400
 
 
+@pytest.mark.long
 async def test_memory_stays_flat_under_bad_uploads(generator: FakeGenerator) -> None:
     api = create_api(generator, generator, [SMALL], "small", ApiConfig())
     zeros = encode(np.zeros((2, 31 * 48_000), np.float32), 48_000, Encoding(FLAC))

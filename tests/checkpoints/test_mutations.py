@@ -66,6 +66,7 @@ def leaves(config: dict[str, Any], path: Path_ = ()) -> Iterator[Path_]:
             yield from leaves(value, (*path, name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_value_of_a_huggingface_configuration(huggingface: Path, section: str) -> None:
     file = huggingface / "config.json"

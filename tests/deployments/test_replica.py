@@ -23,7 +23,9 @@ def config(source: str = EMBEDDED, **engine: Any) -> ModelConfig:
     )
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])
+@pytest.mark.parametrize(
+    "precision", ["fp32", pytest.param("bf16", marks=pytest.mark.long), "auto"]
+)
 async def test_a_replica_is_warm_and_makes_music(precision: str) -> None:
     replica = MusicGenReplica(config(device="cpu", precision=precision))
     status = from_plain(replica.record_routing_stats())

@@ -29,6 +29,7 @@ def test_an_interrupted_training_resumes(tmp_path: Path, monkeypatch: pytest.Mon
     assert encoder(**tokens).last_hidden_state.shape == (1, 6, text_encoder.SIZE["d_model"])
 
 
+@pytest.mark.long
 def test_training_classifies_prompts(tmp_path: Path) -> None:
     text_encoder.train(tmp_path, steps=100, examples=50)
     right = dict(zip(text_encoder.ASPECTS, history(tmp_path)[-1][2:], strict=True))
