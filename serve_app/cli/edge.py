@@ -12,8 +12,8 @@ from serve_app.cli.listening_options import Host, OpenToAll, Port, TlsCertificat
 from serve_app.config.files import find_config
 from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from serve_app.edge.edge import open_edge
+from serve_app.edge.edge_error import EdgeError
 from serve_app.edge.haproxy import Address
-from serve_app.edge.process import EdgeError
 from serve_app.edge.tls import Tls
 from serve_app.errors import ConfigError
 from serve_app.launch.error import CONFIGURATION, LaunchError

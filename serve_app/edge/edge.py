@@ -7,9 +7,10 @@ from typing import Any
 
 from serve_app.config.app import AppConfig
 from serve_app.config.reader import read_config
+from serve_app.edge.edge_error import EdgeError
 from serve_app.edge.exposure import check_exposure
 from serve_app.edge.haproxy import Address, Served, Timeouts, render
-from serve_app.edge.process import EdgeError, EdgeProcess
+from serve_app.edge.process import EdgeProcess
 from serve_app.edge.tls import Tls
 
 _BACKLOG = 1024

@@ -1,6 +1,5 @@
 """HAProxy as a child process that serves a socket of this process."""
 
-import os
 import re
 import signal
 import socket
@@ -9,21 +8,19 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from serve_app.child_process import start_child
+from serve_app.edge.edge_error import EdgeError
+from serve_app.edge.memory_file import nameless_file
 from serve_app.edge.parser_replies import Program, haproxy
 
 _STOP_TIMEOUT_S = 5.0
 _ALERT = re.compile(r"^\[ALERT\].*?parsing \[[^\]]*\] : (.*)$", re.MULTILINE)
 
 
-class EdgeError(Exception):
-    """Failure to start the edge. The message names the cause."""
-
-
 class EdgeProcess:
     """HAProxy behind a listening socket, as a context manager. It ends with this process.
 
     The socket outlives HAProxy, so connections wait while `restart` replaces it. The configuration
-    is in memory: nothing is left behind, even if this process is killed.
+    has no name in any folder: nothing is left behind, even if this process is killed.
     listener: bound and listening; owned by the caller; render: writes the configuration for a `bind`
     address; descriptors: further files that HAProxy reads as /proc/self/fd/N.
     """
@@ -59,14 +56,12 @@ class EdgeProcess:
     def restart(self) -> None:
         """Start HAProxy, after ending the one that runs. Raises EdgeError if it refuses."""
         self._stop()
-        configuration = os.memfd_create("haproxy.cfg")
-        try:
-            with os.fdopen(os.dup(configuration), "w") as file:
-                file.write(self._content)
-            with haproxy() as program:
-                self._start(program, configuration)
-        finally:
-            os.close(configuration)
+        with nameless_file("haproxy.cfg", self._content.encode()) as configuration:
+            try:
+                with haproxy() as program:
+                    self._start(program, configuration)
+            except OSError as error:
+                raise EdgeError(f"HAProxy cannot be started: {error}") from error
 
     def _start(self, program: Program, configuration: int) -> None:
         command = ["haproxy", "-db", "-f", f"/proc/self/fd/{configuration}"]
