@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from serve_app.edge import restarts
 from serve_app.machine import free_port
 from tests.cli.conftest import Run
 from tests.conftest import CONFIGS
@@ -60,3 +61,15 @@ def test_wrong_options_are_errors(run: Run, tmp_path: Path) -> None:
         result = run("edge", config, *options)
         assert result.exit_code == 2
         assert message in result.stderr
+
+
+def test_an_haproxy_that_always_ends_is_given_up(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "/bin/true")
+    monkeypatch.setattr(restarts, "_MAX_RESTARTS", 1)
+    result = run("edge", CONFIGS / "nano.yaml", "--port", free_port())
+    assert result.exit_code == 1
+    assert "HAProxy has ended with status 0; its last output: none." in result.stderr
+    assert "RAY_SERVE_HAPROXY_BINARY_PATH" in result.stderr
+    assert "It is restarted in 0 s." in caplog.text
