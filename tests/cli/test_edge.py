@@ -57,6 +57,12 @@ def test_wrong_options_are_errors(run: Run, tmp_path: Path) -> None:
         (["--upstream", "a:99999"], "a port of 1 to 65535, not 'a:99999'"),
         (["--tls-cert", tmp_path / "a.pem"], "HTTPS needs both --tls-cert and --tls-key"),
         (["--host", "0.0.0.0"], "without API keys"),
+        (["--host", "no.invalid"], "cannot listen on no.invalid:8100: "),
+        (["--host", "a..b"], "cannot listen on a..b:8100: "),
+        (
+            ["--host", "192.0.2.1"],
+            "192.0.2.1:8100: Cannot assign requested address. Choose another",
+        ),
     ):
         result = run("edge", config, *options)
         assert result.exit_code == 2
