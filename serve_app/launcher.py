@@ -22,8 +22,10 @@ import psutil
 from serve_app.config.files import find_config
 from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from serve_app.edge.edge import open_edge
+from serve_app.edge.edge_error import EdgeError
 from serve_app.edge.haproxy import Address
-from serve_app.edge.process import EdgeError, EdgeProcess
+from serve_app.edge.process import EdgeProcess
+from serve_app.edge.restarts import Restarts
 from serve_app.edge.tls import Tls
 from serve_app.errors import ConfigError
 from serve_app.launch import preflight
@@ -125,13 +127,17 @@ class Service:
         return self._serve.application() if self._serve is not None else {}
 
     def wait(self) -> None:
-        """Copy the output of `serve run` until Ctrl-C. Raises LaunchError if it ends by itself."""
+        """Copy the output of `serve run` until Ctrl-C.
+
+        Raises LaunchError if it ends by itself, and if the edge ends again and again.
+        """
+        restarts = Restarts(self._edge) if self._edge is not None else None
         if self._serve is not None:
             with self._serve.log_file.open(errors="replace") as log:
                 while not self._serve.ended():
                     self._copy(log)
-                    if self._edge is not None and self._edge.ended():
-                        _restart(self._edge)
+                    if restarts is not None:
+                        _check(restarts)
                     time.sleep(POLL_S)
                 self._copy(log)
         raise LaunchError("`serve run` has ended by itself. Its last lines give the cause.")
@@ -149,9 +155,9 @@ class Service:
             self._echo.flush()
 
 
-def _restart(edge: EdgeProcess) -> None:
+def _check(restarts: Restarts) -> None:
     try:
-        edge.restart()
+        restarts.check()
     except EdgeError as error:
         raise LaunchError(str(error)) from error
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.launch.error import LaunchError
+from serve_app.edge import restarts
+from serve_app.edge.edge import listen_on
+from serve_app.edge.process import EdgeProcess
+from serve_app.launch.error import OTHER, LaunchError
 from serve_app.launch.progress import ProgressLine
 from serve_app.launch.serve_process import ServeProcess
 from serve_app.launcher import Service, main
@@ -52,6 +55,22 @@ def test_a_service_that_ends_by_itself_is_an_error(
     service.stop()
     assert service.processes() == []
     assert (service.log, service.dashboard_url, service.application()) == ("", None, {})
+
+
+def test_an_edge_that_always_ends_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "_MAX_RESTARTS", 1)
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "/bin/true")
+    monkeypatch.setattr(sys, "executable", str(fake_serve(tmp_path, "exec sleep 60")))
+    service = Service(CONFIGS / "nano.yaml", free_port(), ProgressLine())
+    service._serve = ServeProcess({}, RayToken("x"), tmp_path)
+    with listen_on(service.address) as listener, EdgeProcess(listener, lambda _: "") as edge:
+        service._edge = edge
+        with pytest.raises(LaunchError, match="HAProxy has ended with status 0") as caught:
+            service.wait()
+    assert caught.value.exit_code == OTHER
+    service.stop(0.1)
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "99999", "9" * 5000, "8000.0", "http"])

@@ -57,7 +57,9 @@ async def read_generation(request: Request) -> GenerationBody:
     else:
         generation = _valid(GenerationBody, await _json(request))
     if not generation.prompt and generation.audio_prompt is None:
-        raise RequestValidationError([{"loc": ("body", "prompt"), "msg": "Field required"}])
+        is_given = "prompt" in generation.model_fields_set
+        message = "Empty, and there is no audio_prompt" if is_given else "Field required"
+        raise RequestValidationError([{"loc": ("body", "prompt"), "msg": message}])
     return generation
 
 

@@ -9,6 +9,7 @@ import typer
 
 from serve_app.cli.console import fail
 from serve_app.client import NO_RETRIES, ApiError, MusicGenClient
+from serve_app.client.problems import UnusableUrl
 
 _UNAUTHORIZED = 401
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -32,6 +33,8 @@ def connected(url: str, key: str | None) -> Iterator[MusicGenClient]:
             f"The service cannot be reached at {url}. "
             "Start it (`musicgen serve`), or correct --url."
         )
+    except UnusableUrl as error:
+        fail(f"{error} Correct --url, or the variable MUSICGEN_URL.")
     except ValueError as error:
         fail(str(error))
     except (httpx.HTTPError, httpx.InvalidURL) as error:

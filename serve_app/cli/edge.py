@@ -12,11 +12,12 @@ from serve_app.cli.listening_options import Host, OpenToAll, Port, TlsCertificat
 from serve_app.config.files import find_config
 from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from serve_app.edge.edge import open_edge
+from serve_app.edge.edge_error import EdgeEnded, EdgeError
 from serve_app.edge.haproxy import Address
-from serve_app.edge.process import EdgeError
+from serve_app.edge.restarts import Restarts
 from serve_app.edge.tls import Tls
 from serve_app.errors import ConfigError
-from serve_app.launch.error import CONFIGURATION, LaunchError
+from serve_app.launch.error import CONFIGURATION, OTHER, LaunchError
 from serve_app.launcher import tls_files
 from serve_app.machine import HIGHEST_PORT, is_port
 
@@ -47,6 +48,8 @@ def edge(
         _run(content, Address(host, port), _upstream(content, upstream), tls, open_to_all)
     except ConfigError as error:
         fail(f"{config}: {error.message}", CONFIGURATION)
+    except EdgeEnded as error:
+        fail(str(error), OTHER)
     except (EdgeError, LaunchError, ServeConfigError) as error:
         fail(str(error), CONFIGURATION)
     except KeyboardInterrupt:
@@ -58,9 +61,9 @@ def _run(
 ) -> None:
     with open_edge(content, listen, upstream, tls, open_to_all) as running:
         print(f"The edge listens on {listen} and passes requests to {upstream}.", flush=True)
+        restarts = Restarts(running)
         while True:
-            if running.ended():
-                running.restart()
+            restarts.check()
             time.sleep(_POLL_S)
 
 

@@ -68,6 +68,11 @@ def generate(
     **fields: Any,
 ) -> None:
     """Make a track, or several, and write it to a file."""
+    if prompt == "" and begin is None:
+        fail(
+            "The prompt is empty: describe the music, or give a file that it begins with (--begin).",
+            code=2,
+        )
     given = fields | {"response_format": _response_format(output)}
     files = output_files(output, n)
     check_files(files, force=force)

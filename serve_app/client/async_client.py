@@ -46,7 +46,7 @@ class AsyncMusicGenClient:
     Every method raises ApiError for a refusal of the service and for a broken answer, and
     httpx.HTTPError where the service cannot be reached or does not answer in time. `fields` are
     those of the API (docs/api.md); None counts as absent. An `audio_prompt` is a path, bytes, or an
-    open file.
+    open file. A URL, key or field that cannot be sent is a ValueError before any request.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ import httpx
 
 from serve_app.client.audio_input import AudioInput, read_audio
 from serve_app.client.fields import FileFields, GenerationFields
+from serve_app.client.problems import UNUSABLE_URL, UnusableUrl
 
 _GENERATIONS = "/v1/audio/generations"
 _CONVERSIONS = "/v1/audio/conversions"
@@ -37,8 +38,9 @@ class Call:
 def http_settings(url: str, key: str | None) -> dict[str, Any]:
     """Build the settings of an HTTP client. A key of None is read from MUSICGEN_API_KEY.
 
-    Raises ValueError for a key that no header can hold.
+    Raises UnusableUrl, and ValueError for a key that no header can hold.
     """
+    _check_url(url)
     key = (key or os.environ.get("MUSICGEN_API_KEY") or "").strip()
     if not key.isascii() or any(character.isspace() for character in key):
         raise ValueError(
@@ -48,14 +50,31 @@ def http_settings(url: str, key: str | None) -> dict[str, Any]:
     return {"base_url": url, "headers": headers, "timeout": _TIMEOUT, "follow_redirects": False}
 
 
+def _check_url(url: str) -> None:
+    """Raise UnusableUrl unless the URL is of http or https and has a host."""
+    try:
+        parsed = httpx.URL(url)
+    except UNUSABLE_URL:
+        parsed = httpx.URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UnusableUrl(
+            f"The URL {url!r} is not one of HTTP: begin it with http:// or https:// and the host, "
+            "as in http://127.0.0.1:8000."
+        )
+
+
 def generation_call(
     prompt: str, audio_prompt: AudioInput | None, fields: GenerationFields, **more: object
 ) -> Call:
     """Build the request for a track. more: fields that choose the form of the answer.
 
-    Raises TypeError for a field that does not exist, ValueError for a number that is not finite,
-    and OSError for an audio prompt that cannot be read.
+    Raises TypeError for a field that does not exist, ValueError for an empty prompt without an audio
+    prompt, for text that UTF-8 cannot have, and for a number that is not finite, and OSError for an
+    audio prompt that cannot be read.
     """
+    if prompt == "" and audio_prompt is None:
+        raise ValueError("The prompt is empty: describe the music, or give an audio_prompt.")
+    _check_text("prompt", prompt)
     body: dict[str, Any] = {"prompt": prompt, **_checked(fields, GenerationFields), **more}
     if audio_prompt is not None:
         body["audio_prompt"] = base64.b64encode(read_audio(audio_prompt)).decode("ascii")
@@ -112,6 +131,20 @@ def _checked(fields: Mapping[str, Any], known: type) -> dict[str, Any]:
     for name, value in fields.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} must be a finite number, not {value}")
+        _check_text(name, value)
     if fields.get("response_format") == "json":
         raise ValueError("response_format 'json' is no file format: use variations() for JSON")
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _check_text(name: str, value: object) -> None:
+    """Raise ValueError for text with half a surrogate pair, which UTF-8 cannot have."""
+    try:
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeEncodeError as error:
+        found = f"U+{ord(error.object[error.start]):04X}"
+        raise ValueError(
+            f"{name} is not valid text: character {error.start + 1} is {found}, half of a surrogate "
+            "pair. Remove it, or read the text with its own encoding."
+        ) from error

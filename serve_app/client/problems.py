@@ -39,6 +39,10 @@ class ApiError(Exception):
         return self.detail
 
 
+class UnusableUrl(ValueError):
+    """URL of a client that is no URL of HTTP. The message names the URL and the right form."""
+
+
 def refusal(response: httpx.Response) -> ApiError:
     """Build the error of an answer without success; the body may be a proxy's, of any form."""
     try:

@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from serve_app.api.app import create_api
 from serve_app.config.app import AppConfig, ModelConfig
 from serve_app.deployments.actor_options import demand
+from serve_app.deployments.departed_clients import DepartedClients
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import RayObserver
 from serve_app.deployments.node_watch import NodeWatch
@@ -50,7 +51,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
-        return create_api(
+        app = create_api(
             RayGenerator(self._handles, self._nodes),
             RayFleet(self._handles, self._nodes),
             map(card_of, config.models),
@@ -61,6 +62,8 @@ class Ingress:
             max_requests(config),
             config.provenance,
         )
+        app.add_middleware(DepartedClients)
+        return app
 
     async def describe_stream(self, stream_id: str) -> StreamState | None:
         """Describe a stream for another ingress replica; None: this one does not have it."""

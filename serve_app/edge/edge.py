@@ -7,9 +7,10 @@ from typing import Any
 
 from serve_app.config.app import AppConfig
 from serve_app.config.reader import read_config
+from serve_app.edge.edge_error import EdgeError
 from serve_app.edge.exposure import check_exposure
 from serve_app.edge.haproxy import Address, Served, Timeouts, render
-from serve_app.edge.process import EdgeError, EdgeProcess
+from serve_app.edge.process import EdgeProcess
 from serve_app.edge.tls import Tls
 
 _BACKLOG = 1024
@@ -31,6 +32,7 @@ def open_edge(
     content: the configuration's YAML; upstream: Serve's own proxy; open_to_all: listen beyond this
     machine without API keys. Raises EdgeError, and ConfigError for invalid `args`.
     """
+    _check_host(listen)
     config = _checked(content, None if open_to_all else listen.host)
     served = Served(
         upstream,
@@ -62,15 +64,33 @@ def _checked(content: Mapping[str, Any], host: str | None) -> AppConfig:
 
 def listen_on(address: Address) -> socket.socket:
     """Open the listening socket. Raises EdgeError, e.g. if the port is taken."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     both = address.host == "::"  # IPv4, too
+    with _refusals(address):
+        return socket.create_server(
+            address, family=_family(address), backlog=_BACKLOG, dualstack_ipv6=both
+        )
+
+
+def _check_host(address: Address) -> None:
+    """Raise EdgeError for a name that does not exist, and for another machine's address."""
+    with _refusals(address), socket.socket(_family(address)) as probe:
+        probe.bind((address.host, 0))
+
+
+@contextmanager
+def _refusals(address: Address) -> Iterator[None]:
+    """Raise EdgeError where the system refuses an address."""
     try:
-        return socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
-    except (OSError, OverflowError) as error:
+        yield
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         raise EdgeError(
             f"The service cannot listen on {address}: {reason}. Choose another port or host."
         ) from error
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address.host else socket.AF_INET
 
 
 def _timeouts(http_options: Mapping[str, Any]) -> Timeouts:

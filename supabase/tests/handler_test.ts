@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { handle as handleFor } from "../functions/generate-music/handler.ts";
-import { type Settings, settingsFrom } from "../functions/generate-music/service.ts";
+import { ServiceError, type Settings, settingsFrom } from "../functions/generate-music/service.ts";
 
 const TRACK = {
   success: true,
@@ -363,6 +363,20 @@ Deno.test("settings are read from the secrets, with the old name of the URL", ()
   for (const secrets of wrong) {
     assert.throws(() => from(secrets), { message: "The music service is not configured", status: 500 });
   }
+});
+
+Deno.test("a secret that is no URL is named, not the one in its place", () => {
+  const details = (secrets: Record<string, string>) => {
+    try {
+      settingsFrom((name) => secrets[name]);
+    } catch (error) {
+      return error instanceof ServiceError ? error.details : String(error);
+    }
+  };
+  const no = (name: string) => `The secret ${name} is not a URL such as https://music.example.com/`;
+  assert.equal(details({ MODAL_API_URL: "foo" }), no("MODAL_API_URL"));
+  assert.equal(details({ MUSICGEN_API_URL: "", MODAL_API_URL: "foo" }), no("MODAL_API_URL"));
+  assert.equal(details({ MUSICGEN_API_URL: "foo", MODAL_API_URL: "http://b" }), no("MUSICGEN_API_URL"));
 });
 
 Deno.test("a missing secret is named", async () => {

@@ -266,3 +266,14 @@ async def test_half_a_surrogate_pair_is_answered(client: httpx.AsyncClient, body
         response = await client.post(path, content=content)
         assert response.status_code in (400, 404), (path, response.text)
         assert isinstance(response.json(), dict)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [({}, "Field required"), ({"prompt": ""}, "Empty, and there is no audio_prompt")],
+)
+async def test_an_empty_prompt_is_not_called_absent(
+    client: httpx.AsyncClient, body: dict[str, str], message: str
+) -> None:
+    response = await client.post(PATH, json=body)
+    assert (response.status_code, response.json()["detail"]) == (400, f"prompt: {message}")

@@ -19,11 +19,15 @@ def test_an_unreachable_service_is_named(run: Run) -> None:
     assert "`musicgen serve`" in result.stderr
 
 
-@pytest.mark.parametrize("url", ["nowhere", "ftp://127.0.0.1", "http://a:b"])
-def test_a_bad_url_is_named(run: Run, url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["nowhere", "127.0.0.1:8000", "ftp://127.0.0.1", "http://a:b", "http://", "http://\ud800", ""],
+)
+def test_a_url_that_is_none_of_http_is_named_with_the_cure(run: Run, url: str) -> None:
     result = run("models", "--url", url)
     assert result.exit_code == 1
-    assert f"The request to {url} failed: " in result.stderr
+    assert f"The URL {url!r} is not one of HTTP: begin it with http:// or https://" in result.stderr
+    assert "Correct --url, or the variable MUSICGEN_URL." in result.stderr
 
 
 @pytest.mark.usefixtures("url")

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from serve_app.edge import restarts
 from serve_app.machine import free_port
 from tests.cli.conftest import Run
 from tests.conftest import CONFIGS
@@ -56,7 +57,25 @@ def test_wrong_options_are_errors(run: Run, tmp_path: Path) -> None:
         (["--upstream", "a:99999"], "a port of 1 to 65535, not 'a:99999'"),
         (["--tls-cert", tmp_path / "a.pem"], "HTTPS needs both --tls-cert and --tls-key"),
         (["--host", "0.0.0.0"], "without API keys"),
+        (["--host", "no.invalid"], "cannot listen on no.invalid:8100: "),
+        (["--host", "a..b"], "cannot listen on a..b:8100: "),
+        (
+            ["--host", "192.0.2.1"],
+            "192.0.2.1:8100: Cannot assign requested address. Choose another",
+        ),
     ):
         result = run("edge", config, *options)
         assert result.exit_code == 2
         assert message in result.stderr
+
+
+def test_an_haproxy_that_always_ends_is_given_up(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "/bin/true")
+    monkeypatch.setattr(restarts, "_MAX_RESTARTS", 1)
+    result = run("edge", CONFIGS / "nano.yaml", "--port", free_port())
+    assert result.exit_code == 1
+    assert "HAProxy has ended with status 0; its last output: none." in result.stderr
+    assert "RAY_SERVE_HAPROXY_BINARY_PATH" in result.stderr
+    assert "It is restarted in 0 s." in caplog.text

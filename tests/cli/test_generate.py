@@ -37,6 +37,23 @@ def test_a_file_is_written(run: Run, tmp_path: Path, name: str) -> None:
     assert "Licence of the weights: CC-BY-NC-4.0, $0.000500" in result.output
 
 
+@pytest.mark.parametrize("arguments", [[], [""]])
+def test_an_empty_prompt_is_told_as_such(
+    run: Run, generator: FakeGenerator, arguments: list[str]
+) -> None:
+    result = run("generate", *arguments)
+    assert result.exit_code == 2
+    assert "The prompt is empty: describe the music" in result.stderr
+    assert "--begin" in result.stderr
+    assert generator.requests == []
+
+
+def test_a_prompt_of_another_encoding_is_told_as_such(run: Run) -> None:
+    result = run("generate", "caf\udce9")
+    assert result.exit_code == 1
+    assert "prompt is not valid text: character 4 is U+DCE9" in result.stderr
+
+
 def test_programs_get_one_line_of_json(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "track.wav"
     result = run("generate", "a", "-o", file, "--duration", 1, "--seed", 5, "--json")

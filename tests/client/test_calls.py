@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from serve_app.client import MusicGenClient
+from serve_app.client import AsyncMusicGenClient, MusicGenClient
 from serve_app.client.calls import conversion_call, generation_call
+from serve_app.client.problems import UnusableUrl
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,32 @@ from serve_app.client.calls import conversion_call, generation_call
 def test_fields_are_checked(fields: Any, error: type[Exception], message: str) -> None:
     with MusicGenClient("http://127.0.0.1:1") as client, pytest.raises(error, match=message):
         client.generate("a", **fields)
+
+
+@pytest.mark.parametrize("url", ["music.example", "localhost:8000", "ftp://a", "http:///a", ""])
+def test_a_url_without_its_scheme_or_host_is_found_at_once(url: str) -> None:
+    for client in (MusicGenClient, AsyncMusicGenClient):
+        with pytest.raises(UnusableUrl, match=f"{url}' is not one of HTTP: begin it with http://"):
+            client(url)
+
+
+def test_an_empty_prompt_needs_an_audio_prompt() -> None:
+    with MusicGenClient("http://127.0.0.1:1") as client:
+        with pytest.raises(ValueError, match=r"The prompt is empty: .* audio_prompt"):
+            client.generate("")
+        with pytest.raises(ValueError, match="The prompt is empty"):
+            client.variations(n=2)
+        with pytest.raises(ValueError, match="The prompt is empty"):
+            next(iter(client.stream()))
+    assert "audio_prompt" in generation_call("", b"RIFF", {}).content["json"]
+
+
+def test_text_that_utf_8_cannot_have_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^prompt is not valid text: character 3 is U\+D800"):
+        generation_call("a \ud800", None, {})
+    with pytest.raises(ValueError, match=r"^model is not valid text: character 1 is U\+DCFF"):
+        generation_call("a", None, {"model": "\udcff"})
+    assert generation_call("\U0001f3b9 caf\u00e9", None, {}).content["json"]
 
 
 def test_none_counts_as_absent() -> None:

@@ -13,9 +13,9 @@ import yaml
 
 from serve_app.config.app import AppConfig
 from serve_app.edge.edge import listen_on, open_edge
+from serve_app.edge.edge_error import EdgeError
 from serve_app.edge.exposure import check_exposure
 from serve_app.edge.haproxy import Address
-from serve_app.edge.process import EdgeError
 from serve_app.edge.tls import Tls
 from serve_app.errors import ConfigError
 from serve_app.machine import free_port

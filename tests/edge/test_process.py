@@ -4,14 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
 from serve_app.edge.edge import listen_on
+from serve_app.edge.edge_error import EdgeError
 from serve_app.edge.haproxy import Address
-from serve_app.edge.process import EdgeError, EdgeProcess
+from serve_app.edge.process import EdgeProcess
 from serve_app.machine import free_port, port_owner
 from tests.edge.conftest import LOOPBACK
 
@@ -88,3 +90,20 @@ def test_it_ends_with_its_parent_and_its_port_is_free_again() -> None:
     assert not edge.is_running()
     with listen_on(address):
         assert True
+
+
+@pytest.mark.parametrize("content", [None, b"no program"])
+def test_a_haproxy_that_cannot_be_started_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    program = tmp_path / "haproxy"
+    if content is not None:
+        program.write_bytes(content)
+        program.chmod(0o755)
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", str(program))
+    with (
+        listen_on(Address(LOOPBACK, free_port())) as listener,
+        pytest.raises(EdgeError, match=f"HAProxy cannot be started: .*{program}"),
+        EdgeProcess(listener, lambda bind: CONFIGURATION.format(bind)),
+    ):
+        pytest.fail("it must not start")

@@ -186,6 +186,18 @@ async def test_no_header_keeps_the_slot_of_one_who_has_gone(
     assert perf_counter() - left_at < 1.0
 
 
+async def test_one_who_leaves_during_a_body_is_no_error(
+    service: Service, door: Address, client: httpx.AsyncClient
+) -> None:
+    begun = post({"prompt": "a"}).removesuffix(b"}")
+    async with connection(door, begun), connection(door, begun):
+        assert (await client.get("/v1/models")).status_code == 200
+    answer = await ask(door, post({"prompt": "a", "duration_s": 1}))
+    assert answer.status == 200
+    assert "TaskCancelledError" not in service.log
+    assert "Unexpected error" not in service.log
+
+
 @pytest.mark.parametrize("as_events", [False, True])
 async def test_an_old_client_gets_a_stream_without_chunks(door: Address, as_events: bool) -> None:
     body: dict[str, Any] = {"prompt": "a", "duration_s": 1, "response_format": "pcm"}

@@ -26,6 +26,10 @@ class Origin:
     of these, and pass. Against DNS rebinding, an origin under a public name is the service's own
     only if it is `allowed`, or if `Sec-Fetch-Site` says so: that header needs HTTPS or a loopback
     address, and rebinding has no certificate of the name.
+
+    A link may lead here from anywhere, also to data: what a top-level navigation reads (Fetch
+    Metadata, sections 2.1 and 2.2) is shown to the person, and the page that has the link cannot
+    read it.
     """
 
     def __init__(self, app: ASGIApp, allowed: AllowedOrigins) -> None:
@@ -49,12 +53,14 @@ class Origin:
             return True
         host = headers.get("host", "")
         source = headers.get("origin")
-        if source is None and _makes(scope):
+        if source is None and _is_navigation(headers) and not _makes(scope):
+            return True
+        if source is None:
             source = _referring_origin(headers)
         if source is not None:
             return self._allowed.allows(source) or (_is_private(host) and _host_of(source) == host)
         if site == "cross-site":
-            return not _makes(scope)
+            return False
         return self._names(host) or not _is_a_browsers(headers)
 
     def _names(self, host: str) -> bool:
@@ -66,6 +72,12 @@ class Origin:
 def _makes(scope: Scope) -> bool:
     """Test that the request makes something, or may."""
     return scope["method"] not in ("GET", "HEAD", "OPTIONS") or route_path(scope) == STREAM
+
+
+def _is_navigation(headers: Headers) -> bool:
+    """Test that a person follows a link in a tab; a page cannot set these headers itself."""
+    mode = headers.get("sec-fetch-mode")
+    return mode == "navigate" and headers.get("sec-fetch-dest") == "document"
 
 
 def _is_a_browsers(headers: Headers) -> bool:

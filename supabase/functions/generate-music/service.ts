@@ -57,10 +57,11 @@ function unreachable(silence: AbortSignal): Unreachable {
 
 /** Reads the secrets. `MODAL_API_URL` is the URL's name in projects that called the serverless function. */
 export function settingsFrom(env: (name: string) => string | undefined): Settings {
-  const url = env("MUSICGEN_API_URL") || env("MODAL_API_URL");
+  const secret = env("MUSICGEN_API_URL") ? "MUSICGEN_API_URL" : "MODAL_API_URL";
+  const url = env(secret);
   if (!url) throw notConfigured("Set the secret MUSICGEN_API_URL");
   if (!URL.canParse(url) || !/^https?:/i.test(url)) {
-    throw notConfigured("The secret MUSICGEN_API_URL is not a URL such as https://music.example.com/");
+    throw notConfigured(`The secret ${secret} is not a URL such as https://music.example.com/`);
   }
   return {
     url,
@@ -68,7 +69,7 @@ export function settingsFrom(env: (name: string) => string | undefined): Setting
     budgetMs: 140_000,
     backOffMs: 1_000,
     silenceMs: 10_000,
-    hasHealth: Boolean(env("MUSICGEN_API_URL")),
+    hasHealth: secret === "MUSICGEN_API_URL",
   };
 }
 

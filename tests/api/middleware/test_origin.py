@@ -15,6 +15,18 @@ PLAIN = {"content-type": "text/plain"}  # needs no preflight
 EVIL = {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
 LOCAL = "http://127.0.0.1:8000"
 REBOUND = "http://evil.example:8000"
+READING = ("/stats", "/v1/models", "/nothing")
+NAVIGATION = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+OTHERS = [
+    EVIL,
+    {"origin": "http://evil.example"},
+    {"origin": "null", "sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "cross-site", "referer": "https://evil.example/a"},
+    {"referer": "https://evil.example/a"},
+    {"origin": "http://127.0.0.1.evil.example:8000"},
+    {"origin": "http://evil.example", "referer": f"{LOCAL}/"},
+]
 MAKING = [
     ("POST", GENERATIONS),
     ("POST", "/"),
@@ -44,19 +56,32 @@ async def answer(
     return await client.request(method, path, content=content, headers=PLAIN | headers)
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        EVIL,
-        {"origin": "http://evil.example"},
-        {"origin": "null", "sec-fetch-site": "cross-site"},
-        {"sec-fetch-site": "cross-site"},
-        {"sec-fetch-site": "cross-site", "referer": "https://evil.example/a"},
-        {"referer": "https://evil.example/a"},
-        {"origin": "http://127.0.0.1.evil.example:8000"},
-        {"origin": "http://evil.example", "referer": f"{LOCAL}/"},
-    ],
-)
+@pytest.mark.parametrize("headers", OTHERS)
+@pytest.mark.parametrize("path", READING)
+async def test_another_page_reads_no_data(
+    generator: FakeGenerator, path: str, headers: Headers
+) -> None:
+    """Not by a script, an image or a frame either, whose answers the page could not read."""
+    frame = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}
+    async with client_of(generator) as client:
+        for more in ({}, frame, {"sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"}):
+            response = await answer(client, "GET", path, headers | more)
+            assert response.status_code == 403
+            assert response.json()["code"] == "origin_not_allowed"
+
+
+@pytest.mark.parametrize("headers", [*OTHERS, {"sec-fetch-site": "same-site"}])
+async def test_a_link_makes_nothing(generator: FakeGenerator, headers: Headers) -> None:
+    async with client_of(generator, "https://music.example") as client:
+        for method, path in MAKING:
+            response = await answer(
+                client, method, path, headers | NAVIGATION | {"accept-language": "en"}
+            )
+            assert response.status_code == 403
+    assert generator.requests == []
+
+
+@pytest.mark.parametrize("headers", OTHERS)
 @pytest.mark.parametrize(("method", "path"), MAKING)
 async def test_another_page_makes_nothing(
     generator: FakeGenerator, method: str, path: str, headers: Headers
@@ -122,9 +147,8 @@ async def test_a_name_that_was_pointed_at_the_service_is_not_its_own(
     async with client_of(generator, url) as client:
         made = await answer(client, "POST", GENERATIONS, headers)
         streamed = await answer(client, "GET", STREAM, headers)
-        if "referer" not in headers:
-            models = await answer(client, "GET", "/v1/models", headers)
-            assert models.status_code == (200 if allowed else 403)
+        models = await answer(client, "GET", "/v1/models", headers)
+    assert models.status_code == (200 if allowed else 403)
     assert made.status_code == (200 if allowed else 403), made.text
     assert streamed.status_code == (303 if allowed else 403), streamed.text
 
@@ -167,7 +191,9 @@ async def test_pages_are_read_from_anywhere(generator: FakeGenerator) -> None:
         for path in ("/", "/docs", "/openapi.json", "/health", "/static/main.js", "/stats"):
             response = await client.get(path, headers=link)
             assert response.status_code == 200, path
-        assert (await client.get("/v1/models", headers=link)).status_code == 200
+        for path in READING[:2]:
+            assert (await client.get(path, headers=link | NAVIGATION)).status_code == 200
+        assert (await client.get("/v1/models", headers=link)).status_code == 403
         assert (await client.get("/health", headers=EVIL)).status_code == 200
         assert (await client.get("/v1/models", headers=EVIL)).status_code == 403
 
