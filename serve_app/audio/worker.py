@@ -5,6 +5,7 @@ time, job by job. A job is a line of JSON and the file's bytes on standard input
 JSON and the samples' bytes on standard output. An exception that is not expected ends the process.
 """
 
+import base64
 import json
 import math
 import os
@@ -76,8 +77,10 @@ def _read(job: Job, content: bytes) -> tuple[Answer, memoryview]:
 
 def _inspect(job: Job, content: bytes) -> Answer:
     inspector = Inspector(content, job["max_duration_s"])
+    pcm = Path(job["path"]) if job["path"] else None
+    detached = None if job["manifest"] is None else base64.b64decode(job["manifest"])
     try:
-        found = inspector.inspect(pcm=Path(job["path"]) if job["path"] else None)
+        found = inspector.inspect(pcm=pcm, detached=detached)
     except InvalidRequest as error:
         return {
             "error": error.code,

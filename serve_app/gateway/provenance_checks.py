@@ -18,11 +18,12 @@ from serve_app.watermark.detector_process import DetectorProcess
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """A file to check. caller, deadline: as of a GenerationRequest."""
+    """A file to check. manifest: outside the file; caller, deadline: as of a GenerationRequest."""
 
     content: bytes
     caller: str = ""
     deadline: float | None = None
+    manifest: bytes | None = None
 
 
 class ProvenanceChecks:
@@ -62,7 +63,7 @@ class ProvenanceChecks:
     async def _check(self, request: CheckRequest, pcm: Path) -> ProvenanceReport:
         found = await self._inspect(request, pcm)
         watermark: WatermarkReport | None = None
-        if self._detector is not None:
+        if self._detector is not None and found.channels:
             samples = Samples(pcm, found.channels)
             watermark = await self._detector.detect(samples, found.duration_s)
         return found.report(watermark)
@@ -72,7 +73,9 @@ class ProvenanceChecks:
         decoded_s = 0.0
         wanted = None if self._detector is None else pcm
         try:
-            found = await self._workers.inspect(request.content, self._max_duration_s, wanted)
+            found = await self._workers.inspect(
+                request.content, self._max_duration_s, wanted, request.manifest
+            )
             decoded_s = found.duration_s
             return found
         except InvalidAudio as error:

@@ -1,5 +1,6 @@
 """`musicgen provenance check` and `convert-watermark`."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,10 +10,14 @@ from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import FORMATS, Encoding
 from serve_app.cli.provenance_check import exit_status
 from serve_app.marks import tags_of
+from serve_app.provenance.credentials import read_credentials
+from serve_app.provenance.manifest import Generated
+from serve_app.provenance.signer import ManifestSigner
 from serve_app.provenance_report import ManifestReport, ManifestState, ProvenanceReport
 from tests.audio.files import file_of, tone
 from tests.audioseal import MESSAGE, write_detector, write_published
 from tests.cli.conftest import Run
+from tests.credentials import stored
 
 TAGS = tags_of("nano", "MIT", 7, "calm piano")
 
@@ -45,6 +50,59 @@ def test_a_watermark_is_looked_for_with_a_detector(run: Run, tmp_path: Path) -> 
         assert shown in result.stdout
 
 
+@pytest.fixture
+def detached(tmp_path: Path) -> Path:
+    """A track in Ogg, and its manifest beside it."""
+    credentials = read_credentials(stored(tmp_path), {})
+    assert credentials is not None
+    content = encode(tone(0.5), 48_000, Encoding(FORMATS["opus"]))
+    definition = Generated("nano", "nano", TAGS).definition()
+    signing = ManifestSigner(credentials).detach(content, "audio/ogg", definition)
+    (tmp_path / "track.ogg").write_bytes(content)
+    (tmp_path / "track.c2pa").write_bytes(asyncio.run(signing))
+    return tmp_path / "track.ogg"
+
+
+def test_a_manifest_beside_the_file_is_taken_and_named(run: Run, detached: Path) -> None:
+    result = run("provenance", "check", detached)
+    assert result.exit_code == 0, result.output
+    assert f"The manifest is {detached.with_suffix('.c2pa')}, beside the file" in result.stderr
+    assert "manifest: valid" in result.stdout
+    detached.with_suffix(".c2pa").unlink()
+    assert run("provenance", "check", detached).exit_code == 3
+
+
+def test_another_manifest_is_named_by_option(run: Run, detached: Path, tmp_path: Path) -> None:
+    named = detached.with_suffix(".c2pa").rename(tmp_path / "other")
+    result = run("provenance", "check", detached, "--manifest", named, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["manifest"]["state"] == "valid"
+    changed = tmp_path / "changed.ogg"
+    changed.write_bytes(detached.read_bytes() + b"\0")
+    assert run("provenance", "check", changed, "--manifest", named).exit_code == 4
+    (tmp_path / "big").write_bytes(bytes(2**20 + 1))
+    refused = run("provenance", "check", detached, "--manifest", tmp_path / "big")
+    assert (refused.exit_code, "more than 1048576 bytes" in refused.stderr) == (1, True)
+    missing = run("provenance", "check", detached, "--manifest", tmp_path / "missing")
+    assert (missing.exit_code, "missing" in missing.stderr) == (1, True)
+
+
+def test_bare_samples_are_checked_with_their_manifest(run: Run, detached: Path) -> None:
+    """Any bytes are: here those that no decoder takes."""
+    bare = detached.with_suffix(".pcm")
+    bare.write_bytes(bytes(1000))
+    result = run("provenance", "check", bare)
+    assert (result.exit_code, "manifest: invalid" in result.stdout) == (4, True)
+    assert "audio: cannot be decoded" in result.stdout
+    detached.with_suffix(".c2pa").unlink()
+    assert run("provenance", "check", bare).exit_code == 1
+
+
+def test_a_manifest_beside_a_file_that_holds_its_own_is_left(run: Run, track: Path) -> None:
+    track.with_suffix(".c2pa").write_bytes(b"of another file")
+    assert "manifest: none" in run("provenance", "check", track).stdout
+
+
 def test_programs_get_json(run: Run, track: Path) -> None:
     report = json.loads(run("provenance", "check", track, "--json").stdout)
     assert report["generated"]
@@ -68,6 +126,7 @@ def test_a_file_that_cannot_be_read_is_an_error(
         ("valid", True, 0),
         ("none", False, 3),
         ("not_checked", False, 3),
+        ("remote", False, 3),
         ("invalid", True, 4),
         ("unreadable", False, 4),
     ],

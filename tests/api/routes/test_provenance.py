@@ -1,5 +1,6 @@
 """`POST /v1/audio/provenance`: the marks of the service's own files, of others, and refusals."""
 
+from base64 import b64decode
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,13 @@ PATH = "/v1/audio/provenance"
 GENERATIONS = "/v1/audio/generations"
 
 
-async def check(client: httpx.AsyncClient, content: bytes) -> httpx.Response:
-    return await client.post(PATH, files={"audio": ("a", content)})
+async def check(
+    client: httpx.AsyncClient, content: bytes, manifest: bytes | None = None
+) -> httpx.Response:
+    files = {"audio": ("a", content)}
+    if manifest is not None:
+        files["manifest"] = ("m", manifest)
+    return await client.post(PATH, files=files)
 
 
 def client_of(generator: FakeGenerator, provenance: ProvenanceConfig) -> httpx.AsyncClient:
@@ -45,6 +51,35 @@ async def test_a_track_of_the_service_says_so_in_each_layer(
     assert report["watermark"]["message"] == MESSAGE
 
 
+@pytest.mark.parametrize("name", ["opus", "pcm"])
+async def test_a_detached_manifest_is_checked_with_its_file(
+    generator: FakeGenerator, tmp_path: Path, name: str
+) -> None:
+    body = {"prompt": "piano", "duration_s": 1, "response_format": "json", "audio_format": name}
+    async with client_of(generator, stored(tmp_path)) as client:
+        track = (await client.post(GENERATIONS, json=body)).json()["data"][0]
+        content = b64decode(track["audio"])
+        manifest = b64decode(track["manifest"])
+        report = (await check(client, content, manifest)).json()
+        other = (await check(client, content + b"\0", manifest)).json()
+    assert (report["manifest"]["state"], report["generated"]) == ("valid", True)
+    assert (report["channels"], bool(report["tags"])) == (
+        (1, True) if name == "opus" else (0, False)
+    )
+    assert other["manifest"]["state"] == "invalid"
+
+
+@pytest.mark.parametrize(("size", "status"), [(2**20 + 1, 413), (0, 200), (1000, 200)])
+async def test_a_detached_manifest_is_bounded(
+    generator: FakeGenerator, size: int, status: int
+) -> None:
+    async with client_of(generator, ProvenanceConfig()) as client:
+        response = await check(client, file_of("opus"), bytes(size))
+    assert response.status_code == status, response.text
+    assert status != 413 or "The manifest has 1048577 bytes" in response.json()["detail"]
+    assert status == 413 or response.json()["manifest"]["state"] == "unreadable"
+
+
 async def test_other_audio_says_nothing(client: httpx.AsyncClient) -> None:
     report = (await check(client, file_of("m4a"))).json()
     assert (report["generated"], report["tags"]) == (False, {})
@@ -58,6 +93,8 @@ async def test_other_audio_says_nothing(client: httpx.AsyncClient) -> None:
         ({}, {"audio": ("a", b"")}, "The audio is empty"),
         ({"more": "1"}, {"audio": ("a", b"a")}, "more: Extra inputs are not permitted"),
         ({"audio": "a"}, {}, "must be a form"),
+        ({"manifest": "m"}, {"audio": ("a", b"a")}, "manifest: A file is required"),
+        ({}, {"audio": ("a", b"a"), "more": ("b", b"b")}, "more cannot be a file"),
     ],
 )
 async def test_other_requests_are_refused(
