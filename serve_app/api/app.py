@@ -71,7 +71,7 @@ def create_api(
     app = _empty_app(streams, CertificateWatch(marking, observer))
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
     detector = DetectorProcess.of((provenance or ProvenanceConfig()).watermark)
-    checks = ProvenanceChecks(workers, converted, limits, config.max_conversion_s, detector)
+    checks = ProvenanceChecks(workers, limits, config.max_conversion_s, detector)
     _add_routes(app, service, streams, converted, checks)
     keys = KeyRing(config.access, observer.keys_rejected)
     add_middleware(app, config, keys, limits, max_requests)

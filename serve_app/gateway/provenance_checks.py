@@ -9,11 +9,14 @@ from time import time
 from serve_app.audio.inspector import Inspection
 from serve_app.audio.workers import AudioWorkers
 from serve_app.errors import DeadlineExceeded, InvalidAudio
-from serve_app.gateway.conversions import Conversions
 from serve_app.gateway.limits import Limits
+from serve_app.gateway.places import Places
 from serve_app.provenance_report import ProvenanceReport, WatermarkReport
 from serve_app.watermark.detection import Samples
 from serve_app.watermark.detector_process import DetectorProcess
+
+MOST_AT_ONCE = 8  # waiting and running, in one ingress replica; one process looks for watermarks
+_RETRY_AFTER_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -27,21 +30,21 @@ class CheckRequest:
 
 
 class ProvenanceChecks:
-    """Checks files in `workers`; a check counts as a conversion does.
+    """Checks files in `workers`; a check is a request of its caller, and its seconds are music.
 
-    conversions: among which checks count; detector: None: none looks for a watermark.
+    Checks have places of their own: however slow, they take none of the conversions'.
+    detector: None: none looks for a watermark.
     """
 
     def __init__(
         self,
         workers: AudioWorkers,
-        conversions: Conversions,
         limits: Limits,
         max_duration_s: float,
         detector: DetectorProcess | None,
     ) -> None:
         self._workers = workers
-        self._conversions = conversions
+        self._places = Places(limits, MOST_AT_ONCE, "being checked", _RETRY_AFTER_S)
         self._limits = limits
         self._max_duration_s = min(max_duration_s, limits.longest_s)
         self._detector = detector
@@ -49,7 +52,7 @@ class ProvenanceChecks:
     async def check(self, request: CheckRequest) -> ProvenanceReport:
         """Read the marks of a file. Raises RateLimited, QueueFull, DeadlineExceeded and InvalidAudio."""
         left_s = None if request.deadline is None else request.deadline - time()
-        async with self._conversions.counted(request.caller):
+        async with self._places.taken(request.caller):
             with tempfile.TemporaryDirectory(prefix="musicgen-check-") as folder:
                 try:
                     async with asyncio.timeout(left_s):

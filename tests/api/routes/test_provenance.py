@@ -1,5 +1,6 @@
 """`POST /v1/audio/provenance`: the marks of the service's own files, of others, and refusals."""
 
+import asyncio
 from base64 import b64decode
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from serve_app.config.app import ApiConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.errors import ConfigError
+from serve_app.provenance_report import WatermarkReport
+from serve_app.watermark.detection import Samples
+from serve_app.watermark.detector_process import DetectorProcess
 from tests.audio.files import file_of
 from tests.audioseal import MESSAGE, write_detector
 from tests.credentials import stored
@@ -111,6 +115,45 @@ async def test_other_requests_are_refused(
 async def test_a_file_beyond_the_limit_is_refused(client: httpx.AsyncClient) -> None:
     response = await check(client, bytes(100_001))
     assert response.status_code == 413
+
+
+class HeldDetector:
+    """A detector that answers when it is released; `settled` gets an entry for each file it has."""
+
+    def __init__(self) -> None:
+        self.settled: asyncio.Queue[object] = asyncio.Queue()
+        self.released = asyncio.Event()
+
+    async def detect(self, samples: Samples, duration_s: float) -> WatermarkReport:
+        assert samples.path.stat().st_size == 4 * round(duration_s * 16_000)
+        self.settled.put_nowait(samples)
+        await self.released.wait()
+        return WatermarkReport(detected=False, score=0.0, message=None, examined_s=duration_s)
+
+
+async def test_sixteen_checks_leave_room_for_conversions(
+    generator: FakeGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = HeldDetector()
+    monkeypatch.setattr(DetectorProcess, "of", lambda _: held)
+    async with client_of(generator, ProvenanceConfig()) as client:
+        checks = [asyncio.create_task(check(client, file_of("wav"))) for _ in range(16)]
+        for one in checks:
+            one.add_done_callback(held.settled.put_nowait)
+        for _ in checks:
+            await held.settled.get()
+        converted = await client.post(
+            "/v1/audio/conversions",
+            data={"response_format": "flac"},
+            files={"audio": ("a", file_of("wav"))},
+        )
+        held.released.set()
+        responses = await asyncio.gather(*checks)
+    assert converted.status_code == 200, converted.text
+    refused = [one.json() for one in responses if one.status_code == 429]
+    assert len(refused) == 8
+    assert refused[0]["detail"].startswith("8 files are being checked")
+    assert "model" not in refused[0]["title"]
 
 
 async def test_keys_are_asked_for(
