@@ -80,7 +80,7 @@ def _inspect(job: Job, content: bytes) -> Answer:
     pcm = Path(job["path"]) if job["path"] else None
     detached = None if job["manifest"] is None else base64.b64decode(job["manifest"])
     try:
-        found = inspector.inspect(pcm=pcm, detached=detached)
+        found = inspector.inspect(job["trust_anchors"], pcm, detached=detached)
     except InvalidRequest as error:
         return {
             "error": error.code,

@@ -8,6 +8,7 @@ from serve_app.audio.inspector import Inspector
 from serve_app.cli.console import stderr
 from serve_app.errors import InvalidRequest
 from serve_app.provenance.parent import media_type_of
+from serve_app.provenance.trust import read_anchors
 from serve_app.provenance_report import MOST_MANIFEST_BYTES, ProvenanceReport, WatermarkReport
 from serve_app.watermark.detection import RATE, Samples, detect, load
 
@@ -29,8 +30,11 @@ class Checked:
 
 
 def check_file(files: Checked) -> ProvenanceReport:
-    """Read the marks of a file. Raises InvalidAudio, CheckpointError for the detector, and OSError."""
-    anchors = None if files.trust_anchors is None else files.trust_anchors.read_text()
+    """Read the marks of a file.
+
+    Raises InvalidAudio, CheckpointError for the detector, ConfigError for the trust anchors, OSError.
+    """
+    anchors = None if files.trust_anchors is None else read_anchors(files.trust_anchors)
     content = files.file.read_bytes()
     detached = _detached(content, files)
     inspector = Inspector(content, _MOST_S)

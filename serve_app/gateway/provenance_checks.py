@@ -8,9 +8,10 @@ from time import time
 
 from serve_app.audio.inspector import Inspection
 from serve_app.audio.workers import AudioWorkers
-from serve_app.errors import DeadlineExceeded, InvalidAudio
+from serve_app.errors import ConfigError, DeadlineExceeded, InvalidAudio
 from serve_app.gateway.limits import Limits
 from serve_app.gateway.places import Places
+from serve_app.provenance.trust import read_anchors
 from serve_app.provenance_report import ProvenanceReport, WatermarkReport
 from serve_app.watermark.detection import Samples
 from serve_app.watermark.detector_process import DetectorProcess
@@ -29,11 +30,22 @@ class CheckRequest:
     manifest: bytes | None = None
 
 
+def trust_anchors(file: str | None) -> str | None:
+    """Read the configured certificates of trusted signers. Raises ConfigError."""
+    if file is None:
+        return None
+    try:
+        return read_anchors(Path(file).expanduser())
+    except ConfigError as error:
+        raise ConfigError(f"provenance.trust_anchors_file: {error.message}") from error
+
+
 class ProvenanceChecks:
     """Checks files in `workers`; a check is a request of its caller, and its seconds are music.
 
     Checks have places of their own: however slow, they take none of the conversions'.
-    detector: None: none looks for a watermark.
+    detector: None: none looks for a watermark; trust_anchors_file: PEM, read once. Raises ConfigError
+    for a file without certificates.
     """
 
     def __init__(
@@ -42,12 +54,14 @@ class ProvenanceChecks:
         limits: Limits,
         max_duration_s: float,
         detector: DetectorProcess | None,
+        trust_anchors_file: str | None = None,
     ) -> None:
         self._workers = workers
         self._places = Places(limits, MOST_AT_ONCE, "being checked", _RETRY_AFTER_S)
         self._limits = limits
         self._max_duration_s = min(max_duration_s, limits.longest_s)
         self._detector = detector
+        self._trust_anchors = trust_anchors(trust_anchors_file)
 
     async def check(self, request: CheckRequest) -> ProvenanceReport:
         """Read the marks of a file. Raises RateLimited, QueueFull, DeadlineExceeded and InvalidAudio."""
@@ -77,7 +91,11 @@ class ProvenanceChecks:
         wanted = None if self._detector is None else pcm
         try:
             found = await self._workers.inspect(
-                request.content, self._max_duration_s, wanted, request.manifest
+                request.content,
+                self._max_duration_s,
+                wanted,
+                request.manifest,
+                self._trust_anchors,
             )
             decoded_s = found.duration_s
             return found

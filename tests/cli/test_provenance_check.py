@@ -17,7 +17,7 @@ from serve_app.provenance_report import ManifestReport, ManifestState, Provenanc
 from tests.audio.files import file_of, tone
 from tests.audioseal import MESSAGE, write_detector, write_published
 from tests.cli.conftest import Run
-from tests.credentials import stored
+from tests.credentials import pair, stored
 
 TAGS = tags_of("nano", "MIT", 7, "calm piano")
 
@@ -101,6 +101,18 @@ def test_bare_samples_are_checked_with_their_manifest(run: Run, detached: Path) 
 def test_a_manifest_beside_a_file_that_holds_its_own_is_left(run: Run, track: Path) -> None:
     track.with_suffix(".c2pa").write_bytes(b"of another file")
     assert "manifest: none" in run("provenance", "check", track).stdout
+
+
+def test_trust_anchors_are_certificates(run: Run, detached: Path, tmp_path: Path) -> None:
+    (tmp_path / "root.pem").write_bytes(pair().root)
+    result = run("provenance", "check", detached, "--trust-anchors", tmp_path / "root.pem")
+    assert (result.exit_code, "manifest: trusted" in result.stdout) == (0, True)
+    for content in (b"\xff", b"garbage", pair().private_key):
+        (tmp_path / "root.pem").write_bytes(content)
+        refused = run("provenance", "check", detached, "--trust-anchors", tmp_path / "root.pem")
+        assert (refused.exit_code, "root.pem" in refused.stderr) == (1, True)
+        assert refused.stderr.startswith("error")
+        assert len(refused.stderr.splitlines()) == 1
 
 
 def test_programs_get_json(run: Run, track: Path) -> None:

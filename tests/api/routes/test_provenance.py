@@ -17,7 +17,7 @@ from serve_app.watermark.detection import Samples
 from serve_app.watermark.detector_process import DetectorProcess
 from tests.audio.files import file_of
 from tests.audioseal import MESSAGE, write_detector
-from tests.credentials import stored
+from tests.credentials import pair, stored
 from tests.fakes import SMALL, FakeGenerator
 
 PATH = "/v1/audio/provenance"
@@ -162,6 +162,28 @@ async def test_keys_are_asked_for(
     monkeypatch.setenv("MUSICGEN_API_KEYS", "web:web-key-0123456789")
     async with client_of(generator, ProvenanceConfig()) as client:
         assert (await check(client, b"a")).status_code == 401
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_the_signer_of_a_configured_list_is_trusted(
+    generator: FakeGenerator, tmp_path: Path, trusted: bool
+) -> None:
+    (tmp_path / "root.pem").write_bytes(pair("es256" if trusted else "es384").root)
+    config = stored(tmp_path, trust_anchors_file=str(tmp_path / "root.pem"))
+    async with client_of(generator, config) as client:
+        track = await client.post(GENERATIONS, json={"prompt": "piano", "duration_s": 1})
+        report = (await check(client, track.content)).json()
+    assert (report["manifest"]["state"] == "trusted") is trusted, report["manifest"]
+    assert report["generated"] is True
+
+
+def test_a_trust_list_without_certificates_ends_the_start(
+    generator: FakeGenerator, tmp_path: Path
+) -> None:
+    (tmp_path / "root.pem").write_text("garbage")
+    config = ProvenanceConfig(trust_anchors_file=str(tmp_path / "root.pem"))
+    with pytest.raises(ConfigError, match=r"trust_anchors_file: .*root\.pem has no certificate"):
+        client_of(generator, config)
 
 
 def test_a_detector_that_is_not_there_ends_the_start(generator: FakeGenerator) -> None:
