@@ -82,8 +82,9 @@ def check(
 ) -> None:
     """Read what the marks of an audio file say: tags, signed manifest (C2PA), watermark.
 
-    The exit status is 0 if a mark says that an AI model generated the audio, 3 if none does, and 4 if
-    the signed manifest is invalid or damaged. Absent marks prove nothing; tags can be forged.
+    The exit status is 0 if a mark says that an AI model generated the audio, 3 if none does, 4 if the
+    signed manifest is invalid or damaged, and 5 if no mark says so and the manifest was not checked,
+    for want of the extra c2pa. Absent marks prove nothing; tags can be forged.
     """
     try:
         report = check_file(Checked(file, manifest, trust_anchors, detector, threshold))
