@@ -63,6 +63,13 @@ def test_a_signed_track_is_valid_by_an_unknown_signer(tmp_path: Path, name: str)
     assert report.faults == []
 
 
+def test_a_signed_flac_file_begins_with_the_library_s_tag(tmp_path: Path) -> None:
+    """docs/provenance.md says so: programs that know a file by its first bytes are told."""
+    content = sign(tmp_path, TRACK, "flac")
+    assert content.startswith(b"ID3")
+    assert b"fLaC" in content
+
+
 @pytest.mark.parametrize("name", ["wav", "opus", "pcm"])
 def test_a_manifest_outside_the_file_is_checked(tmp_path: Path, name: str) -> None:
     content, manifest = detach(tmp_path, name)
