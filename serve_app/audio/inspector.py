@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from serve_app.audio.decoder import Decoder, Samples
+from serve_app.audio.decoder import MAX_RATE, Decoder, Samples
 from serve_app.errors import InvalidAudio
 from serve_app.marks import carried
 from serve_app.provenance.reading import read_manifest
@@ -18,8 +18,6 @@ from serve_app.provenance_report import (
     WatermarkReport,
     says_generated,
 )
-
-_MAX_RATE = 48_000
 
 
 @dataclass(frozen=True)
@@ -117,4 +115,4 @@ class Inspector:
 
     def _rate_from(self, rate: int) -> int:
         self._rate = rate
-        return self._wanted_rate or min(rate, _MAX_RATE)
+        return self._wanted_rate or min(rate, MAX_RATE)

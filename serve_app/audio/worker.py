@@ -20,6 +20,7 @@ import av
 import numpy as np
 
 from serve_app.audio.converter import Converter
+from serve_app.audio.decoder import MAX_RATE
 from serve_app.audio.file_format import FORMATS, Encoding, SampleFormat
 from serve_app.audio.inspector import Inspector
 from serve_app.audio.mastering import Mastering, Normalization
@@ -32,7 +33,7 @@ Answer = dict[str, Any]
 
 _LIBRARIES_BYTES = 256 * 2**20
 _COPIES = 3  # of a job's content and of its samples
-_MOST_BYTES_PER_S = 2 * 4 * 48_000  # of samples
+_MOST_BYTES_PER_S = 2 * 4 * MAX_RATE  # of samples
 
 
 def serve(jobs: BinaryIO, answers: BinaryIO, limit: Callable[[Job], None]) -> None:
