@@ -140,7 +140,7 @@ class HeadersTooLarge(ServeAppError):
 class QueueFull(ServeAppError):
     status = 429
     code = "queue_full"
-    title = "Too many requests are waiting for this model"
+    title = "Too many requests of this kind are waiting"
     retryable = True
 
 

@@ -43,9 +43,8 @@ def marks_of(file: Path) -> dict[str, str]:
     with av.open(str(file)) as container:
         tags = container.metadata
     source_type = tags.get("digital_source_type", "").rpartition("/")[2]
-    found = (
-        f"{source_type}, by {tags['ai_model']}" if source_type else "none: provenance.tags is off"
-    )
+    model = tags.get("ai_model", "a model that no tag names")
+    found = f"{source_type}, by {model}" if source_type else "none: provenance.tags is off"
     return {
         "mark: tags": found,
         "mark: signature": _signature(file),

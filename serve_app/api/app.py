@@ -70,12 +70,20 @@ def create_api(
     service = GenerationService(guarded, router, readiness, config, observer, workers, marking)
     app = _empty_app(streams, CertificateWatch(marking, observer))
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
-    detector = DetectorProcess.of((provenance or ProvenanceConfig()).watermark)
-    checks = ProvenanceChecks(workers, converted, limits, config.max_conversion_s, detector)
+    checks = _checks(workers, limits, config, provenance or ProvenanceConfig())
     _add_routes(app, service, streams, converted, checks)
     keys = KeyRing(config.access, observer.keys_rejected)
     add_middleware(app, config, keys, limits, max_requests)
     return app
+
+
+def _checks(
+    workers: AudioWorkers, limits: Limits, config: ApiConfig, provenance: ProvenanceConfig
+) -> ProvenanceChecks:
+    """Build the checks of marks. Raises ConfigError for a detector or certificates at fault."""
+    detector = DetectorProcess.of(provenance.watermark)
+    anchors = provenance.trust_anchors_file
+    return ProvenanceChecks(workers, limits, config.max_conversion_s, detector, anchors)
 
 
 def _guarded(

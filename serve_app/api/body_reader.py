@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -18,7 +18,8 @@ from serve_app.api.repeated_fields import refuse_repeated
 from serve_app.api.schemas.file_options import Conversion
 from serve_app.api.schemas.generation import GenerationBody, GenerationForm
 from serve_app.audio.upload_format import UPLOAD_FORMATS
-from serve_app.errors import InvalidAudio, InvalidRequest
+from serve_app.errors import InvalidAudio, InvalidRequest, PayloadTooLarge
+from serve_app.provenance_report import MOST_MANIFEST_BYTES
 
 FORM = "multipart/form-data"
 _TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
@@ -26,7 +27,7 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 
 class _NoFields(BaseModel, extra="forbid"):
-    """Fields of a form with a file alone: none."""
+    """Fields of a form with files alone: none."""
 
 
 def generation_content() -> dict[str, Any]:
@@ -40,9 +41,18 @@ def conversion_content() -> dict[str, Any]:
     return _content_with_audio(schema_of(Conversion))
 
 
-def file_content() -> dict[str, Any]:
-    """Document the body of a request that is a file alone."""
-    return _content_with_audio({"type": "object", "properties": {}, "additionalProperties": False})
+def check_content() -> dict[str, Any]:
+    """Document the body of a check."""
+    manifest = {
+        "type": "string",
+        "format": "binary",
+        "description": "Detached manifest (`.c2pa`) of the file, at most 1 MiB; it is read instead of "
+        "the file's own, and fits bare samples (`pcm`), too.",
+    }
+    properties = {"manifest": manifest}
+    return _content_with_audio(
+        {"type": "object", "properties": properties, "additionalProperties": False}
+    )
 
 
 async def read_generation(request: Request) -> GenerationBody:
@@ -51,7 +61,7 @@ async def read_generation(request: Request) -> GenerationBody:
     Raises RequestValidationError, and InvalidRequest for a body that is neither JSON nor a form.
     """
     if _content_type(request) == FORM:
-        fields = await _form(request, "audio_prompt")
+        fields = await _form(request, ("audio_prompt",))
         texts = {name: await asyncio.to_thread(_base64, value) for name, value in fields.items()}
         generation: GenerationBody = _valid(GenerationForm, texts)
     else:
@@ -68,16 +78,33 @@ async def read_conversion(request: Request) -> tuple[Conversion, bytes]:
 
     Raises RequestValidationError and InvalidRequest.
     """
-    fields, content = await _form_with_audio(request)
+    fields = await _form_with_audio(request, ("audio",))
+    content = fields.pop("audio", None)
     conversion = _valid(Conversion, fields)
     return conversion, _required(content)
 
 
-async def read_file(request: Request) -> bytes:
-    """Read a form with a file alone. Raises RequestValidationError and InvalidRequest."""
-    fields, content = await _form_with_audio(request)
+async def read_check(request: Request) -> tuple[bytes, bytes | None]:
+    """Read a file to check, and its detached manifest, if one is sent.
+
+    Raises RequestValidationError, InvalidRequest and PayloadTooLarge.
+    """
+    fields = await _form_with_audio(request, ("audio", "manifest"))
+    content = fields.pop("audio", None)
+    manifest = fields.pop("manifest", None)
     _valid(_NoFields, fields)
-    return _required(content)
+    if manifest is not None:
+        manifest = _required(manifest, "manifest")
+        _check_size(manifest)
+    return _required(content), manifest
+
+
+def _check_size(manifest: bytes) -> None:
+    if len(manifest) > MOST_MANIFEST_BYTES:
+        raise PayloadTooLarge(
+            f"The manifest has {len(manifest)} bytes, and the limit is {MOST_MANIFEST_BYTES}: "
+            "send the `.c2pa` file of the audio"
+        )
 
 
 async def audio_content(text: str) -> bytes:
@@ -108,10 +135,10 @@ async def _json(request: Request) -> dict[str, Any]:
     return body
 
 
-async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:
-    """Read the fields of a form; only `file_field` may be a file. Raises InvalidRequest."""
+async def _form(request: Request, file_fields: Sequence[str]) -> dict[str, str | bytes]:
+    """Read the fields of a form; only `file_fields` may be files. Raises InvalidRequest."""
     try:
-        form = await request.form(max_files=1, max_fields=50)
+        form = await request.form(max_files=len(file_fields), max_fields=50)
     except (UnicodeError, LookupError) as error:  # charset=undefined, charset=hex
         raise InvalidRequest(
             "The form's text does not have the charset that it names: use UTF-8"
@@ -121,33 +148,32 @@ async def _form(request: Request, file_field: str) -> dict[str, str | bytes]:
             f"The form cannot be read: {error.detail}. Send {FORM} with the fields of the API"
         ) from error
     try:
-        return await _fields(form, file_field)
+        return await _fields(form, file_fields)
     finally:
         await form.close()
 
 
-async def _form_with_audio(request: Request) -> tuple[dict[str, str | bytes], str | bytes | None]:
-    """Read a form: its other fields, and its field `audio`. Raises InvalidRequest."""
+async def _form_with_audio(request: Request, file_fields: Sequence[str]) -> dict[str, str | bytes]:
+    """Read the fields of a body that must be a form. Raises InvalidRequest."""
     if _content_type(request) != FORM:
         raise InvalidRequest(f"The request's body must be a form ({FORM})")
-    fields = await _form(request, "audio")
-    return fields, fields.pop("audio", None)
+    return await _form(request, file_fields)
 
 
-def _required(content: str | bytes | None) -> bytes:
-    """Return the file. Raises RequestValidationError without one."""
+def _required(content: str | bytes | None, field: str = "audio") -> bytes:
+    """Return the file of a field. Raises RequestValidationError without one."""
     if not isinstance(content, bytes):
-        raise RequestValidationError([{"loc": ("body", "audio"), "msg": "A file is required"}])
+        raise RequestValidationError([{"loc": ("body", field), "msg": "A file is required"}])
     return content
 
 
-async def _fields(form: FormData, file_field: str) -> dict[str, str | bytes]:
+async def _fields(form: FormData, file_fields: Sequence[str]) -> dict[str, str | bytes]:
     refuse_repeated(form, "form")
     fields: dict[str, str | bytes] = {}
     for name, value in form.items():
         if isinstance(value, UploadFile) and not value.filename:
             continue  # a file input of a page that was left blank
-        if isinstance(value, UploadFile) and name != file_field:
+        if isinstance(value, UploadFile) and name not in file_fields:
             raise InvalidRequest(f"{name} cannot be a file: send it as text")
         fields[name] = await value.read() if isinstance(value, UploadFile) else value
     return fields

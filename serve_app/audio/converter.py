@@ -7,13 +7,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from serve_app.audio.decoder import Decoder, Samples
+from serve_app.audio.decoder import MAX_RATE, Decoder, Samples
 from serve_app.audio.encoder import Encoder
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import LevelMeter, Mastering
 from serve_app.marks import carried
-
-_MAX_RATE = 48_000
 
 
 @dataclass(frozen=True)
@@ -90,4 +88,4 @@ class Converter:
             self.decoded_s = max(self.decoded_s, decoder.decoded_s)
 
     def _rate_from(self, rate: int) -> int:
-        return self._encoding.rate_from(min(rate, _MAX_RATE))
+        return self._encoding.rate_from(min(rate, MAX_RATE))

@@ -24,6 +24,7 @@ Samples = NDArray[np.float32]
 _Packet: TypeAlias = "av.Packet[av.AudioStream]"
 
 MAX_CHANNELS = 8
+MAX_RATE = 48_000  # Hz, of the samples: files with a higher rate are resampled
 _SAMPLE_RATES = range(4_000, 192_001)
 _GAP_S = 0.05  # without audio, by timestamps that count samples
 _PAUSE_S = 1.0  # without audio, by a recorder's clock

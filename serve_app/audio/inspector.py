@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from serve_app.audio.decoder import Decoder, Samples
+from serve_app.audio.decoder import MAX_RATE, Decoder, Samples
+from serve_app.errors import InvalidAudio
 from serve_app.marks import carried
 from serve_app.provenance.reading import read_manifest
 from serve_app.provenance_report import (
@@ -18,12 +19,11 @@ from serve_app.provenance_report import (
     says_generated,
 )
 
-_MAX_RATE = 48_000
-
 
 @dataclass(frozen=True)
 class Inspection:
-    """Facts of a file. tags: the marks of generated audio, empty for a file without."""
+    """Facts of a file. tags: the marks of generated audio, empty for a file without; channels: 0 for
+    audio that cannot be decoded."""
 
     duration_s: float
     sample_rate: int
@@ -69,28 +69,43 @@ class Inspector:
         self.decoded_s = 0.0
 
     def inspect(
-        self, trust_anchors: str | None = None, pcm: Path | None = None, pcm_rate: int = 16_000
+        self,
+        trust_anchors: str | None = None,
+        pcm: Path | None = None,
+        pcm_rate: int = 16_000,
+        detached: bytes | None = None,
     ) -> Inspection:
         """Read the file. Raises InvalidAudio.
 
         trust_anchors: certificates in PEM of trusted signers; pcm: file to write the samples to, as
-        interleaved float32 at `pcm_rate`.
+        interleaved float32 at `pcm_rate`; detached: manifest outside the file. With one, audio that
+        cannot be decoded is no fault: a manifest fits bare samples, too.
         """
         self._wanted_rate = None if pcm is None else pcm_rate
         decoder = Decoder(self._content, self._max_duration_s, self._rate_from)
+        try:
+            channels = self._decode(decoder, pcm)
+        except InvalidAudio:
+            if detached is None or decoder.decoded_s > self._max_duration_s:
+                raise
+            channels = 0
+        return Inspection(
+            duration_s=decoder.decoded_s,
+            sample_rate=self._rate,
+            channels=channels,
+            tags=carried(decoder.metadata, with_prompt=True),
+            manifest=read_manifest(self._content, trust_anchors, detached),
+        )
+
+    def _decode(self, decoder: Decoder, pcm: Path | None) -> int:
+        """Decode the file, and write its samples to `pcm`. Returns the number of channels."""
         channels = 0
         with contextlib.nullcontext() if pcm is None else pcm.open("wb") as file:
             for part in self._parts(decoder):
                 channels = len(part)
                 if file is not None:
                     file.write(np.ascontiguousarray(part.T, "<f4").data)
-        return Inspection(
-            duration_s=decoder.decoded_s,
-            sample_rate=self._rate,
-            channels=channels,
-            tags=carried(decoder.metadata, with_prompt=True),
-            manifest=read_manifest(self._content, trust_anchors),
-        )
+        return channels
 
     def _parts(self, decoder: Decoder) -> Iterator[Samples]:
         try:
@@ -100,4 +115,4 @@ class Inspector:
 
     def _rate_from(self, rate: int) -> int:
         self._rate = rate
-        return self._wanted_rate or min(rate, _MAX_RATE)
+        return self._wanted_rate or min(rate, MAX_RATE)

@@ -4,9 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from serve_app.audio.decoder import Decoder, Samples
-
-_MAX_RATE = 48_000
+from serve_app.audio.decoder import MAX_RATE, Decoder, Samples
 
 
 def read_samples(
@@ -23,4 +21,4 @@ def read_samples(
 
 
 def _rate(wanted: int | None, rate: int) -> int:
-    return wanted or min(rate, _MAX_RATE)
+    return wanted or min(rate, MAX_RATE)

@@ -5,6 +5,7 @@ time, job by job. A job is a line of JSON and the file's bytes on standard input
 JSON and the samples' bytes on standard output. An exception that is not expected ends the process.
 """
 
+import base64
 import json
 import math
 import os
@@ -19,6 +20,7 @@ import av
 import numpy as np
 
 from serve_app.audio.converter import Converter
+from serve_app.audio.decoder import MAX_RATE
 from serve_app.audio.file_format import FORMATS, Encoding, SampleFormat
 from serve_app.audio.inspector import Inspector
 from serve_app.audio.mastering import Mastering, Normalization
@@ -31,7 +33,7 @@ Answer = dict[str, Any]
 
 _LIBRARIES_BYTES = 256 * 2**20
 _COPIES = 3  # of a job's content and of its samples
-_MOST_BYTES_PER_S = 2 * 4 * 48_000  # of samples
+_MOST_BYTES_PER_S = 2 * 4 * MAX_RATE  # of samples
 
 
 def serve(jobs: BinaryIO, answers: BinaryIO, limit: Callable[[Job], None]) -> None:
@@ -76,8 +78,10 @@ def _read(job: Job, content: bytes) -> tuple[Answer, memoryview]:
 
 def _inspect(job: Job, content: bytes) -> Answer:
     inspector = Inspector(content, job["max_duration_s"])
+    pcm = Path(job["path"]) if job["path"] else None
+    detached = None if job["manifest"] is None else base64.b64decode(job["manifest"])
     try:
-        found = inspector.inspect(pcm=Path(job["path"]) if job["path"] else None)
+        found = inspector.inspect(job["trust_anchors"], pcm, detached=detached)
     except InvalidRequest as error:
         return {
             "error": error.code,

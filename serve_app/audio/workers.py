@@ -1,5 +1,6 @@
 """Decoding of uploads in other processes: audio prompts, and conversions that yield to all else."""
 
+import base64
 import dataclasses
 import os
 from dataclasses import dataclass
@@ -57,15 +58,23 @@ class AudioWorkers:
         return Audio(np.frombuffer(samples, "<f4").reshape(shape), answer["sample_rate"])
 
     async def inspect(
-        self, content: bytes, max_duration_s: float, pcm: Path | None = None
+        self,
+        content: bytes,
+        max_duration_s: float,
+        pcm: Path | None = None,
+        detached: bytes | None = None,
+        trust_anchors: str | None = None,
     ) -> Inspection:
         """Decode a file of the UPLOAD_FORMATS, and read its tags and its manifest.
 
-        pcm: file to write its samples to, for a detector. Raises InvalidAudio.
+        pcm: file to write its samples to, for a detector; detached: manifest outside the file;
+        trust_anchors: certificates in PEM of trusted signers. Raises InvalidAudio.
         """
         job = {
             "task": "inspect",
             "path": "" if pcm is None else str(pcm),
+            "manifest": None if detached is None else base64.b64encode(detached).decode("ascii"),
+            "trust_anchors": trust_anchors,
             "max_duration_s": max_duration_s,
             "max_cpu_s": _CONVERT_CPU_S + _CONVERT_CPU_PER_S * max_duration_s,
         }

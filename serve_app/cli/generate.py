@@ -12,7 +12,7 @@ from serve_app.audio.file_format import FORMATS, format_of_suffix
 from serve_app.cli.connection import DEFAULT_URL, Key, Url, connected
 from serve_app.cli.console import AsJson, fail, stderr
 from serve_app.cli.generation_options import with_generation_options
-from serve_app.cli.output_files import check_files, output_files
+from serve_app.cli.output_files import check_files, manifest_file, output_files
 from serve_app.cli.player import play_file
 from serve_app.client import ApiError, MusicGenClient, Progress, Track
 from serve_app.client.problems import cut_off
@@ -169,11 +169,17 @@ def _state(progress: Progress) -> str:
 
 
 def _save(track: Track, output: Path) -> None:
-    """Write the file, and a manifest beside it, NAME.c2pa, where the file cannot hold its own."""
+    """Write the file, and a manifest beside it, NAME.c2pa, where the file cannot hold its own.
+
+    A manifest that lies there belongs to the file that was overwritten: without a new one it goes.
+    """
+    manifest = manifest_file(output)
     try:
         track.save(output)
-        if track.manifest is not None:
-            output.with_suffix(".c2pa").write_bytes(track.manifest)
+        if manifest is not None and track.manifest is not None:
+            manifest.write_bytes(track.manifest)
+        elif manifest is not None:
+            manifest.unlink(missing_ok=True)
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from serve_app.audio.file_format import format_of_suffix
 from serve_app.cli.console import fail
 
 
@@ -15,14 +16,24 @@ def output_files(output: Path, n: int) -> list[Path]:
     return [output.with_stem(f"{output.stem}-{number}") for number in range(1, n + 1)]
 
 
+def manifest_file(track: Path) -> Path | None:
+    """Name the file of a track's detached manifest; None: the track's format holds its own."""
+    spec = format_of_suffix(track.suffix)
+    if spec is None or spec.holds_manifest:
+        return None
+    return track.with_suffix(".c2pa")
+
+
 def check_files(files: list[Path], *, force: bool) -> None:
     """Exit where a file cannot be written, or exists and must not be overwritten.
 
-    Without `force`, ask on a terminal; elsewhere refuse.
+    The files of detached manifests count, too. Without `force`, ask on a terminal; elsewhere refuse.
     """
-    _check_names(files)
-    _check_overwriting(files, force)
-    for file in files:
+    manifests = [manifest for file in files if (manifest := manifest_file(file)) is not None]
+    written = files + manifests
+    _check_names(written)
+    _check_overwriting(written, force)
+    for file in written:
         _check_writable(file)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from serve_app.cli.console import AsJson, fail
-from serve_app.cli.provenance_check import check_file, describe, exit_status
+from serve_app.cli.provenance_check import Checked, check_file, describe, exit_status
 from serve_app.config.provenance import Algorithm
 from serve_app.errors import CheckpointError, ConfigError, ServeAppError
 from serve_app.provenance.library import check_installed
@@ -61,6 +61,13 @@ def init(
 @provenance.command()
 def check(
     file: Annotated[Path, typer.Argument(help="Audio file.")],
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="Detached manifest of the file. Default: NAME.c2pa beside a file whose format holds "
+            "none."
+        ),
+    ] = None,
     detector: Annotated[
         Path | None,
         typer.Option(help="AudioSeal's detector, converted: look for the watermark, too."),
@@ -75,11 +82,12 @@ def check(
 ) -> None:
     """Read what the marks of an audio file say: tags, signed manifest (C2PA), watermark.
 
-    The exit status is 0 if a mark says that an AI model generated the audio, 3 if none does, and 4 if
-    the signed manifest is invalid or damaged. Absent marks prove nothing; tags can be forged.
+    The exit status is 0 if a mark says that an AI model generated the audio, 3 if none does, 4 if the
+    signed manifest is invalid or damaged, and 5 if no mark says so and the manifest was not checked,
+    for want of the extra c2pa. Absent marks prove nothing; tags can be forged.
     """
     try:
-        report = check_file(file, trust_anchors, detector, threshold)
+        report = check_file(Checked(file, manifest, trust_anchors, detector, threshold))
     except (ServeAppError, OSError) as error:
         fail(error.message if isinstance(error, ServeAppError) else str(error))
     print(report.model_dump_json() if as_json else describe(report))

@@ -112,9 +112,14 @@ class AsyncMusicGenClient:
         """Convert an audio file to another format. audio: a path, bytes, or an open file."""
         return file_of(await self._send(conversion_call(audio, fields)))
 
-    async def check_provenance(self, audio: AudioInput) -> ProvenanceReport:
-        """Read what the marks of an audio file say. audio: a path, bytes, or an open file."""
-        return report_of(await self._send(check_call(audio)))
+    async def check_provenance(
+        self, audio: AudioInput, manifest: AudioInput | None = None
+    ) -> ProvenanceReport:
+        """Read what the marks of an audio file say.
+
+        audio: a path, bytes, or an open file; manifest: likewise, a detached one of this file.
+        """
+        return report_of(await self._send(check_call(audio, manifest)))
 
     async def models(self) -> list[ServedModel]:
         """List the served models, the default first."""

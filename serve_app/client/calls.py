@@ -111,9 +111,12 @@ def conversion_call(audio: AudioInput, fields: FileFields) -> Call:
     )
 
 
-def check_call(audio: AudioInput) -> Call:
+def check_call(audio: AudioInput, manifest: AudioInput | None) -> Call:
     """Build the request for a check of a file's marks: a form. Raises as `generation_call`."""
-    return Call("POST", _PROVENANCE, {"files": {"audio": ("audio", read_audio(audio))}})
+    files = {"audio": ("audio", read_audio(audio))}
+    if manifest is not None:
+        files["manifest"] = ("manifest", read_audio(manifest))
+    return Call("POST", _PROVENANCE, {"files": files})
 
 
 def models_call() -> Call:

@@ -44,6 +44,9 @@ class ProvenanceConfig(ClosedModel):
     unsigned_formats: Literal["allow", "refuse"] = "allow"
     """Files that cannot hold a manifest, where the service signs: opus, pcm and every stream.
     `refuse`: requests for them get `400` `format_not_signed`."""
+    trust_anchors_file: str | None = None
+    """PEM file, which the ingress reads at its start, of the certificates whose signers
+    `/v1/audio/provenance` calls `trusted`: the C2PA Trust List, say. Default: none."""
     watermark: WatermarkConfig = WatermarkConfig()
     """A watermark in the samples."""
 

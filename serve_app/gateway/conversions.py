@@ -1,10 +1,9 @@
 """Conversions of audio files, within the limits of their callers."""
 
 import asyncio
-import contextlib
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -12,9 +11,10 @@ from time import time
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.audio.workers import AudioWorkers, Conversion
-from serve_app.errors import DeadlineExceeded, InvalidAudio, QueueFull
+from serve_app.errors import DeadlineExceeded, InvalidAudio
 from serve_app.gateway.limits import Limits
 from serve_app.gateway.marking import Marking
+from serve_app.gateway.places import Places
 from serve_app.provenance.manifest import Converted
 
 MOST_AT_ONCE = 16  # waiting, running and being sent, in one ingress replica
@@ -59,7 +59,7 @@ class Conversions:
         self._limits = limits
         self._max_duration_s = min(max_duration_s, limits.longest_s)
         self._marking = marking or Marking()
-        self._running = 0
+        self._places = Places(limits, MOST_AT_ONCE, "being converted", _RETRY_AFTER_S)
 
     async def convert(
         self, request: ConversionRequest
@@ -70,7 +70,7 @@ class Conversions:
         InvalidAudio, InvalidRequest for a bit rate that the channels exclude, FormatNotSigned and
         SigningFailed.
         """
-        async with self.counted(request.caller):
+        async with self._places.taken(request.caller):
             with tempfile.TemporaryDirectory(prefix="musicgen-conversion-") as folder:
                 unsigned = Path(folder) / "unsigned"
                 conversion = await self._write(request, unsigned)
@@ -79,23 +79,6 @@ class Conversions:
                 with written.open("rb") as file:
                     while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
                         yield block
-
-    @contextlib.asynccontextmanager
-    async def counted(self, caller: str) -> AsyncIterator[None]:
-        """Count one conversion, or check, of the caller. Raises RateLimited and QueueFull."""
-        if self._running >= MOST_AT_ONCE:
-            raise QueueFull(
-                f"{self._running} files are being converted, the maximum. "
-                "Send the file again later.",
-                _RETRY_AFTER_S,
-            )
-        self._limits.take(caller, 0.0)
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
-            self._limits.give_back(caller, 0.0)
 
     async def _sign(
         self, request: ConversionRequest, conversion: Conversion, unsigned: Path

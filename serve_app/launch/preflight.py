@@ -14,6 +14,7 @@ from serve_app.errors import CheckpointError, ConfigError
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.marking import Marking
 from serve_app.gateway.observer import LogObserver
+from serve_app.gateway.provenance_checks import trust_anchors
 from serve_app.launch.error import CONFIGURATION, LaunchError
 from serve_app.launch.runtime_env import check_runtime_envs
 from serve_app.machine import (
@@ -55,6 +56,7 @@ def _check_application(application: dict[str, Any]) -> None:
     environment = ingress_environment(application, config)
     KeyRing(config.api.access, lambda: None, environment)
     Marking.of(config.provenance, LogObserver(), environment)
+    trust_anchors(config.provenance.trust_anchors_file)
     check_watermark_files(config.provenance.watermark)
     for model in config.models:
         _check_gpu(model)

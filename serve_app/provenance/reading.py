@@ -11,18 +11,23 @@ from serve_app.provenance.library import offline_context
 from serve_app.provenance.parent import media_type_of
 from serve_app.provenance_report import ManifestReport, ManifestState
 
+_BARE = "application/octet-stream"  # a detached manifest fits any bytes
+_REMOTE = "Remote:"  # the library's words where a file only names an address
 _MOST_CHARS = 200  # of one text
 _MOST_FAULTS = 20
 _UNTRUSTED = "signingCredential.untrusted"  # what `valid` says already
 _STATES: dict[str, ManifestState] = {"Invalid": "invalid", "Valid": "valid", "Trusted": "trusted"}
 
 
-def read_manifest(content: bytes, trust_anchors: str | None = None) -> ManifestReport:
+def read_manifest(
+    content: bytes, trust_anchors: str | None = None, detached: bytes | None = None
+) -> ManifestReport:
     """Validate the manifest of a file, without a connection to anywhere.
 
-    trust_anchors: certificates in PEM; a signer under one of them is trusted.
+    trust_anchors: certificates in PEM; a signer under one of them is trusted; detached: manifest that
+    lies outside the file, and is read instead of the file's own.
     """
-    media_type = media_type_of(content)
+    media_type = media_type_of(content) or (_BARE if detached is not None else None)
     if media_type is None:
         return ManifestReport(state="none")
     if find_spec("c2pa") is None:
@@ -31,13 +36,23 @@ def read_manifest(content: bytes, trust_anchors: str | None = None) -> ManifestR
 
     context = offline_context(trust_anchors)
     try:
-        reader = c2pa.Reader.try_create(media_type, io.BytesIO(content), context=context)
+        file = io.BytesIO(content)
+        reader = c2pa.Reader.try_create(media_type, file, detached, context=context)
         if reader is None:
             return ManifestReport(state="none")
         with reader:
             return _report(json.loads(reader.json()))
-    except (c2pa.C2paError, ValueError, RecursionError):
+    except c2pa.C2paError as error:
+        return _not_read(str(error))
+    except (ValueError, RecursionError):
         return ManifestReport(state="unreadable")
+
+
+def _not_read(fault: str) -> ManifestReport:
+    """Report a manifest that lies elsewhere, or is damaged, by the library's words."""
+    if not fault.startswith(_REMOTE):
+        return ManifestReport(state="unreadable")
+    return ManifestReport(state="remote", address=_text(fault.partition(" from url ")[2]))
 
 
 def _report(store: Mapping[str, Any]) -> ManifestReport:

@@ -8,7 +8,7 @@ from serve_app.checkpoints.watermark_file import Network, read_facts
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.errors import CheckpointError, ConfigError, ServeAppError
 from serve_app.provenance_report import WatermarkReport
-from serve_app.watermark.detection import MOST_S, RATE, Samples
+from serve_app.watermark.detection import MOST_S, Samples
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +22,6 @@ class DetectorProcess:
 
     The process begins with the first file, and is replaced when it ends.
     """
-
-    sample_rate = RATE
 
     def __init__(self, file: Path, threshold: float) -> None:
         self._pool = WorkerPool(1, _YIELDING, "serve_app.watermark.worker", (str(file),))

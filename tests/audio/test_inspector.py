@@ -50,6 +50,18 @@ def test_a_file_that_is_too_long_tells_what_was_decoded() -> None:
     assert inspector.decoded_s > 0.1
 
 
+async def test_audio_that_cannot_be_decoded_is_a_fault_without_its_manifest(
+    tmp_path: Path,
+) -> None:
+    """A manifest outside fits any bytes; a file that is too long stays refused."""
+    found = await AudioWorkers().inspect(bytes(1000), 30.0, tmp_path / "pcm", b"manifest")
+    assert (found.channels, found.duration_s, found.manifest.state) == (0, 0.0, "unreadable")
+    with pytest.raises(InvalidAudio, match="longer than the allowed"):
+        Inspector(file_of("wav"), 0.1).inspect(detached=b"manifest")
+    with pytest.raises(InvalidAudio, match="is not a wav"):
+        Inspector(b"x" * 1000, 30.0).inspect()
+
+
 async def test_workers_inspect(tmp_path: Path) -> None:
     content = encode(tone(0.5), 32_000, Encoding(FORMATS["flac"], tags=TAGS))
     workers = AudioWorkers()

@@ -289,6 +289,19 @@ def test_a_file_that_cannot_hold_a_manifest_gets_one_beside_it(
     assert state((tmp_path / name).read_bytes(), media_type, manifest) in SOUND
 
 
+def test_a_manifest_is_not_overwritten(
+    run: Run, generator: FakeGenerator, tmp_path: Path, signing: str
+) -> None:
+    """Nothing is generated before the question; a stale one does not stay beside a new file."""
+    (tmp_path / "a.c2pa").write_text("mine")
+    refused = run("generate", "a", "-o", tmp_path / "a.opus", "--duration", 1, "--whole")
+    assert (refused.exit_code, "--force" in refused.stderr) == (2, True)
+    assert generator.requests == []
+    assert (tmp_path / "a.c2pa").read_text() == "mine"
+    assert run("generate", "a", "-o", tmp_path / "a.opus", "--duration", 1, "-f").exit_code == 0
+    assert (tmp_path / "a.c2pa").exists() is (signing == "refuse")
+
+
 def test_a_stream_of_a_service_that_signs_is_not_signed(
     run: Run, tmp_path: Path, signing: str
 ) -> None:

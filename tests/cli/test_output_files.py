@@ -79,3 +79,17 @@ def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     check_files([pipe], force=True)
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["b.ogg", "b.opus", "b.pcm"])
+def test_the_manifest_beside_a_file_is_not_overwritten_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "b.c2pa").write_text("mine")
+    with pytest.raises(typer.Exit) as ended:
+        check_files([tmp_path / name], force=False)
+    assert ended.value.exit_code == 2
+    assert "b.c2pa exists. Add --force" in " ".join(capsys.readouterr().err.split())
+    check_files([tmp_path / name], force=True)
+    check_files([tmp_path / "b.wav"], force=False)
+    assert (tmp_path / "b.c2pa").read_text() == "mine"

@@ -20,6 +20,7 @@ async def test_it_does_the_same(url: str) -> None:
         variations = await client.variations("lofi beat", n=2, duration_s=1, seed=7)
         converted = await client.convert(track.content, response_format="flac")
         report = await client.check_provenance(converted.content)
+        with_manifest = await client.check_provenance(converted.content, b"damaged")
         with pytest.raises(ApiError, match="is not served here"):
             await client.generate("a", model="huge")
         with pytest.raises(ApiError, match="is not served here"):
@@ -34,6 +35,7 @@ async def test_it_does_the_same(url: str) -> None:
     assert converted.content.startswith(b"fLaC")
     assert report.generated
     assert report.tags["seed"] == "7"
+    assert (report.manifest.state, with_manifest.manifest.state) == ("none", "unreadable")
 
 
 async def test_audio_may_be_a_path(url: str, backend: FakeGenerator, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checks count as conversions of their callers, and end at their deadline."""
+"""Checks count as requests and as music of their callers, and end at their deadline."""
 
 import asyncio
 import tempfile
@@ -10,8 +10,7 @@ import pytest
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.app import AccessConfig
 from serve_app.errors import DeadlineExceeded, InvalidAudio, QueueFull, RateLimited
-from serve_app.gateway import conversions, limits
-from serve_app.gateway.conversions import Conversions
+from serve_app.gateway import limits, provenance_checks
 from serve_app.gateway.limits import Limits
 from serve_app.gateway.provenance_checks import CheckRequest, ProvenanceChecks
 from serve_app.watermark.detector_process import DetectorProcess
@@ -36,8 +35,7 @@ def checks_of(
     workers: AudioWorkers, access: AccessConfig, detector: DetectorProcess | None = None
 ) -> ProvenanceChecks:
     shared = Limits(access)
-    converted = Conversions(workers, shared, 60.0)
-    return ProvenanceChecks(workers, converted, shared, 60.0, detector)
+    return ProvenanceChecks(workers, shared, 60.0, detector)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -83,12 +81,14 @@ async def test_a_key_has_so_many_at_a_time(workers: AudioWorkers) -> None:
     assert sum(isinstance(result, RateLimited) for result in results) == 1
 
 
-async def test_checks_share_the_places_of_conversions(
+async def test_more_checks_than_fit_are_refused(
     workers: AudioWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversions, "MOST_AT_ONCE", 0)
-    with pytest.raises(QueueFull):
+    monkeypatch.setattr(provenance_checks, "MOST_AT_ONCE", 0)
+    with pytest.raises(QueueFull, match="0 files are being checked") as refused:
         await checks_of(workers, AccessConfig()).check(request())
+    assert refused.value.retry_after_s == 15.0
+    assert "model" not in refused.value.title
 
 
 async def test_a_deadline_ends_a_check(workers: AudioWorkers, folder: Path) -> None:

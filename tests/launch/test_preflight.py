@@ -46,6 +46,10 @@ def no_watermark(_: dict[str, Any], args: dict[str, Any]) -> None:
     args["provenance"] = {"watermark": {"generator_file": "/none/generator.safetensors"}}
 
 
+def no_trust_list(_: dict[str, Any], args: dict[str, Any]) -> None:
+    args["provenance"] = {"trust_anchors_file": "/none/root.pem"}
+
+
 def require_signing(_: dict[str, Any], args: dict[str, Any]) -> None:
     args["provenance"]["required"] = True
 
@@ -81,6 +85,7 @@ def test_a_good_configuration_passes() -> None:
             "x.yaml: provenance.required: true needs a certificate and a private key",
         ),
         (no_watermark, "x.yaml: /none/generator.safetensors: there is no such file. Convert"),
+        (no_trust_list, "x.yaml: provenance.trust_anchors_file: /none/root.pem cannot be read: No"),
         (unknown_option, "- api.max_body_byte: unknown option. Did you mean max_body_bytes?"),
         (no_folder, "x.yaml: '/none/such' is neither a folder nor the id of a hub repository."),
     ],

@@ -32,6 +32,13 @@ def test_a_file_with_tags(file: Path) -> None:
     assert "musicgen provenance init" in marks["mark: signature"]
 
 
+def test_a_file_that_names_no_model(file: Path) -> None:
+    tags = {name: text for name, text in TAGS.items() if name != "ai_model"}
+    file.write_bytes(encode(tone(0.2), 32_000, Encoding(WAV, tags=tags)))
+    said = demo.marks_of(file)["mark: tags"]
+    assert said == "trainedAlgorithmicMedia, by a model that no tag names"
+
+
 def test_a_file_without_marks(file: Path) -> None:
     file.write_bytes(encode(tone(0.2), 32_000, Encoding(WAV)))
     assert demo.marks_of(file)["mark: tags"].startswith("none")
