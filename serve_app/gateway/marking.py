@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -20,18 +20,22 @@ _Version = tuple[int, int, int] | None  # changes whenever the file does
 
 
 class Marking:
-    """Marks files, and refuses those that would lack a configured mark. signer: None: none signs."""
+    """Marks files, and refuses those that would lack a configured mark.
+
+    signer: None: none signs; versions: states of the files that it was read from.
+    """
 
     def __init__(
         self,
         config: ProvenanceConfig | None = None,
         signer: ManifestSigner | None = None,
         observer: RequestObserver | None = None,
+        versions: Sequence[_Version] = (),
     ) -> None:
         self._config = config or ProvenanceConfig()
         self.signer = signer
         self._observer = observer or LogObserver()
-        self._versions: list[_Version] = []
+        self._versions = versions
 
     @classmethod
     def of(
@@ -42,20 +46,19 @@ class Marking:
     ) -> Self:
         """Read the credentials. Raises ConfigError for a pair that cannot sign, or is missing."""
         versions = _versions(config)
-        marking = cls(config, _signer(config, environment), observer)
-        marking._versions = versions
-        return marking
+        return cls(config, _signer(config, environment), observer, versions)
 
     def renew(self) -> bool:
         """Read the files of the credentials again, if they have changed since the last time.
 
-        Raises ConfigError for a pair that cannot sign; the last one stays in force.
+        Raises ConfigError for a pair that cannot sign, and for files without one; the last pair
+        stays in force.
         """
         versions = _versions(self._config)
         if versions == self._versions:
             return False
         self._versions = versions
-        self.signer = _signer(self._config, {})
+        self.signer = _signer(self._config, {}) or self.signer
         return True
 
     @property

@@ -97,8 +97,26 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
     config = stored(tmp_path)
     (tmp_path / "private_key.pem").unlink()
     message = fault(config)
-    assert "private_key.pem" in message
+    assert "provenance.private_key_file cannot be read (FileNotFoundError)" in message
     assert str(tmp_path) not in message
+
+
+@pytest.mark.parametrize("content", [b"", b" \n"])
+@pytest.mark.parametrize(
+    "names", [["certificate"], ["private_key"], ["certificate", "private_key"]]
+)
+def test_an_empty_file_is_no_way_to_sign_nothing(
+    tmp_path: Path, names: list[str], content: bytes
+) -> None:
+    config = stored(tmp_path)
+    for name in names:
+        (tmp_path / f"{name}.pem").write_bytes(content)
+    assert f"The file of provenance.{names[0]}_file is empty" in fault(config)
+
+
+@pytest.mark.parametrize("name", ["MUSICGEN_C2PA_CERTIFICATE", "MUSICGEN_C2PA_PRIVATE_KEY"])
+def test_an_empty_variable_is_no_way_to_sign_nothing(name: str) -> None:
+    assert f"{name} of the ingress is empty" in fault(ProvenanceConfig(), {name: "\n"})
 
 
 @pytest.mark.parametrize(
