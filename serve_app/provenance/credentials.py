@@ -58,8 +58,8 @@ def read_credentials(
         lacking = ("private key", "private_key") if chain else ("certificate", "certificate")
         raise ConfigError(
             f"There is no {lacking[0]} to sign with. Put its PEM text into the environment variable "
-            f"{getattr(config, f'{lacking[1]}_env')} of the ingress, or name a file in "
-            f"provenance.{lacking[1]}_file."
+            f"{getattr(config, f'{lacking[1]}_env')} of the ingress, or name files for both in "
+            "provenance.certificate_file and provenance.private_key_file."
         )
     check_installed()
     return _checked(chain, key, config.algorithm)
@@ -155,7 +155,7 @@ def _certificates(chain: bytes) -> list[Certificate]:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(
             "The signing certificate is not PEM text: it must hold the signer's certificate and its "
-            "chain, each between BEGIN CERTIFICATE and END CERTIFICATE."
+            f"chain, each between BEGIN CERTIFICATE and END CERTIFICATE.{_line_hint(chain)}"
         ) from error
 
 
@@ -170,7 +170,14 @@ def _private_key(content: bytes) -> PrivateKeyTypes:
         fault = "has a passphrase: store it without, readable by the service alone"
     except (ValueError, UnsupportedAlgorithm):
         fault = "is not PEM text of a private key"
-    raise ConfigError(f"The private key to sign with {fault}.")
+    raise ConfigError(f"The private key to sign with {fault}.{_line_hint(content)}")
+
+
+def _line_hint(content: bytes) -> str:
+    """Tell of a PEM text whose line breaks were escaped, as shells and JSON do."""
+    if b"\\n" not in content:
+        return ""
+    return " It has the two characters \\n where its lines end: write line breaks instead."
 
 
 def _check_algorithm(key: PrivateKeyTypes, algorithm: str) -> None:

@@ -133,6 +133,25 @@ def test_a_file_of_another_kind(tmp_path: Path, name: str, content: bytes, expec
     assert expected in fault(config)
 
 
+def test_line_breaks_that_were_escaped() -> None:
+    chain = pair().chain.decode()
+    key = pair().private_key.decode()
+    names = ("MUSICGEN_C2PA_CERTIFICATE", "MUSICGEN_C2PA_PRIVATE_KEY")
+    for texts in ((chain.replace("\n", "\\n"), key), (chain, key.replace("\n", "\\n"))):
+        environment = dict(zip(names, texts, strict=True))
+        assert r"the two characters \n where its lines end" in fault(
+            ProvenanceConfig(), environment
+        )
+
+
+def test_a_name_that_is_the_key_is_not_quoted() -> None:
+    """Base64 alone, without the frame of PEM, which the configuration refuses."""
+    body = "".join(pair().private_key.decode().splitlines()[1:-1])
+    message = fault(ProvenanceConfig(certificate_file=body, private_key_file=body))
+    assert body[-20:] not in message
+    assert "provenance.certificate_file cannot be read" in message
+
+
 def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
     key = serialization.load_pem_private_key(pair().private_key, None)
     locked = key.private_bytes(
