@@ -66,6 +66,11 @@ class Marking:
         """Whether files may tell the prompt."""
         return self._config.tag_prompt
 
+    @property
+    def with_tags(self) -> bool:
+        """Whether files that had no tags get them."""
+        return self._config.tags
+
     def tags(self, request: GenerationRequest, model: ModelCard) -> dict[str, str]:
         """Collect the tags that the configuration wants in the files of a track."""
         return self._all_tags(request, model) if self._config.tags else {}
@@ -140,18 +145,22 @@ class Marking:
         definition = facts.definition()
         with self._counted_failures(), source.open("rb") as old, target.open("w+b") as new:
             await self.signer.sign(SigningJob(old, new, spec.media_type, definition, parent))
-        self._observer.file_marked(spec.name, "manifest")
         return True
 
     def count_made(self, spec: FormatSpec) -> None:
         """Count the file of a track: its tags, and its watermark."""
-        self.count_tags(spec)
+        self._count_tags(spec, self._config.tags)
         if self._config.watermark.generator_file is not None:
             self._observer.file_marked(spec.name, "watermark")
 
-    def count_tags(self, spec: FormatSpec) -> None:
-        """Count a file with generated audio, by whether it has tags."""
-        has_tags = self._config.tags and spec.tagging is not Tagging.NONE
+    def count_converted(self, spec: FormatSpec, *, tagged: bool, signed: bool) -> None:
+        """Count a converted file with generated audio that is sent. tagged: where there is room."""
+        if signed:
+            self._observer.file_marked(spec.name, "manifest")
+        self._count_tags(spec, tagged)
+
+    def _count_tags(self, spec: FormatSpec, tagged: bool) -> None:
+        has_tags = tagged and spec.tagging is not Tagging.NONE
         self._observer.file_marked(spec.name, "tags" if has_tags else "none")
 
     @contextlib.contextmanager
