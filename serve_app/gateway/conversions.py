@@ -116,7 +116,9 @@ class Conversions:
         )
         signed = unsigned.with_name("signed")
         parent = conversion.parent
-        is_signed = await self._marking.mark_conversion(unsigned, signed, spec, facts, parent)
+        is_signed = await self._marking.mark_conversion(
+            unsigned, signed, spec, facts, parent, request.deadline
+        )
         return signed if is_signed else unsigned
 
     def _count(self, request: ConversionRequest, conversion: Conversion, *, signed: bool) -> None:

@@ -106,13 +106,15 @@ class Marking:
         """Put a signed manifest into a whole file of a track, if one is configured.
 
         detachable: the caller sends a manifest beside a file that cannot hold one. Raises
-        FormatNotSigned and SigningFailed.
+        FormatNotSigned, SigningFailed and DeadlineExceeded.
         """
         self.check(spec, detachable=detachable)
         if self.signer is not None and spec.holds_manifest:
             definition = self._generated(request, model)
             with self._counted_failures():
-                content = await self.signer.embed(content, spec.media_type, definition)
+                content = await self.signer.embed(
+                    content, spec.media_type, definition, request.deadline
+                )
             self._observer.file_marked(spec.name, "manifest")
         self.count_made(spec)
         return content
@@ -122,29 +124,39 @@ class Marking:
     ) -> bytes | None:
         """Sign a manifest beside a file that cannot hold one; None: not configured, or not needed.
 
-        Raises SigningFailed.
+        Raises SigningFailed and DeadlineExceeded.
         """
         if self.signer is None or spec.holds_manifest:
             return None
         definition = self._generated(request, model)
         with self._counted_failures():
-            manifest = await self.signer.detach(content, spec.media_type, definition)
+            manifest = await self.signer.detach(
+                content, spec.media_type, definition, request.deadline
+            )
         self._observer.file_marked(spec.name, "detached_manifest")
         return manifest
 
     async def mark_conversion(
-        self, source: Path, target: Path, spec: FormatSpec, facts: Converted, parent: bytes
+        self,
+        source: Path,
+        target: Path,
+        spec: FormatSpec,
+        facts: Converted,
+        parent: bytes,
+        deadline: float | None = None,
     ) -> bool:
         """Write a converted file with a signed manifest to `target`; False: it gets none.
 
-        parent: archive of the old file's manifests. Raises FormatNotSigned and SigningFailed.
+        parent: archive of the old file's manifests; deadline: of the request, a Unix time. Raises
+        FormatNotSigned, SigningFailed and DeadlineExceeded.
         """
         self.check(spec)
         if self.signer is None or not spec.holds_manifest:
             return False
         definition = facts.definition()
         with self._counted_failures(), source.open("rb") as old, target.open("w+b") as new:
-            await self.signer.sign(SigningJob(old, new, spec.media_type, definition, parent))
+            job = SigningJob(old, new, spec.media_type, definition, parent, deadline=deadline)
+            await self.signer.sign(job)
         return True
 
     def count_made(self, spec: FormatSpec) -> None:

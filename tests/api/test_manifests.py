@@ -4,9 +4,11 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import c2pa
@@ -430,6 +432,41 @@ async def test_a_signature_that_fails_later_is_an_error(
         response = await client.post(GENERATIONS, json=BODY)
     assert (response.status_code, response.json()["code"]) == (503, "signing_failed")
     assert observer.signing_failures == 1
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """URL of a time-stamp server that takes requests, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+
+@pytest.mark.parametrize("route", ["generations", "json", "hugging face", "conversions"])
+async def test_a_silent_time_stamp_server_holds_no_request_beyond_its_deadline(
+    signing: httpx.AsyncClient,
+    generator: FakeGenerator,
+    observer: RecordingObserver,
+    tmp_path: Path,
+    silent: str,
+    route: str,
+) -> None:
+    file = (await made(signing)).content
+    requests: dict[str, dict[str, Any]] = {
+        "generations": {"url": GENERATIONS, "json": BODY},
+        "json": {
+            "url": GENERATIONS,
+            "json": BODY | {"response_format": "json", "audio_format": "opus"},
+        },
+        "hugging face": {"url": "/models/facebook/musicgen-small", "json": {"inputs": "lofi"}},
+        "conversions": {"url": "/v1/audio/conversions", "files": {"audio": ("a", file)}},
+    }
+    late = {"x-musicgen-timeout-seconds": "1"}
+    async with serving(generator, observer, stored(tmp_path, timestamp_url=silent)) as client:
+        started_at = perf_counter()
+        response = await client.post(**requests[route], headers=late)
+    assert response.status_code == 504
+    assert "before the file was signed" in response.text
+    assert perf_counter() - started_at < 10
 
 
 @pytest.mark.parametrize("made_pair", [None, expired_pair()], ids=["none", "expired"])
