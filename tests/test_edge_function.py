@@ -93,6 +93,7 @@ def blackhole() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
+MARK = "x-musicgen-digital-source-type"
 SECRETS = ("MUSICGEN_API_URL", "MODAL_API_URL")
 
 
@@ -172,3 +173,5 @@ async def test_a_signed_file_stays_signed(tmp_path: Path) -> None:
             response = await client.post(url, json=FIELDS)
     content = base64.b64decode(response.json()["audioUrl"].partition(",")[2])
     assert state(content, "audio/wav") in SOUND
+    assert response.headers[MARK] == DIGITAL_SOURCE_TYPE
+    assert MARK in response.headers["access-control-expose-headers"]

@@ -1,6 +1,6 @@
 """Conversion of an audio file to another format, as a stream: no file is decoded into memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -27,7 +27,8 @@ class Converter:
 
     The file is resampled while it is decoded, and mastered at the rate of the new file. Where the
     first sample depends on the whole file, the file is decoded twice. The marks of generated audio
-    are kept, and no other tags; with_prompt: whether the prompt is, too.
+    are kept, and no other tags; with_prompt: whether the prompt is, too; stated: marks for a file
+    without, which its signed manifest states.
     """
 
     def __init__(
@@ -38,14 +39,17 @@ class Converter:
         mastering: Mastering,
         *,
         with_prompt: bool = True,
+        stated: Mapping[str, str] | None = None,
     ) -> None:
         self._content = content
         self._max_duration_s = max_duration_s
         self._encoding = encoding
         self._mastering = mastering
         self._with_prompt = with_prompt
+        self._stated = carried(stated or {}, with_prompt=with_prompt)
         self.decoded_s = 0.0  # seconds of the file decoded so far
-        self.marks: dict[str, str] = {}  # tags of the file that say that it was generated
+        self.marks: dict[str, str] = {}  # tags of the new file
+        self.by_tags = False  # whether the old file's tags say that it was generated
 
     def write(self, path: Path) -> None:
         """Write the new file. Raises InvalidAudio, and InvalidRequest for an impossible bit rate."""
@@ -82,7 +86,9 @@ class Converter:
         decoder = Decoder(self._content, self._max_duration_s, self._rate_from)
         try:
             for part in decoder.parts():
-                self.marks = carried(decoder.metadata, with_prompt=self._with_prompt)
+                found = carried(decoder.metadata, with_prompt=self._with_prompt)
+                self.by_tags = bool(found)
+                self.marks = found or self._stated
                 yield part, decoder.sample_rate
         finally:
             self.decoded_s = max(self.decoded_s, decoder.decoded_s)

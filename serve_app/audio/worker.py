@@ -26,7 +26,7 @@ from serve_app.audio.inspector import Inspector
 from serve_app.audio.mastering import Mastering, Normalization
 from serve_app.audio.reader import read_samples
 from serve_app.errors import InvalidRequest
-from serve_app.provenance.parent import parent_archive
+from serve_app.provenance.parent import read_parent
 
 Job = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -92,12 +92,14 @@ def _inspect(job: Job, content: bytes) -> Answer:
 
 
 def _convert(job: Job, content: bytes) -> tuple[Answer, memoryview]:
+    parent = read_parent(content, with_archive=job["with_manifest"])
     converter = Converter(
         content,
         job["max_duration_s"],
         _encoding(job["encoding"]),
         _mastering(job["mastering"]),
         with_prompt=job["with_prompt"],
+        stated=parent.marks if job["with_tags"] else {},
     )
     try:
         converter.write(Path(job["path"]))
@@ -108,9 +110,14 @@ def _convert(job: Job, content: bytes) -> tuple[Answer, memoryview]:
             "decoded_s": converter.decoded_s,
         }
         return fault, memoryview(b"")
-    answer = {"decoded_s": converter.decoded_s, "marked": bool(converter.marks)}
-    archive = parent_archive(content) if job["with_manifest"] else b""
-    return answer, memoryview(archive)
+    answer = {
+        "decoded_s": converter.decoded_s,
+        "tagged": bool(converter.marks),
+        "by_tags": converter.by_tags,
+        "by_manifest": bool(parent.marks),
+        "unkept": parent.unkept,
+    }
+    return answer, memoryview(parent.archive)
 
 
 def _encoding(fields: Mapping[str, Any]) -> Encoding:

@@ -12,6 +12,7 @@ from serve_app.audio.file_format import Encoding
 from serve_app.audio.inspector import Inspection, inspection_of
 from serve_app.audio.mastering import Mastering
 from serve_app.audio.worker_pool import WorkerPool
+from serve_app.provenance.manifest import Unkept
 from serve_app.types import Audio
 
 _MOST_PROCESSES = 4  # of each pool
@@ -24,12 +25,21 @@ _CONVERT_CPU_PER_S = 0.2  # of audio: four times what the slowest options take
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A converted file. duration_s: in seconds; marked: its tags say that it was generated;
-    parent: archive of the old file's manifests, empty: it has none, or nobody asked for it."""
+    """A converted file. duration_s: in seconds; by_tags, by_manifest: whether the old file's tags,
+    and its valid manifest, say that it was generated; tagged: whether the new file's tags do; parent:
+    archive of the old file's manifests; unkept: why it is empty, where somebody asked for it."""
 
     duration_s: float
-    marked: bool
+    by_tags: bool = False
+    by_manifest: bool = False
+    tagged: bool = False
     parent: bytes = b""
+    unkept: Unkept = Unkept.NONE
+
+    @property
+    def marked(self) -> bool:
+        """Whether the old file says that it was generated."""
+        return self.by_tags or self.by_manifest
 
 
 class AudioWorkers:
@@ -90,12 +100,13 @@ class AudioWorkers:
         max_duration_s: float,
         *,
         with_prompt: bool = True,
+        with_tags: bool = True,
         with_manifest: bool = False,
     ) -> Conversion:
         """Write the converted file to `path`.
 
-        with_prompt: keep the prompt among the marks of generated audio; with_manifest: archive the
-        manifests of the old file.
+        with_prompt: keep the prompt among the marks of generated audio; with_tags: write tags for a
+        file whose manifest alone says generated; with_manifest: archive the manifests of the old file.
         Raises InvalidAudio, and InvalidRequest for a bit rate that the channels exclude.
         """
         job = {
@@ -105,8 +116,16 @@ class AudioWorkers:
             "mastering": dataclasses.asdict(mastering),
             "max_duration_s": max_duration_s,
             "with_prompt": with_prompt,
+            "with_tags": with_tags,
             "with_manifest": with_manifest,
             "max_cpu_s": _CONVERT_CPU_S + _CONVERT_CPU_PER_S * max_duration_s,
         }
         answer, parent = await self._converters.run(job, content)
-        return Conversion(float(answer["decoded_s"]), bool(answer["marked"]), parent)
+        return Conversion(
+            duration_s=float(answer["decoded_s"]),
+            by_tags=bool(answer["by_tags"]),
+            by_manifest=bool(answer["by_manifest"]),
+            tagged=bool(answer["tagged"]),
+            parent=parent,
+            unkept=Unkept(answer["unkept"]),
+        )

@@ -1,10 +1,11 @@
 """Marks of generated audio."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from serve_app.config.closed_model import ClosedModel
+from serve_app.config.pem import holds_pem
 from serve_app.config.watermark import WatermarkConfig
 
 Algorithm = Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"]
@@ -50,10 +51,27 @@ class ProvenanceConfig(ClosedModel):
     watermark: WatermarkConfig = WatermarkConfig()
     """A watermark in the samples."""
 
+    @field_validator(
+        "certificate_file", "certificate_env", "private_key_file", "private_key_env", mode="before"
+    )
+    @classmethod
+    def _is_a_name(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse PEM text, without quoting it."""
+        if holds_pem(value):
+            option = str(info.field_name)
+            kind = option.rpartition("_")[0].upper()
+            name = "the name of a file" if option.endswith("_file") else "a variable's name"
+            raise ValueError(
+                f"this option takes {name}, not PEM text: put the text into the environment variable "
+                f"MUSICGEN_C2PA_{kind} of the ingress"
+            )
+        return value
+
     @model_validator(mode="after")
     def _files_go_together(self) -> Self:
         if (self.certificate_file is None) != (self.private_key_file is None):
             raise ValueError(
-                "certificate_file and private_key_file go together: give both, or neither"
+                "certificate_file and private_key_file go together: name both files, or neither, and "
+                "put both PEM texts into the environment variables"
             )
         return self

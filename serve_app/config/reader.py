@@ -2,17 +2,26 @@
 
 import difflib
 import os
+import re
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from serve_app.config.app import AppConfig
+from serve_app.config.pem import holds_pem
 from serve_app.errors import ConfigError
 
 _Path = tuple[int | str, ...]
 
 # Sections of earlier versions, with their places now.
 _MOVED: dict[_Path, str] = {("api", "provenance"): "provenance"}
+
+# Options whose mistaken values may be secrets: their values are never quoted.
+_SECRET = re.compile(r"(api_)?keys?(_|$)|private_key|certificate")
+_PEM_HINT = (
+    " PEM text belongs into a file, or into the environment variable MUSICGEN_C2PA_CERTIFICATE or "
+    "MUSICGEN_C2PA_PRIVATE_KEY of the ingress."
+)
 
 
 def environment_variables(options: dict[str, Any] | None) -> dict[str, str]:
@@ -54,18 +63,28 @@ def _describe(fault: dict[str, Any]) -> str:
     path: _Path = fault["loc"]
     if path in _MOVED:
         return f"{_dotted(path)}: this section has moved. Write it as args.{_MOVED[path]}."
-    if fault["type"] == "extra_forbidden":
-        return f"{_dotted(path)}: unknown option.{_suggestion(path)}"
-    message = str(fault["msg"]).removeprefix("Value error, ")
     given = fault.get("input")
-    value = "" if isinstance(given, dict | list) else f", but it is {given!r}"
+    if fault["type"] == "extra_forbidden":
+        hint = _PEM_HINT if holds_pem(given) or holds_pem(path[-1]) else _suggestion(path)
+        return f"{_dotted(path)}: unknown option.{hint}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    value = f", but it is {given!r}" if _is_quotable(path, given) else ""
     return f"{_dotted(path)}: {message}{value}" if path else message
+
+
+def _is_quotable(path: _Path, given: Any) -> bool:
+    is_secret = any(isinstance(part, str) and _SECRET.match(part) for part in path)
+    return not (isinstance(given, dict | list) or is_secret or holds_pem(given))
 
 
 def _dotted(path: _Path) -> str:
     """Format a path as people write it: `models[0].engine_kwargs`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    parts = (f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in path)
     return "".join(parts).removeprefix(".")
+
+
+def _name(part: str) -> str:
+    return "(PEM text)" if holds_pem(part) else part
 
 
 def _suggestion(path: _Path) -> str:

@@ -29,7 +29,9 @@ class CertificateWatch:
 
     async def run(self) -> None:
         """Look until cancelled; return at once where nothing is signed."""
-        while self._marking.signer is not None:
+        if self._marking.signer is None:
+            return
+        while True:
             await asyncio.to_thread(self.renew)
             self.look()
             await asyncio.sleep(_PERIOD_S)

@@ -35,7 +35,7 @@ class ConversionRequest:
 
 @dataclass(frozen=True, slots=True)
 class ConvertedFile:
-    """The facts of a new file. marked: the old one's tags say that it was generated."""
+    """The facts of a new file. marked: the old one's tags, or its manifest, say generated."""
 
     size: int
     marked: bool
@@ -75,6 +75,7 @@ class Conversions:
                 unsigned = Path(folder) / "unsigned"
                 conversion = await self._write(request, unsigned)
                 written = await self._sign(request, conversion, unsigned)
+                self._count(request, conversion, signed=written != unsigned)
                 yield ConvertedFile(written.stat().st_size, conversion.marked)
                 with written.open("rb") as file:
                     while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
@@ -87,18 +88,27 @@ class Conversions:
         if not (conversion.marked or conversion.parent):
             return unsigned
         spec = request.encoding.file_format
-        if conversion.marked:
-            self._marking.count_tags(spec)
         facts = Converted(
             sha256=(await asyncio.to_thread(hashlib.sha256, request.content)).hexdigest(),
             title=f"Conversion to {spec}",
             has_manifest=bool(conversion.parent),
             edited=request.mastering != Mastering(),
+            unkept=conversion.unkept,
+            by_tags=conversion.by_tags,
+            by_manifest=conversion.by_manifest,
         )
         signed = unsigned.with_name("signed")
         parent = conversion.parent
-        is_signed = await self._marking.mark_conversion(unsigned, signed, spec, facts, parent)
+        is_signed = await self._marking.mark_conversion(
+            unsigned, signed, spec, facts, parent, request.deadline
+        )
         return signed if is_signed else unsigned
+
+    def _count(self, request: ConversionRequest, conversion: Conversion, *, signed: bool) -> None:
+        """Count the marks of a file with generated audio; it is about to be sent."""
+        if conversion.marked:
+            spec = request.encoding.file_format
+            self._marking.count_converted(spec, tagged=conversion.tagged, signed=signed)
 
     async def _write(self, request: ConversionRequest, path: Path) -> Conversion:
         """Write the new file, and charge the decoded seconds to the caller."""
@@ -113,6 +123,7 @@ class Conversions:
                     request.mastering,
                     self._max_duration_s,
                     with_prompt=self._marking.with_prompt,
+                    with_tags=self._marking.with_tags,
                     with_manifest=self._marking.signer is not None,
                 )
                 decoded_s = conversion.duration_s

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -20,18 +20,22 @@ _Version = tuple[int, int, int] | None  # changes whenever the file does
 
 
 class Marking:
-    """Marks files, and refuses those that would lack a configured mark. signer: None: none signs."""
+    """Marks files, and refuses those that would lack a configured mark.
+
+    signer: None: none signs; versions: states of the files that it was read from.
+    """
 
     def __init__(
         self,
         config: ProvenanceConfig | None = None,
         signer: ManifestSigner | None = None,
         observer: RequestObserver | None = None,
+        versions: Sequence[_Version] = (),
     ) -> None:
         self._config = config or ProvenanceConfig()
         self.signer = signer
         self._observer = observer or LogObserver()
-        self._versions: list[_Version] = []
+        self._versions = versions
 
     @classmethod
     def of(
@@ -42,26 +46,30 @@ class Marking:
     ) -> Self:
         """Read the credentials. Raises ConfigError for a pair that cannot sign, or is missing."""
         versions = _versions(config)
-        marking = cls(config, _signer(config, environment), observer)
-        marking._versions = versions
-        return marking
+        return cls(config, _signer(config, environment), observer, versions)
 
     def renew(self) -> bool:
         """Read the files of the credentials again, if they have changed since the last time.
 
-        Raises ConfigError for a pair that cannot sign; the last one stays in force.
+        Raises ConfigError for a pair that cannot sign, and for files without one; the last pair
+        stays in force.
         """
         versions = _versions(self._config)
         if versions == self._versions:
             return False
         self._versions = versions
-        self.signer = _signer(self._config, {})
+        self.signer = _signer(self._config, {}) or self.signer
         return True
 
     @property
     def with_prompt(self) -> bool:
         """Whether files may tell the prompt."""
         return self._config.tag_prompt
+
+    @property
+    def with_tags(self) -> bool:
+        """Whether files that had no tags get them."""
+        return self._config.tags
 
     def tags(self, request: GenerationRequest, model: ModelCard) -> dict[str, str]:
         """Collect the tags that the configuration wants in the files of a track."""
@@ -98,13 +106,15 @@ class Marking:
         """Put a signed manifest into a whole file of a track, if one is configured.
 
         detachable: the caller sends a manifest beside a file that cannot hold one. Raises
-        FormatNotSigned and SigningFailed.
+        FormatNotSigned, SigningFailed and DeadlineExceeded.
         """
         self.check(spec, detachable=detachable)
         if self.signer is not None and spec.holds_manifest:
             definition = self._generated(request, model)
             with self._counted_failures():
-                content = await self.signer.embed(content, spec.media_type, definition)
+                content = await self.signer.embed(
+                    content, spec.media_type, definition, request.deadline
+                )
             self._observer.file_marked(spec.name, "manifest")
         self.count_made(spec)
         return content
@@ -114,41 +124,55 @@ class Marking:
     ) -> bytes | None:
         """Sign a manifest beside a file that cannot hold one; None: not configured, or not needed.
 
-        Raises SigningFailed.
+        Raises SigningFailed and DeadlineExceeded.
         """
         if self.signer is None or spec.holds_manifest:
             return None
         definition = self._generated(request, model)
         with self._counted_failures():
-            manifest = await self.signer.detach(content, spec.media_type, definition)
+            manifest = await self.signer.detach(
+                content, spec.media_type, definition, request.deadline
+            )
         self._observer.file_marked(spec.name, "detached_manifest")
         return manifest
 
     async def mark_conversion(
-        self, source: Path, target: Path, spec: FormatSpec, facts: Converted, parent: bytes
+        self,
+        source: Path,
+        target: Path,
+        spec: FormatSpec,
+        facts: Converted,
+        parent: bytes,
+        deadline: float | None = None,
     ) -> bool:
         """Write a converted file with a signed manifest to `target`; False: it gets none.
 
-        parent: archive of the old file's manifests. Raises FormatNotSigned and SigningFailed.
+        parent: archive of the old file's manifests; deadline: of the request, a Unix time. Raises
+        FormatNotSigned, SigningFailed and DeadlineExceeded.
         """
         self.check(spec)
         if self.signer is None or not spec.holds_manifest:
             return False
         definition = facts.definition()
         with self._counted_failures(), source.open("rb") as old, target.open("w+b") as new:
-            await self.signer.sign(SigningJob(old, new, spec.media_type, definition, parent))
-        self._observer.file_marked(spec.name, "manifest")
+            job = SigningJob(old, new, spec.media_type, definition, parent, deadline=deadline)
+            await self.signer.sign(job)
         return True
 
     def count_made(self, spec: FormatSpec) -> None:
         """Count the file of a track: its tags, and its watermark."""
-        self.count_tags(spec)
+        self._count_tags(spec, self._config.tags)
         if self._config.watermark.generator_file is not None:
             self._observer.file_marked(spec.name, "watermark")
 
-    def count_tags(self, spec: FormatSpec) -> None:
-        """Count a file with generated audio, by whether it has tags."""
-        has_tags = self._config.tags and spec.tagging is not Tagging.NONE
+    def count_converted(self, spec: FormatSpec, *, tagged: bool, signed: bool) -> None:
+        """Count a converted file with generated audio that is sent. tagged: where there is room."""
+        if signed:
+            self._observer.file_marked(spec.name, "manifest")
+        self._count_tags(spec, tagged)
+
+    def _count_tags(self, spec: FormatSpec, tagged: bool) -> None:
+        has_tags = tagged and spec.tagging is not Tagging.NONE
         self._observer.file_marked(spec.name, "tags" if has_tags else "none")
 
     @contextlib.contextmanager

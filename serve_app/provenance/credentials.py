@@ -46,11 +46,11 @@ def read_credentials(
 ) -> Credentials | None:
     """Read and check the configured pair; None where none is configured.
 
-    Raises ConfigError for a pair that cannot sign, and for none where it is required. No message
-    holds a part of the key.
+    Raises ConfigError for a pair that cannot sign, for a file or a variable that is there and empty,
+    and for none where it is required. No message holds a part of the key.
     """
-    chain = _text(config.certificate_file, environment.get(config.certificate_env, ""))
-    key = _text(config.private_key_file, environment.get(config.private_key_env, ""))
+    chain = _certificate_text(config, environment)
+    key = _private_key_text(config, environment)
     if not chain and not key:
         _check_not_needed(config)
         return None
@@ -58,8 +58,8 @@ def read_credentials(
         lacking = ("private key", "private_key") if chain else ("certificate", "certificate")
         raise ConfigError(
             f"There is no {lacking[0]} to sign with. Put its PEM text into the environment variable "
-            f"{getattr(config, f'{lacking[1]}_env')} of the ingress, or name a file in "
-            f"provenance.{lacking[1]}_file."
+            f"{getattr(config, f'{lacking[1]}_env')} of the ingress, or name files for both in "
+            "provenance.certificate_file and provenance.private_key_file."
         )
     check_installed()
     return _checked(chain, key, config.algorithm)
@@ -77,16 +77,45 @@ def _check_not_needed(config: ProvenanceConfig) -> None:
     )
 
 
-def _text(file: str | None, variable: str) -> bytes:
-    if file is None:
-        return variable.strip().encode()
+def _certificate_text(config: ProvenanceConfig, environment: Mapping[str, str]) -> bytes:
+    if config.certificate_file is not None:
+        return _file_text("certificate_file", config.certificate_file)
+    return _variable_text(config.certificate_env, environment)
+
+
+def _private_key_text(config: ProvenanceConfig, environment: Mapping[str, str]) -> bytes:
+    if config.private_key_file is not None:
+        return _file_text("private_key_file", config.private_key_file)
+    return _variable_text(config.private_key_env, environment)
+
+
+def _file_text(option: str, file: str) -> bytes:
+    """Read a file, and name it by its option alone: a mistaken value may be the key itself."""
     try:
-        return Path(file).read_bytes().strip()
-    except OSError as error:
+        content = Path(file).read_bytes().strip()
+    except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{Path(file).name} of provenance cannot be read ({type(error).__name__}). "
+            f"The file of provenance.{option} cannot be read ({type(error).__name__}). "
             "Name a PEM file that the ingress may read."
-        ) from error
+        ) from None
+    if not content:
+        raise ConfigError(
+            f"The file of provenance.{option} is empty. Put the PEM text into it, or name no file."
+        )
+    return content
+
+
+def _variable_text(name: str, environment: Mapping[str, str]) -> bytes:
+    """Read a variable; empty: it is not set."""
+    content = environment.get(name)
+    if content is None:
+        return b""
+    if not content.strip():
+        raise ConfigError(
+            f"The environment variable {name} of the ingress is empty. "
+            "Put the PEM text into it, or remove the variable."
+        )
+    return content.strip().encode()
 
 
 def _checked(chain: bytes, private_key: bytes, algorithm: str) -> Credentials:
@@ -117,13 +146,16 @@ def _checked(chain: bytes, private_key: bytes, algorithm: str) -> Credentials:
 
 def _certificates(chain: bytes) -> list[Certificate]:
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
-        return x509.load_pem_x509_certificates(chain)
-    except ValueError as error:
+        certificates = x509.load_pem_x509_certificates(chain)
+        certificates[0].public_key()
+        return certificates
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(
             "The signing certificate is not PEM text: it must hold the signer's certificate and its "
-            "chain, each between BEGIN CERTIFICATE and END CERTIFICATE."
+            f"chain, each between BEGIN CERTIFICATE and END CERTIFICATE.{_line_hint(chain)}"
         ) from error
 
 
@@ -138,7 +170,14 @@ def _private_key(content: bytes) -> PrivateKeyTypes:
         fault = "has a passphrase: store it without, readable by the service alone"
     except (ValueError, UnsupportedAlgorithm):
         fault = "is not PEM text of a private key"
-    raise ConfigError(f"The private key to sign with {fault}.")
+    raise ConfigError(f"The private key to sign with {fault}.{_line_hint(content)}")
+
+
+def _line_hint(content: bytes) -> str:
+    """Tell of a PEM text whose line breaks were escaped, as shells and JSON do."""
+    if b"\\n" not in content:
+        return ""
+    return " It has the two characters \\n where its lines end: write line breaks instead."
 
 
 def _check_algorithm(key: PrivateKeyTypes, algorithm: str) -> None:

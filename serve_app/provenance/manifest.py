@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import serve_app
@@ -26,7 +27,6 @@ _CONTEXT = {
     "dc": "http://purl.org/dc/elements/1.1/",
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
 }
-_UNSIGNED = "Its tags say that an AI model generated it; no signature says so."
 _PURPOSES = ("data_mining", "ai_inference", "ai_generative_training", "ai_training")
 
 
@@ -79,16 +79,28 @@ class Generated:
         return {"label": "cawg.metadata", "kind": "Json", "data": data}
 
 
+class Unkept(StrEnum):
+    """Why the manifest of a conversion contains none of the converted file."""
+
+    NONE = "none"  # the file has none
+    TOO_LARGE = "too_large"
+    UNREADABLE = "unreadable"
+
+
 @dataclass(frozen=True, slots=True)
 class Converted:
     """A converted file. sha256: of the file that was converted, in hexadecimal; title: of the new
-    one; has_manifest: whether the old one has a manifest, which the new one then contains; edited:
-    whether the conversion changes the audio beyond its format."""
+    one; has_manifest: whether the new one contains that of the old file; edited: whether the
+    conversion changes the audio beyond its format; unkept: why none is contained; by_tags,
+    by_manifest: whether the old file's tags, and its valid manifest, say that it was generated."""
 
     sha256: str
     title: str
     has_manifest: bool
     edited: bool
+    unkept: Unkept = Unkept.NONE
+    by_tags: bool = True
+    by_manifest: bool = False
 
     def definition(self) -> Definition:
         """Build the manifest: it tells the conversion, and of the origin only what the file says."""
@@ -101,9 +113,22 @@ class Converted:
         ingredients = []
         if not self.has_manifest:
             parent = _hashed(PARENT, "Converted file", "parentOf", self.sha256)
-            parent["description"] += " " + _UNSIGNED
+            parent["description"] += f" {self._origin()}"
             ingredients = [parent]
         return _manifest(self.title, actions, ingredients, [])
+
+    def _origin(self) -> str:
+        """Tell the statements of the old file, where its manifest is not contained."""
+        tags = "Its tags say that an AI model generated it" if self.by_tags else ""
+        if self.unkept is Unkept.NONE:
+            return f"{tags}; no signature says so."
+        if self.unkept is Unkept.UNREADABLE:
+            manifest = "It has a manifest, which cannot be read."
+        else:
+            says = "; it is valid, and says that an AI model generated the file"
+            manifest = "Its manifest is too large to be contained here"
+            manifest += f"{says if self.by_manifest else ''}."
+        return f"{tags}. {manifest}" if tags else manifest
 
 
 def _manifest(

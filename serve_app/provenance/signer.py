@@ -3,11 +3,13 @@
 import asyncio
 import io
 import logging
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from time import time
 from typing import Any, BinaryIO
 
-from serve_app.errors import ConfigError, SigningFailed
+from serve_app.errors import ConfigError, DeadlineExceeded, SigningFailed
 from serve_app.provenance.credentials import Credentials
 from serve_app.provenance.library import offline_context
 from serve_app.provenance.manifest import Definition, Generated
@@ -23,7 +25,8 @@ _PROBE_TYPE = "application/octet-stream"
 @dataclass(frozen=True, slots=True)
 class SigningJob:
     """A file to sign, from its beginning. target: open for reading, too; parent: ingredient archive
-    of the file that this one was made of; detached: the manifest stays out of the file."""
+    of the file that this one was made of; detached: the manifest stays out of the file; deadline:
+    Unix time at which the request is given up."""
 
     source: BinaryIO
     target: BinaryIO
@@ -31,6 +34,7 @@ class SigningJob:
     definition: Definition
     parent: bytes = b""
     detached: bool = False
+    deadline: float | None = None
 
 
 class ManifestSigner:
@@ -56,31 +60,54 @@ class ManifestSigner:
                 "Send the request again later."
             )
 
-    async def embed(self, content: bytes, media_type: str, definition: Definition) -> bytes:
-        """Return the file with a signed manifest in it. Raises SigningFailed."""
+    async def embed(
+        self,
+        content: bytes,
+        media_type: str,
+        definition: Definition,
+        deadline: float | None = None,
+    ) -> bytes:
+        """Return the file with a signed manifest in it. Raises as `sign` does."""
+        source = io.BytesIO(content)
         target = io.BytesIO()
-        await self.sign(SigningJob(io.BytesIO(content), target, media_type, definition))
+        await self.sign(SigningJob(source, target, media_type, definition, deadline=deadline))
         return target.getvalue()
 
-    async def detach(self, content: bytes, media_type: str, definition: Definition) -> bytes:
+    async def detach(
+        self,
+        content: bytes,
+        media_type: str,
+        definition: Definition,
+        deadline: float | None = None,
+    ) -> bytes:
         """Return a signed manifest of the file as it is, for a file of its own (`.c2pa`).
 
-        Raises SigningFailed.
+        Raises as `sign` does.
         """
-        source = io.BytesIO(content)
-        job = SigningJob(source, io.BytesIO(), media_type, definition, detached=True)
+        job = SigningJob(
+            io.BytesIO(content),
+            io.BytesIO(),
+            media_type,
+            definition,
+            detached=True,
+            deadline=deadline,
+        )
         return await self.sign(job)
 
     async def sign(self, job: SigningJob) -> bytes:
-        """Write the signed file; return its manifest. Raises SigningFailed."""
+        """Write the signed file; return its manifest.
+
+        Raises SigningFailed, and DeadlineExceeded where a time-stamp server outlasts the request.
+        """
         self.check()
         loop = asyncio.get_running_loop()
+        left_s = math.inf if job.deadline is None else job.deadline - time()
         try:
-            async with asyncio.timeout(_MOST_S):
+            async with asyncio.timeout(min(_MOST_S, left_s)):
                 return await loop.run_in_executor(self._threads, self._sign_logged, job)
         except TimeoutError as error:
-            logger.error("Signing took more than %g s", _MOST_S)
-            raise _failure() from error
+            logger.error("Signing took more than %.1f s", min(_MOST_S, left_s))
+            raise (_too_late() if left_s < _MOST_S else _failure()) from error
 
     def _sign_logged(self, job: SigningJob) -> bytes:
         import c2pa
@@ -133,6 +160,12 @@ def _state(manifest: bytes, context: Any) -> str:
 
     with c2pa.Reader(_PROBE_TYPE, io.BytesIO(_PROBE), manifest, context=context) as reader:
         return str(reader.get_validation_state())
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "The request deadline passed before the file was signed. Allow more time."
+    )
 
 
 def _failure() -> SigningFailed:

@@ -65,8 +65,21 @@ function assertCors(response: Response): void {
     "authorization, x-client-info, apikey, content-type, x-region, x-request-id, x-retry-count, " +
       "traceparent, tracestate, baggage",
   );
-  assert.equal(response.headers.get("access-control-expose-headers"), "retry-after, x-request-id");
+  assert.equal(response.headers.get("access-control-expose-headers"), "retry-after, x-request-id, x-musicgen-digital-source-type");
 }
+
+Deno.test("the mark of generated audio is passed on, and none is invented", async () => {
+  const mark = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia";
+  const name = "x-musicgen-digital-source-type";
+  for (const headers of [{ [name]: mark }, {}] as Record<string, string>[]) {
+    await withService(() => Response.json(TRACK, { headers }), async (settings) => {
+      const response = await handle(post({ customPrompt: "sea shanty" }), () => settings);
+      assert.equal(response.headers.get(name), headers[name] ?? null);
+      assertCors(response);
+      await response.body?.cancel();
+    });
+  }
+});
 
 Deno.test("a track", () =>
   withService(async (request) => {

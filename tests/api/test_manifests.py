@@ -2,10 +2,13 @@
 
 import base64
 import hashlib
+import io
 import json
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import c2pa
@@ -17,8 +20,13 @@ from serve_app.audio.file_format import FORMATS
 from serve_app.config.app import ApiConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.errors import ConfigError
+from serve_app.marks import NAMES
+from serve_app.provenance.credentials import read_credentials
+from serve_app.provenance.manifest import Converted, Generated
+from serve_app.provenance.parent import read_parent
 from serve_app.provenance.self_signed import Pair
-from tests.api.test_marks import convert, made, tags
+from serve_app.provenance.signer import ManifestSigner, SigningJob
+from tests.api.test_marks import HEADER, assert_marked, convert, made, tags
 from tests.audio.files import file_of, pcm_file, tone
 from tests.credentials import (
     GENERATED,
@@ -207,6 +215,88 @@ async def test_a_conversion_of_a_signed_file_contains_its_manifest(
         assert faults(changed) == {"assertion.dataHash.mismatch"}
 
 
+@pytest.mark.parametrize("signs", [True, False])
+@pytest.mark.parametrize("wanted", ["flac", "opus", "pcm"])
+async def test_a_signed_file_without_tags_keeps_its_marks(
+    generator: FakeGenerator,
+    observer: RecordingObserver,
+    tmp_path: Path,
+    wanted: str,
+    signs: bool,
+) -> None:
+    """Its manifest says what the tags would, also through a conversion without tags."""
+    async with serving(generator, RecordingObserver(), stored(tmp_path, tags=False)) as plain:
+        file = (await made(plain)).content
+        assert tags(file) == {}
+        again = await convert(plain, file, response_format="mp3")
+        assert again.headers[HEADER] == GENERATED
+        assert tags(again.content) == {}
+    config = stored(tmp_path) if signs else ProvenanceConfig()
+    async with serving(generator, observer, config) as client:
+        for content in (file, again.content):
+            observer.marks.clear()
+            response = await convert(client, content, response_format=wanted)
+            assert response.headers[HEADER] == GENERATED
+            if wanted != "pcm":
+                assert_marked(response.content)
+            manifest = [("flac", "manifest")] if signs and wanted == "flac" else []
+            kind = "none" if wanted == "pcm" else "tags"
+            assert observer.marks == [*manifest, (wanted, kind)]
+
+
+async def test_a_private_prompt_of_a_manifest_is_in_no_file(
+    generator: FakeGenerator, observer: RecordingObserver, tmp_path: Path
+) -> None:
+    async with serving(generator, observer, stored(tmp_path, tags=False)) as plain:
+        file = (await made(plain)).content
+    async with serving(generator, observer, ProvenanceConfig(tag_prompt=False)) as private:
+        response = await convert(private, file, response_format="flac")
+    assert tuple(tags(response.content)) == NAMES[1:]
+
+
+async def test_a_tagless_file_that_has_changed_gets_no_tags(
+    signing: httpx.AsyncClient, generator: FakeGenerator, tmp_path: Path
+) -> None:
+    async with serving(generator, RecordingObserver(), stored(tmp_path, tags=False)) as plain:
+        file = flipped((await made(plain)).content)
+    response = await convert(signing, file, response_format="flac")
+    assert HEADER not in response.headers
+    assert tags(response.content) == {}
+
+
+async def test_a_manifest_that_is_too_large_takes_no_mark_along(
+    generator: FakeGenerator, observer: RecordingObserver, tmp_path: Path
+) -> None:
+    """The new file has tags and a manifest, which says that the old one is not in it."""
+    async with serving(generator, RecordingObserver(), stored(tmp_path, tags=False)) as plain:
+        file = _with_large_manifest(tmp_path, (await made(plain)).content)
+    async with serving(generator, observer, stored(tmp_path)) as client:
+        response = await convert(client, file, response_format="flac")
+    assert response.headers[HEADER] == GENERATED
+    assert tags(response.content)["digital_source_type"] == GENERATED
+    [parent] = active(read(response.content, "audio/flac"))["ingredients"]
+    assert "too large to be contained here; it is valid, and says" in parent["description"]
+    assert "no signature" not in parent["description"]
+    assert observer.marks == [("flac", "manifest"), ("flac", "tags")]
+
+
+def _with_large_manifest(folder: Path, content: bytes) -> bytes:
+    """Sign a file twice: the second manifest contains the first one, and is too large together."""
+    credentials = read_credentials(stored(folder), {})
+    assert credentials is not None
+    signer = ManifestSigner(credentials)
+    large = Generated("small", "s", {"comment": "x" * 700_000}).definition()
+    converted = Converted("00" * 32, "t", has_manifest=True, edited=False).definition()
+    converted["assertions"].append(large["assertions"][-1])
+    for definition in (large, converted):
+        target = io.BytesIO()
+        parent = read_parent(content).archive if definition is converted else b""
+        job = SigningJob(io.BytesIO(content), target, "audio/wav", definition, parent)
+        signer._sign(job, None)
+        content = target.getvalue()
+    return content
+
+
 async def test_a_changed_loudness_is_an_edit(signing: httpx.AsyncClient) -> None:
     file = (await made(signing)).content
     response = await convert(signing, file, response_format="flac", normalization="peak")
@@ -287,11 +377,13 @@ async def test_a_stream_for_a_player_is_refused(strict: httpx.AsyncClient) -> No
 
 
 async def test_a_conversion_of_generated_audio_to_an_unsigned_format_is_refused(
-    strict: httpx.AsyncClient,
+    strict: httpx.AsyncClient, observer: RecordingObserver
 ) -> None:
     file = (await made(strict)).content
+    observer.marks.clear()
     response = await convert(strict, file, response_format="opus")
     assert (response.status_code, response.json()["code"]) == (400, "format_not_signed")
+    assert observer.marks == [], "it is not sent"
 
 
 @pytest.mark.parametrize(
@@ -323,9 +415,11 @@ async def test_a_conversion_that_cannot_be_signed_is_not_sent(
     signing: httpx.AsyncClient, observer: RecordingObserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = (await made(signing)).content
+    observer.marks.clear()
     _expire(monkeypatch)
     response = await convert(signing, file, response_format="flac")
     assert (response.status_code, response.json()["code"]) == (503, "signing_failed")
+    assert observer.marks == [], "it is not sent"
     assert observer.signing_failures == 1
 
 
@@ -338,6 +432,41 @@ async def test_a_signature_that_fails_later_is_an_error(
         response = await client.post(GENERATIONS, json=BODY)
     assert (response.status_code, response.json()["code"]) == (503, "signing_failed")
     assert observer.signing_failures == 1
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """URL of a time-stamp server that takes requests, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+
+@pytest.mark.parametrize("route", ["generations", "json", "hugging face", "conversions"])
+async def test_a_silent_time_stamp_server_holds_no_request_beyond_its_deadline(
+    signing: httpx.AsyncClient,
+    generator: FakeGenerator,
+    observer: RecordingObserver,
+    tmp_path: Path,
+    silent: str,
+    route: str,
+) -> None:
+    file = (await made(signing)).content
+    requests: dict[str, dict[str, Any]] = {
+        "generations": {"url": GENERATIONS, "json": BODY},
+        "json": {
+            "url": GENERATIONS,
+            "json": BODY | {"response_format": "json", "audio_format": "opus"},
+        },
+        "hugging face": {"url": "/models/facebook/musicgen-small", "json": {"inputs": "lofi"}},
+        "conversions": {"url": "/v1/audio/conversions", "files": {"audio": ("a", file)}},
+    }
+    late = {"x-musicgen-timeout-seconds": "1"}
+    async with serving(generator, observer, stored(tmp_path, timestamp_url=silent)) as client:
+        started_at = perf_counter()
+        response = await client.post(**requests[route], headers=late)
+    assert response.status_code == 504
+    assert "before the file was signed" in response.text
+    assert perf_counter() - started_at < 10
 
 
 @pytest.mark.parametrize("made_pair", [None, expired_pair()], ids=["none", "expired"])
@@ -366,6 +495,22 @@ async def test_marks_are_counted(signing: httpx.AsyncClient, observer: Recording
     assert sorted(observer.marks) == [
         ("mp3", "manifest"), ("mp3", "tags"), ("opus", "tags"), ("pcm", "none")
     ]  # fmt: skip
+
+
+async def test_conversions_are_counted_by_the_tags_that_they_have(
+    signing: httpx.AsyncClient,
+    generator: FakeGenerator,
+    observer: RecordingObserver,
+    tmp_path: Path,
+) -> None:
+    """Tags of a file are kept, though new tracks get none; a manifest alone becomes none then."""
+    tagged = (await made(signing, stream=True)).content
+    async with serving(generator, observer, stored(tmp_path, tags=False)) as plain:
+        tagless = (await made(plain)).content
+        for file, mark in ((tagged, "tags"), (tagless, "none")):
+            observer.marks.clear()
+            await convert(plain, file, response_format="flac")
+            assert observer.marks == [("flac", "manifest"), ("flac", mark)]
 
 
 def _expire(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ CONVERT = {
         "tags": {},
     },
     "with_prompt": True,
+    "with_tags": True,
     "with_manifest": False,
     "mastering": {"normalization": "peak", "lufs": -14.0, "fade_in_s": 0.0, "fade_out_s": 0.0},
 }
@@ -60,7 +61,14 @@ def test_files_are_read_one_after_the_other() -> None:
 def test_files_are_converted(tmp_path: Path) -> None:
     job = CONVERT | {"path": str(tmp_path / "a.flac")}
     (answer, refused), _ = served((job, file_of("mp3")), (job, b"hello"))
-    assert answer == {"decoded_s": pytest.approx(2.0, abs=0.01), "marked": False, "size": 0}
+    assert answer == {
+        "decoded_s": pytest.approx(2.0, abs=0.01),
+        "by_tags": False,
+        "by_manifest": False,
+        "tagged": False,
+        "unkept": "none",
+        "size": 0,
+    }
     assert (refused["error"], refused["decoded_s"]) == ("invalid_audio", 0.0)
 
 

@@ -50,7 +50,8 @@ async def test_files_are_converted(tmp_path: Path) -> None:
     workers = AudioWorkers()
     mastering = Mastering(Normalization.PEAK, fade_out_s=0.1)
     conversion = await workers.convert(file_of("mp3"), path, Encoding(FLAC), mastering, 30.0)
-    assert conversion == Conversion(duration_s=2.0, marked=False)
+    assert conversion == Conversion(duration_s=2.0)
+    assert not conversion.marked
     audio = await workers.read(path.read_bytes(), 30.0)
     assert np.abs(audio.samples).max() == pytest.approx(10 ** (-1 / 20), abs=1e-3)
     with pytest.raises(InvalidAudio, match="longer than the allowed 1 seconds") as error:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from serve_app.config.provenance import ProvenanceConfig
 from serve_app.config.reader import environment_variables, read_config
 from serve_app.errors import ConfigError
 from tests.conftest import CONFIGS
@@ -66,6 +68,57 @@ def test_a_fault_of_the_whole_has_no_path(args: dict[str, Any]) -> None:
     args["default_model"] = "huge"
     [fault] = faults(args)
     assert fault.startswith("default_model 'huge' is not served: use one of [")
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG/SECRET+BODY\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("text", [PEM, PEM.replace("\n", "\\n")], ids=["lines", "escaped"])
+@pytest.mark.parametrize("option", ["certificate_file", "certificate_env", "private_key_file",
+                                    "private_key_env", "private_key", "certificate", "algorithm",
+                                    "timestamp_url", "required", "unknown"])  # fmt: skip
+def test_pem_text_in_the_wrong_option_is_not_quoted(
+    args: dict[str, Any], option: str, text: str
+) -> None:
+    args["provenance"] = {option: text}
+    [fault] = faults(args)
+    assert fault.startswith(f"provenance.{option}: ")
+    assert "BEGIN" not in fault
+    assert "SECRET" not in fault
+    if option not in ("algorithm", "timestamp_url", "required"):
+        assert "MUSICGEN_C2PA_" in fault
+
+
+def test_pem_text_anywhere_is_not_quoted(args: dict[str, Any]) -> None:
+    for provenance in (PEM, {PEM: "x"}, {"private_key_file": [PEM]}, {"watermark": {PEM: 1}}):
+        args["provenance"] = provenance
+        assert "SECRET" not in "".join(faults(args))
+
+
+@pytest.mark.parametrize("option", ["private_key_env", "certificate_env"])
+def test_a_key_without_its_frame_is_not_quoted(args: dict[str, Any], option: str) -> None:
+    args["provenance"] = {option: "MIGHAgEAMBMG/SECRET+BODY"}
+    [fault] = faults(args)
+    assert fault.startswith(f"provenance.{option}: String should match pattern")
+    assert "SECRET" not in fault
+
+
+def test_api_keys_in_the_wrong_option_are_not_quoted(args: dict[str, Any]) -> None:
+    args["api"]["access"]["keys_env"] = "me:SECRET-0123456789"
+    [fault] = faults(args)
+    assert "SECRET" not in fault
+
+
+def test_an_error_of_a_section_alone_quotes_nothing() -> None:
+    with pytest.raises(ValidationError) as caught:
+        ProvenanceConfig(private_key_env=PEM)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_file_and_a_variable_are_told_apart(args: dict[str, Any]) -> None:
+    args["provenance"] = {"certificate_file": "a.pem"}
+    [fault] = faults(args)
+    assert "name both files, or neither, and put both PEM texts into the environment" in fault
 
 
 @pytest.mark.parametrize("args", [None, [], "x"])

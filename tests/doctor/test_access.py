@@ -100,3 +100,12 @@ def test_a_certificate_that_cannot_sign_is_a_problem(tmp_path: Path) -> None:
     assert found.level is Level.PROBLEM
     assert "expired" in found.state
     assert check_signing(ProvenanceConfig(required=True)).level is Level.PROBLEM
+
+
+def test_emptied_files_of_the_signer_are_a_problem(tmp_path: Path) -> None:
+    config = stored(tmp_path)
+    (tmp_path / "certificate.pem").write_bytes(b"")
+    (tmp_path / "private_key.pem").write_bytes(b"")
+    found = check_signing(config)
+    assert found.level is Level.PROBLEM
+    assert "certificate_file is empty" in found.state

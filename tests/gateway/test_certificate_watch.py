@@ -88,6 +88,32 @@ async def test_it_looks_until_it_is_cancelled(tmp_path: Path) -> None:
         await watching
 
 
+async def test_emptied_files_do_not_end_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: asyncio.Queue[float] = asyncio.Queue()
+
+    class Observer(RecordingObserver):
+        def certificate_checked(self, days_left: float) -> None:
+            looks.put_nowait(days_left)
+
+    observer = Observer()
+    marking = Marking.of(stored(tmp_path, make_pair("es256", "tests", 20)), observer, {})
+    (tmp_path / "certificate.pem").write_bytes(b"")
+    (tmp_path / "private_key.pem").write_bytes(b"")
+    monkeypatch.setattr(certificate_watch, "_PERIOD_S", 0.01)
+    watching = asyncio.create_task(CertificateWatch(marking, observer).run())
+    try:
+        async with asyncio.timeout(10):
+            assert await looks.get() == pytest.approx(20, abs=0.1)
+            assert "stays in force" in caplog.text
+            stored(tmp_path, pair())
+            while await looks.get() < 30:
+                pass
+    finally:
+        watching.cancel()
+
+
 async def test_a_service_that_signs_nothing_watches_nothing(observer: RecordingObserver) -> None:
     watch = CertificateWatch(Marking(), observer)
     await watch.run()

@@ -85,3 +85,15 @@ def test_files_that_have_not_changed_are_not_read_again(
         marking.renew()
     assert not marking.renew(), "reported once"
     assert marking.signer is not None
+
+
+def test_emptied_files_leave_the_last_pair_in_force(
+    tmp_path: Path, observer: RecordingObserver
+) -> None:
+    marking = Marking.of(stored(tmp_path), observer, {})
+    last = marking.signer
+    (tmp_path / "certificate.pem").write_bytes(b"")
+    (tmp_path / "private_key.pem").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"certificate_file is empty"):
+        marking.renew()
+    assert marking.signer is last is not None

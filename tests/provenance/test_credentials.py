@@ -97,8 +97,26 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
     config = stored(tmp_path)
     (tmp_path / "private_key.pem").unlink()
     message = fault(config)
-    assert "private_key.pem" in message
+    assert "provenance.private_key_file cannot be read (FileNotFoundError)" in message
     assert str(tmp_path) not in message
+
+
+@pytest.mark.parametrize("content", [b"", b" \n"])
+@pytest.mark.parametrize(
+    "names", [["certificate"], ["private_key"], ["certificate", "private_key"]]
+)
+def test_an_empty_file_is_no_way_to_sign_nothing(
+    tmp_path: Path, names: list[str], content: bytes
+) -> None:
+    config = stored(tmp_path)
+    for name in names:
+        (tmp_path / f"{name}.pem").write_bytes(content)
+    assert f"The file of provenance.{names[0]}_file is empty" in fault(config)
+
+
+@pytest.mark.parametrize("name", ["MUSICGEN_C2PA_CERTIFICATE", "MUSICGEN_C2PA_PRIVATE_KEY"])
+def test_an_empty_variable_is_no_way_to_sign_nothing(name: str) -> None:
+    assert f"{name} of the ingress is empty" in fault(ProvenanceConfig(), {name: "\n"})
 
 
 @pytest.mark.parametrize(
@@ -113,6 +131,25 @@ def test_a_file_of_another_kind(tmp_path: Path, name: str, content: bytes, expec
     config = stored(tmp_path)
     (tmp_path / name).write_bytes(content)
     assert expected in fault(config)
+
+
+def test_line_breaks_that_were_escaped() -> None:
+    chain = pair().chain.decode()
+    key = pair().private_key.decode()
+    names = ("MUSICGEN_C2PA_CERTIFICATE", "MUSICGEN_C2PA_PRIVATE_KEY")
+    for texts in ((chain.replace("\n", "\\n"), key), (chain, key.replace("\n", "\\n"))):
+        environment = dict(zip(names, texts, strict=True))
+        assert r"the two characters \n where its lines end" in fault(
+            ProvenanceConfig(), environment
+        )
+
+
+def test_a_name_that_is_the_key_is_not_quoted() -> None:
+    """Base64 alone, without the frame of PEM, which the configuration refuses."""
+    body = "".join(pair().private_key.decode().splitlines()[1:-1])
+    message = fault(ProvenanceConfig(certificate_file=body, private_key_file=body))
+    assert body[-20:] not in message
+    assert "provenance.certificate_file cannot be read" in message
 
 
 def test_a_key_with_a_passphrase(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import FORMATS, Encoding
 from serve_app.provenance.library import check_installed, offline_context
 from serve_app.provenance.manifest import Generated
-from serve_app.provenance.parent import parent_archive
+from serve_app.provenance.parent import read_parent
 from tests.audio.files import tone
 from tests.credentials import pair
 
@@ -29,7 +29,7 @@ async def test_an_address_in_a_file_is_not_asked(name: str) -> None:
     spec = FORMATS[name]
     with socket.create_server(("127.0.0.1", 0)) as server:
         file = remote(name, server.getsockname()[1])
-        assert parent_archive(file) == b""
+        assert read_parent(file).archive == b""
         with pytest.raises(c2pa.C2paError, match="Remote"):
             c2pa.Reader(spec.media_type, io.BytesIO(file), context=offline_context())
         server.setblocking(False)

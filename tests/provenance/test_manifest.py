@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.provenance.manifest import Converted, Definition, Generated
+from serve_app.provenance.manifest import Converted, Definition, Generated, Unkept
 from tests.credentials import GENERATED
 
 DIGEST = "ab" * 32
@@ -76,3 +76,31 @@ def test_a_conversion_opens_its_parent(edited: bool) -> None:
     assert names == ["c2pa.opened", *middle, "c2pa.transcoded"]
     assert definition["ingredients"] == [], "the archive has it"
     assert GENERATED not in str(definition)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, "Its tags say that an AI model generated it; no signature says so."),
+        (
+            {"unkept": Unkept.UNREADABLE},
+            "Its tags say that an AI model generated it. It has a manifest, which cannot be read.",
+        ),
+        (
+            {"unkept": Unkept.TOO_LARGE},
+            "Its tags say that an AI model generated it. "
+            "Its manifest is too large to be contained here.",
+        ),
+        (
+            {"unkept": Unkept.TOO_LARGE, "by_tags": False, "by_manifest": True},
+            "Its manifest is too large to be contained here; it is valid, and says that an AI model "
+            "generated the file.",
+        ),
+    ],
+)
+def test_a_conversion_says_why_it_contains_no_manifest(
+    facts: dict[str, Any], expected: str
+) -> None:
+    definition = Converted(DIGEST, "t", has_manifest=False, edited=False, **facts).definition()
+    [parent] = definition["ingredients"]
+    assert parent["description"] == f"SHA-256 of the file: {DIGEST}. {expected}"

@@ -7,14 +7,16 @@ import pytest
 
 from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import FORMATS, Encoding
+from serve_app.marks import tags_of
 from serve_app.provenance import parent
 from serve_app.provenance.credentials import read_credentials
-from serve_app.provenance.manifest import Generated
-from serve_app.provenance.parent import parent_archive
+from serve_app.provenance.manifest import Generated, Unkept
+from serve_app.provenance.parent import Parent, read_parent
 from serve_app.provenance.signer import ManifestSigner
 from tests.audio.files import file_of, tone
-from tests.credentials import stored
+from tests.credentials import flipped, stored
 
+TAGS = tags_of("small (facebook/musicgen-small)", "CC-BY-NC-4.0", 7, "lofi beat")
 SIGNED = [name for name, spec in FORMATS.items() if spec.holds_manifest]
 
 
@@ -24,29 +26,41 @@ def signed(request: pytest.FixtureRequest, tmp_path: Path) -> bytes:
     assert credentials is not None
     spec = FORMATS[request.param]
     file = encode(tone(1.0), 32_000, Encoding(spec))
-    definition = Generated("small", "facebook/musicgen-small", {}).definition()
+    definition = Generated("small", "facebook/musicgen-small", TAGS).definition()
     return asyncio.run(ManifestSigner(credentials).embed(file, spec.media_type, definition))
 
 
 def test_an_archive_has_the_manifest_without_the_audio(signed: bytes) -> None:
-    archive = parent_archive(signed)
+    archive = read_parent(signed).archive
     assert b"trainedAlgorithmicMedia" in archive
     assert signed[len(signed) // 2 :][:64] not in archive
 
 
 def test_an_archive_is_bounded(signed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parent, "_MOST_BYTES", 100)
-    assert parent_archive(signed) == b""
+    found = read_parent(signed)
+    assert (found.archive, found.unkept) == (b"", Unkept.TOO_LARGE)
+    assert found.marks == TAGS, "its statement counts nevertheless"
 
 
-def test_a_manifest_that_is_cut_off_is_none(signed: bytes) -> None:
+def test_a_manifest_that_is_cut_off_is_unreadable(signed: bytes) -> None:
     at = signed.find(b"jumb")
-    assert parent_archive(signed[: at + 500]) == b""
+    assert read_parent(signed[: at + 500]) == Parent(unkept=Unkept.UNREADABLE)
+
+
+def test_a_valid_manifest_amounts_to_the_tags_of_the_track(signed: bytes) -> None:
+    assert read_parent(signed, with_archive=False) == Parent(marks=TAGS)
+
+
+def test_a_manifest_that_is_not_valid_states_nothing(signed: bytes) -> None:
+    found = read_parent(flipped(signed))
+    assert found.marks == {}
+    assert found.archive
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "opus", "m4a", "aiff"])
 def test_unsigned_files_have_none(kind: str) -> None:
-    assert parent_archive(file_of(kind, tone(0.3, rate=44_100))) == b""
+    assert read_parent(file_of(kind, tone(0.3, rate=44_100))).archive == b""
 
 
 @pytest.mark.parametrize(
@@ -55,9 +69,9 @@ def test_unsigned_files_have_none(kind: str) -> None:
      b"\xff\xfb" + bytes(99), bytes(4) + b"ftyp" + b"\xff" * 99, b"text"],
 )  # fmt: skip
 def test_damaged_files_have_none(content: bytes) -> None:
-    assert parent_archive(content) == b""
+    assert read_parent(content).archive == b""
 
 
 def test_without_the_extra_there_is_none(signed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parent, "find_spec", lambda _: None)
-    assert parent_archive(signed) == b""
+    assert read_parent(signed).archive == b""

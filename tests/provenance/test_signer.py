@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from time import time
 from typing import Any, get_args
 
 import c2pa
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import FORMATS, WAV, Encoding
 from serve_app.config.provenance import Algorithm, ProvenanceConfig
-from serve_app.errors import ConfigError, SigningFailed
+from serve_app.errors import ConfigError, DeadlineExceeded, SigningFailed
 from serve_app.provenance import signer as signer_module
 from serve_app.provenance.credentials import Credentials, read_credentials
 from serve_app.provenance.library import offline_context
@@ -156,6 +157,21 @@ async def test_a_server_that_does_not_answer_is_given_up(
     try:
         with pytest.raises(SigningFailed):
             await signer.detach(b"x", "audio/ogg", DEFINITION)
+    finally:
+        goes_on.set()
+
+
+@pytest.mark.parametrize("left_s", [0.05, -1.0])
+async def test_the_deadline_of_a_request_ends_the_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_s: float
+) -> None:
+    signer = ManifestSigner(credentials(tmp_path))
+    goes_on = threading.Event()
+    monkeypatch.setattr(signer, "_sign_logged", lambda _: goes_on.wait(10))
+    try:
+        for write in (signer.embed, signer.detach):
+            with pytest.raises(DeadlineExceeded, match="before the file was signed"):
+                await write(b"x", "audio/ogg", DEFINITION, time() + left_s)
     finally:
         goes_on.set()
 

@@ -1,6 +1,6 @@
 /** Responses to the front end, with CORS headers. */
 
-import type { Track } from "./service.ts";
+import { SOURCE_TYPE, type Track } from "./service.ts";
 
 /** Headers that supabase-js sends (the last three when tracing is on), and the request's id. */
 const ALLOWED = [
@@ -20,7 +20,7 @@ const CORS = {
   "access-control-allow-origin": "*",
   "access-control-allow-headers": ALLOWED.join(", "),
   "access-control-allow-methods": "POST, OPTIONS",
-  "access-control-expose-headers": "retry-after, x-request-id",
+  "access-control-expose-headers": `retry-after, x-request-id, ${SOURCE_TYPE}`,
   "access-control-max-age": "3600",
 };
 
@@ -31,7 +31,8 @@ export function preflight(): Response {
 export function success(prompt: string, track: Track): Response {
   const published = ["small", "medium", "large", "melody"].includes(track.model);
   const title = track.model.charAt(0).toUpperCase() + track.model.slice(1);
-  return json(200, {
+  const headers: Record<string, string> = track.source_type ? { [SOURCE_TYPE]: track.source_type } : {};
+  const body = {
     success: true,
     audioUrl: `data:audio/${track.format};base64,${track.audio_base64}`,
     prompt,
@@ -47,7 +48,8 @@ export function success(prompt: string, track: Track): Response {
       framework: "AudioCraft (Ray Serve)",
       generation_time_seconds: track.generation_time_seconds,
     },
-  });
+  };
+  return json(200, body, headers);
 }
 
 export interface Failure {

@@ -15,8 +15,12 @@ export interface Settings {
   hasHealth: boolean;
 }
 
-/** Response of `POST /`. */
+/** Header of the service that says that the audio was generated; the front end gets it, too. */
+export const SOURCE_TYPE = "x-musicgen-digital-source-type";
+
+/** Response of `POST /`, and its header SOURCE_TYPE; null: a service of an earlier version. */
 export interface Track {
+  source_type: string | null;
   audio_base64: string;
   model: string;
   decoder: string;
@@ -188,7 +192,9 @@ async function callOnce(
     throw new Unreachable("No connection to the music service");
   }
   const answer = await response.json().catch(() => null);
-  if (response.ok && typeof answer?.audio_base64 === "string") return answer;
+  if (response.ok && typeof answer?.audio_base64 === "string") {
+    return { ...answer, source_type: response.headers.get(SOURCE_TYPE) };
+  }
   const details = typeof answer?.detail === "string" ? answer.detail : `HTTP ${response.status}`;
   if (response.ok) {
     throw new ServiceError("The music service's answer has no audio", 500, "Unexpected answer");
