@@ -1,4 +1,4 @@
-"""A whole service that sends signed files only: every route and format through Serve and its proxy."""
+"""A whole service that sends signed and watermarked files only: each route and format, through Serve."""
 
 import base64
 import re
@@ -10,9 +10,11 @@ import httpx
 import pytest
 import yaml
 
+from serve_app.config.watermark import WatermarkConfig
 from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
+from tests.audioseal import MESSAGE, write_detector, write_generator
 from tests.conftest import CONFIGS
 from tests.credentials import SOUND, actions, faults, flipped, pair, read, state, stored
 from tests.service.conftest import GENERATIONS, PATIENCE_S
@@ -26,7 +28,12 @@ MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg"}
 @pytest.fixture(scope="module")
 def signing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("signing")
-    options = stored(folder, required=True, unsigned_formats="refuse")
+    watermark = WatermarkConfig(
+        generator_file=str(write_generator(folder / "generator.safetensors", causal=True)),
+        detector_file=str(write_detector(folder / "detector.safetensors")),
+        message=MESSAGE,
+    )
+    options = stored(folder, required=True, unsigned_formats="refuse", watermark=watermark)
     config = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
     config["applications"][0]["args"]["provenance"] = options.model_dump(exclude_defaults=True)
     file = folder / "signing.yaml"
@@ -67,6 +74,14 @@ def test_generations(client: httpx.Client, name: str) -> None:
         store = read(converted, media_type)
         assert store["validation_state"] in SOUND
         assert len(store["manifests"]) == 2
+
+
+def test_a_check_finds_every_layer(client: httpx.Client) -> None:
+    content = made(client).content
+    report = client.post("/v1/audio/provenance", files={"audio": ("a", content)}).json()
+    assert report["tags"]["seed"] == "7"
+    assert report["manifest"]["generated"]
+    assert report["watermark"]["message"] == MESSAGE
 
 
 def test_json(client: httpx.Client) -> None:
