@@ -45,7 +45,10 @@ const BAD: [string, Record<string, string>, RegExp][] = [
 ];
 for (const [who, headers, details] of BAD) {
   Deno.test(`${who} may not call`, async () => {
-    await assert.rejects(check(headers), (error) => error instanceof Unauthorized && details.test(error.details));
+    await assert.rejects(
+      check(headers),
+      (error) => error instanceof Unauthorized && details.test(error.details),
+    );
   });
 }
 
@@ -119,12 +122,20 @@ Deno.test("Supabase's own client may call: its headers are allowed, its key is k
   const asFunction: typeof fetch = async (input, init) => {
     const request = new Request(input, init);
     sent.push(...request.headers.keys());
-    const preflight = await handle(new Request(input, { method: "OPTIONS" }), () => assert.fail(), () => project);
+    const preflight = await handle(
+      new Request(input, { method: "OPTIONS" }),
+      () => assert.fail(),
+      () => project,
+    );
     allowed = preflight.headers.get("access-control-allow-headers")!.split(", ");
     return await handle(request, () => assert.fail(), () => project);
   };
   const client = new FunctionsClient("http://function", {
-    headers: { apikey: PUBLISHABLE, Authorization: `Bearer ${PUBLISHABLE}`, "x-client-info": "supabase-js/2" },
+    headers: {
+      apikey: PUBLISHABLE,
+      Authorization: `Bearer ${PUBLISHABLE}`,
+      "x-client-info": "supabase-js/2",
+    },
     region: FunctionRegion.EuWest1,
     customFetch: asFunction,
   });

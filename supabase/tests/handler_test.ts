@@ -65,7 +65,10 @@ function assertCors(response: Response): void {
     "authorization, x-client-info, apikey, content-type, x-region, x-request-id, x-retry-count, " +
       "traceparent, tracestate, baggage",
   );
-  assert.equal(response.headers.get("access-control-expose-headers"), "retry-after, x-request-id, x-musicgen-digital-source-type");
+  assert.equal(
+    response.headers.get("access-control-expose-headers"),
+    "retry-after, x-request-id, x-musicgen-digital-source-type",
+  );
 }
 
 Deno.test("the mark of generated audio is passed on, and none is invented", async () => {
@@ -79,6 +82,26 @@ Deno.test("the mark of generated audio is passed on, and none is invented", asyn
       await response.body?.cancel();
     });
   }
+});
+
+Deno.test("every line that the function logs is JSON with the request's id", async () => {
+  const lines: string[] = [];
+  const { log } = console;
+  console.log = (line: string) => lines.push(line);
+  try {
+    await withService(() => Response.json(TRACK), async (settings) => {
+      await handle(post(FIELDS, { "x-request-id": "id-1" }), () => settings);
+      await handle(post({}, { "x-request-id": "id-1" }), () => settings);
+      await handle(post(FIELDS, { "x-request-id": "id-1" }), () => {
+        throw new Error("broken");
+      });
+    });
+  } finally {
+    console.log = log;
+  }
+  const entries = lines.map((line) => JSON.parse(line));
+  assert.deepEqual(entries.map(({ requestId }) => requestId), Array(4).fill("id-1"));
+  assert.deepEqual(entries.map(({ status }) => status), [200, 400, undefined, 500]);
 });
 
 Deno.test("a track", () =>
@@ -371,8 +394,13 @@ Deno.test("settings are read from the secrets, with the old name of the URL", ()
   assert.equal(from({ MUSICGEN_API_URL: a, MUSICGEN_API_KEY: "k" }).key, "k");
   assert(from({ MUSICGEN_API_URL: a }).budgetMs < 150_000);
   assert.equal(from({ MUSICGEN_API_URL: a }).silenceMs, 10_000);
-  assert.deepEqual([from({ MUSICGEN_API_URL: a }).hasHealth, from({ MODAL_API_URL: b }).hasHealth], [true, false]);
-  const wrong: Record<string, string>[] = [{}, { MUSICGEN_API_URL: "music.example" }, { MUSICGEN_API_URL: "ftp://a" }];
+  assert.deepEqual([from({ MUSICGEN_API_URL: a }).hasHealth, from({ MODAL_API_URL: b }).hasHealth], [
+    true,
+    false,
+  ]);
+  const wrong: Record<string, string>[] = [{}, { MUSICGEN_API_URL: "music.example" }, {
+    MUSICGEN_API_URL: "ftp://a",
+  }];
   for (const secrets of wrong) {
     assert.throws(() => from(secrets), { message: "The music service is not configured", status: 500 });
   }
