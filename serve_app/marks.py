@@ -58,12 +58,13 @@ def carried(metadata: Mapping[str, str], *, with_prompt: bool) -> dict[str, str]
 
 
 def is_marked(tags: Mapping[str, str]) -> bool:
-    """Whether tags state the digital source type, in its own tag or in the comment.
+    """Whether tags state the digital source type, in its own tag or at the end of the comment.
 
-    Programs that convert files often keep the comment alone.
+    Programs that convert files often keep the comment alone. A comment that only mentions the term is
+    no statement.
     """
     stated = tags.get("digital_source_type") == DIGITAL_SOURCE_TYPE
-    return stated or DIGITAL_SOURCE_TYPE in tags.get("comment", "")
+    return stated or tags.get("comment", "").rstrip().endswith(_STATEMENT)
 
 
 def _tags(values: Mapping[str, str | None]) -> dict[str, str]:

@@ -2,7 +2,15 @@
 
 import pytest
 
-from serve_app.marks import DIGITAL_SOURCE_TYPE, NAMES, SOFTWARE, carried, is_marked, tags_of
+from serve_app.marks import (
+    DIGITAL_SOURCE_TYPE,
+    NAMES,
+    SOFTWARE,
+    carried,
+    is_marked,
+    marks_of_comment,
+    tags_of,
+)
 
 MODEL = "small (facebook/musicgen-small)"
 TAGS = tags_of(MODEL, "CC-BY-NC-4.0", 7, "lofi beat")
@@ -64,6 +72,27 @@ def test_a_comment_alone_is_a_mark() -> None:
     kept = carried(metadata, with_prompt=True)
     assert kept == metadata | {"digital_source_type": DIGITAL_SOURCE_TYPE}
     assert is_marked(kept)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        f"Not made by AI, despite {DIGITAL_SOURCE_TYPE}",
+        f"See {DIGITAL_SOURCE_TYPE} for the term",
+        f"Digital source type: {DIGITAL_SOURCE_TYPE}? No: by hand",
+        f"Digital source type: {DIGITAL_SOURCE_TYPE}2",
+        DIGITAL_SOURCE_TYPE,
+    ],
+)
+def test_a_comment_that_mentions_the_term_is_no_mark(comment: str) -> None:
+    assert not is_marked({"comment": comment})
+    assert carried({"comment": comment, "title": "a song"}, with_prompt=True) == {}
+
+
+def test_the_facts_of_a_comment_are_read_back() -> None:
+    facts = {name: TAGS[name] for name in ("ai_model", "seed", "model_license", "software")}
+    assert marks_of_comment(TAGS["comment"]) == facts
+    assert marks_of_comment("by hand") == {}
 
 
 def test_carried_values_are_bounded_and_clean() -> None:

@@ -75,11 +75,19 @@ class Marking:
         """Collect the tags that the configuration wants in the files of a track."""
         return self._all_tags(request, model) if self._config.tags else {}
 
-    def check(self, spec: FormatSpec, *, streamed: bool = False, detachable: bool = False) -> None:
+    def check(
+        self,
+        spec: FormatSpec,
+        *,
+        streamed: bool = False,
+        detachable: bool = False,
+        offers_json: bool = False,
+    ) -> None:
         """Refuse a file before it is made.
 
-        streamed: the file is sent while it is made; detachable: a manifest beside the file does.
-        Raises FormatNotSigned, and SigningFailed where no file can be signed.
+        streamed: the file is sent while it is made; detachable: a manifest beside the file does;
+        offers_json: the caller could ask for JSON with such a manifest instead. Raises
+        FormatNotSigned, and SigningFailed where no file can be signed.
         """
         if self.signer is None:
             return
@@ -91,7 +99,8 @@ class Marking:
             raise FormatNotSigned(
                 f"{'A stream' if streamed else f'A file of the format {spec}'} cannot hold the signed "
                 "manifest that this service requires: ask for a whole file "
-                f"({', '.join(names_with_manifests())}), or for response_format json"
+                f"({', '.join(names_with_manifests())})"
+                f"{', or for response_format json' if offers_json else ''}"
             )
 
     async def mark(

@@ -91,13 +91,16 @@ class GenerationService:
         *,
         streamed: bool = False,
         detachable: bool = False,
+        offers_json: bool = False,
     ) -> None:
         """Refuse a file that would lack a configured mark, and a bit rate that the model's channels
         exclude, if a replica is ready to tell them.
 
-        streamed, detachable: as of Marking.check. Raises InvalidRequest and SigningFailed.
+        streamed, detachable, offers_json: as of Marking.check. Raises InvalidRequest and SigningFailed.
         """
-        self._marking.check(encoding.file_format, streamed=streamed, detachable=detachable)
+        self._marking.check(
+            encoding.file_format, streamed=streamed, detachable=detachable, offers_json=offers_json
+        )
         if not encoding.needs_two_channels:
             return
         loaded = await self.readiness.loaded(card)

@@ -366,7 +366,7 @@ async def test_unsigned_formats_are_refused(
 ) -> None:
     response = await strict.post(GENERATIONS, json=BODY | fields)
     assert (response.status_code, response.json()["code"]) == (400, "format_not_signed")
-    assert "wav, flac, mp3" in response.json()["detail"]
+    assert "(wav, flac, mp3), or for response_format json" in response.json()["detail"]
     assert generator.requests == []
     assert observer.refused == [fields.get("response_format", "wav")]
 
@@ -374,6 +374,7 @@ async def test_unsigned_formats_are_refused(
 async def test_a_stream_for_a_player_is_refused(strict: httpx.AsyncClient) -> None:
     response = await strict.get("/v1/audio/stream", params={"prompt": "a"})
     assert (response.status_code, response.json()["code"]) == (400, "format_not_signed")
+    assert "json" not in response.json()["detail"], "the route has none"
 
 
 async def test_a_conversion_of_generated_audio_to_an_unsigned_format_is_refused(
@@ -383,6 +384,7 @@ async def test_a_conversion_of_generated_audio_to_an_unsigned_format_is_refused(
     observer.marks.clear()
     response = await convert(strict, file, response_format="opus")
     assert (response.status_code, response.json()["code"]) == (400, "format_not_signed")
+    assert "json" not in response.json()["detail"], "the route has none"
     assert observer.marks == [], "it is not sent"
 
 

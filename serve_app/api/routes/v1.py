@@ -72,7 +72,7 @@ async def _answer(
     encoding = body.encoding()
     mastering = body.mastering()
     as_json = body.response_format == "json"
-    await service.check_file(card, encoding, detachable=as_json)
+    await service.check_file(card, encoding, detachable=as_json, offers_json=True)
     if as_json:
         tracks = await service.make_tracks(request, card, body.n)
         files = [await _file(track, encoding, mastering) for track in tracks]
@@ -94,7 +94,7 @@ async def _stream(
     encoding = wanted.encoding()
     mastering = wanted.mastering()
     mastering.check_streamable()
-    await service.check_file(card, encoding, streamed=True)
+    await service.check_file(card, encoding, streamed=True, offers_json=True)
     live = await service.start_track(request.model_copy(update={"progress": as_events}), card)
     await live.check_channels(encoding)
     if as_events:
