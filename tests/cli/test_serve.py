@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from serve_app.cli.serve import NANO
 from serve_app.config.files import find_config
@@ -28,6 +29,7 @@ def test_a_missing_configuration_is_an_error(run: Run, tmp_path: Path) -> None:
     assert "This package has: all, large, medium, nano, small." in message
 
 
+@pytest.mark.long
 def test_it_serves_until_ctrl_c() -> None:
     port = free_port()
     command = [sys.executable, "-m", "serve_app.cli.app", "serve", "--port", str(port)]

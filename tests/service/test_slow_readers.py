@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import numpy as np
+import pytest
 import soundfile
 
 from serve_app.edge.haproxy import Address
@@ -52,6 +53,7 @@ async def until_finished(service: Service) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_what_nobody_reads_stays_out_of_memory(service: Service) -> None:
     door = service.upstream
     sound = tone(40.0, channels=2, rate=48_000)

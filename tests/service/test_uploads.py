@@ -52,6 +52,7 @@ async def test_the_marks_of_a_track_are_read(client: httpx.AsyncClient) -> None:
     assert (report["generated"], report["tags"]["seed"], report["duration_s"]) == (True, "3", 1.0)
 
 
+@pytest.mark.long
 async def test_long_files_leave_the_ingress_free(
     client: httpx.AsyncClient, service: Service
 ) -> None:
