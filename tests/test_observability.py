@@ -102,6 +102,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_prometheus_has_every_metric_of_the_dashboard_and_the_alerts(
     service: Service, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:

@@ -98,6 +98,8 @@ def token() -> str:
     return os.environ["RAY_AUTH_TOKEN"]
 
 
+@pytest.mark.long
+@pytest.mark.long
 @pytest.mark.parametrize(
     "wrong", [NO_TOKEN, "", secrets.token_hex(32)], ids=["none", "empty", "wrong"]
 )

@@ -66,6 +66,7 @@ async def test_an_impossible_bit_rate_is_refused(tmp_path: Path) -> None:
     assert error.value.code == "invalid_request"
 
 
+@pytest.mark.long
 async def test_the_worst_file_is_read_within_its_bounds() -> None:
     """At most 3 times its PCM in memory and 5 s of CPU, in the process that decodes it."""
     workers = AudioWorkers()
@@ -78,6 +79,7 @@ async def test_the_worst_file_is_read_within_its_bounds() -> None:
     assert cpu_s(process) < 5.0
 
 
+@pytest.mark.long
 async def test_the_worst_file_is_converted_as_a_stream(tmp_path: Path) -> None:
     workers = AudioWorkers()
     before = psutil.Process().memory_info().rss

@@ -113,6 +113,7 @@ async def test_codes_equal_audiocrafts(
     torch.testing.assert_close(samples, oracle.decode(expected), rtol=0, atol=1e-4)
 
 
+@pytest.mark.long
 async def test_a_sliding_window_changes_no_other_track(
     pair: tuple[Checkpoint, AudioCraftOracle],
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
 from tests import riff
 from tests.service.conftest import GENERATIONS, generate, samples_of, stats, until
@@ -25,6 +26,7 @@ async def test_music_comes_out(client: httpx.AsyncClient) -> None:
     assert response.headers.get_list("x-request-id")[1:] == [], "one id"
 
 
+@pytest.mark.long
 async def test_the_prompt_decides_what_is_heard(client: httpx.AsyncClient) -> None:
     """Register, tempo and mode of most draws: a few miss the prompt, depending on the CPU."""
     prompts = {"happy bells, driving drums, 140 bpm": 140, "sad bass, soft drums, 80 bpm": 80}
