@@ -25,6 +25,8 @@ from tests.credentials import SOUND, actions, read, state, stored
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
 
+pytestmark = pytest.mark.long
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 README = (Path(__file__).parent.parent / "README.md").read_text()
 DESKTOP, PHONE = ViewportSize(width=1100, height=900), ViewportSize(width=390, height=844)
