@@ -1,4 +1,4 @@
-"""What the marks of an audio file say: the report of `/v1/audio/provenance`, the client and the command."""
+"""Report on the marks of an audio file: of `/v1/audio/provenance`, the clients and the command."""
 
 from typing import Literal
 
@@ -44,7 +44,7 @@ class WatermarkReport(BaseModel, frozen=True):
 
 
 class ProvenanceReport(BaseModel, frozen=True):
-    """What the marks of a file say. Absent marks prove nothing; tags can be forged."""
+    """Statements of the marks of a file. Absent marks prove nothing; tags can be forged."""
 
     generated: bool = Field(
         description="A mark says that an AI model generated the audio: tags, a manifest that is "

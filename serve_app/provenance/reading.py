@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.provenance.library import offline_context
+from serve_app.provenance.manifest_store import (
+    UNTRUSTED,
+    active_manifest,
+    items,
+    mapping,
+    says_generated,
+)
 from serve_app.provenance.parent import media_type_of
 from serve_app.provenance_report import ManifestReport, ManifestState
 
@@ -15,7 +21,6 @@ _BARE = "application/octet-stream"  # a detached manifest fits any bytes
 _REMOTE = "Remote:"  # the library's words where a file only names an address
 _MOST_CHARS = 200  # of one text
 _MOST_FAULTS = 20
-_UNTRUSTED = "signingCredential.untrusted"  # what `valid` says already
 _STATES: dict[str, ManifestState] = {"Invalid": "invalid", "Valid": "valid", "Trusted": "trusted"}
 
 
@@ -57,11 +62,11 @@ def _not_read(fault: str) -> ManifestReport:
 
 def _report(store: Mapping[str, Any]) -> ManifestReport:
     """Summarize the library's JSON; texts and lists are bounded."""
-    manifest = _dict(_dict(store.get("manifests")).get(str(store.get("active_manifest"))))
-    signature = _dict(manifest.get("signature_info"))
+    manifest = active_manifest(store)
+    signature = mapping(manifest.get("signature_info"))
     return ManifestReport(
         state=_STATES.get(str(store.get("validation_state")), "invalid"),
-        generated=_says_generated(manifest),
+        generated=says_generated(manifest),
         title=_text(manifest.get("title")),
         software=_software(manifest),
         issuer=_text(signature.get("issuer")),
@@ -71,26 +76,16 @@ def _report(store: Mapping[str, Any]) -> ManifestReport:
     )
 
 
-def _says_generated(manifest: Mapping[str, Any]) -> bool:
-    """Whether an action of the manifest states the digital source type."""
-    for assertion in _list(manifest.get("assertions")):
-        if str(_dict(assertion).get("label", "")).startswith("c2pa.actions"):
-            actions = _list(_dict(_dict(assertion).get("data")).get("actions"))
-            if any(_dict(one).get("digitalSourceType") == DIGITAL_SOURCE_TYPE for one in actions):
-                return True
-    return False
-
-
 def _software(manifest: Mapping[str, Any]) -> str:
-    first = _dict(next(iter(_list(manifest.get("claim_generator_info"))), None))
+    first = mapping(next(iter(items(manifest.get("claim_generator_info"))), None))
     return _text(f"{_text(first.get('name'))} {_text(first.get('version'))}".strip())
 
 
 def _faults(store: Mapping[str, Any]) -> list[str]:
     codes = [
-        _text(_dict(one).get("code"))
-        for one in _list(store.get("validation_status"))
-        if _dict(one).get("code") != _UNTRUSTED
+        _text(mapping(one).get("code"))
+        for one in items(store.get("validation_status"))
+        if mapping(one).get("code") != UNTRUSTED
     ]
     return list(dict.fromkeys(code for code in codes if code))[:_MOST_FAULTS]
 
@@ -99,11 +94,3 @@ def _text(value: object) -> str:
     """One line of printable text."""
     text = value if isinstance(value, str) else ""
     return "".join(one if one.isprintable() else " " for one in text[:_MOST_CHARS])
-
-
-def _dict(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
