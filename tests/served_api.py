@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from serve_app.api.app import create_api
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.machine import free_port
 from tests.fakes import LARGE, SMALL, FakeGenerator

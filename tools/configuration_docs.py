@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the descriptions of the fields in serve_app/config/app.py.
+"""Write docs/configuration.md from the descriptions of the fields in serve_app/config/.
 
 python -m tools.configuration_docs           # write the page: `make docs`
 python -m tools.configuration_docs --check   # fail if the page is out of date
@@ -12,14 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from serve_app.config.app import (
-    AccessConfig,
-    ApiConfig,
-    AppConfig,
-    DeploymentConfig,
-    EngineConfig,
-    ModelConfig,
-)
+from serve_app.config.api import AccessConfig, ApiConfig
+from serve_app.config.app import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
 from serve_app.config.edge import EdgeConfig
 from serve_app.config.model_loading import ModelLoadingConfig
 from serve_app.config.provenance import ProvenanceConfig
@@ -92,7 +86,7 @@ _TYPES = {
 INTRODUCTION = """\
 # Configuration
 
-<!-- Written by `make docs` from the descriptions in serve_app/config/app.py. Edit those. -->
+<!-- Written by `make docs` from the descriptions in serve_app/config/. Edit those. -->
 
 One YAML file is the whole configuration. It is a literal Ray Serve configuration: `serve run`,
 `serve deploy` and KubeRay take the same file. The files in [`configs/`](../configs) name every
@@ -190,7 +184,7 @@ def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.configuration_docs",
-        description="Write docs/configuration.md from the descriptions in serve_app/config/app.py.",
+        description="Write docs/configuration.md from the descriptions in serve_app/config/.",
     )
     parser.add_argument("--check", action="store_true", help="compare only; fail on a difference")
     wanted = page()

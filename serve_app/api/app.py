@@ -14,7 +14,7 @@ from serve_app.api.routes import conversions, health, huggingface, legacy, page,
 from serve_app.api.routes import provenance as provenance_routes
 from serve_app.api.routes import streams as streams_routes
 from serve_app.audio.workers import AudioWorkers
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.certificate_watch import CertificateWatch

@@ -2,7 +2,7 @@
 
 import os
 
-from serve_app.config.app import AccessConfig
+from serve_app.config.api import AccessConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.doctor.finding import Finding, note, ok, problem
 from serve_app.errors import ConfigError

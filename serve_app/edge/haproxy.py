@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.config.edge import EdgeConfig
 from serve_app.edge.errors import (
     BadGateway,

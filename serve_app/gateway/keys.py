@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
-from serve_app.config.app import AccessConfig
+from serve_app.config.api import AccessConfig
 from serve_app.errors import ConfigError
 
 logger = logging.getLogger(__name__)

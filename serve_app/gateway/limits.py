@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from time import monotonic
 
-from serve_app.config.app import AccessConfig
+from serve_app.config.api import AccessConfig
 from serve_app.errors import InvalidRequest, RateLimited
 from serve_app.gateway.compute import charged_s
 from serve_app.gateway.generator import Generator

@@ -5,7 +5,7 @@ import contextlib
 
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.workers import AudioWorkers
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.errors import GenerationFailed, QueueFull
 from serve_app.gateway.audio_prompts import AudioPrompts
 from serve_app.gateway.generator import Generator

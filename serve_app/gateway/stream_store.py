@@ -8,7 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import Self
 
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.errors import GenerationFailed, InvalidRequest, QueueFull, StreamNotFound
 from serve_app.gateway.stream_run import StreamRun
 from serve_app.gateway.streams import StreamPart, StreamSource, StreamState

@@ -3,7 +3,7 @@
 import pytest
 
 from serve_app.api.allowed_origins import AllowedOrigins
-from serve_app.config.app import LOCAL_ORIGINS
+from serve_app.config.api import LOCAL_ORIGINS
 
 
 @pytest.mark.parametrize(

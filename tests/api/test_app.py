@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.errors import ReplicaFailed
 from tests.fakes import LARGE, SMALL, FakeGenerator, RecordingObserver
 

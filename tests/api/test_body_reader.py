@@ -13,7 +13,7 @@ import pytest
 from serve_app.api.app import create_api
 from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import FLAC, MP3, OPUS, WAV, Encoding, FormatSpec
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from tests.fakes import SAMPLE_RATE, SMALL, FakeGenerator, leaks
 
 PATH = "/v1/audio/generations"

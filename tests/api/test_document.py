@@ -7,7 +7,7 @@ import pytest
 
 from serve_app.api.app import create_api
 from serve_app.audio.file_format import FORMATS
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.types import SamplingParams
 from tests.fakes import LARGE, SMALL, FakeGenerator
 

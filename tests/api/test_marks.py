@@ -15,7 +15,7 @@ from serve_app.api.app import create_api
 from serve_app.audio.decoder import Decoder
 from serve_app.audio.encoder import encode
 from serve_app.audio.file_format import FORMATS, Encoding
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.marks import DIGITAL_SOURCE_TYPE, NAMES
 from tests.audio.files import READ_ONLY, file_of, pcm_file, tone

@@ -26,7 +26,7 @@ from serve_app.api.schemas.huggingface import Options, Parameters
 from serve_app.api.schemas.models import Model
 from serve_app.api.schemas.tracks import Variation, Variations
 from serve_app.audio.file_format import FORMATS
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.errors import DeadlineExceeded
 from serve_app.track_fields import HEADERS
 from tests.fakes import LARGE, SMALL, FakeGenerator

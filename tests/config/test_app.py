@@ -10,15 +10,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
-from serve_app.config.app import (
-    LOCAL_ORIGINS,
-    AccessConfig,
-    ApiConfig,
-    AppConfig,
-    DeploymentConfig,
-    EngineConfig,
-    ModelConfig,
-)
+from serve_app.config.api import LOCAL_ORIGINS, AccessConfig, ApiConfig
+from serve_app.config.app import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
 from serve_app.config.closed_model import ClosedModel
 from serve_app.config.model_loading import ModelLoadingConfig
 from tools import configuration_docs

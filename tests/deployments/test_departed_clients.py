@@ -7,7 +7,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, Task
 from starlette.types import Message, Receive, Scope, Send
 
 from serve_app.api.app import create_api
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.deployments.departed_clients import DepartedClients
 from tests.fakes import SMALL, FakeGenerator
 

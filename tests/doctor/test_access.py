@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.config.app import AccessConfig
+from serve_app.config.api import AccessConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.doctor import Level
 from serve_app.doctor.access import check_keys, check_signing, check_token

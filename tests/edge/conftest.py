@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.config.edge import EdgeConfig
 from serve_app.edge.edge import listen_on
 from serve_app.edge.haproxy import Address, Served, Timeouts, render

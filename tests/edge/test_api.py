@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis import settings
 from schemathesis import Case
 
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.config.edge import EdgeConfig
 from serve_app.edge.edge import listen_on
 from serve_app.edge.errors import MalformedRequest, UriTooLong

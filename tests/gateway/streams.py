@@ -6,7 +6,7 @@ from functools import partial
 
 from serve_app.audio.file_format import FORMATS, Encoding
 from serve_app.audio.mastering import Mastering
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService

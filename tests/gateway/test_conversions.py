@@ -12,7 +12,7 @@ import pytest
 from serve_app.audio.file_format import FLAC, OPUS, Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.audio.workers import AudioWorkers
-from serve_app.config.app import AccessConfig
+from serve_app.config.api import AccessConfig
 from serve_app.errors import DeadlineExceeded, InvalidAudio, InvalidRequest, QueueFull, RateLimited
 from serve_app.gateway import conversions, limits
 from serve_app.gateway.conversions import ConversionRequest, Conversions, ConvertedFile

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.config.app import AccessConfig
+from serve_app.config.api import AccessConfig
 from serve_app.errors import ConfigError
 from serve_app.gateway import keys
 from serve_app.gateway.keys import KeyRing

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
-from serve_app.config.app import AccessConfig, ApiConfig
+from serve_app.config.api import AccessConfig, ApiConfig
 from serve_app.errors import ConfigError
 from serve_app.gateway import keys
 from serve_app.gateway.keys import KeyRing

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from serve_app.config.app import AccessConfig
+from serve_app.config.api import AccessConfig
 from serve_app.errors import GenerationFailed, InvalidRequest, RateLimited
 from serve_app.gateway import limits
 from serve_app.gateway.limits import LimitedGenerator, Limits

@@ -8,7 +8,7 @@ from time import time
 import pytest
 
 from serve_app.audio.workers import AudioWorkers
-from serve_app.config.app import AccessConfig
+from serve_app.config.api import AccessConfig
 from serve_app.errors import DeadlineExceeded, InvalidAudio, QueueFull, RateLimited
 from serve_app.gateway import limits, provenance_checks
 from serve_app.gateway.limits import Limits

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.errors import GenerationFailed, InvalidRequest, QueueFull
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter

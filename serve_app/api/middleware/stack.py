@@ -17,7 +17,7 @@ from serve_app.api.middleware.origin import Origin
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
 from serve_app.api.middleware.unexpected_errors import UnexpectedErrors
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import Limits
 from serve_app.track_fields import HEADERS

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
-from serve_app.config.app import AccessConfig, ApiConfig
+from serve_app.config.api import AccessConfig, ApiConfig
 from serve_app.errors import RateLimited
 from serve_app.gateway import limits
 from tests.fakes import SMALL, Clock, FakeGenerator

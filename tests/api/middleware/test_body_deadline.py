@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from serve_app.api.app import create_api
 from serve_app.api.middleware import body_deadline
 from serve_app.api.middleware.body_deadline import MIN_BYTES_PER_S, BodyDeadline
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from tests.fakes import SMALL, FakeGenerator
 
 PATH = "/v1/audio/generations"

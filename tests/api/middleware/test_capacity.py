@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from serve_app.api.app import create_api
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from tests.fakes import SMALL, FakeGenerator
 
 PATH = "/v1/audio/generations"

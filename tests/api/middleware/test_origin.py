@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from tests.fakes import SMALL, FakeGenerator
 
 GENERATIONS = "/v1/audio/generations"

@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from serve_app.api.app import create_api
 from serve_app.api.middleware.unexpected_errors import UnexpectedErrors
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from tests.fakes import SMALL, FakeGenerator, Unexpected, leaks
 
 ORIGIN = {"origin": "http://localhost:5173"}

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from serve_app.api.app import create_api
-from serve_app.config.app import AccessConfig, ApiConfig
+from serve_app.config.api import AccessConfig, ApiConfig
 from tests.audio.files import READ_ONLY, case, file_of, pcm_file, tone, with_bytes
 from tests.fakes import SMALL, FakeGenerator, leaks
 

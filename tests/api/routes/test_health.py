@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.types import ModelCard
 from tests.fakes import SMALL, FakeGenerator
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from serve_app.api.schemas.huggingface import Parameters
 from serve_app.api.schemas.neutral_parameters import NeutralParameters
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.errors import GenerationFailed
 from serve_app.gateway import readiness
 from serve_app.types import SamplingParams

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from serve_app.api.routes.legacy_request import BODY_SCHEMA, DECODERS, LegacyRequest
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.errors import DecoderUnavailable, InvalidRequest
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter

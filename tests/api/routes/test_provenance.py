@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.errors import ConfigError

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
-from serve_app.config.app import ApiConfig
+from serve_app.config.api import ApiConfig
 from serve_app.errors import QueueFull
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem
