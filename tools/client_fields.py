@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from serve_app.api.schemas.file_options import FileOptions
 from serve_app.api.schemas.generation import Generation
 from serve_app.api.schemas.models import Model
+from serve_app.audio.file_options import FileOptions
 
 FILE = Path(__file__).parent.parent / "serve_app" / "client" / "fields.py"
 

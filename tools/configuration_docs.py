@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from serve_app.config.api import AccessConfig, ApiConfig
 from serve_app.config.app import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
 from serve_app.config.edge import EdgeConfig
+from serve_app.config.jobs import JobsConfig, WebhookConfig
 from serve_app.config.model_loading import ModelLoadingConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.config.watermark import WatermarkConfig
@@ -25,6 +26,8 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("args", "The application: `applications[].args`.", AppConfig),
     ("api", "The HTTP API: `args.api`.", ApiConfig),
     ("access", "API keys: `args.api.access`. See [Access](operations.md#access).", AccessConfig),
+    ("jobs", "Durable jobs: `args.jobs`. See [Jobs](jobs.md).", JobsConfig),
+    ("webhooks", "Messages to callers' addresses: `args.jobs.webhooks`.", WebhookConfig),
     (
         "provenance",
         "Marks of generated audio: `args.provenance`. See [Marks](api.md#marks).",

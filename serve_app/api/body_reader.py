@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from serve_app.api.openapi import json_content, schema_of
 from serve_app.api.repeated_fields import refuse_repeated
-from serve_app.api.schemas.file_options import Conversion
+from serve_app.api.schemas.conversion import Conversion
 from serve_app.api.schemas.generation import GenerationBody, GenerationForm
 from serve_app.audio.upload_format import UPLOAD_FORMATS
 from serve_app.errors import InvalidAudio, InvalidRequest, PayloadTooLarge

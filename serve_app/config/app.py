@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from serve_app.config.api import ApiConfig
 from serve_app.config.closed_model import ClosedModel
 from serve_app.config.edge import EdgeConfig
+from serve_app.config.jobs import JobsConfig
 from serve_app.config.model_loading import ModelLoadingConfig, Name
 from serve_app.config.provenance import ProvenanceConfig
 
@@ -145,6 +146,8 @@ class AppConfig(ClosedModel):
     """Model that answers a request without a model. Default: the first of `models`."""
     api: ApiConfig = ApiConfig()
     """Limits and access of the HTTP API."""
+    jobs: JobsConfig = JobsConfig()
+    """Durable jobs, which outlive their connection."""
     provenance: ProvenanceConfig = ProvenanceConfig()
     """Marks of generated audio."""
     edge: EdgeConfig = EdgeConfig()

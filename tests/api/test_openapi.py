@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from serve_app.api.app import create_api
 from serve_app.api.middleware.deadline import HEADER, MAX_TIMEOUT_S
 from serve_app.api.openapi import TIMEOUT
-from serve_app.api.schemas.file_options import Conversion
+from serve_app.api.schemas.conversion import Conversion
 from serve_app.api.schemas.generation import GenerationBody, StreamQuery
 from serve_app.api.schemas.huggingface import Options, Parameters
 from serve_app.api.schemas.models import Model

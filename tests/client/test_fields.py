@@ -1,8 +1,8 @@
 """The client's fields are those of the API's schemas."""
 
-from serve_app.api.schemas.file_options import FileOptions
 from serve_app.api.schemas.generation import Generation, GenerationBody
 from serve_app.api.schemas.models import Model
+from serve_app.audio.file_options import FileOptions
 from serve_app.client import FileFields, GenerationFields, ServedModel
 from tools import client_fields
 

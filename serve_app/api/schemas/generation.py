@@ -4,13 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from serve_app.api.schemas.file_options import (
-    FORMATS_TEXT,
-    FileOptions,
-    FormatName,
-    without_empty_texts,
-)
+from serve_app.api.schemas.conversion import without_empty_texts
 from serve_app.audio.file_format import FORMATS, FormatSpec
+from serve_app.audio.file_options import FORMATS_TEXT, FileOptions, FormatName
 from serve_app.audio.upload_format import UPLOAD_FORMATS
 from serve_app.types import MAX_SEED, DurationS, ExtendStrideS, SamplingParams
 

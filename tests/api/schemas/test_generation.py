@@ -5,7 +5,6 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.api.schemas.file_options import FileOptions
 from serve_app.api.schemas.generation import (
     Generation,
     GenerationBody,
@@ -13,6 +12,7 @@ from serve_app.api.schemas.generation import (
     StreamQuery,
 )
 from serve_app.audio.file_format import FORMATS, MP3, WAV
+from serve_app.audio.file_options import FileOptions
 from tests.api.schemas.documented import SAMPLING, documented
 from tests.fakes import FakeGenerator
 

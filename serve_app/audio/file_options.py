@@ -1,9 +1,8 @@
-"""Options of the audio file to answer with."""
+"""Options of an audio file that requests name, one table for HTTP routes and jobs."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 from serve_app.audio.file_format import FORMATS, Encoding, FormatSpec, SampleFormat, names_with
 from serve_app.audio.mastering import PEAK_DB, RMS_DB, Mastering, Normalization
@@ -86,22 +85,3 @@ class FileOptions(BaseModel, frozen=True, extra="forbid"):
         return Mastering(
             Normalization(self.normalization), self.loudness_lufs, self.fade_in_s, self.fade_out_s
         )
-
-
-def without_empty_texts(fields: object) -> object:
-    """Leave out the empty fields of a form or a query: clients send them for options left blank.
-
-    The prompt stays, so that its own rule answers for it.
-    """
-    if not isinstance(fields, Mapping):
-        return fields
-    return {name: value for name, value in fields.items() if value != "" or name == "prompt"}
-
-
-class Conversion(FileOptions, frozen=True):
-    """An audio file to convert to another format. An empty field counts as absent."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_empty_fields(cls, fields: object) -> object:
-        return without_empty_texts(fields)

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from serve_app.api.schemas.file_options import FileOptions
 from serve_app.audio.file_format import FORMATS, OPUS, SampleFormat
+from serve_app.audio.file_options import FileOptions
 from serve_app.audio.mastering import Mastering, Normalization
 from serve_app.errors import InvalidRequest
 

@@ -1,0 +1,1 @@
+"""Durable jobs: requests that outlive their connection, in a database."""

@@ -1,0 +1,41 @@
+"""Errors of jobs, in the tree of `serve_app.errors`."""
+
+from serve_app.errors import ServeAppError
+
+
+class JobNotFound(ServeAppError):
+    status = 404
+    code = "job_not_found"
+    title = "No job has this id, or it was made with another API key"
+
+
+class JobNotFinished(ServeAppError):
+    status = 409
+    code = "job_not_finished"
+    title = "The job has no result yet"
+    retryable = True
+
+
+class ResultExpired(ServeAppError):
+    status = 410
+    code = "result_expired"
+    title = "The job's result has been deleted"
+
+
+class IdempotencyMismatch(ServeAppError):
+    status = 422
+    code = "idempotency_mismatch"
+    title = "The idempotency key was used with another body"
+
+
+class JobsDisabled(ServeAppError):
+    status = 503
+    code = "jobs_disabled"
+    title = "The service keeps no jobs"
+
+
+class ResultsUnavailable(ServeAppError):
+    status = 503
+    code = "results_unavailable"
+    title = "The store of results cannot be used"
+    retryable = True

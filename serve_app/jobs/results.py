@@ -1,0 +1,31 @@
+"""The protocol of a results' store: files of jobs, by key."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+# Keys are `<job id>/<attempt>/<n>.<format>` for results and `<job id>/input` for uploads.
+
+
+class ResultStore(Protocol):
+    """Files by key. Raises ResultsUnavailable where the store cannot be reached or is full."""
+
+    async def put(self, key: str, content: bytes, media_type: str) -> None:
+        """Store a file so that it survives a crash once this returns."""
+        ...
+
+    async def put_file(self, key: str, path: Path, media_type: str) -> None:
+        """Store a local file likewise."""
+        ...
+
+    async def size(self, key: str) -> int | None:
+        """Size in bytes; None: there is no such file."""
+        ...
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Stream the bytes from `start` to `end` (exclusive)."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Erase a file; one that is not there is no error."""
+        ...
