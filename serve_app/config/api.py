@@ -1,6 +1,6 @@
 """Configuration of the HTTP API: `args.api`."""
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -8,6 +8,8 @@ from serve_app.config.closed_model import ClosedModel
 
 LOCAL_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")  # pages in development
 
+Dialect = Literal["openai", "elevenlabs", "huggingface", "replicate", "vllm"]
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[A-Za-z0-9.-]+(:[0-9]+|:\*)?)$")]
 
 
@@ -54,6 +56,9 @@ class ApiConfig(ClosedModel):
     """Seconds to receive a body, plus one for each 16 KiB of it; a slower body gets `408`."""
     model_wait_s: float = Field(default=60.0, ge=0.0)
     """Seconds that Hugging Face's clients wait for a loading model before they get `503`."""
+    dialects: tuple[Dialect, ...] = DIALECTS
+    """Other services whose clients are served; the routes of those left out answer `404`. See
+    [clients of other services](api.md#clients-of-other-services)."""
     cors_origins: tuple[Origin, ...] = LOCAL_ORIGINS
     """Other origins whose web pages may call the API, such as `https://music.example`; `:*` after a
     host: any port. `*`: any origin, without credentials. Without API keys, other pages get `403`,
