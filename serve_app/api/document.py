@@ -12,7 +12,8 @@ _NAME = "apiKey"
 _SCHEME = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API key of this service. A service without keys needs none.",
+    "description": "An API key of this service, also as `Authorization: Key` or `xi-api-key`. "
+    "A service without keys needs none.",
 }
 
 

@@ -1,5 +1,7 @@
 """API keys: name the caller, or answer 401."""
 
+from collections.abc import Iterator
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +18,8 @@ from serve_app.gateway.limits import Limits
 _OPEN_PATHS = ("/", *HEALTH_PATHS, "/docs", "/openapi.json")
 _OPEN_FOLDERS = ("/static/", STREAMS)
 _READING = ("GET", "HEAD")
+_SCHEMES = ("bearer", "key")  # of `Authorization`; the second is fal's
+_KEY_HEADER = "xi-api-key"  # ElevenLabs'
 
 
 def is_page(scope: Scope) -> bool:
@@ -52,9 +56,9 @@ class Authentication:
         await self._app(scope, receive, limited)
 
     def _caller(self, scope: Scope) -> str | None:
-        """Return the name of the request's key; None without a known key."""
-        key = _bearer_key(scope)
-        return None if key is None else self._keys.name_of(key)
+        """Return the name of the request's first known key; None without one."""
+        names = (self._keys.name_of(key) for key in _keys_of(scope))
+        return next((name for name in names if name is not None), None)
 
     def _needs_no_key(self, scope: Scope) -> bool:
         return self._keys.is_open or is_page(scope)
@@ -68,16 +72,21 @@ class Authentication:
         return add_rate_limits
 
 
-def _bearer_key(scope: Scope) -> str | None:
-    """Return the key that the request presents; None without one."""
-    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-    return key.strip() or None if scheme.lower() == "bearer" else None
+def _keys_of(scope: Scope) -> Iterator[str]:
+    """Yield the keys that the request presents, in `Authorization` and in ElevenLabs' header."""
+    headers = Headers(scope=scope)
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    presented = (
+        credentials if scheme.lower() in _SCHEMES else "",
+        headers.get(_KEY_HEADER, ""),
+    )
+    yield from (key.strip() for key in presented if key.strip())
 
 
 def _refusal(scope: Scope) -> Response:
     """Tell a missing key, a header of another form and an unknown key apart (RFC 6750, section 3)."""
     challenge = "Bearer"
-    if _bearer_key(scope) is not None:
+    if any(_keys_of(scope)):
         challenge = 'Bearer error="invalid_token"'
         message = (
             "The API key is not one of this service's. Check the key, and whether it was replaced."
@@ -85,5 +94,8 @@ def _refusal(scope: Scope) -> Response:
     elif "authorization" in Headers(scope=scope):
         message = "The Authorization header has no API key in it: send `Authorization: Bearer KEY`"
     else:
-        message = "The request has no API key: send one in `Authorization: Bearer KEY`"
+        message = (
+            "The request has no API key: send one in `Authorization: Bearer KEY`, in "
+            "`Authorization: Key KEY` or in `xi-api-key: KEY`"
+        )
     return problem(Unauthorized(message), headers={"www-authenticate": challenge})

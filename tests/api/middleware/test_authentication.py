@@ -84,8 +84,10 @@ async def test_calls_need_a_key(
         (bearer(""), "Bearer", "has no API key in it"),
         ({"authorization": f"Basic {WEB}"}, "Bearer", "has no API key in it"),
         (bearer(WEB[:-1]), 'Bearer error="invalid_token"', "is not one of this service's"),
+        ({"xi-api-key": WEB[:-1]}, 'Bearer error="invalid_token"', "is not one of this service's"),
+        ({"xi-api-key": " "}, "Bearer", "The request has no API key"),
     ],
-    ids=["none", "empty", "another scheme", "wrong"],
+    ids=["none", "empty", "another scheme", "wrong", "another header", "another header, empty"],
 )
 async def test_a_wrong_key_is_told_from_a_missing_one(
     generator: FakeGenerator, headers: dict[str, str], challenge: str, said: str
@@ -96,6 +98,43 @@ async def test_a_wrong_key_is_told_from_a_missing_one(
     assert response.headers["www-authenticate"] == challenge
     assert said in response.json()["detail"]
     assert WEB[:-1] not in response.text
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+async def test_keys_are_read_where_the_clients_of_others_put_them(
+    generator: FakeGenerator, method: str, path: str, body: object
+) -> None:
+    """`xi-api-key` is ElevenLabs', `Authorization: Key` fal's; another header beside does not matter."""
+    other = bearer("of-another-service-0123456789")
+    async with serving(generator) as client:
+        for headers, status in (
+            ({"xi-api-key": WEB}, 200),
+            ({"authorization": f"Key {WEB}"}, 200),
+            ({"xi-api-key": WEB} | other, 200),
+            ({"xi-api-key": "wrong"} | bearer(WEB), 200),
+            ({"xi-api-key": WEB[:-1]}, 401),
+            ({"xi-api-key": ""}, 401),
+            ({"authorization": f"Key {BATCH[:-1]}"}, 401),
+        ):
+            response = await client.request(method, path, json=body, headers=headers)
+            assert response.status_code == status, headers
+    assert {request.caller for request in generator.requests} <= {"web"}
+
+
+async def test_pages_of_other_origins_may_send_every_header_of_a_key(
+    generator: FakeGenerator,
+) -> None:
+    async with serving(generator) as client:
+        for method in ("POST", "PUT", "DELETE"):
+            preflight = {
+                "origin": "http://localhost:3000",
+                "access-control-request-method": method,
+                "access-control-request-headers": "authorization,content-type,xi-api-key",
+            }
+            response = await client.options("/v1/music", headers=preflight)
+            assert response.status_code == 200
+            assert "xi-api-key" in response.headers["access-control-allow-headers"]
+            assert method in response.headers["access-control-allow-methods"]
 
 
 async def test_pages_and_documents_need_no_key(generator: FakeGenerator) -> None:
