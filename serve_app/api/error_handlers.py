@@ -1,4 +1,7 @@
-"""Rendering of errors as problem details (RFC 9457). No answer shows a traceback or a path."""
+"""Rendering of errors: problem details (RFC 9457), or the form of a dialect.
+
+No answer shows a traceback or a path.
+"""
 
 import json
 import logging
@@ -10,18 +13,32 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
+from serve_app.api.error_forms import PROBLEM_MEDIA_TYPE, in_form_of
 from serve_app.errors import InvalidRequest, ServeAppError
 
 logger = logging.getLogger(__name__)
 
-PROBLEM_MEDIA_TYPE = "application/problem+json"
-
 
 class _ProblemResponse(JSONResponse):
-    """JSON that may quote half a surrogate pair from the request, which UTF-8 cannot have."""
+    """Problem details, sent in the form that the clients of the called route read.
+
+    The JSON may quote half a surrogate pair from the request, which UTF-8 cannot have.
+    """
 
     media_type = PROBLEM_MEDIA_TYPE
+
+    def __init__(self, members: dict[str, Any], status_code: int, headers: dict[str, str]) -> None:
+        self._members = members
+        super().__init__(members, status_code, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        media_type, body = in_form_of(scope, self._members)
+        self.body = self.render(body)
+        self.headers["content-type"] = media_type
+        self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
@@ -98,7 +115,7 @@ def _problem(
     members: dict[str, Any],
 ) -> JSONResponse:
     body = _body(status, code, title, detail) | members
-    return _ProblemResponse(body, status_code=status, headers=headers)
+    return _ProblemResponse(body, status, headers)
 
 
 def _body(status: int, code: str, title: str, detail: str) -> dict[str, Any]:

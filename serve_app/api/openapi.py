@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from serve_app.api.error_handlers import PROBLEM_MEDIA_TYPE
-from serve_app.api.schemas.problem import Problem
+from serve_app.api.error_forms import PROBLEM_MEDIA_TYPE
+from serve_app.api.schemas.problem import ApiProblem, Problem
 from serve_app.api.schemas.tracks import Variations
 from serve_app.audio.file_format import FORMATS
 from serve_app.errors import (
@@ -79,8 +79,12 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-def errors(*kinds: type[ServeAppError]) -> Responses:
-    """Document each status with the codes of its problems."""
+def errors(
+    *kinds: type[ServeAppError],
+    body: type[BaseModel] = ApiProblem,
+    media_type: str = PROBLEM_MEDIA_TYPE,
+) -> Responses:
+    """Document each status with the codes of its problems, whose form is `body`."""
     documented: Responses = {}
     for status in sorted({error.status for error in kinds}):
         text = "; ".join(
@@ -88,7 +92,7 @@ def errors(*kinds: type[ServeAppError]) -> Responses:
         )
         documented[status] = {
             "description": text,
-            "content": {PROBLEM_MEDIA_TYPE: {"schema": schema_of(Problem)}},
+            "content": {media_type: {"schema": schema_of(body)}},
         }
     return documented
 
@@ -141,7 +145,12 @@ def contract_responses(ok: dict[str, Any], failure: str, statuses: Sequence[int]
     """
     documented: Responses = {200: {"description": "The answer of the contract", "content": ok}}
     documented |= errors(
-        Unauthorized, OriginNotAllowed, RequestTimeout, PayloadTooLarge, UnsupportedEncoding
+        Unauthorized,
+        OriginNotAllowed,
+        RequestTimeout,
+        PayloadTooLarge,
+        UnsupportedEncoding,
+        body=Problem,
     )
     schema = {"type": "object", "required": [failure], "properties": {failure: {"type": "string"}}}
     for status in statuses:

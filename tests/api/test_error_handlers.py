@@ -21,6 +21,12 @@ async def test_failures_are_problems(client: httpx.AsyncClient, generator: FakeG
         "status": 500,
         "detail": "the output is not finite",
         "code": "generation_failed",
+        "error": {
+            "message": "the output is not finite",
+            "type": "server_error",
+            "param": None,
+            "code": "generation_failed",
+        },
     }
     assert generator.closed == 1
 
