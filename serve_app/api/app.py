@@ -4,17 +4,26 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 import serve_app
 from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.middleware.stack import add_middleware
-from serve_app.api.routes import conversions, health, huggingface, legacy, page, v1
+from serve_app.api.routes import (
+    conversions,
+    health,
+    huggingface,
+    legacy,
+    openai,
+    page,
+    v1,
+    vllm,
+)
 from serve_app.api.routes import provenance as provenance_routes
 from serve_app.api.routes import streams as streams_routes
 from serve_app.audio.workers import AudioWorkers
-from serve_app.config.api import ApiConfig
+from serve_app.config.api import ApiConfig, Dialect
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.certificate_watch import CertificateWatch
@@ -122,13 +131,24 @@ def _add_routes(
         provenance_routes.create_router(checks),
         legacy.create_router(service),
         health.create_router(service),
-        huggingface.create_router(service),
+        *_dialects(service),
         page.create_router(),
     ):
         app.include_router(router)
     page.mount_static_files(app)
     complete_document(app)
     add_error_handlers(app)
+
+
+def _dialects(service: GenerationService) -> list[APIRouter]:
+    """Build the routes of the dialects that the configuration names."""
+    routers: dict[Dialect, Callable[[GenerationService], APIRouter]] = {
+        "openai": openai.create_router,
+        "vllm": vllm.create_router,
+        "huggingface": huggingface.create_router,
+    }
+    served = service.config.dialects
+    return [create(service) for name, create in routers.items() if name in served]
 
 
 def _lifespan(

@@ -65,12 +65,18 @@ async def read_generation(request: Request) -> GenerationBody:
         texts = {name: await asyncio.to_thread(_base64, value) for name, value in fields.items()}
         generation: GenerationBody = _valid(GenerationForm, texts)
     else:
-        generation = _valid(GenerationBody, await _json(request))
+        refusal = f"The request's body must be a JSON object, or a form ({FORM})"
+        generation = _valid(GenerationBody, await _json(request, refusal))
     if not generation.prompt and generation.audio_prompt is None:
         is_given = "prompt" in generation.model_fields_set
         message = "Empty, and there is no audio_prompt" if is_given else "Field required"
         raise RequestValidationError([{"loc": ("body", "prompt"), "msg": message}])
     return generation
+
+
+async def read_json(request: Request, schema: type[_Body]) -> _Body:
+    """Read a body that must be a JSON object. Raises RequestValidationError and InvalidRequest."""
+    return _valid(schema, await _json(request, "The request's body must be a JSON object"))
 
 
 async def read_conversion(request: Request) -> tuple[Conversion, bytes]:
@@ -124,14 +130,14 @@ def _decoded(text: str) -> bytes:
         raise InvalidAudio("audio_prompt is not valid base64") from error
 
 
-async def _json(request: Request) -> dict[str, Any]:
+async def _json(request: Request, refusal: str) -> dict[str, Any]:
     """Parse a JSON body. Raises InvalidRequest for any other, and for JSON that is no object."""
     try:
         body = json.loads(await request.body())
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise InvalidRequest(f"The request's body must be a JSON object, or a form ({FORM})")
+        raise InvalidRequest(refusal)
     return body
 
 

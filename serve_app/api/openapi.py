@@ -62,6 +62,11 @@ def body(content: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Document an operation with a JSON body, and with the header of its deadline."""
+    return body(json_content(schema_of(model))) | {"parameters": [TIMEOUT]}
+
+
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """Build the model's JSON schema with its references inlined."""
     schema = model.model_json_schema()
@@ -122,9 +127,15 @@ def playback_responses() -> Responses:
 
 def generation_responses() -> Responses:
     """Document a generation's answers: a file, server-sent events, or JSON."""
+    documented = speech_responses()
+    return documented | {200: documented[200] | {"model": Variations}}
+
+
+def speech_responses() -> Responses:
+    """Document the answers to a request for speech: a file, or server-sent events."""
     documented = stream_responses()
     documented[200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    return documented | {200: documented[200] | {"model": Variations}}
+    return documented
 
 
 def conversion_responses() -> Responses:

@@ -3,9 +3,11 @@
 from typing import TypedDict
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 
 from serve_app.api.body_reader import audio_content
 from serve_app.api.schemas.generation import Generation
+from serve_app.errors import InvalidRequest
 from serve_app.gateway.service import GenerationService
 from serve_app.types import GenerationRequest, ModelCard
 
@@ -25,6 +27,14 @@ def request_context(request: Request) -> RequestContext:
         "caller": state.caller,
         "deadline": state.deadline,
     }
+
+
+def check_prompt_field(service: GenerationService, prompt: str, field: str) -> str:
+    """Return the checked prompt. Raises RequestValidationError, which names the field."""
+    try:
+        return service.check_prompt(prompt)
+    except InvalidRequest as error:
+        raise RequestValidationError([{"loc": ("body", field), "msg": error.message}]) from error
 
 
 async def generation_request(

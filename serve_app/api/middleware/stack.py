@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from serve_app.api.allowed_origins import AllowedOrigins
+from serve_app.api.ignored_fields import IGNORED_HEADER
 from serve_app.api.middleware.authentication import Authentication
 from serve_app.api.middleware.body_deadline import BodyDeadline
 from serve_app.api.middleware.body_limit import BodyLimit
@@ -24,6 +25,8 @@ from serve_app.track_fields import HEADERS
 
 _EXPOSED_HEADERS = [
     *HEADERS,
+    IGNORED_HEADER,
+    "song-id",  # ElevenLabs'
     REQUEST_ID_HEADER,
     "retry-after",
     "ratelimit",

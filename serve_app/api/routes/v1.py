@@ -5,7 +5,6 @@ import base64
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
 from serve_app.api import openapi
@@ -15,15 +14,15 @@ from serve_app.api.request_context import generation_request
 from serve_app.api.schemas.generation import Generation, GenerationBody
 from serve_app.api.schemas.models import Model, ModelList
 from serve_app.api.schemas.tracks import Variation, Variations
+from serve_app.api.track_answers import event_headers, file_answer, started, stream_answer
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.errors import OriginNotAllowed, Unauthorized
 from serve_app.gateway.service import GenerationService
-from serve_app.gateway.track import LiveTrack, Track
+from serve_app.gateway.track import Track
 from serve_app.track_fields import to_headers
 from serve_app.types import GenerationRequest, ModelCard
 
-_NO_STORE = {"cache-control": "no-store"}
 _File = tuple[bytes, bytes | None]  # with the manifest beside it
 
 
@@ -78,9 +77,7 @@ async def _answer(
         files = [await _file(track, encoding, mastering) for track in tracks]
         return await asyncio.to_thread(_variations, tracks, files, encoding)
     track = await service.make_track(request, card)
-    content = await track.encode(encoding, mastering)
-    headers = to_headers(track.report().model_dump())
-    return Response(content, media_type=encoding.file_format.media_type, headers=headers)
+    return file_answer(track, await track.encode(encoding, mastering), encoding)
 
 
 async def _stream(
@@ -93,28 +90,12 @@ async def _stream(
     """Answer with the file while it is made. An error before the first item has its own status."""
     encoding = wanted.encoding()
     mastering = wanted.mastering()
-    mastering.check_streamable()
-    await service.check_file(card, encoding, streamed=True, offers_json=True)
-    live = await service.start_track(request.model_copy(update={"progress": as_events}), card)
-    await live.check_channels(encoding)
+    request = request.model_copy(update={"progress": as_events})
+    live = await started(service, wanted, card, request, offers_json=True)
     if as_events:
-        return _event_stream(live, encoding, mastering)
-    return _audio_stream(live, encoding, mastering)
-
-
-def _event_stream(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> EventSourceResponse:
-    """Stream events. Their headers never tell the sample rate, which `done` tells."""
-    facts = live.facts_so_far()
-    facts.pop("sample_rate", None)
-    headers = to_headers(facts) | _NO_STORE
-    return EventSourceResponse(track_events(live, encoding, mastering), headers=headers)
-
-
-def _audio_stream(live: LiveTrack, encoding: Encoding, mastering: Mastering) -> StreamingResponse:
-    parts = live.parts(encoding, mastering)
-    content = (part async for part in parts if isinstance(part, bytes))
-    headers = to_headers(live.facts_so_far()) | _NO_STORE
-    return StreamingResponse(content, media_type=encoding.file_format.media_type, headers=headers)
+        events = track_events(live, encoding, mastering)
+        return EventSourceResponse(events, headers=event_headers(live))
+    return stream_answer(live, encoding, mastering)
 
 
 async def _file(track: Track, encoding: Encoding, mastering: Mastering) -> _File:

@@ -6,11 +6,9 @@ the result as it is are accepted, and others are errors. A null is an absent fie
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     ValidationError,
@@ -18,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from serve_app.api.schemas.absent_nulls import AbsentNulls, without_nulls
 from serve_app.api.schemas.neutral_parameters import NeutralParameters
 from serve_app.errors import InvalidRequest
 from serve_app.types import DurationS, LoadedModel, SamplingParams
@@ -46,10 +45,6 @@ def _said(kind: str, name: tuple[int | str, ...], message: str) -> str:
     if name and name[0] in _NESTS:
         return _NO_OBJECT
     return _SAID.get(kind, message.removeprefix("Value error, "))
-
-
-def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 class Parameters(SamplingParams, NeutralParameters, frozen=True):
@@ -87,9 +82,9 @@ class Parameters(SamplingParams, NeutralParameters, frozen=True):
         """Take the nested parameters out, and drop nulls."""
         if not isinstance(values, dict):
             return values
-        fields = _without_nulls(values)
+        fields = without_nulls(values)
         nested = [fields.pop(name) for name in _NESTS if isinstance(fields.get(name), dict)]
-        for name, value in [pair for nest in nested for pair in _without_nulls(nest).items()]:
+        for name, value in [pair for nest in nested for pair in without_nulls(nest).items()]:
             if fields.setdefault(name, value) != value:
                 raise ValueError(f"{name} is given twice, as {fields[name]} and as {value}")
         return fields
@@ -140,7 +135,7 @@ class Parameters(SamplingParams, NeutralParameters, frozen=True):
             )
 
 
-class Options(BaseModel):
+class Options(AbsentNulls, frozen=True):
     """Options of the Inference API and of its clients."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -156,13 +151,8 @@ class Options(BaseModel):
     use_gpu: bool = Field(default=False, description="Without effect: the model has its device.")
     retry_on_error: bool = Field(default=True, description="Without effect: it is the client's.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, values: Any) -> Any:
-        return _without_nulls(values) if isinstance(values, dict) else values
 
-
-class Body(BaseModel):
+class Body(AbsentNulls, frozen=True):
     """A request as Hugging Face's clients send it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -171,11 +161,6 @@ class Body(BaseModel):
     parameters: Parameters = Field(default_factory=Parameters)
     options: Options = Options()
     stream: bool = Field(default=False, description="Only false: the answer is the whole file.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, values: Any) -> Any:
-        return _without_nulls(values) if isinstance(values, dict) else values
 
     @field_validator("stream")
     @classmethod
