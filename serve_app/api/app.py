@@ -12,6 +12,7 @@ from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.middleware.stack import add_middleware
 from serve_app.api.routes import (
     conversions,
+    elevenlabs,
     health,
     huggingface,
     legacy,
@@ -144,6 +145,7 @@ def _dialects(service: GenerationService) -> list[APIRouter]:
     """Build the routes of the dialects that the configuration names."""
     routers: dict[Dialect, Callable[[GenerationService], APIRouter]] = {
         "openai": openai.create_router,
+        "elevenlabs": elevenlabs.create_router,
         "vllm": vllm.create_router,
         "huggingface": huggingface.create_router,
     }

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from serve_app.api.error_forms import PROBLEM_MEDIA_TYPE
-from serve_app.api.schemas.problem import ApiProblem, Problem
+from serve_app.api.schemas.problem import ApiProblem, ElevenLabsProblem, Problem
 from serve_app.api.schemas.tracks import Variations
 from serve_app.audio.file_format import FORMATS
 from serve_app.errors import (
@@ -123,6 +123,15 @@ def playback_responses() -> Responses:
     documented = stream_responses()
     part = {"description": "The range that was asked for", "content": _files()}
     return documented | {206: part} | errors(*_ERRORS, StreamNotFound, RangeNotSatisfiable)
+
+
+def elevenlabs_responses(*, multipart: bool = False) -> Responses:
+    """Document the answers of ElevenLabs' routes: a file, alone or beside its facts."""
+    documented = stream_responses()[200]
+    if multipart:
+        documented["content"] = {"multipart/mixed": {"schema": {"type": "string"}}}
+    failures = errors(*_ERRORS, body=ElevenLabsProblem, media_type="application/json")
+    return {200: documented} | failures
 
 
 def generation_responses() -> Responses:

@@ -71,6 +71,10 @@ class Marking:
         """Whether files that had no tags get them."""
         return self._config.tags
 
+    def signs(self, spec: FormatSpec, *, streamed: bool) -> bool:
+        """Whether files of this format carry a signed manifest."""
+        return self.signer is not None and spec.holds_manifest and not streamed
+
     def tags(self, request: GenerationRequest, model: ModelCard) -> dict[str, str]:
         """Collect the tags that the configuration wants in the files of a track."""
         return self._all_tags(request, model) if self._config.tags else {}

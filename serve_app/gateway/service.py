@@ -107,6 +107,10 @@ class GenerationService:
         if loaded is not None:
             encoding.check_channels(loaded.channels)
 
+    def signs(self, encoding: Encoding, *, streamed: bool) -> bool:
+        """Whether such files of tracks carry a signed manifest."""
+        return self._marking.signs(encoding.file_format, streamed=streamed)
+
     async def _start(self, request: GenerationRequest, card: ModelCard) -> LiveTrack:
         request = request.model_copy(update={"model": card.model_id})
         items = observed(self._generator.generate(request), request, card, self._observer)

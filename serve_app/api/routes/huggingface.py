@@ -1,4 +1,4 @@
-"""`POST /models/{owner}/{name}`: Hugging Face's Inference API."""
+"""Hugging Face's Inference API: `POST /models/{owner}/{name}`, and its requests to `POST /`."""
 
 import json
 from time import time
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from serve_app.api.content_negotiation import prefers
 from serve_app.api.error_handlers import as_serve_app_error
+from serve_app.api.ignored_fields import ignored_header
 from serve_app.api.openapi import body, contract_responses, json_content, schema_of
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.huggingface import Body, Options, failures
@@ -41,18 +42,36 @@ def create_router(service: GenerationService) -> APIRouter:
 
         A request waits while the model is loading. `503` after the configured time.
         """
-        try:
-            return await _generate(service, f"{owner}/{name}", request)
-        except Exception as error:  # any error has the contract's shape
-            return _failure(error)
+        return await _answer(service, f"{owner}/{name}", request)
 
     return router
 
 
-async def _generate(service: GenerationService, repository: str, request: Request) -> Response:
+def names_inputs(body: object) -> bool:
+    """Test for a request of Hugging Face's clients, which the older contracts do not have."""
+    return isinstance(body, dict) and "inputs" in body and "prompt" not in body
+
+
+async def answer_at_root(service: GenerationService, request: Request) -> Response:
+    """Answer a client whose `base_url` names no model, by the default model."""
+    return await _answer(service, None, request)
+
+
+async def _answer(service: GenerationService, repository: str | None, request: Request) -> Response:
+    try:
+        return await _generate(service, repository, request)
+    except Exception as error:  # any error has the contract's shape
+        return _failure(error)
+
+
+async def _generate(
+    service: GenerationService, repository: str | None, request: Request
+) -> Response:
+    """Make the track. repository: None: the default model's. Raises ServeAppError."""
     body = _parse(await request.body())
-    card = service.router.resolve_repository(repository)
-    prompt = service.check_prompt(body.inputs)
+    router = service.router
+    card = router.default if repository is None else router.resolve_repository(repository)
+    prompt = _check_inputs(service, body.inputs)
     loaded = await _await_model(service, card, body.options, request)
     generation = GenerationRequest(
         **request_context(request),
@@ -68,8 +87,15 @@ async def _generate(service: GenerationService, repository: str, request: Reques
     return Response(
         await track.encode(Encoding(file_format)),
         media_type=file_format.media_type,
-        headers=to_headers(track.report().model_dump(include=_TOLD)),
+        headers=to_headers(track.report().model_dump(include=_TOLD)) | ignored_header(body.ignored),
     )
+
+
+def _check_inputs(service: GenerationService, inputs: str) -> str:
+    try:
+        return service.check_prompt(inputs)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"inputs: {error.message}") from error
 
 
 async def _await_model(
@@ -90,9 +116,8 @@ async def _await_model(
     else:
         loaded = await service.readiness.loaded(card)
     if loaded is None:
-        repository = "{owner}/{name}".format_map(request.path_params)
         raise ModelLoading(
-            f"Model {repository} is currently loading", service.readiness.ready_in_s(card)
+            f"Model {card.source} is currently loading", service.readiness.ready_in_s(card)
         )
     return loaded
 

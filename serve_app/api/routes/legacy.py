@@ -18,6 +18,7 @@ from serve_app.api.error_handlers import as_serve_app_error
 from serve_app.api.openapi import contract_responses, json_content
 from serve_app.api.request_context import request_context
 from serve_app.api.routes.health import device_of
+from serve_app.api.routes.huggingface import answer_at_root, names_inputs
 from serve_app.api.routes.legacy_request import BODY_SCHEMA, LegacyRequest
 from serve_app.api.routes.page import stats_page
 from serve_app.audio.file_format import Encoding
@@ -37,6 +38,7 @@ _LOCAL = contract_responses(_MADE, "detail", (400,))
 
 def create_router(service: GenerationService) -> APIRouter:
     router = APIRouter(tags=["existing callers"])
+    with_inference = "huggingface" in service.config.dialects
 
     @router.post(
         "/",
@@ -44,11 +46,14 @@ def create_router(service: GenerationService) -> APIRouter:
         responses=_SERVERLESS,
         summary="Make music (serverless function)",
     )
-    async def generate_serverless(request: Request) -> JSONResponse:
+    async def generate_serverless(request: Request) -> Response:
         """Answers with a base64 WAV.
 
-        Unknown fields are ignored. `400`: bad request; `500`: failure.
+        Unknown fields are ignored. `400`: bad request; `500`: failure. A request of Hugging Face's
+        clients, with `inputs` and without `prompt`, is answered as theirs, by the default model.
         """
+        if with_inference and names_inputs(_object(await request.body())):
+            return await answer_at_root(service, request)
         try:
             return await _serverless(request, service)
         except Exception as error:  # any error has the contract's shape
@@ -158,11 +163,15 @@ async def _stats(service: GenerationService) -> dict[str, Any]:
 async def _read(
     request: Request, service: GenerationService, model_fields: Sequence[str]
 ) -> LegacyRequest:
+    return LegacyRequest.parse(_object(await request.body()), service, model_fields)
+
+
+def _object(content: bytes) -> Any:
+    """Parse a JSON body; None for other content."""
     try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("Request body must be a JSON object") from error
-    return LegacyRequest.parse(body, service, model_fields)
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 async def _make_track(legacy: LegacyRequest, request: Request, service: GenerationService) -> Track:

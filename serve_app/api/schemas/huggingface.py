@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from serve_app.api.schemas.absent_nulls import AbsentNulls, without_nulls
-from serve_app.api.schemas.neutral_parameters import NeutralParameters
+from serve_app.api.schemas.neutral_parameters import WITHOUT_EFFECT, NeutralParameters
 from serve_app.errors import InvalidRequest
 from serve_app.types import DurationS, LoadedModel, SamplingParams
 
@@ -26,6 +26,7 @@ _FRAME_RATE = 50.0  # of the published models
 _NESTS = ("generation_parameters", "generate_kwargs", "forward_params")
 _START_TOKENS = 1  # which max_length and min_length count beside the frames
 _NO_OBJECT = "must be a JSON object"
+_OPTIONS_WITHOUT_EFFECT = {"use_cache", "use_gpu", "retry_on_error"}
 _SAID = {
     "extra_forbidden": "is not supported",
     "model_type": _NO_OBJECT,
@@ -161,6 +162,14 @@ class Body(AbsentNulls, frozen=True):
     parameters: Parameters = Field(default_factory=Parameters)
     options: Options = Options()
     stream: bool = Field(default=False, description="Only false: the answer is the whole file.")
+
+    @property
+    def ignored(self) -> list[str]:
+        """Fields of the request that have no effect."""
+        parameters = self.parameters.model_fields_set & WITHOUT_EFFECT
+        options = self.options.model_fields_set & _OPTIONS_WITHOUT_EFFECT
+        named = [f"parameters.{name}" for name in parameters]
+        return named + [f"options.{name}" for name in options]
 
     @field_validator("stream")
     @classmethod

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 _NEUTRAL = "neutral"  # type of the error
 _UNUSED = "Without effect here: "
+WITHOUT_EFFECT = {"use_cache", "disable_compile", "early_stopping", "length_penalty"}
 
 
 def _only(neutral: bool | int | float, meaning: str) -> Any:
