@@ -1,5 +1,7 @@
 """OpenAPI documentation of bodies and answers that FastAPI cannot derive."""
 
+import copy
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,7 +70,12 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Build the model's JSON schema with its references inlined."""
+    """Return the model's JSON schema with its references inlined."""
+    return copy.deepcopy(_inlined_schema(model))
+
+
+@functools.cache
+def _inlined_schema(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
 
@@ -91,13 +98,14 @@ def errors(
 ) -> Responses:
     """Document each status with the codes of its problems, whose form is `body`."""
     documented: Responses = {}
+    schema = schema_of(body)
     for status in sorted({error.status for error in kinds}):
         text = "; ".join(
             f"`{error.code}`: {error.title}" for error in kinds if error.status == status
         )
         documented[status] = {
             "description": text,
-            "content": {media_type: {"schema": schema_of(body)}},
+            "content": {media_type: {"schema": schema}},
         }
     return documented
 

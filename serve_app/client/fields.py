@@ -155,6 +155,12 @@ class ServedModel(TypedDict):
 
     id: Annotated[str, Field(description="Id, for the `model` field of requests.")]
     object: Literal["model"]
+    created: Annotated[
+        int, Field(description="Unix time at which this part of the service began to serve it.")
+    ]
+    owned_by: Annotated[
+        str, Field(description="Owner of the weights' repository; `unknown` for other weights.")
+    ]
     aliases: Annotated[list[str], Field(description="Further names for the `model` field.")]
     source: Annotated[str, Field(description="Repository or folder of the weights.")]
     license: Annotated[

@@ -21,10 +21,15 @@ from serve_app.api.app import create_api
 from serve_app.api.middleware.deadline import HEADER, MAX_TIMEOUT_S
 from serve_app.api.openapi import TIMEOUT
 from serve_app.api.schemas.conversion import Conversion
+from serve_app.api.schemas.elevenlabs import DetailedMusic, Sound
+from serve_app.api.schemas.elevenlabs_plan import CompositionPlan, Section, SongMetadata
 from serve_app.api.schemas.generation import GenerationBody, StreamQuery
 from serve_app.api.schemas.huggingface import Options, Parameters
 from serve_app.api.schemas.models import Model
+from serve_app.api.schemas.openai import Speech
+from serve_app.api.schemas.problem import ElevenLabsDetail, ErrorObject
 from serve_app.api.schemas.tracks import Variation, Variations
+from serve_app.api.schemas.vllm import AudioGeneration
 from serve_app.audio.file_format import FORMATS
 from serve_app.config.api import ApiConfig
 from serve_app.errors import DeadlineExceeded
@@ -84,7 +89,14 @@ async def test_documentation_names_every_route_and_field(client: httpx.AsyncClie
         "/v1/audio/streams/{stream_id}",
         "/v1/audio/conversions",
         "/v1/audio/provenance",
+        "/v1/audio/speech",
+        "/v1/audio/generate",
+        "/v1/music",
+        "/v1/music/stream",
+        "/v1/music/detailed",
+        "/v1/sound-generation",
         "/v1/models",
+        "/v1/models/{model_id}",
         "/",
         "/generate",
         "/health",
@@ -103,7 +115,25 @@ async def test_documentation_names_every_route_and_field(client: httpx.AsyncClie
 
 @pytest.mark.parametrize(
     "model",
-    [GenerationBody, StreamQuery, Conversion, Parameters, Options, Model, Variation, Variations],
+    [
+        GenerationBody,
+        StreamQuery,
+        Conversion,
+        Parameters,
+        Options,
+        Model,
+        Variation,
+        Variations,
+        Speech,
+        AudioGeneration,
+        DetailedMusic,
+        Sound,
+        CompositionPlan,
+        Section,
+        SongMetadata,
+        ErrorObject,
+        ElevenLabsDetail,
+    ],
 )
 def test_every_field_is_described(model: type[BaseModel]) -> None:
     schema = model.model_json_schema(mode="serialization")

@@ -78,9 +78,11 @@ async def test_a_replicas_error_arrives_as_a_problem_without_a_traceback(
 
 async def test_models_are_described(client: httpx.AsyncClient) -> None:
     [model] = (await client.get("/v1/models")).json()["data"]
+    assert model.pop("created") > 0
     assert model == {
         "id": "nano",
         "object": "model",
+        "owned_by": "unknown",
         "aliases": ["small", "medium", "large", "melody"],
         "source": "embedded:musicgen-nano",
         "license": "Apache-2.0",

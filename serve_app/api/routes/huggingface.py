@@ -72,7 +72,8 @@ async def _generate(
     router = service.router
     card = router.default if repository is None else router.resolve_repository(repository)
     prompt = _check_inputs(service, body.inputs)
-    loaded = await _await_model(service, card, body.options, request)
+    name = repository or card.source
+    loaded = await _await_model(service, card, name, body.options, request)
     generation = GenerationRequest(
         **request_context(request),
         prompt=prompt,
@@ -99,7 +100,7 @@ def _check_inputs(service: GenerationService, inputs: str) -> str:
 
 
 async def _await_model(
-    service: GenerationService, card: ModelCard, options: Options, request: Request
+    service: GenerationService, card: ModelCard, name: str, options: Options, request: Request
 ) -> LoadedModel | None:
     """Describe the model once it is loaded; None for a caller that waits in the queue instead.
 
@@ -116,9 +117,7 @@ async def _await_model(
     else:
         loaded = await service.readiness.loaded(card)
     if loaded is None:
-        raise ModelLoading(
-            f"Model {card.source} is currently loading", service.readiness.ready_in_s(card)
-        )
+        raise ModelLoading(f"Model {name} is currently loading", service.readiness.ready_in_s(card))
     return loaded
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Sequence
+from time import time
 
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse
@@ -17,7 +18,7 @@ from serve_app.api.schemas.tracks import Variation, Variations
 from serve_app.api.track_answers import event_headers, file_answer, started, stream_answer
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
-from serve_app.errors import OriginNotAllowed, Unauthorized
+from serve_app.errors import ModelNotFound, OriginNotAllowed, Unauthorized
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import Track
 from serve_app.track_fields import to_headers
@@ -28,6 +29,7 @@ _File = tuple[bytes, bytes | None]  # with the manifest beside it
 
 def create_router(service: GenerationService) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["v1"])
+    created = int(time())
 
     @router.post(
         "/audio/generations",
@@ -56,12 +58,24 @@ def create_router(service: GenerationService) -> APIRouter:
         """Lists the served models with their names, limits and the licences of their weights."""
         default = service.router.default
         cards = sorted(service.router.cards, key=lambda card: card is not default)
-        loaded = await asyncio.gather(*(service.readiness.loaded(card) for card in cards))
         return ModelList(
-            data=[Model.of(card, model) for card, model in zip(cards, loaded, strict=True)]
+            data=await asyncio.gather(*(_model(service, card, created) for card in cards))
         )
 
+    @router.get(
+        "/models/{model_id}",
+        responses=openapi.errors(Unauthorized, OriginNotAllowed, ModelNotFound),
+        summary="Describe a served model",
+    )
+    async def describe_model(model_id: str) -> Model:
+        """Describes the model of that id or alias."""
+        return await _model(service, service.router.resolve(model_id), created)
+
     return router
+
+
+async def _model(service: GenerationService, card: ModelCard, created: int) -> Model:
+    return Model.of(card, await service.readiness.loaded(card), created)
 
 
 async def _answer(

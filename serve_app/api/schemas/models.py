@@ -15,6 +15,12 @@ class Model(BaseModel):
 
     id: Annotated[str, Field(description="Id, for the `model` field of requests.")]
     object: Literal["model"] = "model"
+    created: Annotated[
+        int, Field(description="Unix time at which this part of the service began to serve it.")
+    ]
+    owned_by: Annotated[
+        str, Field(description="Owner of the weights' repository; `unknown` for other weights.")
+    ]
     aliases: Annotated[list[str], Field(description="Further names for the `model` field.")]
     source: Annotated[str, Field(description="Repository or folder of the weights.")]
     license: Annotated[
@@ -28,10 +34,13 @@ class Model(BaseModel):
     ] = None
 
     @classmethod
-    def of(cls, card: ModelCard, loaded: LoadedModel | None) -> "Model":
-        """Describe a model. loaded: None while no replica is ready."""
+    def of(cls, card: ModelCard, loaded: LoadedModel | None, created: int) -> "Model":
+        """Describe a model. loaded: None while no replica is ready; created: a Unix time."""
+        owner, separator, _ = card.source.partition("/")
         return cls(
             id=card.model_id,
+            created=created,
+            owned_by=owner if separator else "unknown",
             aliases=list(card.aliases),
             source=card.source,
             license=card.license,

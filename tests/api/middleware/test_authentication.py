@@ -52,6 +52,9 @@ CALLS = [
     ("POST", "/generate", {"prompt": "a"}),
     ("GET", "/stats", None),
     ("POST", "/models/facebook/musicgen-small", {"inputs": "a"}),
+    ("POST", "/v1/audio/speech", {"input": "a", "duration_s": 1}),
+    ("POST", "/v1/music", {"prompt": "a", "music_length_ms": 3000}),
+    ("GET", "/v1/models/small", None),
 ]
 
 
@@ -68,7 +71,9 @@ async def test_calls_need_a_key(
             bearer(WEB[:-1]),
         ):
             response = await client.request(method, path, json=body, headers=headers)
-            assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
+            problem = response.json()
+            code = problem["detail"]["code"] if path == "/v1/music" else problem["code"]
+            assert (response.status_code, code) == (401, "unauthorized")
             assert response.headers["www-authenticate"].startswith("Bearer")
         assert generator.requests == []
         assert (

@@ -32,6 +32,8 @@ MAKING = [
     ("POST", "/"),
     ("POST", "/generate"),
     ("POST", "/models/facebook/musicgen-small"),
+    ("POST", "/v1/audio/speech"),
+    ("POST", "/v1/music"),
     ("POST", "/v1/audio/conversions"),
     ("POST", "/v1/audio/provenance"),
     ("GET", STREAM),

@@ -350,3 +350,35 @@ def test_parameters_become_the_sampling() -> None:
     assert sampling == SamplingParams(temperature=0.0, top_p=0.0, cfg_coef=4.0, seed=3)
     with pytest.raises(ValidationError, match="cfg_coef"):
         Parameters.model_validate({"cfg_coef": 4.0})
+
+
+async def test_a_client_without_a_model_in_its_url_gets_the_default_one(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    """Hugging Face's clients post to `/` if `base_url` is the service's address alone."""
+    body = {"inputs": "lofi beat", "parameters": {"max_new_tokens": 50}}
+    response = await client.post("/", json=body)
+    assert (response.status_code, response.headers["content-type"]) == (200, "audio/wav")
+    assert (generator.requests[0].model, generator.requests[0].duration_s) == ("small", 1.0)
+    refused = await client.post("/", json=body | {"parameters": {"num_beams": 4}})
+    assert "parameters.num_beams" in refused.json()["error"]
+    both = await client.post("/", json={"inputs": "a", "prompt": " "})
+    assert both.json() == {"detail": "Prompt is required and cannot be empty"}
+
+
+async def test_fields_without_effect_are_named(client: httpx.AsyncClient) -> None:
+    parameters = {"max_new_tokens": 50, "generation_parameters": {"use_cache": False}}
+    more = {"early_stopping": "never", "num_beams": 1, "length_penalty": None}
+    options = {"use_gpu": True, "wait_for_model": True}
+    body = {"inputs": "a", "parameters": parameters | more, "options": options}
+    response = await client.post(PATH, json=body)
+    named = "options.use_gpu, parameters.early_stopping, parameters.use_cache"
+    assert response.headers["x-musicgen-ignored"] == named
+    plain = await client.post(PATH, json={"inputs": "a", "parameters": {"duration": 1}})
+    assert "x-musicgen-ignored" not in plain.headers
+
+
+async def test_an_empty_input_is_named(client: httpx.AsyncClient) -> None:
+    response = await client.post(PATH, json={"inputs": " "})
+    assert response.status_code == 400
+    assert response.json() == {"error": "inputs: Prompt is required and cannot be empty"}

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from time import time
 from typing import Any
 
 import av
@@ -193,13 +194,26 @@ async def test_unknown_model_lists_the_served_ones(client: httpx.AsyncClient) ->
     )
 
 
+async def test_a_model(client: httpx.AsyncClient) -> None:
+    small, large = (await client.get("/v1/models")).json()["data"]
+    assert (await client.get("/v1/models/tiny")).json() == small
+    assert (await client.get("/v1/models/large")).json() == large
+    response = await client.get("/v1/models/huge")
+    assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
+    assert response.json()["error"]["param"] == "model"
+
+
 async def test_models(client: httpx.AsyncClient) -> None:
+    before = int(time())
     answer = (await client.get("/v1/models")).json()
     assert answer["object"] == "list"
+    created = [model.pop("created") for model in answer["data"]]
+    assert all(before - 60 < one <= time() for one in created)
     assert answer["data"] == [
         {
             "id": "small",
             "object": "model",
+            "owned_by": "facebook",
             "aliases": ["tiny"],
             "source": "facebook/musicgen-small",
             "license": "CC-BY-NC-4.0",
@@ -211,6 +225,7 @@ async def test_models(client: httpx.AsyncClient) -> None:
         {
             "id": "large",
             "object": "model",
+            "owned_by": "facebook",
             "aliases": [],
             "source": "facebook/musicgen-large",
             "license": "CC-BY-NC-4.0",

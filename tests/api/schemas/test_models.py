@@ -1,14 +1,16 @@
 """Served models in JSON."""
 
 from serve_app.api.schemas.models import Model
-from serve_app.types import LoadedModel
+from serve_app.types import LoadedModel, ModelCard
 from tests.fakes import SMALL
 
 
 def test_a_model_without_a_replica_has_no_properties_of_its_checkpoint() -> None:
-    assert Model.of(SMALL, None).model_dump() == {
+    assert Model.of(SMALL, None, 1_700_000_000).model_dump() == {
         "id": "small",
         "object": "model",
+        "created": 1_700_000_000,
+        "owned_by": "facebook",
         "aliases": ["tiny"],
         "source": "facebook/musicgen-small",
         "license": "CC-BY-NC-4.0",
@@ -21,8 +23,13 @@ def test_a_model_without_a_replica_has_no_properties_of_its_checkpoint() -> None
 
 def test_a_loaded_model_tells_them() -> None:
     loaded = LoadedModel(32_000, 2, 50.0, 120.0, 300, "cuda", "fp16")
-    model = Model.of(SMALL, loaded)
+    model = Model.of(SMALL, loaded, 0)
     assert model.loaded
     assert model.sample_rate == 32_000
     assert model.channels == 2
     assert model.max_duration_s == 120.0
+
+
+def test_the_owner_of_other_weights_is_unknown() -> None:
+    card = ModelCard("mine", "my-folder", (), "unknown")
+    assert Model.of(card, None, 0).owned_by == "unknown"
