@@ -96,7 +96,7 @@ def plan_of(prompt: str, duration_s: float) -> CompositionPlan:
 class SongMetadata(BaseModel, frozen=True):
     """ElevenLabs' facts of a song; no model here names or classifies tracks."""
 
-    title: None = None
+    title: Annotated[None, Field(description="No title is made up.")] = None
     description: Annotated[str, Field(description="The prompt.")]
     genres: list[str] = []
     languages: Annotated[list[str], Field(description="Empty: nobody sings.")] = []
