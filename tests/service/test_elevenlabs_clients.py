@@ -1,7 +1,9 @@
 """ElevenLabs' own client for Python, blocking and for asyncio, against the running service."""
 
 import io
+from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 import soundfile
 from elevenlabs import AsyncElevenLabs, ElevenLabs
@@ -15,8 +17,9 @@ SECONDS = 3
 
 
 @pytest.fixture
-def client(service: Service) -> ElevenLabs:
-    return ElevenLabs(api_key="none", base_url=service.url)
+def client(service: Service) -> Iterator[ElevenLabs]:
+    with httpx.Client(timeout=60) as http:
+        yield ElevenLabs(api_key="none", base_url=service.url, httpx_client=http)
 
 
 def plan(sections: int) -> MusicPrompt:
@@ -43,15 +46,16 @@ def test_compose(client: ElevenLabs) -> None:
 
 
 async def test_stream(service: Service) -> None:
-    client = AsyncElevenLabs(api_key="none", base_url=service.url)
-    stream = client.music.stream(
-        prompt=PROMPT,
-        music_length_ms=1000 * SECONDS,
-        model_id="music_v2",
-        force_instrumental=True,
-        output_format="pcm_32000",
-    )
-    parts = [part async for part in stream]
+    async with httpx.AsyncClient(timeout=60) as http:
+        client = AsyncElevenLabs(api_key="none", base_url=service.url, httpx_client=http)
+        stream = client.music.stream(
+            prompt=PROMPT,
+            music_length_ms=1000 * SECONDS,
+            model_id="music_v2",
+            force_instrumental=True,
+            output_format="pcm_32000",
+        )
+        parts = [part async for part in stream]
     assert len(parts) > 1
     assert len(b"".join(parts)) == 2 * 32_000 * SECONDS
 
@@ -89,7 +93,7 @@ def test_sound_effects_are_music(client: ElevenLabs) -> None:
 
 
 def test_refusals_name_the_field(client: ElevenLabs) -> None:
-    calls = {
+    calls: dict[str, Callable[[], Iterator[bytes]]] = {
         "output_format": lambda: client.music.compose(prompt="a", output_format="ulaw_8000"),
         "finetune_id": lambda: client.music.stream(prompt="a", finetune_id="x"),
         "store_for_inpainting": lambda: client.music.compose(prompt="a", store_for_inpainting=True),

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterator
 
 import openai
 import pytest
@@ -13,8 +14,10 @@ ONE_SECOND = {"duration_s": 1, "seed": 7}
 
 
 @pytest.fixture
-def client(service: Service) -> openai.OpenAI:
-    return openai.OpenAI(api_key="none", base_url=f"{service.url}/v1", max_retries=0)
+def client(service: Service) -> Iterator[openai.OpenAI]:
+    url = f"{service.url}/v1"
+    with openai.OpenAI(api_key="none", base_url=url, max_retries=0) as client:
+        yield client
 
 
 def test_models(client: openai.OpenAI) -> None:
