@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
-from serve_app.api.schemas.file_options import FileOptions
 from serve_app.audio.file_format import Encoding
+from serve_app.audio.file_options import FileOptions
 from serve_app.audio.mastering import Mastering
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import LiveTrack, Track

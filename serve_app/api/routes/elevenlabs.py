@@ -15,8 +15,8 @@ from serve_app.api.request_context import check_prompt_field, generation_request
 from serve_app.api.schemas.elevenlabs import DetailedMusic, Music, Sound
 from serve_app.api.schemas.elevenlabs_formats import AUTO, NAMES, file_options
 from serve_app.api.schemas.elevenlabs_plan import SongMetadata, plan_of
-from serve_app.api.schemas.file_options import FileOptions
 from serve_app.api.track_answers import file_answer, made_file, started, stream_answer
+from serve_app.audio.file_options import FileOptions
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import Track
 from serve_app.track_fields import to_headers

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from serve_app.api.schemas.file_options import FileOptions
+from serve_app.audio.file_options import FileOptions
 
 AUTO = "auto"
 _AUTO_FORMAT = "mp3_44100_128"

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 from serve_app.api.schemas.absent_nulls import AbsentNulls
-from serve_app.api.schemas.file_options import FORMATS_TEXT, FormatName
 from serve_app.api.schemas.generation import Generation
 from serve_app.api.schemas.refusal import only, only_empty, refusal
 from serve_app.audio.file_format import FORMATS, PCM, Encoding
+from serve_app.audio.file_options import FORMATS_TEXT, FormatName
 
 if TYPE_CHECKING:
     InstructionsField = str
