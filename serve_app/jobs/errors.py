@@ -34,6 +34,20 @@ class JobsDisabled(ServeAppError):
     title = "The service keeps no jobs"
 
 
+class JobStoreUnavailable(ServeAppError):
+    status = 503
+    code = "job_store_unavailable"
+    title = "The database of jobs cannot be used"
+    retryable = True
+
+
+class WorkerLost(ServeAppError):
+    status = 503
+    code = "worker_lost"
+    title = "The workers of the job were lost, as often as a job is started"
+    retryable = True
+
+
 class ResultsUnavailable(ServeAppError):
     status = 503
     code = "results_unavailable"

@@ -162,7 +162,8 @@ class Outcome:
 class Delivery:
     """A message to a webhook, in the outbox. id: the `webhook-id` of all its attempts.
 
-    body: JSON text, written with the change of the job that it tells of; lease: of this attempt.
+    body: JSON text, written with the change of the job that it tells of; attempt: 1 for the first
+    since the message was made or was asked for again; lease: of this attempt.
     """
 
     id: str
@@ -175,10 +176,16 @@ class Delivery:
     lease: str
 
 
-def new_id() -> str:
+def new_id(at_s: float | None = None) -> str:
     """Draw an id of 26 characters: 10 of the time in milliseconds, 16 random (the ULID's form).
 
-    Ids of one process sort by the time of their making, to the millisecond.
+    Ids sort by the Unix time `at_s`, to the millisecond; default: now, by this machine's clock.
     """
-    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    milliseconds = time.time_ns() // 1_000_000 if at_s is None else int(at_s * 1000)
+    number = milliseconds << 80 | secrets.randbits(80)
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def is_id(text: str) -> bool:
+    """Whether the text has the form of an id."""
+    return len(text) == 26 and set(text) <= set(_ALPHABET)

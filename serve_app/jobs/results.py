@@ -4,7 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
-# Keys are `<job id>/<attempt>/<n>.<format>` for results and `<job id>/input` for uploads.
+
+def result_key(job_id: str, attempt: int, index: int, file_format: str) -> str:
+    """Name the file of a job's variation. index: 0 for the first; file_format: `response_format`.
+
+    A job store lists the files of lost attempts by this rule, in order to erase them. Uploads are
+    stored as `inputs/<id>`.
+    """
+    return f"{job_id}/{attempt}/{index}.{file_format}"
 
 
 class ResultStore(Protocol):
