@@ -57,7 +57,7 @@ ALLOWED = {
     },
     "cli": {
         "types", "errors", "config", "audio", "checkpoints", "client", "doctor", "edge",
-        "hub_reachability", "launch", "launcher", "machine", "provenance", "provenance_report",
+        "hub_reachability", "jobs", "launch", "launcher", "machine", "provenance", "provenance_report",
         "ray_token", "watermark",
     },
 }  # fmt: skip
@@ -73,6 +73,8 @@ IMPORTED_BY = {
     "c2pa": {"provenance"},
     "cryptography": {"provenance"},
     "httpx": {"client", "cli", "hub_reachability"},
+    "psycopg": {"jobs"},
+    "psycopg_pool": {"jobs"},
     "audiocraft": set[str](),
 }
 # The rooms that may import torch as soon as they are imported themselves.

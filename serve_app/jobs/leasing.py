@@ -1,0 +1,136 @@
+"""Transactions of workers: a claim leases a job, and each later write checks the lease (fencing).
+
+The lease of an ended job stays in its row, so that a worker that did not learn of its own commit
+may end the job again without effect.
+"""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from serve_app.jobs.database import Steps, statement
+from serve_app.jobs.job import Claim, Job, JobStatus, Outcome
+from serve_app.jobs.outbox import add_deliveries, drop_progress
+from serve_app.jobs.rows import JOB_COLUMNS, as_json, job_of
+from serve_app.jobs.store import NewDelivery, Progressed
+
+# Ends a job without its worker; reap() returns it until its webhook is told.
+CANCEL = (
+    "status = 'canceled', finished_at = {now}, expires_at = {now} + kept_s, announced = (webhook is null),"
+    " lease = null, lease_until = null, version = version + 1"
+)
+REQUEUE = (
+    "status = 'queued', lease = null, lease_until = null, started_at = null, progress = 0,"
+    " audio_s = 0, version = version + 1"
+)
+_HELD = "id = :id and lease = :lease and status = 'running'"
+
+_CLAIM = f"""
+with next as (
+  select id as next_id from {{db}}jobs
+  where status = 'queued' and model = :model and run_at <= {{now}}
+    and (deadline_at is null or deadline_at > {{now}})
+  order by priority desc, created_at, id limit :room {{skip_locked}}
+)
+update {{db}}jobs set status = 'running', attempt = attempt + 1, lease = :lease,
+  lease_until = {{now}} + :lease_s, started_at = {{now}}, version = version + 1
+from next where id = next_id returning {JOB_COLUMNS}"""
+
+_HEARTBEAT = f"""
+update {{db}}jobs set lease_until = {{now}} + :lease_s, progress = :progress, audio_s = :audio_s,
+  version = version + case when progress <> :progress or audio_s <> :audio_s then 1 else 0 end
+where {_HELD} returning owner, cancel_requested"""
+
+_FINISH = f"""
+update {{db}}jobs set status = :status, results = :results, error = :error, cost_usd = :cost_usd,
+  progress = case when :succeeded then 1 else progress end,
+  audio_s = case when :succeeded then :made_s else audio_s end,
+  finished_at = {{now}}, expires_at = {{now}} + kept_s, announced = true, lease_until = null,
+  version = version + 1
+where {_HELD} returning {JOB_COLUMNS}"""
+
+
+def claim(room: Mapping[str, int], lease_s: float) -> Steps[list[Claim]]:
+    """Lease the next queued jobs of each model."""
+    lease = secrets.token_hex(16)
+    jobs: list[Job] = []
+    for model, count in sorted(room.items()):
+        if count > 0:
+            rows = yield statement(
+                _CLAIM, model=model, room=count, lease=lease, lease_s=float(lease_s)
+            )
+            jobs += map(job_of, rows)
+    jobs.sort(key=lambda job: (-job.priority, job.created_at, job.id))
+    return [Claim(job, lease) for job in jobs]
+
+
+def heartbeat(
+    claim: Claim, done: Progressed, lease_s: float, deliveries: tuple[NewDelivery, ...]
+) -> Steps[bool | None]:
+    """Extend the lease, record progress and replace its deliveries."""
+    rows = yield statement(
+        _HEARTBEAT,
+        **_holder(claim),
+        progress=float(done.progress),
+        audio_s=float(done.audio_s),
+        lease_s=float(lease_s),
+    )
+    if not rows:
+        return None
+    if deliveries:
+        yield from drop_progress(claim.job.id)
+        yield from add_deliveries(claim.job.id, rows[0]["owner"], deliveries)
+    return bool(rows[0]["cancel_requested"])
+
+
+def _holder(claim: Claim) -> dict[str, Any]:
+    return {"id": claim.job.id, "lease": claim.lease}
+
+
+def finish(
+    claim: Claim, outcome: Outcome, deliveries: tuple[NewDelivery, ...]
+) -> Steps[Job | None]:
+    """Record the end of a job and its deliveries."""
+    rows = yield statement(
+        _FINISH,
+        **_holder(claim),
+        status=outcome.status.value,
+        succeeded=outcome.status is JobStatus.SUCCEEDED,
+        made_s=float(sum(result.duration_s for result in outcome.results)),
+        results=as_json(outcome.results),
+        error=None if outcome.error is None else as_json(outcome.error),
+        cost_usd=outcome.cost_usd,
+    )
+    if not rows:
+        return (yield from _ended_by(claim))
+    job = job_of(rows[0])
+    yield from drop_progress(job.id)
+    yield from add_deliveries(job.id, job.owner, deliveries)
+    return job
+
+
+def _ended_by(claim: Claim) -> Steps[Job | None]:
+    """Read the job if this very lease has ended it: the answer to an earlier commit was lost."""
+    rows = yield statement(
+        f"select {JOB_COLUMNS} from {{db}}jobs where id = :id and lease = :lease"
+        " and status in ('succeeded', 'failed', 'canceled')",
+        **_holder(claim),
+    )
+    return job_of(rows[0]) if rows else None
+
+
+def release(claim: Claim, delay_s: float, counts: bool) -> Steps[None]:
+    """Return the job to the queue, or end it if its cancel was asked for."""
+    canceled = yield statement(
+        f"update {{db}}jobs set {CANCEL} where {_HELD} and cancel_requested returning id",
+        **_holder(claim),
+    )
+    if canceled:
+        return
+    yield statement(
+        f"update {{db}}jobs set {REQUEUE}, run_at = {{now}} + :delay_s, attempt = attempt - :less"
+        f" where {_HELD} returning id",
+        **_holder(claim),
+        delay_s=float(delay_s),
+        less=0 if counts else 1,
+    )
