@@ -27,6 +27,7 @@ _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 60
+fsync = off  # the server may crash in a test, the machine does not
 password_encryption = scram-sha-256
 """
 
@@ -80,14 +81,15 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(_PROGRAMS[-1] / program), "-D", str(self.folder / "data"), *arguments]
-        done = subprocess.run(
-            as_postgres(command),
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # the server keeps what it inherits
-            stderr=(self.folder / "errors").open("w"),
-            check=False,
-        )
+        with (self.folder / "errors").open("w") as errors:
+            done = subprocess.run(
+                as_postgres(command),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # the server keeps what it inherits
+                stderr=errors,
+                check=False,
+            )
         assert done.returncode == 0, (self.folder / "errors").read_text()
 
 

@@ -29,9 +29,9 @@ _DIALECT = Dialect(
     skip_locked="for update skip locked",
 )
 _MOST_CONNECTIONS = 4
-_POOL_S = 10.0  # until a connection is free
+_POOL_S = 30.0  # until a connection is free
 _TRANSACTION_S = 30.0
-_ATTEMPTS = 5
+_ATTEMPTS = _MOST_CONNECTIONS + 2  # after a restart each connection fails once
 _MIGRATION_LOCK = 0x6D75_7369_6367_656E  # pg_advisory_xact_lock: "musicgen"
 _DEFAULTS = {
     "application_name": "musicgen-serve",
@@ -69,7 +69,6 @@ class PostgresDatabase:
             min_size=1,
             max_size=_MOST_CONNECTIONS,
             timeout=_POOL_S,
-            check=AsyncConnectionPool.check_connection,
             name="jobs",
             open=False,
         )
@@ -105,8 +104,7 @@ class PostgresDatabase:
         try:
             for _ in range(_ATTEMPTS):
                 try:
-                    async with asyncio.timeout(_TRANSACTION_S):
-                        return await self._attempt(transaction)
+                    return await self._attempt(transaction)
                 except (_LostBeforeCommit, *_UNDONE):
                     continue
         except _STATES as error:
@@ -116,7 +114,7 @@ class PostgresDatabase:
         raise JobStoreUnavailable("The database of jobs is busy, or ends its connections.")
 
     async def _attempt(self, transaction: Transaction[T]) -> T:
-        async with self._connections.connection() as connection:
+        async with self._connections.connection() as connection, asyncio.timeout(_TRANSACTION_S):
             try:
                 result = await _run_steps(connection, transaction)
             except _STATES as error:
