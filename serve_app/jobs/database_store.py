@@ -22,8 +22,7 @@ class DatabaseStore:
         self._signing_key: bytes | None = None
 
     async def open(self) -> None:
-        await self._database.open()
-        await self._database.migrate()
+        await self.migrate()
 
     async def close(self) -> None:
         await self._database.close()
@@ -31,7 +30,11 @@ class DatabaseStore:
     async def migrate(self) -> list[str]:
         """Connect and apply the missing migrations; return their names."""
         await self._database.open()
-        return await self._database.migrate()
+        try:
+            return await self._database.migrate()
+        except BaseException:
+            await self._database.close()
+            raise
 
     async def add(self, job: NewJob, max_queued: int) -> tuple[Job, bool]:
         return await self._write(partial(submission.add, job, max_queued))

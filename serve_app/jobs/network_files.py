@@ -43,11 +43,11 @@ def is_network(file_system: str) -> bool:
     return file_system in _NETWORK or _NETWORK_FUSE.fullmatch(file_system) is not None
 
 
-def refuse_network_files(folder: Path, mounts: Path = MOUNTS) -> None:
+def refuse_network_files(folder: Path) -> None:
     """Raise ConfigError if the folder lies on a network file system. Only Linux tells."""
-    if not mounts.exists():
+    if not MOUNTS.exists():
         return
-    found = file_system_of(folder.resolve(), mounts.read_text(errors="surrogateescape"))
+    found = file_system_of(folder.resolve(), MOUNTS.read_text(errors="surrogateescape"))
     if is_network(found):
         raise ConfigError(
             f"The job store's folder {folder} is on a network file system ({found}), where SQLite"

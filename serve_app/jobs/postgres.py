@@ -192,6 +192,7 @@ async def _migrate(connection: Connection) -> list[str]:
     migrations = migrations_of("postgres")
     if not missing(migrations, await _applied(connection)):
         return []  # a role without rights to create tables may run the service
+    await connection.commit()
     await connection.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
     new = missing(migrations, await _applied(connection))
     if new and new[0] is migrations[0]:
@@ -212,9 +213,11 @@ async def _migrate(connection: Connection) -> list[str]:
 
 async def _applied(connection: Connection) -> int:
     """Read the number of the latest migration; 0: none."""
-    cursor = await connection.execute("select to_regclass('musicgen.migrations') as name")
-    row = await cursor.fetchone()
-    if row is None or row["name"] is None:
+    cursor = await connection.execute(
+        "select 1 from pg_catalog.pg_tables"  # to_regclass() may answer from a cache
+        " where schemaname = 'musicgen' and tablename = 'migrations'"
+    )
+    if await cursor.fetchone() is None:
         return 0
     cursor = await connection.execute(
         "select coalesce(max(number), 0) as number from musicgen.migrations"

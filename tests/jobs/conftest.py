@@ -44,6 +44,16 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     server.execute("; ".join(f"delete from musicgen.{table}" for table in TABLES), name)
 
 
+@pytest.fixture(params=["sqlite", "postgres", "pgbouncer"])
+def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of a database without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'jobs.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    port = request.getfixturevalue("pooler") if request.param == "pgbouncer" else None
+    return server.url(server.new_database(), port)
+
+
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[DatabaseStore]:
     store = store_at(StoreAddress(store_url, named=True))

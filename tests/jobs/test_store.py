@@ -1,6 +1,7 @@
 """The store of jobs: accepting, reading, leasing and ending, on each database."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -272,3 +273,24 @@ async def test_stats_count_jobs(store: DatabaseStore) -> None:
     assert stats.jobs[JobStatus.QUEUED] == 2
     assert stats.jobs[JobStatus.RUNNING] == 1
     assert stats.oldest_queued_s == pytest.approx(10, abs=2)
+
+
+async def test_the_callers_clock_is_never_used(
+    store: DatabaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ingress whose clock is a day ahead sees the same ages, leases and order of jobs."""
+    first = await added(store)
+    await pass_time(store, 1)
+    ahead = time.time() + 86_400
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: ahead)
+        patch.setattr(time, "time_ns", lambda: int(ahead * 1e9))
+        second = await added(store)
+        [claim] = await store.claim({"nano": 1}, LEASE_S)
+        assert await store.reap(1) == []
+        assert await store.sweep(3600) == []
+    third = await added(store)
+    assert claim.job.id == first.id
+    assert second.created_at == pytest.approx(time.time(), abs=30)
+    assert sorted([third.id, second.id, first.id]) == [first.id, second.id, third.id]
+    assert await store.heartbeat(claim, HALF, LEASE_S) is False
