@@ -11,6 +11,7 @@ from serve_app.cli.edge import edge
 from serve_app.cli.env import env
 from serve_app.cli.fetch import fetch
 from serve_app.cli.generate import generate
+from serve_app.cli.jobs import jobs
 from serve_app.cli.models import models
 from serve_app.cli.provenance import provenance
 from serve_app.cli.serve import serve
@@ -21,6 +22,7 @@ app = typer.Typer(
 for command in (generate, models, serve, env, edge, fetch, doctor):
     app.command()(command)
 app.add_typer(provenance, name="provenance")
+app.add_typer(jobs, name="jobs")
 
 
 def _print_version(wanted: bool) -> None:
