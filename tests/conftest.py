@@ -1,4 +1,8 @@
-"""Fixtures of the whole suite. No test reaches a network: the hub's cache is a temporary folder."""
+"""Fixtures of the whole suite.
+
+No test reaches a network, and none writes into the home folder: the hub's cache and the job store are
+in temporary folders.
+"""
 
 import os
 import secrets
@@ -9,11 +13,13 @@ from pathlib import Path
 from serve_app.machine import free_port
 
 HUB = tempfile.TemporaryDirectory(prefix="musicgen-serve-hub-")
+JOBS = tempfile.TemporaryDirectory(prefix="musicgen-serve-jobs-")
 COLLECTOR_PORT = free_port()  # of the trace collector; tests of traces listen there
 os.environ |= {
     "HF_HOME": HUB.name,
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "MUSICGEN_JOBS_STORE": f"sqlite:///{JOBS.name}/jobs.db",  # the name begins with a slash
     "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{COLLECTOR_PORT}",
     "OTEL_BSP_SCHEDULE_DELAY": "100",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's ports are on the loopback interface
@@ -52,6 +58,13 @@ def hub_cache() -> Iterator[Path]:
     """Folder of the hub's cache, empty at first."""
     yield Path(HUB.name) / "hub"
     HUB.cleanup()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _job_store() -> Iterator[None]:
+    """Erase the folder of jobs after the last test."""
+    yield
+    JOBS.cleanup()
 
 
 @pytest.fixture(autouse=True)
