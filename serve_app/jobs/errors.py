@@ -1,6 +1,6 @@
 """Errors of jobs, in the tree of `serve_app.errors`."""
 
-from serve_app.errors import ServeAppError
+from serve_app.errors import InvalidRequest, ServeAppError
 
 
 class JobNotFound(ServeAppError):
@@ -53,3 +53,14 @@ class ResultsUnavailable(ServeAppError):
     code = "results_unavailable"
     title = "The store of results cannot be used"
     retryable = True
+
+
+class AddressRefused(InvalidRequest):
+    code = "address_refused"
+    title = "The service does not send to this address"
+
+
+class UploadFailed(ServeAppError):
+    status = 502
+    code = "upload_failed"
+    title = "The track could not be sent to the job's upload address"
