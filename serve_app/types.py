@@ -91,7 +91,8 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
     audio_prompt: the beginning of the track, part of its `duration_s`;
     extend_stride_s: stride of the model's window in a longer track; None: 0.6 of the window;
     progress: whether the stream has Progress items; streamed: whether it is played as it is made;
-    caller: the name of the API key; deadline: Unix time at which the request is given up.
+    caller: the name of the API key; deadline: Unix time at which the request is given up;
+    background: whether interactive requests go first, until it has waited `patience_s` for a slot.
     """
 
     request_id: str
@@ -105,6 +106,8 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
     streamed: bool = False
     caller: str = ""
     deadline: float | None = None
+    background: bool = False
+    patience_s: float = 60.0
 
 
 class FinishReason(StrEnum):
@@ -170,6 +173,7 @@ class EngineStats:
     """Snapshot of a replica's engine. Rates: averages over a few seconds; audio: seconds of music.
 
     queued_audio_s: of the waiting requests; running_audio_s: left to make of the running tracks;
+    background_requests: waiting and running ones among these that are background requests;
     streamed_chunks_total: of streams; late_chunks_total: of those, too late to be played in time;
     step_s: of one step, which makes one frame of every track; lone_pace_s, full_pace_s: estimated
     seconds from step to step of a batch of one, and of all slots; mean_audio_s: of recent tracks;
@@ -179,6 +183,7 @@ class EngineStats:
     slots: int
     slots_used: int = 0
     queued_requests: int = 0
+    background_requests: int = 0
     queued_audio_s: float = 0.0
     running_audio_s: float = 0.0
     steps_total: int = 0

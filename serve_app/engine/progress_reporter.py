@@ -44,7 +44,7 @@ class ProgressReporter:
     def _all(self) -> Iterator[tuple[Sequence, Progress]]:
         """Yield every sequence's progress."""
         running = list(self._scheduler.running.values())
-        waiting = list(self._scheduler.waiting.values())
+        waiting = self._scheduler.in_order
         ends = iter(self._ends_s(running, waiting))
         for sequence in running:
             audio_s = sequence.frames_complete / self._frame_rate

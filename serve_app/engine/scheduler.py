@@ -10,6 +10,10 @@ from serve_app.engine.sequence import Sequence
 class Scheduler:
     """Assigns the lowest free slot, first come, first served.
 
+    Interactive requests come before background ones, which leave the last free slot to them where
+    there are several slots. A background request that has waited its `patience_s` counts as an
+    interactive one: it waits at most that long, and then for those that arrived before it.
+
     A finished or aborted sequence leaves at once. While sequences wait for another reason than a
     slot, none overtakes them.
 
@@ -28,6 +32,18 @@ class Scheduler:
     @property
     def idle(self) -> bool:
         return not self.waiting and not self.running
+
+    @property
+    def in_order(self) -> list[Sequence]:
+        """The waiting sequences in the order in which they get slots, as far as is known now."""
+        now = perf_counter()
+        return sorted(self.waiting.values(), key=lambda sequence: sequence.yields(now))
+
+    @property
+    def background_requests(self) -> int:
+        """Background requests, waiting and running."""
+        held = (*self.waiting.values(), *self.running.values())
+        return sum(sequence.request.background for sequence in held)
 
     @property
     def slots_in_reach(self) -> int:
@@ -49,10 +65,9 @@ class Scheduler:
         return self.finish(sequence_id)
 
     def schedule(self) -> list[Sequence]:
-        """Assign free slots to the sequences that have waited longest, and return them."""
+        """Assign free slots to the sequences that are next, and return them."""
         started = []
-        while self._free_slots and self.waiting:
-            sequence = next(iter(self.waiting.values()))
+        while self._free_slots and (sequence := self._next()) is not None:
             if self.running and not self._allows([*self.running.values(), sequence]):
                 break
             del self.waiting[sequence.sequence_id]
@@ -61,6 +76,15 @@ class Scheduler:
             self.running[sequence.sequence_id] = sequence
             started.append(sequence)
         return started
+
+    def _next(self) -> Sequence | None:
+        """Find the sequence that gets a slot next; None: those that wait leave the last slot free."""
+        if not self.waiting:
+            return None
+        now = perf_counter()
+        sequence = min(self.waiting.values(), key=lambda one: one.yields(now))
+        is_last_slot = len(self._free_slots) == 1 < self.max_slots
+        return None if is_last_slot and sequence.yields(now) else sequence
 
     def update(self) -> list[Sequence]:
         """Count one step of every running sequence, and return them."""

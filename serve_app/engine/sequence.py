@@ -42,6 +42,11 @@ class Sequence:
     arrived_at: float = field(default_factory=perf_counter)
     started_at: float | None = None
 
+    def yields(self, now: float) -> bool:
+        """Test whether interactive requests go first. now: of `perf_counter`."""
+        request = self.request
+        return request.background and now - self.arrived_at < request.patience_s
+
     @property
     def window(self) -> Window:
         """The present window."""

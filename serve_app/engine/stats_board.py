@@ -50,6 +50,7 @@ class StatsBoard:
             slots=scheduler.max_slots,
             slots_used=len(scheduler.running),
             queued_requests=len(scheduler.waiting),
+            background_requests=scheduler.background_requests,
             queued_audio_s=self._audio_s(scheduler.waiting.values()),
             running_audio_s=self._audio_s(scheduler.running.values()),
             steps_total=self._throughput.steps_total,

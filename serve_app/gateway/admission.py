@@ -15,7 +15,10 @@ INTERVAL_S = 0.5  # between two reports to a waiting request
 
 
 class AdmissionQueue:
-    """Bounded FIFO per model: refuses requests beyond the bound, tells others their position."""
+    """Bounded FIFO per model: refuses requests beyond the bound, tells others their position.
+
+    Background requests are in no line: their sender keeps them back while replicas have no room.
+    """
 
     def __init__(
         self, generator: Generator, cards: Iterable[ModelCard], readiness: Readiness
@@ -32,6 +35,11 @@ class AdmissionQueue:
 
         Raises QueueFull.
         """
+        if request.background:
+            async with contextlib.aclosing(self._generator.generate(request)) as items:
+                async for item in items:
+                    yield item
+            return
         line = self._lines[request.model]
         ticket = line.enter(request.duration_s)
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.workers import AudioWorkers
@@ -62,6 +63,16 @@ class GenerationService:
         """Make a whole track. Raises ServeAppError."""
         return await (await self._start_one_of(request, card)).finish()
 
+    async def make_background_track(
+        self, request: GenerationRequest, card: ModelCard, made: Callable[[float], None]
+    ) -> Track:
+        """Make a whole track by this very model, behind interactive requests. Raises ServeAppError.
+
+        made: called with the seconds of audio made so far.
+        """
+        live = await self._start(request.model_copy(update={"background": True}), card)
+        return await live.finish(made)
+
     async def make_tracks(
         self, request: GenerationRequest, card: ModelCard, count: int
     ) -> list[Track]:
@@ -70,7 +81,7 @@ class GenerationService:
         Raises ServeAppError.
         """
         tasks = [
-            asyncio.create_task(self.make_track(_variation(request, index), card))
+            asyncio.create_task(self.make_track(variation(request, index), card))
             for index in range(count)
         ]
         try:
@@ -121,7 +132,8 @@ class GenerationService:
         return LiveTrack(request, card, first, items, self._marking)
 
 
-def _variation(request: GenerationRequest, index: int) -> GenerationRequest:
+def variation(request: GenerationRequest, index: int) -> GenerationRequest:
+    """The request for a further variation. index: 0 for the first, which has the request's seed."""
     seed = request.sampling.seed + index
     sampling = request.sampling.model_copy(update={"seed": seed})
     return request.model_copy(update={"sampling": sampling})

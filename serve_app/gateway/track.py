@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -145,10 +145,21 @@ class LiveTrack:
             self.marking.count_made(encoding.file_format)
             yield self._report(file.sample_rate, _timings_of(last))
 
-    async def finish(self) -> Track:
-        """Wait for the whole track. Raises ServeAppError."""
+    async def finish(self, made: Callable[[float], None] | None = None) -> Track:
+        """Wait for the whole track. Raises ServeAppError.
+
+        made: called with the seconds of audio made so far.
+        """
+        chunks: list[AudioChunk] = []
+        made_s = 0.0
         async with contextlib.aclosing(self.later):
-            chunks = [item async for item in self._items() if isinstance(item, AudioChunk)]
+            async for item in self._items():
+                if not isinstance(item, AudioChunk):
+                    continue
+                chunks.append(item)
+                made_s += item.duration_s
+                if made is not None:
+                    made(made_s)
         timings = _timings_of(chunks[-1] if chunks else None)
         samples = np.concatenate([chunk.samples for chunk in chunks], axis=1)
         rate = chunks[0].sample_rate
