@@ -63,6 +63,11 @@ class DurationTooLong(InvalidRequest):
     code = "duration_too_long"
     title = "The requested duration exceeds the model's maximum"
 
+    @classmethod
+    def of(cls, wanted_s: float, most_s: float) -> "DurationTooLong":
+        """Build the error of a track of `wanted_s` seconds where the model makes up to `most_s`."""
+        return cls(f"{wanted_s:g} seconds were asked for, but this model makes up to {most_s:g}.")
+
 
 class InvalidAudio(InvalidRequest):
     """decoded_s: seconds that were decoded before the fault was found."""
@@ -75,6 +80,12 @@ class InvalidAudio(InvalidRequest):
 class FormatNotSigned(InvalidRequest):
     code = "format_not_signed"
     title = "Files of this format cannot hold the signed manifest that the service requires"
+
+
+class InvalidInput(InvalidRequest):
+    status = 422
+    code = "invalid_input"
+    title = "The input of the prediction is not valid"
 
 
 class DecoderUnavailable(InvalidRequest):

@@ -16,12 +16,14 @@ from starlette.exceptions import HTTPException
 from serve_app.api.openapi import json_content, schema_of
 from serve_app.api.repeated_fields import refuse_repeated
 from serve_app.api.schemas.conversion import Conversion
-from serve_app.api.schemas.generation import GenerationBody, GenerationForm
+from serve_app.api.schemas.generation import Generation, GenerationBody, GenerationForm
+from serve_app.api.schemas.jobs import JobBody, JobForm
 from serve_app.audio.upload_format import UPLOAD_FORMATS
 from serve_app.errors import InvalidAudio, InvalidRequest, PayloadTooLarge
 from serve_app.provenance_report import MOST_MANIFEST_BYTES
 
 FORM = "multipart/form-data"
+_NEITHER = f"The request's body must be a JSON object, or a form ({FORM})"
 _TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _Body = TypeVar("_Body", bound=BaseModel)
 
@@ -33,6 +35,12 @@ class _NoFields(BaseModel, extra="forbid"):
 def generation_content() -> dict[str, Any]:
     """Document the body of a generation."""
     schema = schema_of(GenerationBody)
+    return json_content(schema) | {FORM: {"schema": _with_file(schema, "audio_prompt")}}
+
+
+def job_content() -> dict[str, Any]:
+    """Document the body of a job."""
+    schema = schema_of(JobBody)
     return json_content(schema) | {FORM: {"schema": _with_file(schema, "audio_prompt")}}
 
 
@@ -60,18 +68,36 @@ async def read_generation(request: Request) -> GenerationBody:
 
     Raises RequestValidationError, and InvalidRequest for a body that is neither JSON nor a form.
     """
-    if _content_type(request) == FORM:
-        fields = await _form(request, ("audio_prompt",))
-        texts = {name: await asyncio.to_thread(_base64, value) for name, value in fields.items()}
-        generation: GenerationBody = _valid(GenerationForm, texts)
-    else:
-        refusal = f"The request's body must be a JSON object, or a form ({FORM})"
-        generation = _valid(GenerationBody, await _json(request, refusal))
-    if not generation.prompt and generation.audio_prompt is None:
-        is_given = "prompt" in generation.model_fields_set
-        message = "Empty, and there is no audio_prompt" if is_given else "Field required"
-        raise RequestValidationError([{"loc": ("body", "prompt"), "msg": message}])
+    fields = await _fields_of(request)
+    schema = GenerationForm if _content_type(request) == FORM else GenerationBody
+    generation: GenerationBody = _valid(schema, fields)
+    _require_prompt(generation, generation.audio_prompt)
     return generation
+
+
+async def read_job(request: Request) -> tuple[JobBody, dict[str, Any]]:
+    """Read a job's body likewise; return with it the fields as they were sent."""
+    fields = await _fields_of(request)
+    job: JobBody = _valid(JobForm if _content_type(request) == FORM else JobBody, fields)
+    _require_prompt(job, job.audio_prompt)
+    return job, fields
+
+
+async def _fields_of(request: Request) -> dict[str, Any]:
+    """Read the fields of JSON or of a form, whose file becomes base64. Raises InvalidRequest."""
+    if _content_type(request) != FORM:
+        return await _json(request, _NEITHER)
+    fields = await _form(request, ("audio_prompt",))
+    return {name: await asyncio.to_thread(_base64, value) for name, value in fields.items()}
+
+
+def _require_prompt(wanted: Generation, audio_prompt: str | None) -> None:
+    """Raise RequestValidationError for a track without any prompt."""
+    if wanted.prompt or audio_prompt is not None:
+        return
+    is_given = "prompt" in wanted.model_fields_set
+    message = "Empty, and there is no audio_prompt" if is_given else "Field required"
+    raise RequestValidationError([{"loc": ("body", "prompt"), "msg": message}])
 
 
 async def read_json(request: Request, schema: type[_Body]) -> _Body:

@@ -115,7 +115,7 @@ def stream_responses() -> Responses:
     headers = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
     }
-    ok = {"description": "The track", "content": _files(), "headers": headers}
+    ok = {"description": "The track", "content": file_content(), "headers": headers}
     return {200: ok} | errors(*_ERRORS)
 
 
@@ -129,7 +129,7 @@ def redirect_responses() -> Responses:
 def playback_responses() -> Responses:
     """Document the file of a stream, whole or in part."""
     documented = stream_responses()
-    part = {"description": "The range that was asked for", "content": _files()}
+    part = {"description": "The range that was asked for", "content": file_content()}
     return documented | {206: part} | errors(*_ERRORS, StreamNotFound, RangeNotSatisfiable)
 
 
@@ -157,7 +157,7 @@ def speech_responses() -> Responses:
 
 def conversion_responses() -> Responses:
     """Document a conversion's answers: a file, or an error of the uploaded file."""
-    file = {200: {"description": "The file", "content": _files()}}
+    file = {200: {"description": "The file", "content": file_content()}}
     return file | errors(*_FILE_ERRORS, FormatNotSigned, SigningFailed)
 
 
@@ -193,6 +193,7 @@ def json_content(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-def _files() -> dict[str, Any]:
+def file_content() -> dict[str, Any]:
+    """Document a file of any format."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     return {spec.media_type: binary for spec in FORMATS.values()}

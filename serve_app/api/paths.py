@@ -1,5 +1,7 @@
 """Paths of routes that middleware treats apart, and the path of a request below `route_prefix`."""
 
+import re
+
 from starlette.types import Scope
 
 GENERATIONS = "/v1/audio/generations"
@@ -14,9 +16,32 @@ SOUND = "/v1/sound-generation"
 HUGGING_FACE = "/models/"
 ROOT = "/"
 GENERATE = "/generate"
+JOBS = "/v1/jobs"
+PREDICTIONS = "/v1/predictions"
+FILES = "/v1/files"
 HEALTH = "/health"
 LIVE = "/health/live"
 HEALTH_PATHS = (HEALTH, LIVE)  # without a key, and answered while the service is overloaded
+
+# Files and events whose links are signed: `?token=` instead of a key.
+_SIGNED = re.compile(
+    rf"{JOBS}/[^/]+/audio(/[^/]+)?|{PREDICTIONS}/[^/]+/stream|{FILES}/[^/]+/content", re.ASCII
+)
+_UPLOADS = re.compile(
+    rf"{GENERATIONS}|{CONVERSIONS}|{PROVENANCE}|{JOBS}|{FILES}|"
+    r"/v1/((models|deployments)/[^/]+/[^/]+/)?predictions",
+    re.ASCII,
+)
+
+
+def takes_audio(path: str) -> bool:
+    """Test that a body of this path may hold a file of audio."""
+    return _UPLOADS.fullmatch(path) is not None
+
+
+def takes_links(path: str) -> bool:
+    """Test that signed links lead to this path."""
+    return _SIGNED.fullmatch(path) is not None
 
 
 def route_path(scope: Scope) -> str:

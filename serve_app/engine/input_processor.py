@@ -91,10 +91,7 @@ class InputProcessor:
         wanted_s = request.duration_s
         window_s = self.window_s
         if wanted_s > self.max_duration_s:
-            raise DurationTooLong(
-                f"{wanted_s:g} seconds were asked for, but this model makes up to "
-                f"{self.max_duration_s:g}."
-            )
+            raise DurationTooLong.of(wanted_s, self.max_duration_s)
         if not request.prompt and request.audio_prompt is None:
             raise InvalidRequest("Prompt is required and cannot be empty")
         if wanted_s > window_s and (request.extend_stride_s or 0.0) >= window_s:

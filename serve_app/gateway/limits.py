@@ -41,7 +41,7 @@ class Limits:
         Raises RateLimited, with the time after which to retry, and InvalidRequest for a track that
         exceeds a whole minute's allowance.
         """
-        self._check_size(duration_s)
+        self.check_size(duration_s)
         account = self._account(caller)
         if self._max_running is not None and account.running >= self._max_running:
             raise RateLimited(
@@ -83,7 +83,8 @@ class Limits:
             "ratelimit": f'"audio-seconds";r={max(0.0, left):.0f};t={full_in_s:.0f}',
         }
 
-    def _check_size(self, duration_s: float) -> None:
+    def check_size(self, duration_s: float) -> None:
+        """Raise InvalidRequest for a track that exceeds a whole minute's allowance."""
         if self._audio_s is not None and duration_s > self._audio_s:
             raise InvalidRequest(
                 f"This API key is limited to {self._audio_s:g} seconds of music a minute: "

@@ -16,6 +16,12 @@ class JobNotFinished(ServeAppError):
     retryable = True
 
 
+class JobHasNoResult(ServeAppError):
+    status = 409
+    code = "job_has_no_result"
+    title = "The job ended without a file that is kept here"
+
+
 class ResultExpired(ServeAppError):
     status = 410
     code = "result_expired"

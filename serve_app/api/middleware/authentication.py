@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.content_negotiation import wants_page
 from serve_app.api.error_handlers import problem
-from serve_app.api.paths import HEALTH_PATHS, STREAMS, route_path
+from serve_app.api.paths import HEALTH_PATHS, STREAMS, route_path, takes_links
 from serve_app.errors import Unauthorized
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import Limits
@@ -27,7 +27,13 @@ def is_page(scope: Scope) -> bool:
     method = scope["method"]
     path = route_path(scope)
     is_stats = method in _READING and path == "/stats" and wants_page(scope)
-    return is_stats or is_open(method, path)
+    return is_stats or is_open(method, path) or _is_link(scope)
+
+
+def _is_link(scope: Scope) -> bool:
+    """Test that a request follows a signed link: its route checks the token."""
+    is_reading = scope["method"] in _READING and takes_links(route_path(scope))
+    return is_reading and "token" in QueryParams(scope["query_string"])
 
 
 def is_open(method: str, path: str) -> bool:

@@ -7,10 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.body_decoder import ACCEPTED, BodyDecoder
 from serve_app.api.error_handlers import problem
-from serve_app.api.paths import CONVERSIONS, GENERATIONS, PROVENANCE, route_path
+from serve_app.api.paths import route_path, takes_audio
 from serve_app.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncoding
-
-_UPLOAD_PATHS = (GENERATIONS, CONVERSIONS, PROVENANCE)
 
 
 class BodyLimit:
@@ -45,7 +43,7 @@ class BodyLimit:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """Read and decode the body. Raises InvalidRequest, PayloadTooLarge, UnsupportedEncoding."""
-        is_upload = route_path(scope) in _UPLOAD_PATHS
+        is_upload = takes_audio(route_path(scope))
         max_bytes = self._max_upload_bytes if is_upload else self._max_bytes
         if _announced(scope) > max_bytes:
             raise PayloadTooLarge(f"The request's body must be at most {max_bytes} bytes")

@@ -34,6 +34,8 @@ _EXPOSED_HEADERS = [
     "accept-ranges",
     "content-range",
     "etag",
+    "location",
+    "preference-applied",
 ]
 
 

@@ -1,0 +1,105 @@
+"""OpenAPI documentation of the answers of jobs."""
+
+from typing import Any
+
+from serve_app.api.openapi import Responses, errors, file_content
+from serve_app.errors import (
+    DurationTooLong,
+    FormatNotSigned,
+    InvalidAudio,
+    InvalidRequest,
+    ModelLoading,
+    ModelNotFound,
+    OriginNotAllowed,
+    Overloaded,
+    PayloadTooLarge,
+    QueueFull,
+    RangeNotSatisfiable,
+    RequestTimeout,
+    ServeAppError,
+    SigningFailed,
+    Unauthorized,
+    UnsupportedEncoding,
+)
+from serve_app.jobs.errors import (
+    AddressRefused,
+    IdempotencyMismatch,
+    JobHasNoResult,
+    JobNotFinished,
+    JobNotFound,
+    JobsDisabled,
+    ResultExpired,
+    ResultsUnavailable,
+)
+
+# Bodies are read before the route, also those of requests that need none.
+_BODY_ERRORS: tuple[type[ServeAppError], ...] = (
+    RequestTimeout, PayloadTooLarge, UnsupportedEncoding,
+)  # fmt: skip
+JOB_ERRORS: tuple[type[ServeAppError], ...] = (
+    InvalidRequest, Unauthorized, OriginNotAllowed, Overloaded, JobsDisabled, *_BODY_ERRORS,
+)  # fmt: skip
+_ACCEPTANCE_ERRORS: tuple[type[ServeAppError], ...] = (
+    DurationTooLong, InvalidAudio, FormatNotSigned, AddressRefused, ModelNotFound,
+    IdempotencyMismatch, QueueFull, ModelLoading, SigningFailed, ResultsUnavailable,
+)  # fmt: skip
+
+
+PREFER = {
+    "name": "prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=N`: wait up to N seconds, 60 at most, for the end of the job (RFC 7240).",
+    "schema": {"type": "string"},
+}
+IDEMPOTENCY_KEY = {
+    "name": "idempotency-key",
+    "in": "header",
+    "required": False,
+    "description": "A repeated key returns the job of the first time for a day; with another body "
+    "it is an error. At most 255 characters, in quotes or bare.",
+    "schema": {"type": "string"},
+}
+LAST_EVENT_ID = {
+    "name": "last-event-id",
+    "in": "header",
+    "required": False,
+    "description": "`id` of the last event that was seen; only later ones are sent.",
+    "schema": {"type": "string"},
+}
+
+
+def submission_responses() -> Responses:
+    """Document the answers to a new job."""
+    documented = errors(*JOB_ERRORS, *_ACCEPTANCE_ERRORS)
+    documented[200] = {"description": "The job, which has ended within `Prefer: wait`"}
+    documented[202] = {"description": "The job", "headers": _headers("location", "retry-after")}
+    return documented
+
+
+def job_responses() -> Responses:
+    """Document the answers about one job."""
+    return errors(*JOB_ERRORS, JobNotFound, ResultsUnavailable)
+
+
+def file_responses() -> Responses:
+    """Document a job's file, whole or in part."""
+    whole = {"description": "The file", "content": file_content()}
+    part = {"description": "The range that was asked for", "content": file_content()}
+    failures = errors(
+        *JOB_ERRORS, JobNotFound, JobNotFinished, JobHasNoResult, ResultExpired,
+        RangeNotSatisfiable, ResultsUnavailable,
+    )  # fmt: skip
+    return {200: whole, 206: part, 304: {"description": "The file is as it was"}} | failures
+
+
+def events_responses() -> Responses:
+    """Document a job's events."""
+    events = {"text/event-stream": {"schema": {"type": "string"}}}
+    followed = {"description": "The events", "content": events}
+    ended = {"description": "The job has ended, and its last event was seen"}
+    return {200: followed, 204: ended} | job_responses()
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"schema": {"type": "string"}} for name in names}

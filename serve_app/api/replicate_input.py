@@ -1,0 +1,131 @@
+"""Inputs of predictions: from the fields of MusicGen to a job."""
+
+import re
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ValidationError
+
+from serve_app.api.body_reader import audio_content
+from serve_app.api.schemas.replicate import MusicGenInput, PredictionBody, WebhookFilter
+from serve_app.errors import InvalidAudio, InvalidInput, ServeAppError
+from serve_app.jobs.addresses import Addresses, NotAnswered
+from serve_app.jobs.job import EventName, JobRequest, Webhook
+
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.ASCII)
+_SHOWN_CHARS = 2048  # of a text in the input that answers repeat
+_EVENTS: dict[WebhookFilter, EventName] = {
+    "start": "started", "logs": "progress", "output": "completed", "completed": "completed",
+}  # fmt: skip
+_ALL: tuple[WebhookFilter, ...] = ("start", "logs", "output", "completed")
+
+
+class UploadedFiles(Protocol):
+    """Files of `/v1/files`."""
+
+    async def content_at(self, owner: str, url: str) -> bytes | None:
+        """Read the file that an address of this service names; None: it names none."""
+        ...
+
+
+def parsed[Body: BaseModel](schema: type[Body], fields: Any, prefix: str = "") -> Body:
+    """Validate fields. Raises InvalidInput, which names each field at fault."""
+    try:
+        return schema.model_validate(fields)
+    except ValidationError as error:
+        failures = [
+            f"{prefix}{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}"
+            for one in error.errors()
+        ]
+        raise InvalidInput("; ".join(failures)) from error
+
+
+def check_supported(wanted: MusicGenInput) -> None:
+    """Refuse what the service cannot do. Raises InvalidInput."""
+    if wanted.multi_band_diffusion:
+        raise InvalidInput(
+            "input.multi_band_diffusion: only false is supported, the decoder is EnCodec's"
+        )
+    if wanted.input_audio is None:
+        if wanted.continuation:
+            raise InvalidInput("input.continuation: true needs input_audio")
+        if not wanted.prompt.strip():
+            raise InvalidInput("input.prompt: is required without input_audio")
+    elif not wanted.continuation:
+        raise InvalidInput(
+            "input.input_audio: as a melody it needs a melody model, and none is served: set "
+            "continuation to true to continue it"
+        )
+    end = wanted.continuation_end
+    if end is not None and 0 <= end <= wanted.continuation_start:
+        raise InvalidInput("input.continuation_end: must be above continuation_start")
+
+
+async def input_audio(
+    owner: str, address: str, files: UploadedFiles, addresses: Addresses, most_bytes: int
+) -> bytes:
+    """Read the audio that an input names. Raises InvalidInput."""
+    if _DATA_URL.match(address):
+        try:
+            return await audio_content(address)
+        except InvalidAudio as error:
+            raise InvalidInput("input.input_audio: is not valid base64") from error
+    content = await files.content_at(owner, address)
+    return content if content is not None else await _fetched(address, addresses, most_bytes)
+
+
+async def _fetched(address: str, addresses: Addresses, most_bytes: int) -> bytes:
+    """Fetch a file from elsewhere. Raises InvalidInput."""
+    try:
+        answer = await addresses.send("GET", address, {}, b"", most_bytes + 1)
+    except (ServeAppError, NotAnswered) as error:
+        raise InvalidInput(f"input.input_audio: {error.args[0]}") from error
+    if not answer.succeeded:
+        raise InvalidInput(f"input.input_audio: its address answered {answer.status}")
+    if len(answer.content) > most_bytes:
+        raise InvalidInput(f"input.input_audio: must have at most {most_bytes} bytes")
+    return answer.content
+
+
+def job_request(wanted: MusicGenInput, model_id: str, audio_s: float | None) -> JobRequest:
+    """Translate an input.
+
+    audio_s: seconds of the file to continue. As in Replicate's model, `duration` comes after it.
+    """
+    end_s = wanted.continuation_end
+    end_s = audio_s if end_s is None or end_s == -1 else min(float(end_s), audio_s or 0.0)
+    kept_s = 0.0 if audio_s is None else max(0.0, (end_s or 0.0) - wanted.continuation_start)
+    return JobRequest(
+        model=model_id,
+        prompt=wanted.prompt,
+        duration_s=wanted.duration + kept_s,
+        audio_prompt_start_s=wanted.continuation_start if audio_s is not None else 0.0,
+        audio_prompt_end_s=end_s or None,
+        temperature=wanted.temperature,
+        top_k=wanted.top_k,
+        top_p=wanted.top_p,
+        cfg_coef=wanted.classifier_free_guidance,
+        seed=wanted.drawn_seed,
+        response_format=wanted.output_format,
+        normalization=wanted.normalization_strategy,
+    )
+
+
+def webhook_of(body: PredictionBody) -> Webhook | None:
+    """Translate a webhook with its filter; all changes without one."""
+    url = body.webhook or body.webhook_completed
+    if url is None:
+        return None
+    filters = body.webhook_events_filter or (_ALL if body.webhook else ("completed",))
+    events = tuple(dict.fromkeys(_EVENTS[one] for one in filters))
+    return Webhook(url=url, events=events, dialect="replicate")
+
+
+def shown_input(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the input as answers repeat it: without the bytes of data URLs and long texts."""
+    return {name: _shown(value) for name, value in fields.items()}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("data:"):
+        return f"{value.partition(',')[0]},... ({len(value)} characters)"
+    return value[:_SHOWN_CHARS] if isinstance(value, str) else value

@@ -1,0 +1,93 @@
+"""Checks of a job when it is accepted: the same as of a generation, with the same errors."""
+
+from dataclasses import dataclass
+
+from serve_app.config.app import AUTO
+from serve_app.config.jobs import JobsConfig
+from serve_app.errors import DurationTooLong, InvalidRequest, ModelLoading
+from serve_app.gateway.limits import Limits
+from serve_app.gateway.service import GenerationService
+from serve_app.jobs.addresses import Addresses
+from serve_app.jobs.job import JobRequest
+from serve_app.jobs.intake import Submission, check_storable
+from serve_app.types import MAX_SEED, ModelCard
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The rules for new jobs. limits: of API keys; addresses: of webhooks and uploads."""
+
+    generation: GenerationService
+    limits: Limits
+    addresses: Addresses
+    config: JobsConfig
+
+    async def check(self, submission: Submission) -> JobRequest:
+        """Check a job; return its request with the model resolved and the prompt stripped.
+
+        Raises ServeAppError.
+        """
+        await self._check_job(submission)
+        request = submission.request
+        has_audio = submission.audio_prompt is not None
+        prompt = self.generation.check_prompt(request.prompt, required=not has_audio)
+        card = await self._select(submission)
+        await self._check_duration(request, card)
+        await self.generation.check_file(card, request.encoding())
+        if submission.audio_prompt is not None:
+            await self._check_audio(submission.audio_prompt, request, card)
+        return request.model_copy(update={"model": card.model_id, "prompt": prompt})
+
+    async def _check_job(self, submission: Submission) -> None:
+        """Check what a generation does not have."""
+        check_storable("metadata", submission.metadata)
+        check_storable("input", submission.details)
+        self._check_expiry(submission.expires_in_s)
+        request = submission.request
+        if request.seed + request.n - 1 > MAX_SEED:
+            raise InvalidRequest(f"seed must be at most {MAX_SEED + 1 - request.n} for n variations")
+        if submission.upload is not None and request.n > 1:
+            raise InvalidRequest("upload takes one file: leave it out, or ask for n = 1")
+        for address in (submission.webhook, submission.upload):
+            if address is not None:
+                await self.addresses.check(address.url)
+
+    def _check_expiry(self, expires_in_s: float | None) -> None:
+        if expires_in_s is not None and expires_in_s > self.config.max_kept_s:
+            raise InvalidRequest(
+                f"expires_in_s is {expires_in_s:g}, and this service keeps results for at most "
+                f"{self.config.max_kept_s:g} seconds"
+            )
+
+    async def _select(self, submission: Submission) -> ModelCard:
+        """Resolve the model. `auto` without a ready model is the default, which the job waits for."""
+        name = submission.request.model or None
+        duration_s = submission.request.duration_s
+        try:
+            return await self.generation.selector.select(name, duration_s, submission.max_wait_s)
+        except ModelLoading:
+            if name != AUTO or submission.max_wait_s is not None:
+                raise
+            return self.generation.router.default
+
+    async def _check_duration(self, request: JobRequest, card: ModelCard) -> None:
+        self.limits.check_size(request.duration_s)
+        replicas = await self.generation.readiness.recent(card)
+        if replicas and request.duration_s > replicas[0].model.max_duration_s:
+            raise DurationTooLong.of(request.duration_s, replicas[0].model.max_duration_s)
+
+    async def _check_audio(self, content: bytes, request: JobRequest, card: ModelCard) -> None:
+        """Decode the audio prompt, and check that it leaves something to make."""
+        audio = await self.generation.audio_prompts.read(content, card)
+        end_s = min(audio.duration_s, request.audio_prompt_end_s or audio.duration_s)
+        used_s = end_s - request.audio_prompt_start_s
+        if used_s <= 0:
+            raise InvalidRequest(
+                f"The audio prompt has {audio.duration_s:g} seconds, and nothing from "
+                f"{request.audio_prompt_start_s:g} to {end_s:g} seconds"
+            )
+        if used_s >= request.duration_s:
+            raise InvalidRequest(
+                f"The audio prompt has {used_s:g} seconds, and the track {request.duration_s:g}: "
+                "ask for a longer track"
+            )

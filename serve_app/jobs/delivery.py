@@ -1,0 +1,102 @@
+"""Delivery of webhooks from the outbox, with the retries of Standard Webhooks."""
+
+import asyncio
+import logging
+import random
+from time import time
+
+from serve_app.errors import ServeAppError
+from serve_app.jobs.addresses import Addresses, Answer, NotAnswered
+from serve_app.jobs.job import Delivery
+from serve_app.jobs.store import JobStore, Settlement
+from serve_app.jobs.webhooks import signed_headers
+
+logger = logging.getLogger(__name__)
+
+# Seconds before each attempt, counted from the one before, as the specification recommends.
+DELAYS_S = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+_GONE = 410
+_MOST_AT_ONCE = 16
+_LEASE_S = 60.0  # more than the time-out of an exchange
+_JITTER = 0.1  # part of a delay
+_MOST_RETRY_AFTER_S = 86_400.0
+_POLL_S = 0.5
+
+
+class DeliveryLoop:
+    """Claims messages of the outbox and sends them; several loops share the work by leases.
+
+    A message is delivered at least once, with the same `webhook-id` in each attempt.
+    """
+
+    def __init__(self, store: JobStore, addresses: Addresses, timeout_s: float) -> None:
+        self._store = store
+        self._addresses = addresses
+        self._lease_s = max(_LEASE_S, 2 * timeout_s)
+
+    async def run(self) -> None:
+        """Deliver until cancelled. Errors of the store are logged, and do not end the loop."""
+        while True:
+            sent = 0
+            try:
+                sent = await self.deliver_once()
+            except Exception:
+                logger.exception("The outbox of webhooks could not be worked on")
+            if not sent:
+                await asyncio.sleep(_POLL_S * random.uniform(0.75, 1.25))
+
+    async def deliver_once(self) -> int:
+        """Send the messages that are due, at most _MOST_AT_ONCE; return their number."""
+        deliveries = await self._store.claim_deliveries(_MOST_AT_ONCE, self._lease_s)
+        async with asyncio.TaskGroup() as group:
+            for delivery in deliveries:
+                group.create_task(self._deliver(delivery))
+        return len(deliveries)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        settlement = await self._attempt(delivery)
+        if not settlement.delivered:
+            logger.warning(
+                "Webhook %s of job %s was not delivered at attempt %d: %s",
+                delivery.id, delivery.job_id, delivery.attempt, settlement.error,
+            )  # fmt: skip
+        await self._store.settle(delivery, settlement)
+
+    async def _attempt(self, delivery: Delivery) -> Settlement:
+        """Send a message once."""
+        secrets = await self._store.webhook_secrets(delivery.owner)
+        headers = signed_headers(delivery.id, int(time()), delivery.body, secrets)
+        try:
+            answer = await self._addresses.send(
+                "POST", delivery.url, headers, delivery.body.encode()
+            )
+        except (ServeAppError, NotAnswered) as error:
+            return Settlement(
+                False, None, str(error.args[0]), _retry_in_s(delivery.attempt, None)
+            )
+        return settlement_of(answer, delivery.attempt)
+
+
+def settlement_of(answer: Answer, attempt: int) -> Settlement:
+    """Judge an answer. attempt: number of the attempt, from 1.
+
+    Only 2xx is a success, a redirect is a failure; 410 ends deliveries to this receiver.
+    """
+    if answer.succeeded:
+        return Settlement(True, answer.status)
+    error = f"the receiver answered {answer.status}"
+    if answer.status == _GONE:
+        return Settlement(False, answer.status, error, None, disables=True)
+    return Settlement(False, answer.status, error, _retry_in_s(attempt, answer.retry_after_s))
+
+
+def _retry_in_s(attempt: int, retry_after_s: float | None) -> float | None:
+    """Compute the seconds until the next attempt, at least those that the receiver asks for.
+
+    None after the last one.
+    """
+    if attempt >= len(DELAYS_S):
+        return None
+    delay_s = DELAYS_S[attempt] * random.uniform(1.0, 1.0 + _JITTER)
+    return max(delay_s, min(retry_after_s or 0.0, _MOST_RETRY_AFTER_S))
+
