@@ -143,6 +143,10 @@ class JobStore(Protocol):
         """Expire results and delete old rows and idempotency keys; return the keys of files to erase."""
         ...
 
+    async def erase_later(self, keys: tuple[str, ...], delay_s: float) -> None:
+        """Let `sweep` name these files for erasure after so many seconds."""
+        ...
+
     async def queued_audio_s(self) -> dict[str, float]:
         """Seconds of music in queued jobs, by model."""
         ...
