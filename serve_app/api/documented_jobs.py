@@ -7,6 +7,7 @@ from serve_app.errors import (
     DurationTooLong,
     FormatNotSigned,
     InvalidAudio,
+    InvalidInput,
     InvalidRequest,
     ModelLoading,
     ModelNotFound,
@@ -30,6 +31,7 @@ from serve_app.jobs.errors import (
     JobsDisabled,
     ResultExpired,
     ResultsUnavailable,
+    UploadNotFound,
 )
 
 # Bodies are read before the route, also those of requests that need none.
@@ -60,6 +62,11 @@ IDEMPOTENCY_KEY = {
     "it is an error. At most 255 characters, in quotes or bare.",
     "schema": {"type": "string"},
 }
+_UNCHANGED = {"description": "The file is as it was"}
+EVENTS = {
+    "description": "The events",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
 LAST_EVENT_ID = {
     "name": "last-event-id",
     "in": "header",
@@ -77,6 +84,21 @@ def submission_responses() -> Responses:
     return documented
 
 
+def prediction_responses() -> Responses:
+    """Document the answers to a new prediction."""
+    documented = errors(*JOB_ERRORS, *_ACCEPTANCE_ERRORS, InvalidInput)
+    return documented | {201: {"description": "The prediction, finished or `starting`"}}
+
+
+def uploaded_file_responses() -> Responses:
+    """Document an uploaded file, whole or in part."""
+    binary = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    failures = errors(*JOB_ERRORS, UploadNotFound, RangeNotSatisfiable, ResultsUnavailable)
+    part = {"description": "The range that was asked for", "content": binary}
+    whole = {"description": "The file", "content": binary}
+    return failures | {200: whole, 206: part, 304: _UNCHANGED}
+
+
 def job_responses() -> Responses:
     """Document the answers about one job."""
     return errors(*JOB_ERRORS, JobNotFound, ResultsUnavailable)
@@ -90,15 +112,13 @@ def file_responses() -> Responses:
         *JOB_ERRORS, JobNotFound, JobNotFinished, JobHasNoResult, ResultExpired,
         RangeNotSatisfiable, ResultsUnavailable,
     )  # fmt: skip
-    return {200: whole, 206: part, 304: {"description": "The file is as it was"}} | failures
+    return failures | {200: whole, 206: part, 304: _UNCHANGED}
 
 
 def events_responses() -> Responses:
     """Document a job's events."""
-    events = {"text/event-stream": {"schema": {"type": "string"}}}
-    followed = {"description": "The events", "content": events}
     ended = {"description": "The job has ended, and its last event was seen"}
-    return {200: followed, 204: ended} | job_responses()
+    return job_responses() | {200: EVENTS, 204: ended}
 
 
 def _headers(*names: str) -> dict[str, Any]:

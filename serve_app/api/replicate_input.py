@@ -1,7 +1,7 @@
 """Inputs of predictions: from the fields of MusicGen to a job."""
 
 import re
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +19,9 @@ _EVENTS: dict[WebhookFilter, EventName] = {
 _ALL: tuple[WebhookFilter, ...] = ("start", "logs", "output", "completed")
 
 
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
 class UploadedFiles(Protocol):
     """Files of `/v1/files`."""
 
@@ -27,7 +30,7 @@ class UploadedFiles(Protocol):
         ...
 
 
-def parsed[Body: BaseModel](schema: type[Body], fields: Any, prefix: str = "") -> Body:
+def parsed(schema: type[_Body], fields: Any, prefix: str = "") -> _Body:
     """Validate fields. Raises InvalidInput, which names each field at fault."""
     try:
         return schema.model_validate(fields)
@@ -91,15 +94,15 @@ def job_request(wanted: MusicGenInput, model_id: str, audio_s: float | None) -> 
 
     audio_s: seconds of the file to continue. As in Replicate's model, `duration` comes after it.
     """
-    end_s = wanted.continuation_end
-    end_s = audio_s if end_s is None or end_s == -1 else min(float(end_s), audio_s or 0.0)
-    kept_s = 0.0 if audio_s is None else max(0.0, (end_s or 0.0) - wanted.continuation_start)
+    start_s = 0.0 if audio_s is None else float(wanted.continuation_start)
+    end_s = None if audio_s is None else _end_s(wanted, audio_s)
+    kept_s = max(0.0, (end_s or 0.0) - start_s)
     return JobRequest(
         model=model_id,
         prompt=wanted.prompt,
         duration_s=wanted.duration + kept_s,
-        audio_prompt_start_s=wanted.continuation_start if audio_s is not None else 0.0,
-        audio_prompt_end_s=end_s or None,
+        audio_prompt_start_s=start_s,
+        audio_prompt_end_s=end_s,
         temperature=wanted.temperature,
         top_k=wanted.top_k,
         top_p=wanted.top_p,
@@ -108,6 +111,12 @@ def job_request(wanted: MusicGenInput, model_id: str, audio_s: float | None) -> 
         response_format=wanted.output_format,
         normalization=wanted.normalization_strategy,
     )
+
+
+def _end_s(wanted: MusicGenInput, audio_s: float) -> float:
+    """Second at which the part to continue ends: at most the file's end."""
+    end = wanted.continuation_end
+    return audio_s if end is None or end == -1 else min(float(end), audio_s)
 
 
 def webhook_of(body: PredictionBody) -> Webhook | None:

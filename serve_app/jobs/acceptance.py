@@ -8,8 +8,8 @@ from serve_app.errors import DurationTooLong, InvalidRequest, ModelLoading
 from serve_app.gateway.limits import Limits
 from serve_app.gateway.service import GenerationService
 from serve_app.jobs.addresses import Addresses
-from serve_app.jobs.job import JobRequest
 from serve_app.jobs.intake import Submission, check_storable
+from serve_app.jobs.job import JobRequest
 from serve_app.types import MAX_SEED, ModelCard
 
 
@@ -45,7 +45,9 @@ class Acceptance:
         self._check_expiry(submission.expires_in_s)
         request = submission.request
         if request.seed + request.n - 1 > MAX_SEED:
-            raise InvalidRequest(f"seed must be at most {MAX_SEED + 1 - request.n} for n variations")
+            raise InvalidRequest(
+                f"seed must be at most {MAX_SEED + 1 - request.n} for n variations"
+            )
         if submission.upload is not None and request.n > 1:
             raise InvalidRequest("upload takes one file: leave it out, or ask for n = 1")
         for address in (submission.webhook, submission.upload):

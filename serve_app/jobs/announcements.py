@@ -11,7 +11,10 @@ from serve_app.jobs.prediction import prediction_of
 from serve_app.jobs.store import NewDelivery
 from serve_app.jobs.webhooks import MOST_BODY_BYTES
 
-_SHORTENED = (("request", None), ("metadata", {}), ("error", None))  # in this order, until it fits
+_Fields = tuple[tuple[str, Any], ...]
+# Fields and what stands for them in a message that is too long, in this order, until it fits.
+_OF_JOB: _Fields = (("request", None), ("metadata", {}), ("error", None))
+_OF_PREDICTION: _Fields = (("input", {}), ("error", "The error's text is too long to be sent"))
 
 
 class Announcer:
@@ -25,10 +28,8 @@ class Announcer:
         webhook = job.webhook
         if webhook is None or event not in webhook.events:
             return ()
-        if webhook.dialect == "replicate":
-            body = self._prediction(job)
-        else:
-            body = self._event(job, event)
+        is_native = webhook.dialect == "native"
+        body = self._event(job, event) if is_native else self._prediction(job)
         return (NewDelivery(webhook.url, event, body),)
 
     def _event(self, job: Job, event: EventName) -> str:
@@ -39,16 +40,14 @@ class Announcer:
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "data": data,
         }
-        return _within_limit(envelope, data, _SHORTENED)
+        return _within_limit(envelope, data, _OF_JOB)
 
     def _prediction(self, job: Job) -> str:
         data = prediction_of(job, self._links).model_dump(mode="json")
-        return _within_limit(data, data, (("input", {}), ("error", "too long")))
+        return _within_limit(data, data, _OF_PREDICTION)
 
 
-def _within_limit(
-    message: dict[str, Any], data: dict[str, Any], shortened: tuple[tuple[str, Any], ...]
-) -> str:
+def _within_limit(message: dict[str, Any], data: dict[str, Any], shortened: _Fields) -> str:
     """Serialize a message; one beyond MOST_BODY_BYTES loses the fields of `data` in `shortened`."""
     text = _json(message)
     for name, value in shortened:

@@ -71,9 +71,7 @@ class DeliveryLoop:
                 "POST", delivery.url, headers, delivery.body.encode()
             )
         except (ServeAppError, NotAnswered) as error:
-            return Settlement(
-                False, None, str(error.args[0]), _retry_in_s(delivery.attempt, None)
-            )
+            return Settlement(False, None, str(error.args[0]), _retry_in_s(delivery.attempt, None))
         return settlement_of(answer, delivery.attempt)
 
 
@@ -99,4 +97,3 @@ def _retry_in_s(attempt: int, retry_after_s: float | None) -> float | None:
         return None
     delay_s = DELAYS_S[attempt] * random.uniform(1.0, 1.0 + _JITTER)
     return max(delay_s, min(retry_after_s or 0.0, _MOST_RETRY_AFTER_S))
-

@@ -9,6 +9,12 @@ class JobNotFound(ServeAppError):
     title = "No job has this id, or it was made with another API key"
 
 
+class UploadNotFound(ServeAppError):
+    status = 404
+    code = "file_not_found"
+    title = "No uploaded file has this id, or it has expired"
+
+
 class JobNotFinished(ServeAppError):
     status = 409
     code = "job_not_finished"

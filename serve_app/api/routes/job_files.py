@@ -32,7 +32,7 @@ def create_router(jobs: JobService) -> APIRouter:
     )
     async def fetch_audio(job_id: str, request: Request, token: Token = None) -> Response:
         """Sends the first file, whole or in ranges."""
-        return await _audio(jobs, request, job_id, 0)
+        return await _audio(jobs, request, (job_id, 0), token)
 
     @router.head(f"{JOBS}/{{job_id}}/audio/{{number}}", include_in_schema=False)
     @router.get(
@@ -47,7 +47,7 @@ def create_router(jobs: JobService) -> APIRouter:
         """Sends a file by its number, from 0, whole or in ranges."""
         if not _NUMBER.fullmatch(number):
             raise JobNotFound("The number of a file must be 0 or above")
-        return await _audio(jobs, request, job_id, int(number))
+        return await _audio(jobs, request, (job_id, int(number)), token)
 
     @router.get(
         f"{JOBS}/{{job_id}}/events",
@@ -73,12 +73,14 @@ def create_router(jobs: JobService) -> APIRouter:
     return router
 
 
-async def _audio(jobs: JobService, request: Request, job_id: str, number: int) -> Response:
-    token = request.query_params.get("token")
+async def _audio(
+    jobs: JobService, request: Request, place: tuple[str, int], token: str | None
+) -> Response:
+    """Answer with a file. place: id of the job, and number."""
     if token is not None:
-        file = await jobs.linked_file(job_id, number, token)
+        file = await jobs.linked_file(*place, token)
     else:
-        file = await jobs.file(request_context(request)["caller"], job_id, number)
+        file = await jobs.file(request_context(request)["caller"], *place)
     return file_response(request, file, jobs.results.read)
 
 

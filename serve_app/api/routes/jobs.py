@@ -23,7 +23,7 @@ from serve_app.api.schemas.jobs import JobBody, JobList
 from serve_app.errors import InvalidRequest
 from serve_app.jobs.description import JobDescription
 from serve_app.jobs.intake import Submission
-from serve_app.jobs.job import Job, JobStatus, Upload, Webhook, is_id
+from serve_app.jobs.job import Job, JobStatus, Upload, is_id
 from serve_app.jobs.service import JobService
 
 _MOST_RETRY_AFTER_S = 60
@@ -59,7 +59,9 @@ def create_router(jobs: JobService) -> APIRouter:
     async def list_jobs(
         request: Request,
         status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
-        cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+        cursor: Annotated[
+            str | None, Query(description="`next_cursor` of the page before.")
+        ] = None,
         limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
     ) -> JobList:
         """Lists the jobs of the API key, the newest first."""
@@ -110,9 +112,7 @@ def create_router(jobs: JobService) -> APIRouter:
     return router
 
 
-async def _submission(
-    request: Request, body: JobBody, fields: dict[str, object]
-) -> Submission:
+async def _submission(request: Request, body: JobBody, fields: dict[str, object]) -> Submission:
     """Collect what a request asks for. Raises InvalidRequest and InvalidAudio."""
     audio = None if body.audio_prompt is None else await audio_content(body.audio_prompt)
     webhook = body.webhook
@@ -123,8 +123,8 @@ async def _submission(
         audio_prompt=audio,
         max_wait_s=body.max_wait_s,
         priority=body.priority,
-        webhook=webhook and Webhook(url=webhook.url, events=tuple(dict.fromkeys(webhook.events))),
-        upload=upload and Upload(url=upload.url, headers=upload.headers),
+        webhook=None if webhook is None else webhook.webhook(),
+        upload=None if upload is None else Upload(url=upload.url, headers=upload.headers),
         metadata=body.metadata,
         details={"base_url": base_url(request)},
         deadline_s=body.deadline_s,

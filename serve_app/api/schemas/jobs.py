@@ -10,7 +10,7 @@ from serve_app.api.schemas.conversion import without_empty_texts
 from serve_app.api.schemas.generation import Generation
 from serve_app.audio.upload_format import UPLOAD_FORMATS
 from serve_app.jobs.description import JobDescription
-from serve_app.jobs.job import MAX_PRIORITY, EventName, JobRequest
+from serve_app.jobs.job import MAX_PRIORITY, EventName, JobRequest, Webhook
 from serve_app.types import MAX_SEED
 
 MOST_METADATA_BYTES = 4096
@@ -51,7 +51,10 @@ class WebhookBody(BaseModel, frozen=True, extra="forbid", strict=True):
             description="`started`, `progress` (at most every two seconds) and `completed`, also of a "
             "job that failed or was canceled.",
         ),
-    ] = ["completed"]  # noqa: RUF012 (pydantic copies it)
+    ] = ["completed"]
+
+    def webhook(self) -> Webhook:
+        return Webhook(url=self.url, events=tuple(dict.fromkeys(self.events)))
 
 
 class UploadBody(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -62,7 +65,7 @@ class UploadBody(BaseModel, frozen=True, extra="forbid", strict=True):
         dict[str, str],
         AfterValidator(_checked_headers),
         Field(description="Headers of the PUT, at most 20."),
-    ] = {}  # noqa: RUF012
+    ] = {}
 
 
 def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +103,9 @@ class JobBody(Generation, frozen=True):
     ] = None
     n: Annotated[
         int,
-        Field(ge=1, le=8, description="Number of variations, with the seed and the following ones."),
+        Field(
+            ge=1, le=8, description="Number of variations, with the seed and the following ones."
+        ),
     ] = 1
     priority: Annotated[
         int,
@@ -121,7 +126,7 @@ class JobBody(Generation, frozen=True):
         dict[str, Any],
         AfterValidator(_checked_metadata),
         Field(description="Any JSON object of at most 4 KB, which the job's JSON repeats."),
-    ] = {}  # noqa: RUF012
+    ] = Field(default_factory=dict)
     expires_in_s: Annotated[
         float | None,
         Field(
