@@ -29,7 +29,7 @@ _SocketOptions = Iterable[Any] | None
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answer of a receiver. headers: names in lower case; content: its first 64 KiB."""
+    """Answer of a receiver. headers: names in lower case; content: its first bytes."""
 
     status: int
     headers: Mapping[str, str]
@@ -81,9 +81,14 @@ class Addresses:
             return
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes,
+        most_bytes: int = _MAX_ANSWER_BYTES,
     ) -> Answer:
-        """Send a request. Raises AddressRefused, and NotAnswered."""
+        """Send a request; keep `most_bytes` of the answer. Raises AddressRefused, and NotAnswered."""
         split(url)
         try:
             async with (
@@ -91,7 +96,7 @@ class Addresses:
                 httpcore.AsyncConnectionPool(self._tls, network_backend=self._network()) as pool,
                 pool.stream(method, url, headers=_pairs(headers), content=content) as response,
             ):
-                received = await _first_bytes(response)
+                received = await _first_bytes(response, most_bytes)
                 return Answer(response.status, _names(response.headers), received)
         except TimeoutError as error:
             raise NotAnswered(f"no answer came within {self._timeout_s:g} s") from error
@@ -194,10 +199,10 @@ def _names(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
-async def _first_bytes(response: httpcore.Response) -> bytes:
+async def _first_bytes(response: httpcore.Response, most_bytes: int) -> bytes:
     content = bytearray()
     async for block in response.aiter_stream():
         content += block
-        if len(content) >= _MAX_ANSWER_BYTES:
+        if len(content) >= most_bytes:
             break
-    return bytes(content[:_MAX_ANSWER_BYTES])
+    return bytes(content[:most_bytes])
