@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 import serve_app
 from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
+from serve_app.api.job_routes import create_job_routers
 from serve_app.api.middleware.stack import add_middleware
 from serve_app.api.routes import (
     conversions,
@@ -42,9 +43,11 @@ from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.gateway.streams import Streams
+from serve_app.jobs.service import JobService
 from serve_app.types import ModelCard
 from serve_app.watermark.detector_process import DetectorProcess
 
+JobMaker = Callable[[GenerationService, Limits], JobService | str]
 _DESCRIPTION = """
 Text to music with MusicGen. The weights of `facebook/musicgen-*` are licensed CC-BY-NC 4.0: **not for
 commercial use**. `GET /v1/models` lists the licence of each served model.
@@ -61,6 +64,7 @@ def create_api(
     streams: Streams | None = None,
     max_requests: int | None = None,
     provenance: ProvenanceConfig | None = None,
+    jobs: JobMaker | None = None,
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
@@ -68,6 +72,7 @@ def create_api(
     observer: None: outcomes of requests are logged; streams: None: those of this process.
     max_requests: number of requests at a time, beyond which `429` is answered; None: no bound.
     provenance: marks of generated audio; None: the defaults.
+    jobs: builds the service of jobs, or the text that says why there is none; None: no routes of jobs.
     """
     observer = observer or LogObserver()
     marking = Marking.of(provenance or ProvenanceConfig(), observer)
@@ -81,7 +86,8 @@ def create_api(
     app = _empty_app(streams, CertificateWatch(marking, observer))
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
     checks = _checks(workers, limits, config, provenance or ProvenanceConfig())
-    _add_routes(app, service, streams, converted, checks)
+    kept = [] if jobs is None else create_job_routers(jobs(service, limits), with_replicate=True)
+    _add_routes(app, service, streams, converted, checks, kept)
     keys = KeyRing(config.access, observer.keys_rejected)
     add_middleware(app, config, keys, limits, max_requests)
     return app
@@ -123,6 +129,7 @@ def _add_routes(
     streams: Streams,
     converted: Conversions,
     checks: ProvenanceChecks,
+    jobs: Iterable[APIRouter],
 ) -> None:
     """Add all routes, their OpenAPI document, and the rendering of their errors."""
     for router in (
@@ -134,6 +141,7 @@ def _add_routes(
         health.create_router(service),
         *_dialects(service),
         page.create_router(),
+        *jobs,
     ):
         app.include_router(router)
     page.mount_static_files(app)

@@ -123,7 +123,8 @@ class JobService:
         replicas = [] if card is None else await self.generation.readiness.recent(card)
         if place is None:
             return Estimate(None, _running_s(replicas, job))
-        earlier = [place.audio_s / (place.position - 1)] * (place.position - 1)
+        ahead = place.position - 1
+        earlier = [place.audio_s / max(1, ahead)] * ahead
         eta_s = remaining_s(replicas, [*earlier, job.request.duration_s])
         return Estimate(place.position, eta_s)
 

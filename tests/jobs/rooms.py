@@ -1,0 +1,132 @@
+"""Jobs on a database and a folder of the test, over the fake generator."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from serve_app.api.app import create_api
+from serve_app.config.api import AccessConfig, ApiConfig
+from serve_app.config.jobs import JobsConfig
+from serve_app.gateway.limits import Limits
+from serve_app.gateway.service import GenerationService
+from serve_app.jobs.acceptance import Acceptance
+from serve_app.jobs.addresses import Addresses
+from serve_app.jobs.announcements import Announcer
+from serve_app.jobs.folder_results import FolderResults
+from serve_app.jobs.job import Claim, Job, JobStatus, Outcome, ResultFile
+from serve_app.jobs.links import Links
+from serve_app.jobs.results import result_key
+from serve_app.jobs.service import JobService
+from serve_app.jobs.store import JobStore, Progressed
+from serve_app.jobs.stores import open_store
+from serve_app.track_fields import TrackReport
+from tests.fakes import LARGE, SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator
+
+LEASE_S = 30.0
+CONTENT = b"RIFF" + bytes(range(256)) * 8  # stands for a file
+
+
+@dataclass(frozen=True)
+class JobRoom:
+    """A service of jobs, and a worker's hand on its store."""
+
+    service: JobService
+    announcer: Announcer
+    generator: FakeGenerator
+    app: FastAPI
+
+    @property
+    def store(self) -> JobStore:
+        return self.service.store
+
+    async def claim(self) -> Claim:
+        """Lease the next job."""
+        [claim] = await self.store.claim({"small": 1, "large": 1}, LEASE_S)
+        return claim
+
+    async def progress(self, claim: Claim, part: float) -> None:
+        """Record progress, as a worker does."""
+        done = Progressed(part, part * claim.job.request.audio_s)
+        told = replace(claim.job, status=JobStatus.RUNNING, progress=part)
+        deliveries = self.announcer.deliveries(told, "progress")
+        await self.store.heartbeat(claim, done, LEASE_S, deliveries)
+
+    async def succeed(self, claim: Claim, content: bytes = CONTENT) -> Job:
+        """Finish a job with `content` as the file of each variation."""
+        job = claim.job
+        files = tuple([await self._file(job, number, content) for number in range(job.request.n)])
+        outcome = Outcome(JobStatus.SUCCEEDED, files, cost_usd=0.5)
+        told = replace(
+            job, status=outcome.status, results=files, progress=1.0, finished_at=job.created_at
+        )
+        deliveries = self.announcer.deliveries(told, "completed")
+        done = await self.store.finish(claim, outcome, deliveries)
+        assert done is not None
+        return done
+
+    async def fail(self, claim: Claim, error: dict[str, Any]) -> Job:
+        told = replace(claim.job, status=JobStatus.FAILED, error=error)
+        deliveries = self.announcer.deliveries(told, "completed")
+        done = await self.store.finish(claim, Outcome(JobStatus.FAILED, error=error), deliveries)
+        assert done is not None
+        return done
+
+    async def _file(self, job: Job, number: int, content: bytes) -> ResultFile:
+        key = result_key(job.id, job.attempt, number, job.request.response_format)
+        await self.service.results.put(key, content, "audio/wav")
+        seed = job.request.seed + number
+        report = TrackReport.of(SMALL, seed, SAMPLE_RATE, job.request.duration_s, TIMINGS)
+        return ResultFile(
+            key=key,
+            media_type=job.request.encoding().file_format.media_type,
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            duration_s=job.request.duration_s,
+            report=report.model_dump(),
+        )
+
+
+@asynccontextmanager
+async def job_room(
+    folder: Path,
+    generator: FakeGenerator | None = None,
+    access: AccessConfig | None = None,
+    **options: Any,
+) -> AsyncIterator[JobRoom]:
+    """Open a room. options: of a JobsConfig."""
+    fake = generator or FakeGenerator()
+    config = JobsConfig(store=f"sqlite:///{folder / 'jobs.db'}", **options)
+    api = ApiConfig(max_prompt_chars=100, access=access or AccessConfig())
+    results = FolderResults(folder / "results")
+    results.prepare()
+    links = Links(config)
+    store = open_store(config)
+    await store.open()
+    await links.open(store)
+    rooms: list[JobService] = []
+
+    def make(generation: GenerationService, limits: Limits) -> JobService:
+        webhooks = config.webhooks
+        addresses = Addresses(webhooks.allow_private_addresses, webhooks.timeout_s)
+        acceptance = Acceptance(generation, limits, addresses, config)
+        rooms.append(JobService(store, results, acceptance, links))
+        return rooms[0]
+
+    app = create_api(fake, fake, [SMALL, LARGE], "small", api, jobs=make)
+    try:
+        yield JobRoom(rooms[0], Announcer(links), fake, app)
+    finally:
+        await store.close()
+
+
+def client_of(room: JobRoom, key: str | None = None) -> httpx.AsyncClient:
+    """Open a client of the room's API. key: an API key."""
+    transport = httpx.ASGITransport(room.app, raise_app_exceptions=False)
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
