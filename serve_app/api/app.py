@@ -86,8 +86,9 @@ def create_api(
     app = _empty_app(streams, CertificateWatch(marking, observer))
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
     checks = _checks(workers, limits, config, provenance or ProvenanceConfig())
-    kept = [] if jobs is None else create_job_routers(jobs(service, limits), with_replicate=True)
-    _add_routes(app, service, streams, converted, checks, kept)
+    with_replicate = "replicate" in config.dialects
+    kept = jobs and create_job_routers(jobs(service, limits), with_replicate=with_replicate)
+    _add_routes(app, service, streams, converted, checks, kept or [])
     keys = KeyRing(config.access, observer.keys_rejected)
     add_middleware(app, config, keys, limits, max_requests)
     return app

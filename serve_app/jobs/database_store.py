@@ -93,6 +93,9 @@ class DatabaseStore:
     async def sweep(self, row_kept_s: float) -> list[str]:
         return await self._write(partial(erasure.sweep, row_kept_s))
 
+    async def erase_later(self, keys: tuple[str, ...], delay_s: float) -> None:
+        await self._write(partial(erasure.erase_later, keys, delay_s))
+
     async def queued_audio_s(self) -> dict[str, float]:
         return await self._database.read(submission.queued_audio_s)
 

@@ -87,3 +87,14 @@ def sweep(row_kept_s: float) -> Steps[list[str]]:
     due = yield statement(_DUE)
     yield statement(f"delete from {{db}}erasures where asked >= {_TIMES} returning key")
     return [*keys, *(row["key"] for row in due)]
+
+
+def erase_later(keys: tuple[str, ...], delay_s: float) -> Steps[None]:
+    """Let sweeps name files for erasure after so many seconds."""
+    for key in keys:
+        yield statement(
+            "insert into {db}erasures (key, due_at, asked) values (:key, {now} + :delay_s, 0)"
+            " on conflict (key) do nothing returning key",
+            key=key,
+            delay_s=float(delay_s),
+        )
