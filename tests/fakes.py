@@ -41,7 +41,8 @@ class FakeGenerator:
 
     error, late_error: raised before the first chunk, and between the two; full: ids of models that raise QueueFull;
     step_s: seconds per step of the ready models; loaded: whether any model is ready;
-    closed: number of requests that ended; obstacles: reasons why no node can run a model, by id.
+    closed: number of requests that ended; obstacles: reasons why no node can run a model, by id;
+    noted: seconds of music in queued jobs, as they were told.
     """
 
     error: Exception | None = None
@@ -53,6 +54,7 @@ class FakeGenerator:
     woken: list[str] = field(default_factory=list)
     closed: int = 0
     obstacles: dict[str, str] = field(default_factory=dict)
+    noted: list[tuple[str, float]] = field(default_factory=list)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         self.requests.append(request)
@@ -93,6 +95,9 @@ class FakeGenerator:
 
     def wake(self, model_id: str) -> None:
         self.woken.append(model_id)
+
+    def note_jobs(self, model_id: str, audio_s: float) -> None:
+        self.noted.append((model_id, audio_s))
 
     def obstacle(self, model_id: str) -> str | None:
         return self.obstacles.get(model_id)

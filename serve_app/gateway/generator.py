@@ -28,6 +28,13 @@ class Fleet(Protocol):
         """Ask for a replica of a model that may have none, without waiting for it."""
         ...
 
+    def note_jobs(self, model_id: str, audio_s: float, /) -> None:
+        """Tell one of the model's replicas the seconds of music in queued jobs, without waiting.
+
+        The model's autoscaling policy takes the largest of recent notes into account.
+        """
+        ...
+
     def obstacle(self, model_id: str, /) -> str | None:
         """Explain why no node of the cluster can run the model; None where one may."""
         ...

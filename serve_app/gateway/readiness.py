@@ -69,6 +69,10 @@ class Readiness:
         self._fleet.wake(card.model_id)
         return self.ready_in_s(card)
 
+    def note_jobs(self, card: ModelCard, audio_s: float) -> None:
+        """Tell a replica the seconds of music in queued jobs, by which the model scales."""
+        self._fleet.note_jobs(card.model_id, audio_s)
+
     def ready_in_s(self, card: ModelCard) -> float:
         """Estimate the seconds until the model is ready, counted from the first such call."""
         return self._cold_starts.remaining_s(card.model_id)
