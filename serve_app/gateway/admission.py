@@ -30,16 +30,16 @@ class AdmissionQueue:
             name: WaitingLine(card.max_queued_audio_s) for name, card in self._cards.items()
         }
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Pass the items on; until the first audio, report the position if `progress` is asked for.
 
         Raises QueueFull.
         """
         if request.background:
-            async with contextlib.aclosing(self._generator.generate(request)) as items:
-                async for item in items:
-                    yield item
-            return
+            return self._generator.generate(request)
+        return self._in_line(request)
+
+    async def _in_line(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         line = self._lines[request.model]
         ticket = line.enter(request.duration_s)
         try:

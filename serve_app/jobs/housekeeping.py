@@ -53,7 +53,10 @@ class Housekeeping:
     async def sweep(self) -> None:
         """Expire results and old rows, and erase the files that are due."""
         for key in await self._store.sweep(self._config.row_kept_s):
-            await self._results.delete(key)
+            try:
+                await self._results.delete(key)
+            except ResultsUnavailable as error:  # the store names the file again
+                logger.warning("A file of results waits for its erasure: %s", error.message)
 
     async def count(self) -> None:
         """Count the store for metrics."""

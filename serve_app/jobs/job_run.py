@@ -87,7 +87,7 @@ class JobRun:
             await self._give_up(keeping.result())
         except asyncio.CancelledError:
             await _stop(making)
-            await self._return("stopped", 0.0, counts=False)
+            await self._release("stopped", 0.0, counts=False)
             raise
         finally:
             await _stop(making)
@@ -101,9 +101,8 @@ class JobRun:
         messages = self._announcer.deliveries(self._job, "started")
         if messages:
             nothing = Progressed(0.0, 0.0)
-            await self._try(
-                lambda: self._store.heartbeat(self._claim, nothing, self._config.lease_s, messages)
-            )
+            with contextlib.suppress(JobStoreUnavailable):
+                await self._store.heartbeat(self._claim, nothing, self._config.lease_s, messages)
 
     def _due_messages(self, done: Progressed) -> tuple[NewDelivery, ...]:
         """Write the webhooks of progress, unless the last ones are too recent."""
@@ -166,7 +165,10 @@ class JobRun:
             audio_s=made_s if succeeded else done.audio_s,
         )
         messages = self._announcer.deliveries(job, "completed")
-        ended = await self._try(lambda: self._store.finish(self._claim, outcome, messages))
+        try:
+            ended = await self._try(lambda: self._store.finish(self._claim, outcome, messages))
+        except JobStoreUnavailable:
+            return  # whether the end was recorded is not known
         if ended is None:
             self._observer.returned(self._job, "lost")
         else:
@@ -175,10 +177,14 @@ class JobRun:
             await self._erase()
 
     async def _return(self, reason: str, delay_s: float, *, counts: bool) -> None:
-        """Return the job to the queue."""
-        self._observer.returned(self._job, reason)
+        """Return the job to the queue, without the files of this attempt."""
         await self._erase()
-        await self._try(lambda: self._store.release(self._claim, delay_s, counts=counts))
+        await self._release(reason, delay_s, counts=counts)
+
+    async def _release(self, reason: str, delay_s: float, *, counts: bool) -> None:
+        self._observer.returned(self._job, reason)
+        with contextlib.suppress(JobStoreUnavailable):
+            await self._try(lambda: self._store.release(self._claim, delay_s, counts=counts))
 
     async def _erase(self) -> None:
         """Erase the files of this attempt. What cannot be erased now, a later sweep does."""
@@ -188,8 +194,11 @@ class JobRun:
             with contextlib.suppress(ResultsUnavailable):
                 await self._results.delete(key)
 
-    async def _try(self, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Call the store until it answers, for as long as a lease lasts; None: it did not."""
+    async def _try(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call the store until it answers, for as long as a lease lasts.
+
+        Raises JobStoreUnavailable.
+        """
         began = monotonic()
         while True:
             try:
@@ -197,7 +206,7 @@ class JobRun:
             except JobStoreUnavailable as error:
                 if monotonic() - began >= self._config.lease_s:
                     logger.error("Job %s is left to its lease: %s", self._job.id, error)
-                    return None
+                    raise
                 await asyncio.sleep(_STORE_PAUSE_S)
 
 
