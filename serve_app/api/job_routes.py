@@ -7,7 +7,6 @@ from serve_app.api.replicate_predictions import Predictions
 from serve_app.api.routes import job_files, jobs_disabled, replicate, replicate_models, webhooks
 from serve_app.api.routes import jobs as job_routes
 from serve_app.jobs.service import JobService
-from serve_app.jobs.stored_files import StoredFiles
 
 
 def create_job_routers(jobs: JobService | str, *, with_replicate: bool) -> list[APIRouter]:
@@ -29,5 +28,4 @@ def create_job_routers(jobs: JobService | str, *, with_replicate: bool) -> list[
 
 
 def _predictions(jobs: JobService) -> Predictions:
-    files = StoredFiles(jobs.store, jobs.results, jobs.links)
-    return Predictions(jobs, files, ReplicateModels(jobs.generation.router))
+    return Predictions(jobs, ReplicateModels(jobs.generation.router))

@@ -39,8 +39,12 @@ class Predictions:
     """Makes predictions, as jobs, and tells of them."""
 
     jobs: JobService
-    files: StoredFiles
     models: ReplicateModels
+
+    @property
+    def files(self) -> StoredFiles:
+        """Files of `/v1/files`, in the stores of the jobs."""
+        return StoredFiles(self.jobs.store, self.jobs.results, self.jobs.links)
 
     async def create(
         self, request: Request, owner: str, body: PredictionBody, model: NamedModel

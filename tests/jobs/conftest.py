@@ -1,4 +1,4 @@
-"""Stores on SQLite, on PostgreSQL, and on PostgreSQL through a transaction pooler."""
+"""Stores on SQLite, on PostgreSQL, and on PostgreSQL through a transaction pooler; services of jobs."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from serve_app.jobs.database_store import DatabaseStore
 from serve_app.jobs.stores import StoreAddress, store_at
+from tests.jobs.rooms import JobRoom, job_room
 from tests.postgres import PostgresServer, pgbouncer, postgres_server
 
 TABLES = ("jobs", "webhooks_disabled", "webhook_secrets", "store_secrets", "erasures")
@@ -60,3 +61,10 @@ async def store(store_url: str) -> AsyncIterator[DatabaseStore]:
     await store.open()
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[JobRoom]:
+    """A service of jobs whose webhooks may go to this machine."""
+    async with job_room(tmp_path, webhooks={"allow_private_addresses": True}) as room:
+        yield room

@@ -14,12 +14,16 @@ from serve_app.api.app import create_api
 from serve_app.config.api import AccessConfig, ApiConfig
 from serve_app.config.jobs import JobsConfig
 from serve_app.gateway.limits import Limits
+from serve_app.gateway.observer import LogObserver
+from serve_app.gateway.readiness import Readiness
+from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService
 from serve_app.jobs.acceptance import Acceptance
 from serve_app.jobs.addresses import Addresses
 from serve_app.jobs.announcements import Announcer
 from serve_app.jobs.folder_results import FolderResults
-from serve_app.jobs.job import Claim, Job, JobStatus, Outcome, ResultFile
+from serve_app.jobs.intake import Submission
+from serve_app.jobs.job import Claim, Job, JobRequest, JobStatus, Outcome, ResultFile
 from serve_app.jobs.links import Links
 from serve_app.jobs.results import result_key
 from serve_app.jobs.service import JobService
@@ -39,7 +43,15 @@ class JobRoom:
     service: JobService
     announcer: Announcer
     generator: FakeGenerator
-    app: FastAPI
+
+    def api(self) -> FastAPI:
+        """Build the API over the service."""
+        generator = self.generator
+        config = self.service.generation.config
+        cards = [SMALL, LARGE]
+        return create_api(
+            generator, generator, cards, "small", config, jobs=lambda *_: self.service
+        )
 
     @property
     def store(self) -> JobStore:
@@ -92,6 +104,14 @@ class JobRoom:
         )
 
 
+def submission(
+    prompt: str = "lofi beat", *, owner: str = "", duration_s: float = 2.0, n: int = 1, **more: Any
+) -> Submission:
+    """A request for a job of the default model. more: fields of a Submission."""
+    request = JobRequest(model="", prompt=prompt, duration_s=duration_s, n=n)
+    return Submission(**{"owner": owner, "request": request, **more})
+
+
 @asynccontextmanager
 async def job_room(
     folder: Path,
@@ -109,24 +129,20 @@ async def job_room(
     store = open_store(config)
     await store.open()
     await links.open(store)
-    rooms: list[JobService] = []
-
-    def make(generation: GenerationService, limits: Limits) -> JobService:
-        webhooks = config.webhooks
-        addresses = Addresses(webhooks.allow_private_addresses, webhooks.timeout_s)
-        acceptance = Acceptance(generation, limits, addresses, config)
-        rooms.append(JobService(store, results, acceptance, links))
-        return rooms[0]
-
-    app = create_api(fake, fake, [SMALL, LARGE], "small", api, jobs=make)
+    generation = GenerationService(
+        fake, ModelRouter([SMALL, LARGE], "small"), Readiness(fake), api, LogObserver()
+    )
+    webhooks = config.webhooks
+    addresses = Addresses(webhooks.allow_private_addresses, webhooks.timeout_s)
+    acceptance = Acceptance(generation, Limits(api.access), addresses, config)
     try:
-        yield JobRoom(rooms[0], Announcer(links), fake, app)
+        yield JobRoom(JobService(store, results, acceptance, links), Announcer(links), fake)
     finally:
         await store.close()
 
 
-def client_of(room: JobRoom, key: str | None = None) -> httpx.AsyncClient:
-    """Open a client of the room's API. key: an API key."""
-    transport = httpx.ASGITransport(room.app, raise_app_exceptions=False)
+def client_of(app: FastAPI, key: str | None = None) -> httpx.AsyncClient:
+    """Open a client of an API. key: an API key."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)

@@ -14,6 +14,7 @@ from serve_app.api.schemas.replicate import HostedModel, ModelVersion, VersionPa
 from serve_app.errors import InvalidInput, ModelNotFound
 from serve_app.jobs.errors import ResultsUnavailable, UploadNotFound
 from serve_app.jobs.files import JobFile
+from serve_app.jobs.stored_files import StoredFile
 
 _MODEL = "/v1/models/{owner}/{name}"
 _MODEL_ERRORS = openapi.errors(*JOB_ERRORS, ModelNotFound)
@@ -62,8 +63,7 @@ def _add_models(router: APIRouter, predictions: Predictions) -> None:
 
 
 def _add_files(router: APIRouter, predictions: Predictions) -> None:
-    files = predictions.files
-    links = predictions.jobs.links
+    jobs = predictions.jobs
 
     @router.post(
         FILES,
@@ -74,14 +74,14 @@ def _add_files(router: APIRouter, predictions: Predictions) -> None:
     )
     async def create_file(request: Request) -> FileAnswer:
         """Stores the file `content` of a form for a day. Its address may be an input's audio."""
-        file = await store_upload(request, request_context(request)["caller"], files)
-        return FileAnswer.of(file, files, links.at(base_url(request)))
+        file = await store_upload(request, request_context(request)["caller"], predictions.files)
+        return _described(predictions, file, request)
 
     @router.get(f"{FILES}/{{file_id}}", responses=_FILE_ERRORS, summary="Describe a file")
     async def fetch_file(file_id: str, request: Request) -> FileAnswer:
         """Describes an uploaded file."""
-        file = await files.get(request_context(request)["caller"], file_id)
-        return FileAnswer.of(file, files, links.at(base_url(request)))
+        file = await predictions.files.get(request_context(request)["caller"], file_id)
+        return _described(predictions, file, request)
 
     @router.delete(
         f"{FILES}/{{file_id}}",
@@ -92,7 +92,7 @@ def _add_files(router: APIRouter, predictions: Predictions) -> None:
     )
     async def delete_file(file_id: str, request: Request) -> Response:
         """Erases an uploaded file."""
-        await files.delete(request_context(request)["caller"], file_id)
+        await predictions.files.delete(request_context(request)["caller"], file_id)
         return Response(status_code=204)
 
     @router.head(f"{FILES}/{{file_id}}/content", include_in_schema=False)
@@ -105,9 +105,14 @@ def _add_files(router: APIRouter, predictions: Predictions) -> None:
     async def fetch_content(file_id: str, request: Request, token: str | None = None) -> Response:
         """Sends an uploaded file, to its owner or by its signed address."""
         if token is None:
-            file = await files.get(request_context(request)["caller"], file_id)
+            file = await predictions.files.get(request_context(request)["caller"], file_id)
         else:
-            file = await files.linked(file_id, token)
+            file = await predictions.files.linked(file_id, token)
         etag = f'"{file.sha256}"'
         stored = JobFile(file.key, file.media_type, file.size_bytes, etag, f"{file.id}.bin")
-        return file_response(request, stored, predictions.jobs.results.read)
+        return file_response(request, stored, jobs.results.read)
+
+
+def _described(predictions: Predictions, file: StoredFile, request: Request) -> FileAnswer:
+    base = predictions.jobs.links.at(base_url(request))
+    return FileAnswer.of(file, predictions.files, base)

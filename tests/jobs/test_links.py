@@ -1,0 +1,62 @@
+"""Signed links: valid for one purpose, for a time."""
+
+import pytest
+
+from serve_app.config.jobs import JobsConfig
+from serve_app.errors import Unauthorized
+from serve_app.jobs.links import Grant, Links, audio_purpose
+from tests.jobs.rooms import JobRoom, submission
+
+
+async def test_a_token_gives_back_its_value_for_its_purpose_alone(room: JobRoom) -> None:
+    links = room.service.links
+    token = links.token(Grant("audio/a/0", "a/1/0.wäv"))
+    assert links.value_of("audio/a/0", token) == "a/1/0.wäv"
+    with pytest.raises(Unauthorized, match="not valid"):
+        links.value_of("audio/a/1", token)
+
+
+async def test_a_token_expires(room: JobRoom) -> None:
+    token = room.service.links.token(Grant("p", "v"), -2.0)
+    with pytest.raises(Unauthorized, match="expired"):
+        room.service.links.value_of("p", token)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: "",
+        lambda _: "a.b",
+        lambda token: token + "x",
+        lambda token: "9" + token,
+        lambda token: "²" + token[1:],
+        lambda token: "9" * 30 + token[10:],
+        lambda token: token.replace(".", ".é", 1),
+        lambda token: token[:-1] + "é",
+    ],
+)
+async def test_a_changed_token_is_refused(room: JobRoom, change: object) -> None:
+    assert callable(change)
+    token = room.service.links.token(Grant("p", "v"))
+    with pytest.raises(Unauthorized, match="not valid"):
+        room.service.links.value_of("p", change(token))
+
+
+async def test_another_stores_key_makes_other_tokens(room: JobRoom) -> None:
+    stranger = Links(JobsConfig())
+    with pytest.raises(Unauthorized):
+        room.service.links.value_of("p", stranger.token(Grant("p", "v")))
+
+
+async def test_links_begin_with_the_public_url_or_the_requests_own(room: JobRoom) -> None:
+    details = {"base_url": "http://here/music"}
+    job, _ = await room.service.submit(submission(details=details))
+    done = await room.succeed(await room.claim())
+    address = room.service.links.audio(done, 0)
+    assert address is not None
+    start, _, token = address.partition("?token=")
+    assert start == f"http://here/music/v1/jobs/{job.id}/audio/0"
+    assert room.service.links.value_of(audio_purpose(job.id, 0), token) == done.results[0].key
+    public = Links(JobsConfig(public_url="https://music.example/"))
+    assert public.job(job) == f"https://music.example/v1/jobs/{job.id}"
+    assert public.at("http://here") == "https://music.example"
