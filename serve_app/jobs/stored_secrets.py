@@ -23,10 +23,10 @@ def webhook_secrets(owner: str) -> Steps[list[str]]:
 
 
 def rotate_webhook_secret(owner: str, overlap_s: float) -> Steps[str]:
-    """Draw a new secret and end the earlier one after the overlap."""
+    """Draw a new secret and end the earlier ones after the overlap at the latest."""
     yield statement(
         "update {db}webhook_secrets set expires_at = {now} + :overlap_s"
-        " where owner = :owner and expires_at is null returning owner",
+        " where owner = :owner and (expires_at is null or expires_at > {now} + :overlap_s) returning owner",
         owner=owner,
         overlap_s=float(overlap_s),
     )

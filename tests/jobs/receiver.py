@@ -24,6 +24,7 @@ class Receiver:
     def __init__(self, answers: list[tuple[int, dict[str, str]]]) -> None:
         self.received: list[Received] = []
         self.arrived = threading.Event()
+        self.contents: dict[str, bytes] = {}  # by path, for GET
         self._answers = answers
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -55,6 +56,13 @@ class Receiver:
                     self.send_header(name, value)
                 self.end_headers()
                 receiver.arrived.set()
+
+            def do_GET(self) -> None:
+                content = receiver.contents.get(self.path)
+                self.send_response(404 if content is None else 200)
+                self.send_header("content-length", str(len(content or b"")))
+                self.end_headers()
+                self.wfile.write(content or b"")
 
             def log_message(self, *_: object) -> None:
                 """Print nothing."""

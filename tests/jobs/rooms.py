@@ -1,5 +1,6 @@
 """Jobs on a database and a folder of the test, over the fake generator."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,9 +59,11 @@ class JobRoom:
         return self.service.store
 
     async def claim(self) -> Claim:
-        """Lease the next job."""
-        [claim] = await self.store.claim({"small": 1, "large": 1}, LEASE_S)
-        return claim
+        """Lease the next job, once there is one."""
+        async with asyncio.timeout(10):
+            while not (claims := await self.store.claim({"small": 1, "large": 1}, LEASE_S)):
+                pass
+        return claims[0]
 
     async def progress(self, claim: Claim, part: float) -> None:
         """Record progress, as a worker does."""

@@ -9,8 +9,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse
 
 from serve_app.api import openapi
+from serve_app.api.base_url import base_url
 from serve_app.api.body_reader import generation_content, read_generation
 from serve_app.api.events import events as track_events
+from serve_app.api.replicate_models import ReplicateModels
 from serve_app.api.request_context import generation_request
 from serve_app.api.schemas.generation import Generation, GenerationBody
 from serve_app.api.schemas.models import Model, ModelList
@@ -54,12 +56,13 @@ def create_router(service: GenerationService) -> APIRouter:
         responses=openapi.errors(Unauthorized, OriginNotAllowed),
         summary="List the served models",
     )
-    async def list_models() -> ModelList:
+    async def list_models(request: Request) -> ModelList:
         """Lists the served models with their names, limits and the licences of their weights."""
         default = service.router.default
         cards = sorted(service.router.cards, key=lambda card: card is not default)
         return ModelList(
-            data=await asyncio.gather(*(_model(service, card, created) for card in cards))
+            data=await asyncio.gather(*(_model(service, card, created) for card in cards)),
+            results=ReplicateModels(service.router).listed(base_url(request)),
         )
 
     @router.get(

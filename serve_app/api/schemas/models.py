@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from serve_app.api.schemas.replicate import HostedModel
 from serve_app.types import LoadedModel, ModelCard
 
 
@@ -56,3 +57,8 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[Model]
+    results: Annotated[
+        list[HostedModel], Field(description="The same for Replicate's clients.")
+    ] = Field(default_factory=list)
+    next: None = None
+    previous: None = None

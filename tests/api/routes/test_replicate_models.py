@@ -1,0 +1,120 @@
+"""Models, versions and files in the form of Replicate's clients."""
+
+import hashlib
+
+import httpx
+import pytest
+
+from serve_app.api.replicate_models import MUSICGEN, name_of
+from tests.fakes import SMALL
+from tests.jobs.rooms import JobRoom
+
+PUBLISHED = "671ac645ce5e552cc63a54a2bbff63fcf798043055d2dac5fc9e36a837eedcfb"
+
+
+@pytest.mark.parametrize("name", [MUSICGEN, "facebook/musicgen-small", "anyone/large"])
+async def test_models_are_described(jobs_client: httpx.AsyncClient, name: str) -> None:
+    model = (await jobs_client.get(f"/v1/models/{name}")).json()
+    assert f"{model['owner']}/{model['name']}" == name
+    assert model["url"] == f"http://test/v1/models/{name}"
+    version = model["latest_version"]
+    again = await jobs_client.get(f"/v1/models/{name}/versions/{version['id']}")
+    assert again.json() == version
+    listed = (await jobs_client.get(f"/v1/models/{name}/versions")).json()
+    assert listed == {"results": [version], "next": None, "previous": None}
+    schemas = version["openapi_schema"]["components"]["schemas"]
+    assert (schemas["Output"]["type"], schemas["Output"]["format"]) == ("string", "uri")
+    assert schemas["Input"]["properties"]["duration"]["default"] == 8
+
+
+async def test_published_versions_are_known(jobs_client: httpx.AsyncClient) -> None:
+    """Programs name them."""
+    for version in (PUBLISHED, "7a76a8258b23fae65c5a22debb8841d1d7e816b75c2f24218cd2bd8573787906"):
+        response = await jobs_client.get(f"/v1/models/{MUSICGEN}/versions/{version}")
+        assert (response.status_code, response.json()["id"]) == (200, version)
+
+
+@pytest.mark.parametrize("path", ["meta/llama", "meta/llama/versions", f"{MUSICGEN}/versions/abc"])
+async def test_others_are_not_found(jobs_client: httpx.AsyncClient, path: str) -> None:
+    response = await jobs_client.get(f"/v1/models/{path}")
+    assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
+
+
+async def test_the_list_of_models_is_both_openais_and_replicates(
+    jobs_client: httpx.AsyncClient,
+) -> None:
+    answer = (await jobs_client.get("/v1/models")).json()
+    assert [model["id"] for model in answer["data"]] == ["small", "large"]
+    names = [f"{model['owner']}/{model['name']}" for model in answer["results"]]
+    assert names == [MUSICGEN, "facebook/musicgen-small", "facebook/musicgen-large"]
+    assert (answer["next"], answer["previous"]) == (None, None)
+
+
+def test_a_model_without_a_repository_has_an_owner() -> None:
+    for source in ("embedded:musicgen-nano", "folder", "a/b/c"):
+        card = type(SMALL)("nano", source, (), "x")
+        assert name_of(card) == "musicgen-serve/nano"
+
+
+async def test_a_file_is_kept_for_its_owner(jobs_client: httpx.AsyncClient) -> None:
+    response = await jobs_client.post(
+        "/v1/files",
+        files={
+            "content": ("beat.wav", b"0123456789", "audio/wav"),
+            "metadata": ("blob", b'{"a": 1}', "application/json"),
+        },
+    )
+    assert response.status_code == 201
+    file = response.json()
+    assert set(file) == {
+        "id", "name", "content_type", "size", "etag", "checksums", "metadata", "created_at",
+        "expires_at", "urls",
+    }  # fmt: skip
+    assert (file["name"], file["content_type"], file["size"]) == ("beat.wav", "audio/wav", 10)
+    assert file["checksums"] == {"sha256": hashlib.sha256(b"0123456789").hexdigest()}
+    assert file["metadata"] == {"a": 1}
+    path = f"/v1/files/{file['id']}"
+    assert (await jobs_client.get(path)).json()["id"] == file["id"]
+    assert (await jobs_client.get(file["urls"]["get"])).content == b"0123456789"
+    part = await jobs_client.get(f"{path}/content", headers={"range": "bytes=2-3"})
+    assert (part.status_code, part.content) == (206, b"23")
+    assert (await jobs_client.get(file["urls"]["get"] + "x")).status_code == 401
+    assert (await jobs_client.delete(path)).status_code == 204
+    for call in (
+        jobs_client.get(path),
+        jobs_client.delete(path),
+        jobs_client.get(f"{path}/content"),
+    ):
+        response = await call
+        assert (response.status_code, response.json()["code"]) == (404, "file_not_found")
+
+
+@pytest.mark.parametrize(
+    ("files", "data", "named"),
+    [
+        ({}, {"content": "text"}, "content"),
+        ({"file": ("a", b"a")}, {"purpose": "batch"}, "content"),
+        ({"content": ("a", b"a")}, {"metadata": "["}, "metadata"),
+        ({"content": ("a", b"a")}, {"metadata": "[]"}, "metadata"),
+        ({"content": ("a", b"a")}, {"metadata": '{"a": "' + "x" * 4096 + '"}'}, "metadata"),
+    ],
+)
+async def test_other_forms_are_refused_by_name(
+    jobs_client: httpx.AsyncClient,
+    files: dict[str, tuple[str, bytes]],
+    data: dict[str, str],
+    named: str,
+) -> None:
+    response = await jobs_client.post("/v1/files", files=files, data=data)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_input")
+    assert named in response.json()["detail"]
+
+
+async def test_a_file_expires(
+    jobs_client: httpx.AsyncClient, room: JobRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.jobs.stored_files.KEPT_S", -1.0)
+    file = (await jobs_client.post("/v1/files", files={"content": ("a", b"a")})).json()
+    assert (await jobs_client.get(f"/v1/files/{file['id']}")).status_code == 404
+    keys = await room.store.sweep(3600.0)
+    assert f"files/{file['id']}" in keys, "its erasure was noted with it"
