@@ -75,7 +75,6 @@ IMPORTED_BY = {
     "httpx": {"client", "cli", "hub_reachability"},
     "psycopg": {"jobs"},
     "psycopg_pool": {"jobs"},
-    "httpcore": {"jobs"},
     "audiocraft": set[str](),
 }
 # The rooms that may import torch as soon as they are imported themselves.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import APIRouter, FastAPI
 
@@ -65,6 +65,7 @@ def create_api(
     max_requests: int | None = None,
     provenance: ProvenanceConfig | None = None,
     jobs: JobMaker | None = None,
+    beside: AbstractAsyncContextManager[None] | None = None,
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
@@ -73,6 +74,7 @@ def create_api(
     max_requests: number of requests at a time, beyond which `429` is answered; None: no bound.
     provenance: marks of generated audio; None: the defaults.
     jobs: builds the service of jobs, or the text that says why there is none; None: no routes of jobs.
+    beside: entered when the app starts, and left when it ends.
     """
     observer = observer or LogObserver()
     marking = Marking.of(provenance or ProvenanceConfig(), observer)
@@ -83,7 +85,7 @@ def create_api(
     readiness = Readiness(fleet)
     guarded = _guarded(Retries(generator, observer), router, readiness, limits)
     service = GenerationService(guarded, router, readiness, config, observer, workers, marking)
-    app = _empty_app(streams, CertificateWatch(marking, observer))
+    app = _empty_app(streams, CertificateWatch(marking, observer), beside)
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
     checks = _checks(workers, limits, config, provenance or ProvenanceConfig())
     with_replicate = "replicate" in config.dialects
@@ -111,13 +113,15 @@ def _guarded(
     return DeadlineGenerator(LimitedGenerator(admission, limits))
 
 
-def _empty_app(streams: Streams, watch: CertificateWatch) -> FastAPI:
+def _empty_app(
+    streams: Streams, watch: CertificateWatch, beside: AbstractAsyncContextManager[None] | None
+) -> FastAPI:
     """Build an app without routes. `watch` runs as long as it does; at its end it closes the streams."""
     return FastAPI(
         title="musicgen-serve",
         version=serve_app.__version__,
         description=_DESCRIPTION,
-        lifespan=_lifespan(streams, watch),
+        lifespan=_lifespan(streams, watch, beside or nullcontext()),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # behind TLS, the redirect would lead to http://
@@ -163,15 +167,16 @@ def _dialects(service: GenerationService) -> list[APIRouter]:
 
 
 def _lifespan(
-    streams: Streams, watch: CertificateWatch
+    streams: Streams, watch: CertificateWatch, beside: AbstractAsyncContextManager[None]
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Build the lifespan of an app."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(watch.run())
-        yield
-        watching.cancel()
-        await streams.close()
+        async with beside:
+            watching = asyncio.create_task(watch.run())
+            yield
+            watching.cancel()
+            await streams.close()
 
     return lifespan

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serve_app.config.app import ModelConfig
+from serve_app.config.app import DeploymentConfig, ModelConfig
 from serve_app.placement import Demand
 
 _ACCELERATOR_SHARE = 0.001  # Ray's amount of the resource that marks a GPU type
@@ -24,7 +24,15 @@ def gpu_share(model: ModelConfig) -> float:
 
 def demand(model: ModelConfig) -> Demand:
     """Return the resources of one replica under Ray's names."""
-    options = actor_options(model) or {}
+    return _demand(f"model '{model.model_id}'", actor_options(model) or {})
+
+
+def ingress_demand(config: DeploymentConfig) -> Demand:
+    """Return the resources of one ingress replica likewise."""
+    return _demand("the ingress", config.ray_actor_options or {})
+
+
+def _demand(deployment: str, options: dict[str, Any]) -> Demand:
     amounts = {
         "CPU": options.get("num_cpus", 1),
         "GPU": options.get("num_gpus", 0),
@@ -33,4 +41,4 @@ def demand(model: ModelConfig) -> Demand:
     if kind := options.get("accelerator_type"):
         amounts[f"accelerator_type:{kind}"] = _ACCELERATOR_SHARE
     needed = {name: float(amount) for name, amount in amounts.items() if amount}
-    return Demand(f"model '{model.model_id}'", needed)
+    return Demand(deployment, needed)

@@ -17,6 +17,7 @@ logger = logging.getLogger("ray.serve")
 # Metrics that MusicGenReplica.record_autoscaling_stats reports.
 AUDIO_S = "audio_s"
 WAITING_AUDIO_S = "waiting_audio_s"
+JOBS_AUDIO_S = "jobs_audio_s"  # in the store of jobs, which each replica may be told
 MEAN_AUDIO_S = "mean_audio_s"
 AUDIO_S_PER_S = "audio_s_per_s"
 MADE_AUDIO_S_PER_S = "made_audio_s_per_s"
@@ -50,6 +51,8 @@ class DrainTimePolicy:
         counted; each is taken to be as long as the mean of the replicas' recent requests, or
         `audio_s` without any.
     total: seconds of music queued and running.
+    Jobs in their store are part of `queued` and of `total`, and not of `arrivals`, because they come
+        in large numbers at once. Each replica may have been told of them: the largest number counts.
     speed: seconds of music per second of one replica: the mean of those that have measured it, or
         `audio_s_per_s`.
     """
@@ -77,9 +80,10 @@ class DrainTimePolicy:
 
     def wanted(self, context: Context) -> int:
         """Compute the class's formula."""
-        queued_s = _sum(context, WAITING_AUDIO_S) + self._outside_s(context)
+        jobs_s = _largest(context, JOBS_AUDIO_S)
+        queued_s = _sum(context, WAITING_AUDIO_S) + self._outside_s(context) + jobs_s
         total_s = self._total_s(context)
-        growth = self._growth(context.current_time, total_s)
+        growth = self._growth(context.current_time, total_s - jobs_s)
         arrivals = max(0.0, _sum(context, MADE_AUDIO_S_PER_S) + growth)
         keep_up = arrivals / self._utilization + queued_s / self._drain_s
         return math.ceil(max(keep_up, total_s / self._drain_s) / self._speed(context))
@@ -92,7 +96,8 @@ class DrainTimePolicy:
         return _mean(context, AUDIO_S_PER_S) or self._audio_s_per_s
 
     def _total_s(self, context: Context) -> float:
-        return _sum(context, AUDIO_S) + self._outside_s(context)
+        held_s = _sum(context, AUDIO_S) + self._outside_s(context)
+        return held_s + _largest(context, JOBS_AUDIO_S)
 
     def _outside_s(self, context: Context) -> float:
         """Seconds of music of the requests that wait outside the replicas."""
@@ -207,6 +212,10 @@ class _Claim:
 
 def _sum(context: Context, metric: str) -> float:
     return sum(_finite(context, metric))
+
+
+def _largest(context: Context, metric: str) -> float:
+    return max(_finite(context, metric), default=0.0)
 
 
 def _mean(context: Context, metric: str) -> float | None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 
+import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
@@ -12,13 +13,14 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.app import create_api
 from serve_app.config.app import AppConfig, ModelConfig
-from serve_app.deployments.actor_options import demand
+from serve_app.deployments.actor_options import demand, ingress_demand
 from serve_app.deployments.departed_clients import DepartedClients
+from serve_app.deployments.job_metrics import RayJobObserver
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import RayObserver
 from serve_app.deployments.node_watch import NodeWatch
 from serve_app.deployments.peer_streams import PeerStreams
-from serve_app.deployments.replica_status import connect, running_replicas
+from serve_app.deployments.replica_status import connect, running_actors, running_replicas
 from serve_app.errors import (
     ModelLoading,
     QueueFull,
@@ -26,13 +28,19 @@ from serve_app.errors import (
     ReplicaUnreachable,
     ServeAppError,
 )
+from serve_app.gateway.limits import Limits
+from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.gateway.streams import StreamPart, StreamState
+from serve_app.jobs.runtime import JobRuntime
+from serve_app.jobs.service import JobService
+from serve_app.placement import obstacle
 from serve_app.types import GenerationRequest, ModelCard, ReplicaStatus, StreamItem
 
 logger = logging.getLogger(__name__)
 
 _MAX_REQUESTS = 1000
+_NOTE_S = 2.0
 # Ray's text for an actor lost with its node. Until Ray notices, it is an ActorUnavailableError.
 _NODE_DEATH = "its node has died"
 
@@ -48,6 +56,8 @@ class Ingress:
         self._nodes = NodeWatch({model.model_id: demand(model) for model in config.models})
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
         self._streams = StreamStore.of(config.api)
+        observer = RayJobObserver(config.jobs.log_prompts)
+        self._jobs = JobRuntime.of(config.jobs, observer, node_count=ingress_nodes(config))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
@@ -61,9 +71,15 @@ class Ingress:
             PeerStreams(self._streams),
             max_requests(config),
             config.provenance,
+            self._job_service,
+            None if isinstance(self._jobs, str) else self._jobs.running(),
         )
         app.add_middleware(DepartedClients)
         return app
+
+    def _job_service(self, generation: GenerationService, limits: Limits) -> JobService | str:
+        """Build the service of jobs, or say why there is none."""
+        return self._jobs if isinstance(self._jobs, str) else self._jobs.service(generation, limits)
 
     async def describe_stream(self, stream_id: str) -> StreamState | None:
         """Describe a stream for another ingress replica; None: this one does not have it."""
@@ -111,6 +127,7 @@ class RayFleet:
         self._handles = handles
         self._nodes = nodes
         self._waking: dict[str, asyncio.Task[None]] = {}
+        self._noting: dict[str, asyncio.Task[None]] = {}
         for handle in handles.values():
             connect(handle)
 
@@ -124,6 +141,13 @@ class RayFleet:
         if task is None or task.done():
             self._waking[model_id] = asyncio.create_task(_wake(self._handles[model_id]))
 
+    def note_jobs(self, model_id: str, audio_s: float) -> None:
+        """Call a replica, which tells the autoscaling policy; no new call while one waits."""
+        task = self._noting.get(model_id)
+        if task is None or task.done():
+            handle = self._handles[model_id]
+            self._noting[model_id] = asyncio.create_task(_note_jobs(handle, audio_s))
+
     def obstacle(self, model_id: str) -> str | None:
         """Explain why no node can run the model."""
         return self._nodes.obstacle(model_id)
@@ -131,6 +155,19 @@ class RayFleet:
     def notice(self, model_id: str) -> str | None:
         """Explain why no node can run the model now."""
         return self._nodes.notice(model_id)
+
+
+async def _note_jobs(handle: DeploymentHandle, audio_s: float) -> None:
+    """Tell a running replica; where there is none, a job in Serve's queue starts one."""
+    if not running_actors(handle):
+        return
+    call = handle.note_jobs.remote(audio_s)
+    try:
+        await asyncio.wait_for(call, _NOTE_S)
+    except TimeoutError:  # the replicas are full
+        call.cancel()
+    except Exception as error:  # the next note is due soon
+        logger.warning("A replica was not told of jobs: %s", as_serve_app_error(error).message)
 
 
 async def _wake(handle: DeploymentHandle) -> None:
@@ -171,6 +208,13 @@ def _replica_error(error: RayActorError) -> ReplicaFailed:
     return ReplicaUnreachable(
         "The replica that made this track became unreachable. Send the same request again."
     )
+
+
+def ingress_nodes(config: AppConfig) -> int:
+    """Count the living nodes on which an ingress replica may run: jobs of several need shared stores."""
+    needed = ingress_demand(config.ingress_deployment_config)
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(obstacle(needed, [resources]) is None for resources in alive)
 
 
 def max_requests(config: AppConfig) -> int:

@@ -5,7 +5,7 @@ import gc
 import logging
 import os
 from collections.abc import AsyncGenerator, Iterator
-from time import perf_counter, time
+from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -16,6 +16,7 @@ from serve_app.deployments.actor_options import gpu_share
 from serve_app.deployments.autoscaling import (
     AUDIO_S,
     AUDIO_S_PER_S,
+    JOBS_AUDIO_S,
     MADE_AUDIO_S_PER_S,
     MEAN_AUDIO_S,
     WAITING_AUDIO_S,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from serve_app.models.musicgen.execution import ExecutionBackend
 
 logger = logging.getLogger(__name__)
+
+_NOTE_S = 10.0  # after which what was told of jobs no longer counts
 
 
 class MusicGenReplica:
@@ -54,6 +57,7 @@ class MusicGenReplica:
             raise type(error)(error.message) from None
         logger.info("Model '%s' is ready, in seconds: %s", config.model_id, self.cold_start)
         self._metrics = ReplicaMetrics(config.model_id, self.cold_start)
+        self._jobs = JobsNote()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Stream the items of the request. Closing the iterator frees its slot."""
@@ -69,6 +73,10 @@ class MusicGenReplica:
 
     async def wake(self) -> None:
         """Do nothing: Serve starts a replica to take the call."""
+
+    async def note_jobs(self, audio_s: float) -> None:
+        """Take note of the seconds of music in the model's queued jobs, for the autoscaling policy."""
+        self._jobs.take(audio_s)
 
     def record_routing_stats(self) -> dict[str, Any]:
         """Report the ReplicaStatus, as plain values.
@@ -90,6 +98,7 @@ class MusicGenReplica:
             MADE_AUDIO_S_PER_S: stats.real_time_factor,
             AUDIO_S_PER_S: stats.slots / (frame_rate * stats.step_s) if stats.step_s else 0.0,
             MEAN_AUDIO_S: stats.mean_audio_s,
+            JOBS_AUDIO_S: self._jobs.audio_s,
         }
 
     def check_health(self) -> None:
@@ -99,6 +108,23 @@ class MusicGenReplica:
         """
         self._metrics.report(self._engine.stats())
         self._engine.check_health()
+
+
+class JobsNote:
+    """The seconds of music in queued jobs as an ingress replica told them, until that is outdated."""
+
+    def __init__(self) -> None:
+        self._audio_s = 0.0
+        self._taken_at = monotonic()
+
+    def take(self, audio_s: float) -> None:
+        self._audio_s = audio_s
+        self._taken_at = monotonic()
+
+    @property
+    def audio_s(self) -> float:
+        """The last number, or 0 once it is _NOTE_S old."""
+        return self._audio_s if monotonic() - self._taken_at < _NOTE_S else 0.0
 
 
 def _warm_engine(

@@ -30,7 +30,7 @@ def from_plain(values: Mapping[str, Any]) -> ReplicaStatus:
 
 async def running_replicas(handle: DeploymentHandle) -> list[ReplicaStatus]:
     """Ask the deployment's running replicas; leave out those that do not answer within TIMEOUT_S."""
-    calls = [actor.record_routing_stats.remote().future() for actor in _actors(handle)]
+    calls = [actor.record_routing_stats.remote().future() for actor in running_actors(handle)]
     if not calls:
         return []
     answers = await asyncio.gather(*map(_answer, calls))
@@ -50,7 +50,7 @@ def connect(handle: DeploymentHandle) -> None:
         handle._init()
 
 
-def _actors(handle: DeploymentHandle) -> list[Any]:
+def running_actors(handle: DeploymentHandle) -> list[Any]:
     """List the actors to which the handle would send a request; none before it has learnt them."""
     connect(handle)
     router = handle._router._asyncio_router._request_router

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from time import time
 
 from serve_app.errors import ServeAppError
@@ -27,10 +28,18 @@ class DeliveryLoop:
     """Claims messages of the outbox and sends them; several loops share the work by leases.
 
     A message is delivered at least once, with the same `webhook-id` in each attempt.
+    settled: called with the outcome of each attempt: delivered, retried, failed or disabled.
     """
 
-    def __init__(self, store: JobStore, addresses: Addresses, timeout_s: float) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        addresses: Addresses,
+        timeout_s: float,
+        settled: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._store = store
+        self._settled = settled
         self._addresses = addresses
         self._lease_s = max(_LEASE_S, 2 * timeout_s)
 
@@ -61,6 +70,7 @@ class DeliveryLoop:
                 delivery.id, delivery.job_id, delivery.attempt, settlement.error,
             )  # fmt: skip
         await self._store.settle(delivery, settlement)
+        self._settled(_outcome(settlement))
 
     async def _attempt(self, delivery: Delivery) -> Settlement:
         """Send a message once."""
@@ -73,6 +83,14 @@ class DeliveryLoop:
         except (ServeAppError, NotAnswered) as error:
             return Settlement(False, None, str(error.args[0]), _retry_in_s(delivery.attempt, None))
         return settlement_of(answer, delivery.attempt)
+
+
+def _outcome(settlement: Settlement) -> str:
+    if settlement.delivered:
+        return "delivered"
+    if settlement.disables:
+        return "disabled"
+    return "failed" if settlement.retry_in_s is None else "retried"
 
 
 def settlement_of(answer: Answer, attempt: int) -> Settlement:

@@ -1,7 +1,7 @@
 """The service of jobs, on which HTTP routes and dialects stand."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -30,13 +30,14 @@ class JobService:
     """Accepts jobs, tells their state and files, and ends them.
 
     A job is visible to its owner alone: for others it does not exist. All methods raise
-    ServeAppErrors.
+    ServeAppErrors. added: called once a job is accepted, so that a worker need not wait.
     """
 
     store: JobStore
     results: ResultStore
     acceptance: Acceptance
     links: Links
+    added: Callable[[], None] | None = None
 
     @property
     def generation(self) -> GenerationService:
@@ -173,6 +174,8 @@ class JobService:
         finally:
             if key is not None and not is_new:
                 await self.results.delete(key)
+        if is_new and self.added is not None:
+            self.added()
         return added, is_new
 
 

@@ -181,10 +181,10 @@ class Workshop:
     async def add(self, **options: Any) -> Job:
         """Accept a job. Options of the job are those of NewJob, all others are the request's."""
         own = {name: options.pop(name) for name in tuple(options) if name in NewJob.__slots__}
-        request = JobRequest(**{"model": "small", "prompt": "secret", "duration_s": 0.5} | options)
-        job, _ = await self.store.add(
-            NewJob(**{"owner": OWNER, "request": request, "kept_s": 60.0} | own), 10_000
-        )
+        request: dict[str, Any] = {"model": "small", "prompt": "secret", "duration_s": 0.5}
+        values: dict[str, Any] = {"owner": OWNER, "kept_s": 60.0, **own}
+        new_job = NewJob(request=JobRequest(**request | options), **values)
+        job, _ = await self.store.add(new_job, 10_000)
         return job
 
     async def get(self, job: Job) -> Job:

@@ -1,0 +1,135 @@
+"""The jobs of one ingress replica: their store, their service, and the tasks that work on them."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import Self
+
+from serve_app.config.jobs import JobsConfig
+from serve_app.errors import ConfigError
+from serve_app.gateway.limits import Limits
+from serve_app.gateway.service import GenerationService
+from serve_app.jobs.acceptance import Acceptance
+from serve_app.jobs.addresses import Addresses
+from serve_app.jobs.announcements import Announcer
+from serve_app.jobs.attempt import Means
+from serve_app.jobs.delivery import DeliveryLoop
+from serve_app.jobs.errors import JobStoreUnavailable, ResultsUnavailable
+from serve_app.jobs.housekeeping import Housekeeping
+from serve_app.jobs.links import Links
+from serve_app.jobs.observer import JobObserver
+from serve_app.jobs.result_stores import PreparedStore, open_results
+from serve_app.jobs.service import JobService
+from serve_app.jobs.store import JobStore
+from serve_app.jobs.stores import check_nodes, open_store, store_address
+from serve_app.jobs.upload import UPLOAD_S
+from serve_app.jobs.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+OFF = "This service keeps no jobs: its operator has set jobs.enabled to false."
+UNSHARED = (
+    "This service keeps no jobs: it runs on several nodes, and its operator has named no postgresql:// "
+    "store in jobs.store and no s3:// bucket in jobs.results."
+)
+
+
+class JobRuntime:
+    """Everything about jobs that lives as long as an ingress replica.
+
+    is_named: whether an operator named the store, which then has to be usable.
+    """
+
+    def __init__(
+        self,
+        config: JobsConfig,
+        store: JobStore,
+        results: PreparedStore,
+        observer: JobObserver,
+        is_named: bool = True,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._results = results
+        self._observer = observer
+        self._is_named = is_named
+        self._links = Links(config)
+        webhooks = config.webhooks
+        self._addresses = Addresses(webhooks.allow_private_addresses, webhooks.timeout_s)
+        self._worker: Worker | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: JobsConfig,
+        observer: JobObserver,
+        environment: Mapping[str, str] = os.environ,
+        node_count: int = 1,
+    ) -> Self | str:
+        """Choose the stores, or say why there are no jobs.
+
+        node_count: nodes on which ingress replicas may run. Raises ConfigError.
+        """
+        if not config.enabled:
+            return OFF
+        shared = check_nodes(config, node_count, environment)
+        results = open_results(config, environment, node_count) if shared else None
+        if results is None:
+            return UNSHARED
+        is_named = store_address(config, environment).named
+        return cls(config, open_store(config, environment), results, observer, is_named)
+
+    def service(self, generation: GenerationService, limits: Limits) -> JobService:
+        """Build the service that routes stand on, and the worker behind it."""
+        uploads = Addresses(self._config.webhooks.allow_private_addresses, UPLOAD_S)
+        means = Means(generation, self._results, uploads)
+        worker = Worker(self._store, means, Announcer(self._links), self._observer, self._config)
+        self._worker = worker
+        acceptance = Acceptance(generation, limits, self._addresses, self._config)
+        return JobService(self._store, self._results, acceptance, self._links, worker.nudge)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the store and work meanwhile; then return unfinished jobs to the queue.
+
+        Raises ConfigError for a store that was named and cannot be used.
+        """
+        if not await self._open():
+            yield
+            return
+        working = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            working.cancel()
+            await asyncio.wait({working})
+            await self._store.close()
+
+    async def _open(self) -> bool:
+        """Open the stores. A default store that cannot be used leaves the service without jobs."""
+        try:
+            await self._store.open()
+            await self._links.open(self._store)
+            await asyncio.to_thread(self._results.prepare)
+        except (ConfigError, JobStoreUnavailable, ResultsUnavailable) as error:
+            logger.critical("Jobs cannot be kept: %s", error.message)
+            await self._store.close()
+            if self._is_named:
+                raise
+            return False
+        return True
+
+    async def _work(self) -> None:
+        announcer = Announcer(self._links)
+        housekeeping = Housekeeping(
+            self._store, self._results, announcer, self._observer, self._config
+        )
+        timeout_s = self._config.webhooks.timeout_s
+        sending = DeliveryLoop(self._store, self._addresses, timeout_s, self._observer.delivered)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(housekeeping.run())
+            group.create_task(sending.run())
+            if self._worker is not None:
+                group.create_task(self._worker.run())
