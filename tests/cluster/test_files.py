@@ -21,6 +21,7 @@ from typer.main import get_command
 
 from serve_app.cli.app import app
 from serve_app.deployments import proxy_guard
+from serve_app.deployments.job_metrics import RayJobObserver
 from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
 from serve_app.launch.serve_process import ENVIRONMENT as SERVE_ENVIRONMENT
 from tests.conftest import CONFIGS
@@ -44,6 +45,7 @@ METRICS = {
     metric.info["name"]
     for metric in [
         *all_metrics(RayObserver()),
+        *all_metrics(RayJobObserver()),
         *all_metrics(ReplicaMetrics("small", ColdStart(0, 0, 0, 0, 0))),
     ]
 }
