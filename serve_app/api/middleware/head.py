@@ -12,9 +12,7 @@ class Head:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
-        path = route_path(scope)
-        if not is_head or path.startswith(STREAMS) or takes_links(path):
+        if not _is_answered_as_get(scope):
             await self._app(scope, receive, send)
             return
 
@@ -24,3 +22,10 @@ class Head:
             await send(message)
 
         await self._app({**scope, "method": "GET"}, receive, without_body)
+
+
+def _is_answered_as_get(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["method"] != "HEAD":
+        return False
+    path = route_path(scope)
+    return not path.startswith(STREAMS) and not takes_links(path)
