@@ -181,6 +181,10 @@ _GAUGES: dict[str, _Row] = {
         "Requests in the replica that wait for a slot.",
         lambda stats: stats.queued_requests,
     ),
+    "background_requests": (
+        "Requests in the replica, waiting or running, that are tracks of jobs.",
+        lambda stats: stats.background_requests,
+    ),
     "queued_audio_seconds": (
         "Seconds of music of the requests that wait for a slot.",
         lambda stats: stats.queued_audio_s,

@@ -210,3 +210,53 @@ def test_a_budget_is_never_overdrawn() -> None:
             slow = {name for name in now if wanted[name] < now[name] and rng.random() < 0.5}
             now = {name: now[name] if name in slow else round(wanted[name]) for name in now}
             assert sum(now.values()) <= gpus
+
+
+@dataclass
+class LoadWithJobs(Load):
+    """A load with jobs in their store. jobs: seconds of music that each replica was told."""
+
+    jobs: tuple[float, ...] = ()
+
+    @property
+    def aggregated_metrics(self) -> dict[str, dict[str, float]]:
+        told = {str(i): value for i, value in enumerate(self.jobs)}
+        return {**super().aggregated_metrics, "jobs_audio_s": told}
+
+
+IDLE = (0.0, 10.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("load", "replicas"),
+    [
+        (LoadWithJobs([IDLE], jobs=(0.0,)), 0),
+        (LoadWithJobs([IDLE], jobs=(1.0,)), 1),
+        (LoadWithJobs([IDLE], jobs=(300.0,)), 1),
+        (LoadWithJobs([IDLE], jobs=(3000.0,)), 10),
+        (LoadWithJobs([(300.0, 10.0, 30.0)], jobs=(300.0,)), 2),
+        (LoadWithJobs([IDLE, IDLE, IDLE], jobs=(3000.0, 0.0, 2900.0)), 10),
+        (LoadWithJobs([IDLE], jobs=(math.nan,)), 0),
+    ],
+    ids=str,
+)
+def test_jobs_in_their_store_count_once(load: Load, replicas: int) -> None:
+    assert wanted(load) == replicas
+
+
+def test_a_batch_of_jobs_is_no_rate_of_arrivals() -> None:
+    """3000 s of jobs at once want the replicas that drain them, and not more for their arrival."""
+    policy = DrainTimePolicy(drain_s=30.0, utilization=0.8)
+    loads = [LoadWithJobs([IDLE], current_time=0.0, jobs=(0.0,))]
+    loads += [LoadWithJobs([IDLE], current_time=now, jobs=(3000.0,)) for now in (1.0, 2.0)]
+    assert [policy(load)[0] for load in loads] == [0, 10, 10]
+
+
+def test_jobs_are_work_within_a_budget() -> None:
+    policy = BudgetPolicy(gpus=4)
+    idle = LoadWithJobs([IDLE], target_num_replicas=1, deployment_name="MusicGen:idle")
+    busy = LoadWithJobs(
+        [IDLE], target_num_replicas=1, deployment_name="MusicGen:busy", jobs=(3000.0,)
+    )
+    idle.capacity_adjusted_min_replicas = 1
+    assert policy({"idle": idle, "busy": busy})[0] == {"idle": 1, "busy": 3}

@@ -50,7 +50,7 @@ def started(config: Path) -> Iterator[Service]:
 
 
 def replica(service: Service) -> psutil.Process:
-    [process] = [one for one in service.processes() if "MusicGenReplica" in one.name()]
+    [process] = [one for one in service.processes() if "MusicGen:nano" in one.name()]
     return process
 
 

@@ -1,9 +1,14 @@
 """HEAD: as GET, without the body, and without a track."""
 
+from collections.abc import MutableMapping
+from typing import Any
+
 import httpx
 import pytest
 
-from tests.fakes import FakeGenerator
+from serve_app.api.app import create_api
+from serve_app.config.api import ApiConfig
+from tests.fakes import SMALL, FakeGenerator
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,21 @@ async def test_head_makes_no_track(client: httpx.AsyncClient, generator: FakeGen
     assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/mpeg")
     assert answer.headers["accept-ranges"] == "bytes"
     assert generator.requests == []
+
+
+async def test_the_start_of_the_app_passes(generator: FakeGenerator) -> None:
+    """Lifespan events have no path."""
+    app = create_api(generator, generator, [SMALL], None, ApiConfig())
+    sent: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "lifespan.shutdown" if sent else "lifespan.startup"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message["type"])
+
+    await app({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 async def test_a_route_for_post_alone_refuses_head(client: httpx.AsyncClient) -> None:
