@@ -7,6 +7,10 @@ from fastapi import FastAPI
 
 from serve_app.api.app import create_api
 from serve_app.config.api import ApiConfig
+from serve_app.gateway.observer import LogObserver
+from serve_app.gateway.readiness import Readiness
+from serve_app.gateway.routing import ModelRouter
+from serve_app.gateway.service import GenerationService
 from serve_app.jobs.service import JobService
 from tests.fakes import LARGE, SMALL, FakeGenerator
 
@@ -15,6 +19,13 @@ class CurrentJobs:
     """Stands for the JobService of the present test."""
 
     service: JobService
+    generation = GenerationService(
+        FakeGenerator(),
+        ModelRouter([SMALL, LARGE], "small"),
+        Readiness(FakeGenerator()),
+        ApiConfig(),
+        LogObserver(),
+    )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.service, name)
@@ -25,7 +36,7 @@ CURRENT = CurrentJobs()
 
 @cache
 def jobs_api() -> FastAPI:
-    """Build the API, once: most of its time is its documentation. CURRENT must be set."""
+    """Build the API, once: most of its time is its documentation."""
     fake = FakeGenerator()
     jobs = cast(JobService, CURRENT)
     config = ApiConfig(max_body_bytes=2000, max_upload_bytes=300_000)
