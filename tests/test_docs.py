@@ -17,7 +17,7 @@ from tests.markdown import rows, section
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "cluster" / "README.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "cluster" / "README.md"])
 README = (ROOT / "README.md").read_text()
 API = (DOCS / "api.md").read_text()
 OPERATIONS = (DOCS / "operations.md").read_text()
