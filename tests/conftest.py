@@ -93,6 +93,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     args = config["applications"][0]["args"]
     args["models"][0]["price_per_hour"] = 0.36
     args["api"]["stream_grace_s"] = STREAM_GRACE_S
+    args["jobs"] = {"webhooks": {"allow_private_addresses": True}}
     args["edge"] = {"header_timeout_s": SLOWEST_BODY_S, "body_timeout_s": SLOWEST_BODY_S}
     file = tmp_path_factory.mktemp("service") / "nano.yaml"
     file.write_text(yaml.safe_dump(config))
