@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.api.paths import route_path
+from serve_app.api.paths import route_path, takes_audio, takes_links
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,41 @@ from serve_app.api.paths import route_path
 )
 def test_the_prefix_is_left_out(path: str, root_path: str, expected: str) -> None:
     assert route_path({"path": path, "root_path": root_path}) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/audio/generations", True),
+        ("/v1/jobs", True),
+        ("/v1/files", True),
+        ("/v1/predictions", True),
+        ("/v1/models/meta/musicgen/predictions", True),
+        ("/v1/deployments/acme/nano/predictions", True),
+        ("/v1/jobs/1", False),
+        ("/v1/predictions/1", False),
+        ("/v1/models/a/b/c/predictions", False),
+        ("/v1/models", False),
+        ("/generate", False),
+    ],
+)
+def test_uploads_are_told_by_their_paths(path: str, expected: bool) -> None:
+    assert takes_audio(path) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/jobs/1/audio", True),
+        ("/v1/jobs/1/audio/0", True),
+        ("/v1/predictions/1/stream", True),
+        ("/v1/files/1/content", True),
+        ("/v1/jobs/1", False),
+        ("/v1/jobs/1/events", False),
+        ("/v1/jobs/1/audio/0/more", False),
+        ("/v1/predictions/1", False),
+        ("/v1/files/1", False),
+    ],
+)
+def test_signed_links_lead_to_files_and_streams_alone(path: str, expected: bool) -> None:
+    assert takes_links(path) is expected

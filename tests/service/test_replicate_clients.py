@@ -114,3 +114,4 @@ def test_the_client_for_javascript(service: Service, beat: Path) -> None:
     assert answer["streamed"] == ["output", "done"]
     assert (answer["refused"], answer["valid"], answer["listed"]) == (True, True, True)
     assert (answer["verified"], answer["model"]) == ("succeeded", "musicgen")
+    assert "meta/musicgen" in answer["models"]

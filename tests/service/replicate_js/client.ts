@@ -83,4 +83,5 @@ console.log(JSON.stringify({
   verified: verified.status,
   listed: page.results.some((one) => one.id === created.id),
   model: (await client.models.get("meta", "musicgen")).name,
+  models: (await client.models.list()).results.map((one) => `${one.owner}/${one.name}`),
 }));
