@@ -29,6 +29,7 @@ from serve_app.jobs.errors import (
     JobNotFinished,
     JobNotFound,
     JobsDisabled,
+    JobStoreUnavailable,
     ResultExpired,
     ResultsUnavailable,
     UploadNotFound,
@@ -39,7 +40,8 @@ _BODY_ERRORS: tuple[type[ServeAppError], ...] = (
     RequestTimeout, PayloadTooLarge, UnsupportedEncoding,
 )  # fmt: skip
 JOB_ERRORS: tuple[type[ServeAppError], ...] = (
-    InvalidRequest, Unauthorized, OriginNotAllowed, Overloaded, JobsDisabled, *_BODY_ERRORS,
+    InvalidRequest, Unauthorized, OriginNotAllowed, Overloaded, JobsDisabled, JobStoreUnavailable,
+    *_BODY_ERRORS,
 )  # fmt: skip
 _ACCEPTANCE_ERRORS: tuple[type[ServeAppError], ...] = (
     DurationTooLong, InvalidAudio, FormatNotSigned, AddressRefused, ModelNotFound,

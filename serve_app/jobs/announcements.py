@@ -18,7 +18,10 @@ _OF_PREDICTION: _Fields = (("input", {}), ("error", "The error's text is too lon
 
 
 class Announcer:
-    """Writes the messages that tell webhooks of jobs. A body never holds audio, but links to it."""
+    """Writes the messages that tell webhooks of jobs.
+
+    A body never holds audio, but links to it, which are valid through a day of attempts to deliver.
+    """
 
     def __init__(self, links: Links) -> None:
         self._links = links
@@ -34,7 +37,7 @@ class Announcer:
 
     def _event(self, job: Job, event: EventName) -> str:
         """Write `type`, `timestamp` and `data`, as Standard Webhooks recommends."""
-        data = JobDescription.of(job, self._links).model_dump(mode="json")
+        data = JobDescription.of(job, self._links.lasting()).model_dump(mode="json")
         envelope = {
             "type": f"job.{event}",
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -43,7 +46,7 @@ class Announcer:
         return _within_limit(envelope, data, _OF_JOB)
 
     def _prediction(self, job: Job) -> str:
-        data = prediction_of(job, self._links).model_dump(mode="json")
+        data = prediction_of(job, self._links.lasting()).model_dump(mode="json")
         return _within_limit(data, data, _OF_PREDICTION)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import copy
 import hashlib
 import hmac
 from dataclasses import dataclass
@@ -33,11 +34,18 @@ class Links:
     def __init__(self, config: JobsConfig) -> None:
         self._public_url = config.public_url.rstrip("/") if config.public_url else None
         self._link_s = config.link_s
+        self._kept_s = config.kept_s
         self._key = b""
 
     async def open(self, store: JobStore) -> None:
         """Fetch the signing key."""
         self._key = await store.signing_key()
+
+    def lasting(self) -> "Links":
+        """Build links that are valid as long as results are kept, for messages that may be late."""
+        lasting = copy.copy(self)
+        lasting._link_s = max(self._link_s, self._kept_s)
+        return lasting
 
     def base(self, job: Job) -> str:
         """Return the address of the service, without a slash at its end."""

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from time import time
 
 import pytest
 
+from serve_app.errors import Unauthorized
 from serve_app.jobs.job import EventName, Webhook
 from serve_app.jobs.webhooks import MOST_BODY_BYTES
 from tests.jobs.rooms import JobRoom, submission
@@ -49,6 +51,25 @@ async def test_a_body_stays_below_the_limit(room: JobRoom, dialect: str) -> None
         assert len(body["data"]["result"]) == 8
     else:
         assert (body["input"], body["status"]) == ({}, "succeeded")
+
+
+@pytest.mark.parametrize("dialect", ["native", "replicate"])
+async def test_links_outlast_the_attempts_to_deliver(
+    room: JobRoom, dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver may be down for hours; the links of answers are valid for one."""
+    hook = HOOK.model_copy(update={"dialect": dialect})
+    job, _ = await room.service.submit(submission(webhook=hook))
+    done = await room.succeed(await room.claim())
+    [delivery] = room.announcer.deliveries(done, "completed")
+    body = json.loads(delivery.body)
+    late = body["output"] if dialect == "replicate" else body["data"]["result"][0]["url"]
+    soon = room.service.links.audio(done, 0) or ""
+    monkeypatch.setattr("serve_app.jobs.links.time", lambda: time() + 10 * 3600)
+    token = late.partition("?token=")[2]
+    assert (await room.service.linked_file(job.id, 0, token)).size_bytes > 0
+    with pytest.raises(Unauthorized, match="expired"):
+        await room.service.linked_file(job.id, 0, soon.partition("?token=")[2])
 
 
 async def test_a_prediction_links_its_file(room: JobRoom) -> None:

@@ -1,0 +1,40 @@
+"""Uploaded files, whose erasure is noted before they are stored."""
+
+import pytest
+
+from serve_app.errors import Unauthorized
+from serve_app.jobs.database_store import DatabaseStore
+from serve_app.jobs.errors import UploadNotFound
+from serve_app.jobs.stored_files import StoredFiles
+from tests.jobs.rooms import JobRoom
+
+
+async def test_files_are_named_for_erasure_once_their_time_has_come(store: DatabaseStore) -> None:
+    await store.erase_later(("files/a", "files/b"), 0.0)
+    await store.erase_later(("files/c",), 3600.0)
+    assert set(await store.sweep(1.0)) == {"files/a", "files/b"}
+
+
+async def test_a_new_secret_ends_the_earlier_ones(store: DatabaseStore) -> None:
+    """Also one whose overlap was longer: a secret that leaked has to end."""
+    [first] = await store.webhook_secrets("a")
+    second = await store.rotate_webhook_secret("a", 3600.0)
+    assert await store.webhook_secrets("a") == [second, first]
+    third = await store.rotate_webhook_secret("a", 0.0)
+    assert await store.webhook_secrets("a") == [third]
+
+
+async def test_a_file_is_its_owners(room: JobRoom) -> None:
+    files = StoredFiles(room.store, room.service.results, room.service.links)
+    file = await files.add("a", "n\u00e4me", "audio/wav", b"content", {"k": [1]})
+    assert await files.get("a", file.id) == file
+    assert await files.content(file) == b"content"
+    assert await files.linked(file.id, files.token(file)) == file
+    for owner, file_id in (("b", file.id), ("a", "x"), ("a", file.id[::-1]), ("a", "../x")):
+        with pytest.raises(UploadNotFound):
+            await files.get(owner, file_id)
+    other = await files.add("a", "other", "audio/wav", b"", {})
+    with pytest.raises(Unauthorized):
+        await files.linked(other.id, files.token(file))
+    await files.delete("a", file.id)
+    assert await room.service.results.size(file.key) is None
