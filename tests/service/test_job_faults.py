@@ -22,8 +22,8 @@ from tests.raw_server import answer, raw_server
 from tests.service.conftest import GENERATIONS, PATIENCE_S, ingress
 
 JOBS = "/v1/jobs"
-DURATION_S = 40.0
-SEEDS = range(100, 109)
+DURATION_S = 30.0
+SEEDS = range(100, 105)
 
 
 def config_in(folder: Path) -> Path:
