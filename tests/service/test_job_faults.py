@@ -148,6 +148,45 @@ async def test_every_accepted_job_ends_once_whatever_is_killed(tmp_path: Path) -
     assert sorted(job_id for job_id, _ in webhooks(receiver.requests)) == sorted(ids)
 
 
+def scaled_config_in(folder: Path) -> Path:
+    """The same service, whose model has no replica at first, and two at most."""
+    file = config_in(folder)
+    config = yaml.safe_load(file.read_text())
+    [model] = config["applications"][0]["args"]["models"]
+    del model["deployment_config"]["num_replicas"]
+    model["deployment_config"]["ray_actor_options"] = {"num_cpus": 0.1}
+    model["deployment_config"]["autoscaling_config"] = {
+        "min_replicas": 0, "initial_replicas": 0, "max_replicas": 2, "upscale_delay_s": 0.5,
+        "metrics_interval_s": 0.5, "look_back_period_s": 1,
+        "policy": {
+            "policy_function": "serve_app.deployments.autoscaling:DrainTimePolicy",
+            "policy_kwargs": {"drain_s": 5},
+        },
+    }  # fmt: skip
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
+@pytest.mark.long
+async def test_a_deep_queue_scales_a_model_from_zero(tmp_path: Path) -> None:
+    """The jobs that run would want one replica; those in the store want the second."""
+    with (
+        raw_server(answer("204 No Content")) as receiver,
+        started(scaled_config_in(tmp_path)) as one,
+    ):
+        async with httpx.AsyncClient(base_url=one.url, timeout=PATIENCE_S) as client:
+            assert not [process for process in one.processes() if "MusicGen:nano" in process.name()]
+            for seed in range(20):
+                await submit(client, seed, receiver.url)
+            replicas = 0
+            async with asyncio.timeout(4 * PATIENCE_S):
+                while replicas < 2:
+                    await asyncio.sleep(0.2)
+                    application = await asyncio.to_thread(one.application)
+                    replicas = application["deployments"]["MusicGen:nano"]["target_num_replicas"]
+            assert some_run(await states(client))
+
+
 def _origin(url: str) -> str:
     """Scheme and authority of the service that the job was accepted by, which has ended."""
     return url[: url.index("/", len("http://"))]
