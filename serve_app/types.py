@@ -1,6 +1,5 @@
 """Requests, audio and their state: plain values, without torch and without ray."""
 
-import math
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
@@ -248,8 +247,3 @@ class ModelCard:
         if self.price_per_hour is None:
             return None
         return round(self.price_per_hour * timings.compute_s / 3600, 8)
-
-
-def num_frames(duration_s: float, frame_rate: float) -> int:
-    """Count the frames of `duration_s` seconds, at least one."""
-    return max(1, math.ceil(round(duration_s * frame_rate, 6)))  # rounded: 0.1 * 3 * 50 is not 16

@@ -3,16 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from serve_app.types import MAX_SEED, GenerationRequest, SamplingParams, num_frames
+from serve_app.types import MAX_SEED, GenerationRequest, SamplingParams
 from tests.fakes import LARGE, SMALL, TIMINGS
-
-
-@pytest.mark.parametrize(
-    ("duration_s", "frames"),
-    [(1.0, 50), (0.1 * 3, 15), (0.301, 16), (0.001, 1), (30.0, 1500)],
-)
-def test_frames_cover_the_duration(duration_s: float, frames: int) -> None:
-    assert num_frames(duration_s, 50.0) == frames
 
 
 def test_an_absent_seed_is_drawn_for_each_request() -> None:

@@ -11,11 +11,12 @@ import torch
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.audio_prompter import AudioPrompter, check_sample_rate
 from serve_app.engine.conditioner import Conditioner
+from serve_app.engine.frames import num_frames
 from serve_app.engine.sequence import Sequence, Sink
 from serve_app.engine.window import Window, windows
 from serve_app.engine.worker_thread import OnFailure, report_to_nobody
 from serve_app.errors import DurationTooLong, GenerationFailed, InvalidRequest
-from serve_app.types import Audio, GenerationRequest, num_frames
+from serve_app.types import Audio, GenerationRequest
 
 logger = logging.getLogger(__name__)
 

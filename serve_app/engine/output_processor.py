@@ -9,13 +9,14 @@ from torch import Tensor
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
 from serve_app.engine.cuda_streams import Handover
+from serve_app.engine.frames import num_frames
 from serve_app.engine.playback import Playback
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.engine.worker_thread import OnFailure, WorkerThread
 from serve_app.errors import ReplicaFailed
 from serve_app.models.audioseal.watermark import Watermark
-from serve_app.types import AudioChunk, FinishReason, num_frames
+from serve_app.types import AudioChunk, FinishReason
 
 logger = logging.getLogger(__name__)
 
