@@ -48,10 +48,10 @@ def _expected_s(replica: ReplicaStatus, duration_s: float) -> float:
 
 def _second_s(replica: ReplicaStatus, batch: float) -> float:
     """Seconds that a second of music takes in a batch of so many: one frame per slot and step."""
-    return replica.model.frame_rate * _pace_s(replica.stats, batch)
+    return replica.model.frame_rate * pace_s(replica.stats, batch)
 
 
-def _pace_s(stats: EngineStats, batch: float) -> float:
+def pace_s(stats: EngineStats, batch: float) -> float:
     """Seconds from step to step of a batch, between those of one sequence and of a full batch."""
     if not stats.lone_pace_s or stats.slots == 1:
         return stats.lone_pace_s or stats.step_s

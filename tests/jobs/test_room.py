@@ -8,6 +8,7 @@ import pytest
 
 from serve_app.jobs.room import Room, places_for_jobs
 from serve_app.types import EngineStats, LoadedModel, ReplicaStatus
+from tests.fakes import Clock
 
 MODEL = LoadedModel(32_000, 1, 50.0, 30.0, 300, "cpu", "fp32")
 
@@ -41,6 +42,46 @@ def test_places_are_those_beside_interactive_requests_and_other_workers(
     replicas: list[ReplicaStatus], own: int, places: int
 ) -> None:
     assert places_for_jobs(replicas, own) == places
+
+
+def paced(lone_s: float, full_s: float, used: int = 0, slots: int = 8) -> ReplicaStatus:
+    stats = EngineStats(slots, slots_used=used, lone_pace_s=lone_s, full_pace_s=full_s)
+    return ReplicaStatus(MODEL, stats)
+
+
+@pytest.mark.parametrize(
+    ("replica", "places"),
+    [
+        (paced(0.010, 0.012), 7),  # a GPU: a full batch is nearly as quick
+        (paced(0.010, 0.012, used=3), 4),
+        (paced(0.010, 0.024), 1),  # a CPU: two together are a fifth slower
+        (paced(0.010, 0.024, used=1), 1),
+        (paced(0.010, 0.017), 2),
+        (paced(0.010, 0.017, used=2), 1),
+        (paced(0.010, 0.080), 1),
+        (paced(0.010, 0.024, used=7), 0),
+        (paced(0.0, 0.0), 7),  # not measured yet
+    ],
+    ids=str,
+)
+def test_beside_interactive_requests_steps_stay_quick(replica: ReplicaStatus, places: int) -> None:
+    assert places_for_jobs([replica], 0, yields=True) == places
+
+
+def test_jobs_yield_for_a_while_after_an_interactive_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = Clock()
+    monkeypatch.setattr("serve_app.jobs.room.monotonic", now)
+    room = Room(60.0)
+    room.measure([paced(0.010, 0.024)])
+    alone = room.claimable
+    room.measure([paced(0.010, 0.024, used=1)])
+    room.measure([paced(0.010, 0.024)])
+    beside = room.claimable
+    now.now += 30.0
+    room.measure([paced(0.010, 0.024)])
+    assert (alone, beside, room.claimable) == (9, 3, 9)
 
 
 def measured(limit: int, patience_s: float = 60.0) -> Room:
