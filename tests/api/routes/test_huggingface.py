@@ -207,7 +207,7 @@ async def test_a_parameter_without_effect_leaves_the_request_as_it_is(
 def test_every_neutral_parameter_is_tried_and_documented() -> None:
     declared = NeutralParameters.model_fields
     assert declared.keys() <= WITHOUT_EFFECT.keys()
-    documentation = (CONFIGS.parent / "docs/api.md").read_text()
+    documentation = (CONFIGS.parent / "docs/clients/huggingface.md").read_text()
     for name, field in declared.items():
         extra = field.json_schema_extra
         neutral = f": {json.dumps(extra['const'])}" if isinstance(extra, dict) else ""
