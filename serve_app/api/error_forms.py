@@ -15,17 +15,12 @@ from typing import Any
 from starlette.types import Scope
 
 from serve_app.api.paths import GENERATE, HUGGING_FACE, MUSIC, ROOT, SOUND, route_path
-from serve_app.errors import ModelNotFound
+from serve_app.errors import ModelNotFound, openai_error
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _JSON = "application/json"
 Members = Mapping[str, Any]
 
-_OPENAI_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
 _ELEVENLABS_TYPES = {
     401: "authentication_error",
     403: "authorization_error",
@@ -45,18 +40,9 @@ def in_form_of(scope: Scope, problem: Members) -> tuple[str, dict[str, Any]]:
         return PROBLEM_MEDIA_TYPE, {**problem, "error": problem["detail"]}
     if path in (ROOT, GENERATE):
         return PROBLEM_MEDIA_TYPE, dict(problem)
-    return PROBLEM_MEDIA_TYPE, {**problem, "error": openai_error(problem)}
-
-
-def openai_error(problem: Members) -> dict[str, Any]:
-    """Build OpenAI's object `error`."""
-    status = problem["status"]
-    other = "server_error" if status >= 500 else "invalid_request_error"
-    return {
-        "message": problem["detail"],
-        "type": _OPENAI_TYPES.get(status, other),
-        "param": _parameter(problem, "model"),
-        "code": problem["code"],
+    return PROBLEM_MEDIA_TYPE, {
+        **problem,
+        "error": openai_error(problem, _parameter(problem, "model")),
     }
 
 

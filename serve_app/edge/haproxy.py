@@ -17,7 +17,13 @@ from serve_app.edge.errors import (
     Unavailable,
     UriTooLong,
 )
-from serve_app.errors import HeadersTooLarge, PayloadTooLarge, RequestTimeout, ServeAppError
+from serve_app.errors import (
+    HeadersTooLarge,
+    PayloadTooLarge,
+    RequestTimeout,
+    ServeAppError,
+    openai_error,
+)
 
 DEADLINE_HEADER = "x-musicgen-timeout-seconds"
 _TEMPLATE = Template(Path(__file__).with_name("haproxy.cfg").read_text())
@@ -165,7 +171,9 @@ def _answer(error: ServeAppError) -> str:
 
 def _body(error: ServeAppError) -> str:
     """Write JSON without apostrophes, which would end HAProxy's quotes."""
-    return json.dumps(error.problem_details).replace("'", r"\u0027")
+    problem = error.problem_details
+    members = problem | {"error": openai_error(problem)}
+    return json.dumps(members).replace("'", r"\u0027")
 
 
 def _hdr(headers: Mapping[str, str]) -> str:
