@@ -18,11 +18,21 @@ _SCHEME = {
 
 
 def complete_document(app: FastAPI) -> None:
-    """Extend the OpenAPI document, which FastAPI generates here and keeps.
+    """Extend the OpenAPI document, which FastAPI generates when it is first asked for, and keeps.
 
     Call it after all routes are added.
     """
-    document = app.openapi()
+    generate = app.openapi
+
+    def complete() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _extend(generate())
+        return generate()
+
+    app.openapi = complete  # type: ignore[method-assign]
+
+
+def _extend(document: dict[str, Any]) -> None:
     _add_security_scheme(document)
     document["x-sampling-parameters"] = list(SamplingParams.model_fields)
     document["x-file-extensions"] = {name: spec.suffix for name, spec in FORMATS.items()}

@@ -55,6 +55,10 @@ GENERATOR = FakeGenerator()
 API = create_api(GENERATOR, GENERATOR, [SMALL, LARGE], "small", ApiConfig())
 PATH = "/v1/audio/generations"
 UPLOADS = [PATH, "/v1/audio/conversions", "/v1/audio/provenance"]
+DIALECTS = [
+    "/v1/audio/speech", "/v1/audio/generate", "/v1/music", "/v1/music/stream", "/v1/music/detailed",
+    "/v1/sound-generation",
+]  # fmt: skip
 SERVED = schemathesis.openapi.from_asgi("/openapi.json", API)
 # schemathesis cannot make bad forms out of good files: test_body_reader tests bad uploads.
 TAKING_FILES = schemathesis.openapi.from_asgi("/openapi.json", API)
@@ -68,7 +72,20 @@ THOROUGHLY = settings(
 )
 
 
-@SERVED.exclude(path=UPLOADS).parametrize()
+@SERVED.include(path=DIALECTS).parametrize()
+@settings(THOROUGHLY, max_examples=15)
+def test_any_request_of_other_clients_gets_a_documented_answer(case: Case[Any]) -> None:
+    case.call_and_validate(checks=CHECKS, timeout=120)
+
+
+@pytest.mark.long
+@SERVED.include(path=DIALECTS).parametrize()
+@THOROUGHLY
+def test_more_requests_of_other_clients_get_documented_answers(case: Case[Any]) -> None:
+    case.call_and_validate(checks=CHECKS, timeout=120)
+
+
+@SERVED.exclude(path=UPLOADS + DIALECTS).parametrize()
 @THOROUGHLY
 def test_any_request_gets_a_documented_answer(case: Case[Any]) -> None:
     case.call_and_validate(checks=CHECKS, timeout=120)
