@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { FunctionRegion, FunctionsClient } from "npm:@supabase/functions-js@2.109.0";
-import { checkCaller, type Project, projectFrom, Unauthorized } from "../functions/generate-music/caller.ts";
+import { checkCaller, type Project, projectFrom} from "../functions/_shared/caller.ts";
 import { handle } from "../functions/generate-music/handler.ts";
-import { ServiceError } from "../functions/generate-music/service.ts";
+import { ServiceError, Unauthorized } from "../functions/_shared/errors.ts";
 
 const PUBLISHABLE = "sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH";
 const SECRET = "sb_secret_N7UND0UgjKTVK_Uodkm0Hg_xSvEMPvz";
@@ -59,10 +59,10 @@ async function withAuth(status: number, test: (of: Project, asked: Asked[]) => P
   const asked: Asked[] = [];
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, ({ url, headers }) => {
     asked.push([new URL(url).pathname, headers.get("authorization"), headers.get("apikey")]);
-    return Response.json({}, { status });
+    return Response.json({ id: "user-1" }, { status });
   });
   try {
-    await test({ keys: project.keys, url: `http://127.0.0.1:${server.addr.port}` }, asked);
+    await test({ ...project, url: `http://127.0.0.1:${server.addr.port}` }, asked);
   } finally {
     await server.shutdown();
   }

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { handle as handleFor } from "../functions/generate-music/handler.ts";
-import { ServiceError, type Settings, settingsFrom } from "../functions/generate-music/service.ts";
+import { ServiceError } from "../functions/_shared/errors.ts";
+import { type Settings, settingsFrom } from "../functions/generate-music/service.ts";
 
 const TRACK = {
   success: true,
@@ -20,7 +21,7 @@ const FIELDS = { mood: "happy", genres: ["lofi"], energy: 5, duration: 8, temper
 
 /** Handles a request without Supabase: then there are no keys to check. */
 const handle = (request: Request, settings: () => Settings) =>
-  handleFor(request, settings, () => ({ keys: [], url: undefined }));
+  handleFor(request, settings, () => ({ keys: [], secretKeys: [], url: undefined }));
 
 type Upstream = (request: Request) => Response | Promise<Response>;
 

@@ -1,7 +1,8 @@
 /** Validation of requests of the front end. */
 
 import assert from "node:assert/strict";
-import { BadRequest, parseRequest } from "../functions/generate-music/request.ts";
+import { BadRequest } from "../functions/_shared/errors.ts";
+import { parseRequest } from "../functions/generate-music/request.ts";
 
 const FIELDS = { mood: "happy", genres: ["lofi"], energy: "High" };
 

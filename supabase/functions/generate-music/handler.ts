@@ -1,80 +1,43 @@
-/** Handling of one request: validate it, write the prompt, request the track, respond. */
+/** Requests of `generate-music`: a whole track now, or one that is made while the page goes on. */
 
-import { failure, preflight, success } from "./answer.ts";
-import { checkCaller, type Project, Unauthorized } from "./caller.ts";
+import { json } from "../_shared/answers.ts";
+import { checkCaller, checkSecretKey, checkUser, type Project } from "../_shared/caller.ts";
+import { handled, readJson } from "../_shared/handling.ts";
+import { success } from "./answer.ts";
+import { enqueue, resend } from "./enqueue.ts";
 import { writePrompt } from "./prompt.ts";
-import { BadRequest, parseRequest } from "./request.ts";
-import { makeTrack, ServiceError, type Settings } from "./service.ts";
+import { parseRequest } from "./request.ts";
+import { makeTrack, type Settings } from "./service.ts";
 
-const MAX_BODY_BYTES = 65_536;
+export type Env = (name: string) => string | undefined;
 
-export async function handle(
+export function handle(
   request: Request,
   settings: () => Settings,
   project: () => Project,
+  env: Env = () => undefined,
 ): Promise<Response> {
-  if (request.method === "OPTIONS") return preflight();
-  const requestId = requestIdOf(request);
-  const startedAt = performance.now();
-  const response = await answer(request, settings, project, requestId);
-  response.headers.set("x-request-id", requestId);
-  log({ requestId, status: response.status, ms: Math.round(performance.now() - startedAt) });
-  return response;
-}
-
-/** Takes the caller's id if it is short and plain: it goes to the service, to the log and back. */
-function requestIdOf(request: Request): string {
-  const id = request.headers.get("x-request-id") ?? "";
-  return /^[\w.:-]{1,128}$/.test(id) ? id : crypto.randomUUID();
-}
-
-async function answer(
-  request: Request,
-  settings: () => Settings,
-  project: () => Project,
-  requestId: string,
-): Promise<Response> {
-  try {
-    if (request.method !== "POST") {
-      return failure({ status: 405, error: "Method not allowed", details: "Use POST", retryable: false });
-    }
+  return handled("generate-music", request, async (requestId) => {
     await checkCaller(request, project());
-    const wanted = parseRequest(await readJson(request));
+    const body = await readJson(request);
+    if (isResend(body)) {
+      await checkSecretKey(request, project());
+      return json(200, { success: true, ...await resend(project(), env) });
+    }
+    const wanted = parseRequest(body);
+    if (wanted.id !== undefined && !new URL(request.url).searchParams.has("wait")) {
+      const user = await checkUser(request, project());
+      return json(202, {
+        success: true,
+        ...await enqueue({ ...wanted, id: wanted.id }, user, project(), env),
+      });
+    }
     const prompt = writePrompt(wanted);
-    const track = await makeTrack(wanted, prompt, settings(), requestId, request.signal);
-    return success(prompt, track);
-  } catch (error) {
-    return refusal(error, requestId);
-  }
+    return success(prompt, await makeTrack(wanted, prompt, settings(), requestId, request.signal));
+  });
 }
 
-async function readJson(request: Request): Promise<unknown> {
-  const body = await request.text();
-  if (body.length > MAX_BODY_BYTES) throw new BadRequest(`body: longer than ${MAX_BODY_BYTES} characters`);
-  try {
-    return JSON.parse(body);
-  } catch {
-    throw new BadRequest("body: not JSON");
-  }
-}
-
-function refusal(error: unknown, requestId: string): Response {
-  if (error instanceof BadRequest) {
-    return failure({ status: 400, error: error.message, details: error.details, retryable: false });
-  }
-  if (error instanceof Unauthorized) {
-    return failure({ status: 401, error: error.message, details: error.details, retryable: false });
-  }
-  if (error instanceof ServiceError) {
-    const { status, message, details, retryable, retryAfter } = error;
-    return failure({ status, error: message, details, retryable, retryAfter });
-  }
-  log({ requestId, unexpected: String(error) });
-  const details = "The function met an unexpected error; its log has it";
-  return failure({ status: 500, error: "The music could not be generated", details, retryable: false });
-}
-
-/** Logs one line of JSON for the platform's log explorer, without prompts or secrets. */
-function log(entry: Record<string, unknown>): void {
-  console.log(JSON.stringify({ function: "generate-music", ...entry }));
+/** The call that the database makes each minute. */
+function isResend(body: unknown): boolean {
+  return typeof body === "object" && body !== null && (body as { resend?: unknown }).resend === true;
 }

@@ -1,11 +1,13 @@
 /** Schema of requests of the front end. */
 
 import { z } from "zod";
+import { BadRequest } from "../_shared/errors.ts";
 
 const text = (max: number) => z.string().max(max);
 
 const requestSchema = z
   .object({
+    id: z.uuid().optional(),
     mood: text(100).min(1).optional(),
     energy: z.union([text(50), z.number().min(0).max(10)]).optional(),
     genres: z.array(text(100)).min(1).max(10).optional(),
@@ -44,13 +46,6 @@ const requestSchema = z
   });
 
 export type MusicRequest = z.infer<typeof requestSchema>;
-
-/** Invalid request. `details` names each field with its error. */
-export class BadRequest extends Error {
-  constructor(readonly details: string) {
-    super("Invalid request");
-  }
-}
 
 export function parseRequest(body: unknown): MusicRequest {
   const result = requestSchema.safeParse(body);

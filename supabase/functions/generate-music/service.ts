@@ -1,5 +1,7 @@
 /** Client of the music service, with retries within a time budget. */
 
+import { SOURCE_TYPE } from "../_shared/answers.ts";
+import { ServiceError } from "../_shared/errors.ts";
 import type { MusicRequest } from "./request.ts";
 
 export interface Settings {
@@ -15,9 +17,6 @@ export interface Settings {
   hasHealth: boolean;
 }
 
-/** Header of the service that says that the audio was generated; the front end gets it, too. */
-export const SOURCE_TYPE = "x-musicgen-digital-source-type";
-
 /** Response of `POST /`, and its header SOURCE_TYPE; null: a service of an earlier version. */
 export interface Track {
   source_type: string | null;
@@ -28,22 +27,6 @@ export interface Track {
   size_bytes: number;
   generation_time_seconds: number;
   format: string;
-}
-
-/** Refusal or failure of the service, with the status for the front end; 504 when the time budget is spent. */
-export class ServiceError extends Error {
-  constructor(
-    message: string,
-    readonly status: number,
-    readonly details: string,
-    readonly retryAfter: string | null = null,
-  ) {
-    super(message);
-  }
-
-  get retryable(): boolean {
-    return [429, 502, 503, 504].includes(this.status);
-  }
 }
 
 /** Service that is out of reach: refused or unanswered connections, unknown host, or only a proxy that answers. */

@@ -1,20 +1,23 @@
 /** Check of the caller: one of the project's API keys, or the token of a user who is signed in. */
 
-import { ServiceError } from "./service.ts";
+import { ServiceError, Unauthorized } from "./errors.ts";
 
 const AUTH_TIMEOUT_MS = 5_000;
 
-/** API keys of the project, and its URL. Without both, the function does not run on Supabase. */
+/**
+ * API keys of the project, its secret ones among them, and its URL. Without keys and URL, the function does not run
+ * on Supabase.
+ */
 export interface Project {
   keys: string[];
+  secretKeys: string[];
   url: string | undefined;
 }
 
-/** Caller without a valid key or token. */
-export class Unauthorized extends Error {
-  constructor(readonly details: string) {
-    super("The request has no valid key");
-  }
+/** A user who is signed in. */
+export interface User {
+  id: string;
+  token: string;
 }
 
 /**
@@ -22,15 +25,14 @@ export class Unauthorized extends Error {
  * (`sb_publishable_…`, `sb_secret_…`, not JWTs), and the legacy keys, which are JWTs.
  */
 export function projectFrom(env: (name: string) => string | undefined): Project {
-  const keys = [
-    ...named(env("SUPABASE_PUBLISHABLE_KEYS")),
-    env("SUPABASE_PUBLISHABLE_KEY"),
-    env("SUPABASE_ANON_KEY"),
-    ...named(env("SUPABASE_SECRET_KEYS")),
-    env("SUPABASE_SECRET_KEY"),
-    env("SUPABASE_SERVICE_ROLE_KEY"),
-  ];
-  return { keys: keys.filter((key): key is string => Boolean(key)), url: env("SUPABASE_URL") };
+  const publishable = keysFrom(env, "PUBLISHABLE", "SUPABASE_ANON_KEY");
+  const secretKeys = keysFrom(env, "SECRET", "SUPABASE_SERVICE_ROLE_KEY");
+  return { keys: [...publishable, ...secretKeys], secretKeys, url: env("SUPABASE_URL") };
+}
+
+function keysFrom(env: (name: string) => string | undefined, kind: string, legacy: string): string[] {
+  const keys = [...named(env(`SUPABASE_${kind}_KEYS`)), env(`SUPABASE_${kind}_KEY`), env(legacy)];
+  return keys.filter((key): key is string => Boolean(key));
 }
 
 /** Values of a JSON object of texts; none for anything else. */
@@ -51,15 +53,35 @@ export async function checkCaller(request: Request, project: Project): Promise<v
     throw new ServiceError("The function has no keys to check callers with", 500, details);
   }
   const apikey = request.headers.get("apikey");
-  const token = /^Bearer +(\S+)$/i.exec(request.headers.get("authorization") ?? "")?.[1];
+  const token = tokenOf(request);
   for (const given of [apikey, token]) {
     if (given && await isOneOf(given, project.keys)) return;
   }
-  if (token && isJwt(token) && project.url && await isUser(token, project.url, project.keys[0]!)) return;
+  if (token && await userOf(token, project)) return;
   if (!apikey && !token) throw new Unauthorized("Send the project's publishable key in the header apikey");
   throw new Unauthorized(
     "The header apikey holds none of the project's keys, nor Authorization a user's token",
   );
+}
+
+/** Finds the user of the request's token. Throws Unauthorized, or ServiceError if Supabase Auth is silent. */
+export async function checkUser(request: Request, project: Project): Promise<User> {
+  const token = tokenOf(request);
+  const user = token && await userOf(token, project);
+  if (!user) throw new Unauthorized("Sign in: Authorization holds no valid token of a user");
+  return user;
+}
+
+/** Throws Unauthorized unless the header apikey or Authorization holds a secret key of the project. */
+export async function checkSecretKey(request: Request, project: Project): Promise<void> {
+  for (const given of [request.headers.get("apikey"), tokenOf(request)]) {
+    if (given && await isOneOf(given, project.secretKeys)) return;
+  }
+  throw new Unauthorized("Send a secret key of the project in the header apikey");
+}
+
+function tokenOf(request: Request): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(request.headers.get("authorization") ?? "")?.[1];
 }
 
 /** Compares in constant time, by digests of equal length. */
@@ -80,19 +102,21 @@ function isJwt(token: string): boolean {
 }
 
 /** Asks Supabase Auth: it knows every kind of signing key, and which sessions have ended. */
-async function isUser(token: string, url: string, apikey: string): Promise<boolean> {
+async function userOf(token: string, { url, keys }: Project): Promise<User | null> {
+  if (!url || !isJwt(token)) return null;
   let response: Response;
+  let answer: { id?: unknown } | null;
   try {
     response = await fetch(new URL("/auth/v1/user", url), {
-      headers: { apikey, authorization: `Bearer ${token}` },
+      headers: { apikey: keys[0] ?? "", authorization: `Bearer ${token}` },
       signal: AbortSignal.timeout(AUTH_TIMEOUT_MS),
     });
-    await response.body?.cancel();
+    answer = await response.json().catch(() => null);
   } catch {
     throw unchecked("No answer from Supabase Auth");
   }
   if (response.status >= 500) throw unchecked(`Supabase Auth answered ${response.status}`);
-  return response.ok;
+  return response.ok && typeof answer?.id === "string" ? { id: answer.id, token } : null;
 }
 
 function unchecked(details: string): ServiceError {
