@@ -1,15 +1,12 @@
-"""The Supabase Edge Function in Deno: its own tests, and calls through it to the running service."""
+"""The Supabase Edge Functions in Deno: their own tests, and calls through `generate-music` to the running service."""
 
 import asyncio
 import base64
 import io
-import os
 import socket
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,49 +22,27 @@ from serve_app.marks import DIGITAL_SOURCE_TYPE
 from tests.credentials import SOUND, state, stored
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
+from tests.supabase.functions import FUNCTIONS, SUPABASE, config_of, deno, running_function
 
-SUPABASE = Path(__file__).parent.parent / "supabase"
-FUNCTION = SUPABASE / "functions" / "generate-music"
-DENO = str(Path(sys.executable).parent / "deno")
-CONFIG = ["--config", str(FUNCTION / "deno.json"), "--frozen"]
+FUNCTION = FUNCTIONS / "generate-music"
 
 
-def deno(*arguments: str) -> None:
-    run = subprocess.run(
-        [DENO, *arguments], capture_output=True, text=True, cwd=SUPABASE, check=False
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
-def test_it_is_formatted_and_typed() -> None:
+def test_they_are_formatted_and_typed() -> None:
     deno("fmt", "--check", "--config", str(FUNCTION / "deno.json"), ".")
     deno("lint", "--config", str(FUNCTION / "deno.json"), ".")
-    deno("check", *CONFIG, str(FUNCTION / "index.ts"), "tests")
+    deno("check", *config_of("generate-music"), "tests")
+    deno("check", "--config", "example/deno.json", "--no-lock", "example/app.js")
+    for function in FUNCTIONS.glob("*/index.ts"):
+        deno("check", *config_of(function.parent.name), str(function))
 
 
-def test_its_own_tests() -> None:
-    deno("test", *CONFIG, "--allow-net=127.0.0.1", "tests")
-
-
-@contextmanager
-def running_function(**secrets: str) -> Iterator[str]:
-    """URL of the function, served as Supabase's runtime does: one process, secrets in the environment."""
-    address = f"127.0.0.1:{free_port()}"
-    command = [DENO, "run", *CONFIG, "--allow-net", "--allow-env", str(FUNCTION / "index.ts")]
-    environment = os.environ | secrets | {"DENO_SERVE_ADDRESS": f"tcp:{address}"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        assert any("Listening on" in line for line in process.stderr), "it ended"
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.communicate()
+def test_their_own_tests() -> None:
+    deno("test", *config_of("generate-music"), "--allow-net=127.0.0.1", "--allow-env", "tests")
 
 
 @pytest.fixture(scope="module")
 def function(service: Service) -> Iterator[str]:
-    with running_function(MUSICGEN_API_URL=f"{service.url}/") as url:
+    with running_function("generate-music", MUSICGEN_API_URL=f"{service.url}/") as url:
         yield url
 
 
@@ -99,7 +74,7 @@ SECRETS = ("MUSICGEN_API_URL", "MODAL_API_URL")
 
 async def refused_after(secret: str, url: str) -> tuple[float, httpx.Response]:
     """Seconds until the function answers that its service at `url` cannot be reached."""
-    with running_function(**{secret: url}) as function:
+    with running_function("generate-music", **{secret: url}) as function:
         started_at = perf_counter()
         async with httpx.AsyncClient(timeout=120) as client:
             response = await client.post(function, json=FIELDS)
@@ -123,7 +98,7 @@ async def test_a_service_that_is_down_is_told_within_10_s(blackhole: str) -> Non
 
 async def test_callers_are_checked_with_the_platform_s_keys() -> None:
     keys = {"SUPABASE_PUBLISHABLE_KEYS": '{"default": "sb_publishable_1"}'}
-    with running_function(SUPABASE_URL="http://127.0.0.1:1", **keys) as url:
+    with running_function("generate-music", SUPABASE_URL="http://127.0.0.1:1", **keys) as url:
         async with httpx.AsyncClient(timeout=120) as client:
             nobody = await client.post(url, json=FIELDS)
             page = await client.post(url, json=FIELDS, headers={"apikey": "sb_publishable_1"})
@@ -132,9 +107,10 @@ async def test_callers_are_checked_with_the_platform_s_keys() -> None:
     assert page.json()["error"] == "The music service is not configured", "the key was accepted"
 
 
-def test_the_platform_leaves_the_check_to_the_function() -> None:
+def test_the_platform_leaves_the_check_to_the_functions() -> None:
     config = tomllib.loads((SUPABASE / "config.toml").read_text())
-    assert config["functions"]["generate-music"]["verify_jwt"] is False
+    functions = {file.parent.name for file in FUNCTIONS.glob("*/index.ts")}
+    assert config["functions"] == {name: {"verify_jwt": False} for name in functions}
 
 
 async def test_a_track_from_fields(function: str) -> None:
@@ -167,7 +143,7 @@ async def test_a_signed_file_stays_signed(tmp_path: Path) -> None:
     config = stored(tmp_path, unsigned_formats="refuse")
     with (
         served_api(FakeGenerator(), config) as service_url,
-        running_function(MUSICGEN_API_URL=f"{service_url}/") as url,
+        running_function("generate-music", MUSICGEN_API_URL=f"{service_url}/") as url,
     ):
         async with httpx.AsyncClient(timeout=120) as client:
             response = await client.post(url, json=FIELDS)
