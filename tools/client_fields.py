@@ -49,10 +49,12 @@ def source() -> str:
 
 
 def formatted(text: str) -> str:
-    """Format Python as `make fmt` does."""
-    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(FILE), "-"]
-    run = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
-    return run.stdout
+    """Format Python as `make fmt` does, with sorted imports."""
+    for action in (("check", "--select", "I", "--fix", "--quiet"), ("format",)):
+        command = [sys.executable, "-m", "ruff", *action, "--stdin-filename", str(FILE), "-"]
+        run = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+        text = run.stdout
+    return text
 
 
 def _class(head: str, model: type[BaseModel], fields: Mapping[str, Any]) -> str:

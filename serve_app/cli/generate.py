@@ -12,6 +12,7 @@ from serve_app.audio.file_format import FORMATS, format_of_suffix
 from serve_app.cli.connection import DEFAULT_URL, Key, Url, connected
 from serve_app.cli.console import AsJson, fail, stderr
 from serve_app.cli.generation_options import with_generation_options
+from serve_app.cli.jobs import submit_job
 from serve_app.cli.output_files import check_files, manifest_file, output_files
 from serve_app.cli.player import play_file
 from serve_app.client import ApiError, MusicGenClient, Progress, Track
@@ -64,6 +65,12 @@ def generate(
             "signs; a stream has none.",
         ),
     ] = False,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach", help="Make a durable job of it, print its id, and do not wait for its end."
+        ),
+    ] = False,
     as_json: AsJson = False,
     **fields: Any,
 ) -> None:
@@ -74,6 +81,9 @@ def generate(
             code=2,
         )
     given = fields | {"response_format": _response_format(output)}
+    if detach:
+        submit_job(prompt, begin, given | {"n": n}, None, (url, key), as_json=as_json)
+        return
     files = output_files(output, n)
     check_files(files, force=force)
     audio_prompt = _content(begin)

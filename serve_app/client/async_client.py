@@ -17,6 +17,7 @@ from serve_app.client.answers import (
     track_of,
     variations_of,
 )
+from serve_app.client.async_jobs import AsyncJobs
 from serve_app.client.audio_input import AudioInput
 from serve_app.client.calls import (
     Call,
@@ -47,6 +48,8 @@ class AsyncMusicGenClient:
     httpx.HTTPError where the service cannot be reached or does not answer in time. `fields` are
     those of the API (docs/api.md); None counts as absent. An `audio_prompt` is a path, bytes, or an
     open file. A URL, key or field that cannot be sent is a ValueError before any request.
+
+    jobs: durable jobs of the API key.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class AsyncMusicGenClient:
     ) -> None:
         self._http = httpx.AsyncClient(**http_settings(url, key), transport=transport)
         self._retries = retries
+        self.jobs = AsyncJobs(self._send)
 
     async def generate(
         self,

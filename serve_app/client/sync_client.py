@@ -33,6 +33,7 @@ from serve_app.client.fields import FileFields, GenerationFields, ServedModel
 from serve_app.client.problems import ApiError, broken_answers, refusal
 from serve_app.client.redirects import MAX_REDIRECTS, is_redirect, redirected, too_many_redirects
 from serve_app.client.retries import Retries
+from serve_app.client.sync_jobs import Jobs
 from serve_app.provenance_report import ProvenanceReport
 
 
@@ -47,6 +48,8 @@ class MusicGenClient:
     httpx.HTTPError where the service cannot be reached or does not answer in time. `fields` are
     those of the API (docs/api.md); None counts as absent. An `audio_prompt` is a path, bytes, or an
     open file. A URL, key or field that cannot be sent is a ValueError before any request.
+
+    jobs: durable jobs of the API key.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class MusicGenClient:
     ) -> None:
         self._http = httpx.Client(**http_settings(url, key), transport=transport)
         self._retries = retries
+        self.jobs = Jobs(self._send)
 
     def generate(
         self,

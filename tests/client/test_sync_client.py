@@ -36,7 +36,9 @@ DONE = event("done", FACTS)
 
 
 def test_it_is_generated_from_the_client_for_asyncio() -> None:
-    assert sync_client.FILE.read_text() == sync_client.source(), "run `make client`"
+    for source, target in sync_client.FILES.items():
+        assert target.read_text() == sync_client.source(source), "run `make client`"
+    assert sync_client.unused() == []
 
 
 def test_a_track(url: str, tmp_path: Path) -> None:
