@@ -87,6 +87,27 @@ export async function variations(fields, count, signal) {
   return (await response.json()).data;
 }
 
+/** Makes a durable job of one track, as a WAV file; a repetition of the request makes no second one. */
+export async function submit(fields, signal) {
+  const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0"));
+  const headers = { "content-type": "application/json", "idempotency-key": `"${key.join("")}"` };
+  return (await ask("v1/jobs", { method: "POST", headers, body: JSON.stringify(fields), signal })).json();
+}
+
+/** Reads the state of a job; the answer comes at its end, or after `waitS` seconds. */
+export async function job(id, waitS, signal) {
+  return (await ask(`v1/jobs/${id}`, { headers: { prefer: `wait=${waitS}` }, signal })).json();
+}
+
+/** Fetches the file of a job that has succeeded. */
+export async function jobFile(id) {
+  return new Uint8Array(await (await ask(`v1/jobs/${id}/audio`)).arrayBuffer());
+}
+
+export function cancelJob(id) {
+  return ask(`v1/jobs/${id}/cancel`, { method: "POST" });
+}
+
 /** Converts a WAV file to another format. */
 export async function convert(wav, format) {
   const body = new FormData();

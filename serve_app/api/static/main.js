@@ -3,6 +3,7 @@
 import * as client from "./client.js";
 import * as history from "./history.js";
 import { LivePlayer } from "./live_player.js";
+import { LongTracks } from "./long_tracks.js";
 import * as parameters from "./parameters.js";
 import * as wav from "./wav.js";
 
@@ -13,6 +14,8 @@ const EXAMPLES = [
   "sad strings, minor key, slow tempo",
 ];
 const VARIATIONS = 3;
+const LONG_S = 30; // longer tracks are durable jobs, which survive a reload and a lost connection
+const NO_JOBS = "jobs_disabled"; // code of the error of a service without jobs
 const NOT_SIGNED = "format_not_signed"; // code of the error for streams of a service that sends signed files only
 
 const $ = (id) => document.getElementById(id);
@@ -22,6 +25,7 @@ let served = []; // models
 let sampling = []; // names of the sampling parameters
 let loading = null; // promise of the sampling parameters and the formats
 let extensions = {}; // of file names, by format
+const longTracks = new LongTracks(show, keep);
 
 for (const example of EXAMPLES) {
   const button = document.createElement("button");
@@ -47,7 +51,7 @@ async function readParameters() {
   const api = await client.openapi();
   $("sampling").replaceChildren(...parameters.samplingInputs(api));
   parameters.bound($("seed"), api, "seed");
-  sampling = parameters.samplingNames(api);
+  sampling = longTracks.fields = parameters.samplingNames(api);
   const formats = parameters.formats(api);
   extensions = Object.fromEntries(formats.map(({ name, extension }) => [name, extension]));
   history.offer(formats);
@@ -113,6 +117,17 @@ function fail(error) {
   $("error").textContent = error instanceof client.ApiError ? `${error.message}${later}` : unreachable;
   $("error").hidden = false;
   if (!(error instanceof client.ApiError)) console.error(error);
+}
+
+/** Makes a track: a short one is heard while it is made. */
+async function start(wanted, signal) {
+  if (wanted.duration_s <= LONG_S) return make(wanted, signal);
+  try {
+    await longTracks.make(wanted, signal);
+  } catch (error) {
+    if (error.code !== NO_JOBS) throw error;
+    await make(wanted, signal);
+  }
 }
 
 async function make(wanted, signal) {
@@ -218,10 +233,16 @@ form.onsubmit = (event) => {
   work("Connecting", async (signal) => {
     await loadParameters(); // without their names, the fields would lack the seed
     if (!served.length) await loadModels();
-    await make(fields(), signal);
+    await start(fields(), signal);
   });
 };
 $("cancel").onclick = () => working?.abort();
 $("model").onchange = showModel;
 loadParameters().catch(fail);
 loadModels().catch(fail);
+if (longTracks.areRemembered()) {
+  work("Looking for your tracks", async (signal) => {
+    await loadParameters(); // without their names, the tracks would lack their fields
+    await longTracks.showEarlier(signal);
+  });
+}
