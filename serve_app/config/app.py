@@ -52,7 +52,8 @@ class EngineConfig(ClosedModel):
     first_chunk_s: PositiveFloat = 0.4
     """Seconds of audio in the first chunk of a stream."""
     chunk_s: PositiveFloat = 1.0
-    """Seconds of audio in each later chunk of a stream."""
+    """Seconds of audio in the largest chunks of a stream: chunks grow from the first, so that each is
+    ready before the audio before it has been played."""
     prompt_cache_size: int = Field(default=64, ge=0)
     """Number of prompts whose conditioning is cached."""
     pin_batch_shape: bool = False

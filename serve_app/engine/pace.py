@@ -8,9 +8,9 @@ import numpy as np
 from serve_app.engine.delay import num_steps
 from serve_app.engine.sequence import Sequence
 
+MOST_SHARE = 0.95  # of the time that a frame is played, that its step may take
 _DECAY = 0.999  # of a step's weight with each later step
 _LEAST_SPREAD = np.array([0.3, 75.0])  # of sequences and positions; less of it teaches little
-_HEADROOM = 0.95  # share of a frame's time that a step may take
 
 
 class StepTimes:
@@ -66,7 +66,7 @@ class StreamPace:
 
     def _keeps_up(self, batch: Batch[Sequence]) -> bool:
         expected_s = self._expected_s(len(batch), peak_positions(batch))
-        return expected_s is None or expected_s <= _HEADROOM * self._frame_s
+        return expected_s is None or expected_s <= MOST_SHARE * self._frame_s
 
 
 def peak_positions(batch: Iterable[Sequence]) -> int:

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from serve_app.engine.chunk_sizes import chunk_sizes
 from serve_app.models.audioseal.watermark import Watermark, WatermarkStream
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.encodec.streaming import DecoderState
@@ -17,6 +18,7 @@ class StreamingDecoder:
 
     `is_due` and `advance` count complete frames in one thread; `decode` may follow in another.
 
+    first_chunk_frames, chunk_frames: of the first and of the largest chunk; see `chunk_sizes`;
     stereo_codebooks: whether the codebooks alternate between left and right, which a mono codec
     decodes apart; watermark: None: the audio is not marked.
     """
@@ -32,8 +34,8 @@ class StreamingDecoder:
         self.frames_in = 0
         self._codec = codec
         self._stereo_codebooks = stereo_codebooks
-        self._chunk_frames = chunk_frames
-        self._next_border = first_chunk_frames + codec.lookahead_frames
+        self._sizes = chunk_sizes(first_chunk_frames, chunk_frames)
+        self._next_border = next(self._sizes) + codec.lookahead_frames
         self._state = DecoderState()
         self._marking: WatermarkStream | None = None
         if watermark is not None:
@@ -47,7 +49,7 @@ class StreamingDecoder:
     def advance(self, frames: int) -> None:
         """Count frames that will be decoded."""
         self.frames_in += frames
-        self._next_border = self.frames_in + self._chunk_frames
+        self._next_border = self.frames_in + next(self._sizes)
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, final: bool) -> NDArray[np.float32]:

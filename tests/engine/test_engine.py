@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
@@ -20,6 +21,9 @@ from serve_app.engine import worker_thread
 from serve_app.engine.batch import Batch
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import BatchShape
+from serve_app.engine.output_processor import OutputProcessor
+from serve_app.engine.playback import Playback
+from serve_app.engine.sequence import Sequence
 from serve_app.errors import DurationTooLong, GenerationFailed, PromptTooLong, ReplicaFailed
 from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.kv_cache import FloatKVCache
@@ -87,15 +91,37 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_audio_has_the_asked_length_and_comes_in_chunks(engine: Engine) -> None:
     items = await collect(engine.generate(request(duration_s=3.0, seed=1)))
     chunks = [item for item in items if isinstance(item, AudioChunk)]
-    assert len(chunks) == len(items) == 4, "0.4 s, two times 1 s, the rest"
+    assert len(chunks) == len(items) == 7, "20 frames, 21, 22, 23, 24, 25, the rest"
     assert sum(chunk.samples.shape[1] for chunk in chunks) == 3 * 32_000
-    assert [chunk.finish_reason for chunk in chunks] == [None, None, None, FinishReason.LENGTH]
+    assert [chunk.finish_reason for chunk in chunks] == [None] * 6 + [FinishReason.LENGTH]
     assert chunks[-1].timings is not None
     timings = chunks[-1].timings
     assert timings.time_to_first_audio_s < timings.generation_s
     assert 0 < timings.text_encoder_s + timings.first_step_s < timings.generation_s
     assert 0 < timings.codec_s < timings.generation_s
     assert all(chunk.samples.shape[1] > 0 for chunk in chunks)
+
+
+async def test_no_chunk_is_late_where_a_step_takes_most_of_its_frames_time(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device whose step takes 18.9 ms, of the 20 that its frame is played."""
+    steps: list[int] = []  # of the sequence, at each chunk
+    send = OutputProcessor.send
+
+    def record(output: OutputProcessor, sequence: Sequence, codes: Tensor) -> None:
+        steps.append(sequence.steps)
+        send(output, sequence, codes)
+
+    monkeypatch.setattr(OutputProcessor, "send", record)
+    chunks = await collect(engine.generate(request(duration_s=6.0)))
+    playback = Playback()
+    late = [
+        playback.add(0.0189 * made, chunk.samples.shape[1] / chunk.sample_rate)
+        for made, chunk in zip(steps, chunks, strict=True)
+        if isinstance(chunk, AudioChunk)
+    ]
+    assert late == [False] * 12
 
 
 async def test_the_last_chunks_timings_have_all_steps(engine: Engine) -> None:
