@@ -11,7 +11,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ServeDeploySchema
 
 from serve_app.app import build_app
-from serve_app.config.app import AppConfig
+from serve_app.config.app import AppConfig, EngineConfig
 from serve_app.config.model_loading import ModelLoadingConfig
 from serve_app.deployments.actor_options import demand
 from serve_app.deployments.autoscaling import DrainTimePolicy
@@ -71,6 +71,16 @@ def test_every_option_is_explained(file: Path) -> None:
             assert " # " in rest, line
             explained.add(option)
     assert len(explained) > 20
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "large", "all"])
+def test_every_option_of_a_gpus_engine_is_named(size: str) -> None:
+    """With a value, or in a comment that may become a line."""
+    named = {
+        line.strip().removeprefix("# ").partition(":")[0]
+        for line in FILES[0].with_name(f"{size}.yaml").read_text().splitlines()
+    }
+    assert EngineConfig.model_fields.keys() - named == {"num_threads"}, "of a CPU"
 
 
 def test_all_serves_every_size_on_its_own() -> None:
