@@ -1,12 +1,27 @@
 """The speed model gives the times that its constants were derived from, and the configurations' slots keep up."""
 
 import pytest
+import torch
 import yaml
 
 from benchmarks.peers import SCALES
-from benchmarks.speed_model import FRAME_S, SIZES, STEPS, fits, floor_s, load
-from serve_app.config.app import AppConfig
+from benchmarks.speed_model import (
+    FRAME_S,
+    SIZES,
+    STEPS,
+    _bandwidth,
+    _cache_bytes,
+    fits,
+    floor_s,
+    load,
+)
+from serve_app.config.app import MOST_SLOTS, AppConfig
 from serve_app.config.files import config_files
+from serve_app.engine.pace import MOST_SHARE, StepTimes, StreamPace
+from serve_app.engine.read_speed import ATTENTION_SHARE
+from serve_app.engine.sequence import Sequence
+from serve_app.engine.window import windows
+from serve_app.types import GenerationRequest
 
 MODEL, GOALS = load()
 # Seconds of a track of 30 s, by an estimate from published figures: eager in a graph, and with fused kernels.
@@ -81,6 +96,42 @@ def test_configured_slots_keep_up_with_the_music() -> None:
         step_s = MODEL.step_s(MODEL.cards[name], SCALES[size], slots, STEPS)
         assert step_s < FRAME_S, f"{size} in {file}: {1000 * step_s:.1f} ms"
         assert fits(MODEL.cards[name], SCALES[size], slots)
+
+
+@pytest.mark.parametrize("before", ["a start", "a lone track"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ESTIMATES)
+def test_a_crowd_of_streams_gets_the_slots_that_keep_up(name: str, size: str, before: str) -> None:
+    """64 streams of 30 s at once, at a replica that has seen no batch: it admits those that a card can serve."""
+    card = MODEL.cards[name]
+    scale = SCALES[size]
+    read_s = _cache_bytes(scale) * scale.num_layers / (_bandwidth(card) * card.bandwidth_share)
+    times = StepTimes(read_s / ATTENTION_SHARE)
+    for position in range(1, STEPS if before == "a lone track" else 14):
+        times.record(1, position, MODEL.step_s(card, scale, 1, position))
+    pace = StreamPace(times.expected_s, 1 / FRAME_S)
+    batch: list[Sequence] = []
+    while len(batch) < MOST_SLOTS and pace.allows([*batch, stream(len(batch))]):
+        batch.append(stream(len(batch)))
+    if MODEL.step_s(card, scale, 1, STEPS) > FRAME_S * MOST_SHARE:
+        assert len(batch) == MOST_SLOTS, "no stream keeps up"
+        return
+    assert MODEL.step_s(card, scale, len(batch), STEPS) < FRAME_S
+    at_hand = next(
+        slots
+        for slots in range(MOST_SLOTS, 0, -1)
+        if MODEL.step_s(card, scale, slots, STEPS) <= MOST_SHARE * FRAME_S
+    )
+    assert len(batch) >= 0.9 * at_hand - 1
+
+
+def stream(number: int) -> Sequence:
+    request = GenerationRequest(
+        request_id="1", model="small", prompt="a", duration_s=30.0, streamed=True
+    )
+    window = windows(1500, 1500, stride=900, prefix_frames=0)
+    nothing = torch.zeros(4, 0)
+    return Sequence(number, request, [1], nothing, window, (0, 1, 2, 3), lambda _: None)
 
 
 def test_the_most_slots_are_found() -> None:

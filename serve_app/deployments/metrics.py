@@ -176,6 +176,10 @@ class ReplicaMetrics:
 _Row = tuple[str, Callable[[EngineStats], float]]  # description, and the value in the statistics
 _GAUGES: dict[str, _Row] = {
     "slots": ("Tracks that the replica can generate at a time.", lambda stats: stats.slots),
+    "admitted_slots": (
+        "Tracks that the replica takes at a time while more wait: as many as keep up with the music.",
+        lambda stats: stats.admitted_slots,
+    ),
     "slots_used": ("Tracks that the replica is generating.", lambda stats: stats.slots_used),
     "queued_requests": (
         "Requests in the replica that wait for a slot.",

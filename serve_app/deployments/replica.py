@@ -26,7 +26,7 @@ from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
 from serve_app.deployments.replica_status import to_plain
 from serve_app.deployments.tracing import trace_timings
 from serve_app.errors import ConfigError, ReplicaFailed, ServeAppError
-from serve_app.types import AudioChunk, GenerationRequest, ReplicaStatus, StreamItem
+from serve_app.types import AudioChunk, EngineStats, GenerationRequest, ReplicaStatus, StreamItem
 
 if TYPE_CHECKING:
     from serve_app.checkpoints.checkpoint import Checkpoint
@@ -88,7 +88,8 @@ class MusicGenReplica:
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Report DrainTimePolicy's inputs.
 
-        Music held and queued (s), present and full-batch rates (s/s), mean requested duration (s).
+        Music held and queued (s), present rate and that of all admitted slots (s/s), mean requested
+        duration (s).
         """
         stats = self._engine.stats()
         frame_rate = self._engine.describe().frame_rate
@@ -96,7 +97,7 @@ class MusicGenReplica:
             AUDIO_S: stats.queued_audio_s + stats.running_audio_s,
             WAITING_AUDIO_S: stats.queued_audio_s,
             MADE_AUDIO_S_PER_S: stats.real_time_factor,
-            AUDIO_S_PER_S: stats.slots / (frame_rate * stats.step_s) if stats.step_s else 0.0,
+            AUDIO_S_PER_S: _full_rate(stats) / frame_rate,
             MEAN_AUDIO_S: stats.mean_audio_s,
             JOBS_AUDIO_S: self._jobs.audio_s,
         }
@@ -125,6 +126,11 @@ class JobsNote:
     def audio_s(self) -> float:
         """The last number, or 0 once it is _NOTE_S old."""
         return self._audio_s if monotonic() - self._taken_at < _NOTE_S else 0.0
+
+
+def _full_rate(stats: EngineStats) -> float:
+    """Return the frames per second of a batch that fills the admitted slots; 0: not known yet."""
+    return stats.admitted_slots / stats.full_pace_s if stats.full_pace_s else 0.0
 
 
 def _warm_engine(

@@ -21,6 +21,7 @@ from serve_app.engine.device import configure_device
 from serve_app.engine.input_processor import InputProcessor
 from serve_app.engine.loop import EngineLoop, stopping_error
 from serve_app.engine.memory import default_slots
+from serve_app.engine.read_speed import position_read_s
 from serve_app.engine.sequence import Sequence
 from serve_app.errors import ReplicaFailed, ServeAppError
 from serve_app.models.audioseal.watermark import Watermark
@@ -65,7 +66,8 @@ class Engine:
         frames = self.input_processor.window_frames
         slots = config.max_slots or default_slots(musicgen, config, frames, gpu_share)
         batch = Batch(musicgen, self.backend, config, self.conditioner, slots, frames)
-        self.loop = EngineLoop(checkpoint, config, batch, self.conditioner, watermark)
+        position_s = position_read_s(musicgen, config)
+        self.loop = EngineLoop(checkpoint, config, batch, self.conditioner, watermark, position_s)
 
     @property
     def graphs_s(self) -> float:

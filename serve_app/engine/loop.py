@@ -37,6 +37,7 @@ class EngineLoop:
     """Runs sequences in a thread of its own, which begins with the object.
 
     graphs_s: seconds that capturing CUDA graphs took; failure: the error that ended the thread.
+    position_s: of `position_read_s`, by which the pace of larger batches is predicted.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class EngineLoop:
         batch: Batch,
         conditioner: Conditioner,
         watermark: Watermark | None = None,
+        position_s: float = 0.0,
     ) -> None:
         self.batch = batch
         self.graphs_s = 0.0
@@ -53,7 +55,7 @@ class EngineLoop:
         self.failure: BaseException | None = None
         self._num_threads = config.num_threads or available_threads()
         self._conditioner = conditioner
-        self._throughput = Throughput()
+        self._throughput = Throughput(position_s)
         self._scheduler = self._new_scheduler(config, checkpoint.frame_rate)
         self._output = OutputProcessor(checkpoint, config, self.fail, watermark)
         rate = checkpoint.frame_rate

@@ -43,16 +43,20 @@ def slot_bytes(
 
     int8_cache: whether those of the branches are in int8.
     """
-    transformer = model.config.transformer
     conditioning = model.config.conditioning
-    vectors = 2 * transformer.num_layers * transformer.num_heads  # of a position
-    text_token_bytes = vectors * transformer.head_dim * model.embedding.weight.dtype.itemsize
-    position_bytes = text_token_bytes
-    if int8_cache:
-        position_bytes = vectors * (transformer.head_dim + SCALE_BYTES)
     positions = max_positions(model, max_frames, max_text_tokens)
     text_tokens = bucket(conditioning.max_cross_tokens(max_text_tokens))
-    return conditioning.branches * positions * position_bytes + text_tokens * text_token_bytes
+    of_the_branches = conditioning.branches * positions * position_bytes(model, int8_cache)
+    return of_the_branches + text_tokens * position_bytes(model)
+
+
+def position_bytes(model: MusicGen, int8_cache: bool = False) -> int:
+    """Return the bytes of one position's keys and values of all layers, in one branch."""
+    transformer = model.config.transformer
+    vectors = 2 * transformer.num_layers * transformer.num_heads
+    if int8_cache:
+        return vectors * (transformer.head_dim + SCALE_BYTES)
+    return vectors * transformer.head_dim * model.embedding.weight.dtype.itemsize
 
 
 def fitting_slots(free: int, bytes_of_a_slot: int) -> int:

@@ -17,10 +17,14 @@ class StepTimes:
     """Predicts the seconds from step to step, linear in the batch's sequences and cached positions.
 
     A step reads the weights once, and each cached position. Fitted by exponentially weighted least
-    squares, with slopes that are not negative; a slope is small until its quantity has varied.
+    squares; a slope is small until its quantity has varied, but never below its bound.
+
+    position_s: least seconds of a cached position, by the memory's bandwidth. Batches that have not
+    been seen yet are predicted by it: a lone track's attention waits for other things than memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, position_s: float = 0.0) -> None:
+        self._least = np.array([0.0, position_s])
         self._weight = 0.0
         self._mean = np.zeros(3)  # sequences, positions, seconds
         self._covariance = np.zeros((3, 3))
@@ -38,7 +42,8 @@ class StepTimes:
         if not self._weight:
             return None
         spread = self._covariance[:2, :2] + np.diag(_LEAST_SPREAD**2)
-        slopes = np.linalg.solve(spread, self._covariance[:2, 2]).clip(min=0)
+        slopes = np.linalg.solve(spread, self._covariance[:2, 2])
+        slopes = np.maximum(slopes, self._least)
         distance = np.array([sequences, positions]) - self._mean[:2]
         return float(self._mean[2] + slopes @ distance)
 

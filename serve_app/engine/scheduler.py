@@ -6,6 +6,8 @@ from time import perf_counter
 
 from serve_app.engine.sequence import Sequence
 
+_SMOOTHING = 0.05  # EMA weight of the newest step
+
 
 class Scheduler:
     """Assigns the lowest free slot, first come, first served.
@@ -18,6 +20,8 @@ class Scheduler:
     slot, none overtakes them.
 
     allows: returns whether the last sequence of a batch may join the others.
+    admitted_slots: slots that are filled while more sequences wait than there is room for: all of
+    them, or an exponential moving average of those in use while `allows` holds a sequence back.
     """
 
     def __init__(
@@ -25,6 +29,7 @@ class Scheduler:
     ) -> None:
         self._allows = allows
         self.max_slots = max_slots
+        self.admitted_slots = float(max_slots)
         self.waiting: dict[int, Sequence] = {}
         self.running: dict[int, Sequence] = {}
         self._free_slots = list(range(max_slots))
@@ -69,12 +74,11 @@ class Scheduler:
         started = []
         while self._free_slots and (sequence := self._next()) is not None:
             if self.running and not self._allows([*self.running.values(), sequence]):
+                self.admitted_slots += _SMOOTHING * (len(self.running) - self.admitted_slots)
                 break
-            del self.waiting[sequence.sequence_id]
-            sequence.slot = heapq.heappop(self._free_slots)
-            sequence.started_at = perf_counter()
-            self.running[sequence.sequence_id] = sequence
+            self._start(sequence)
             started.append(sequence)
+        self.admitted_slots = max(self.admitted_slots, len(self.running))
         return started
 
     def _next(self) -> Sequence | None:
@@ -85,6 +89,13 @@ class Scheduler:
         sequence = min(self.waiting.values(), key=lambda one: one.yields(now))
         is_last_slot = len(self._free_slots) == 1 < self.max_slots
         return None if is_last_slot and sequence.yields(now) else sequence
+
+    def _start(self, sequence: Sequence) -> None:
+        """Give a waiting sequence the lowest free slot."""
+        del self.waiting[sequence.sequence_id]
+        sequence.slot = heapq.heappop(self._free_slots)
+        sequence.started_at = perf_counter()
+        self.running[sequence.sequence_id] = sequence
 
     def update(self) -> list[Sequence]:
         """Count one step of every running sequence, and return them."""

@@ -46,8 +46,10 @@ class StatsBoard:
         scheduler = self._scheduler
         steps_per_s, frames_per_s = self._throughput.rates()
         streamed, late = self._chunks()
+        admitted = max(1, round(scheduler.admitted_slots))
         self._stats = EngineStats(
             slots=scheduler.max_slots,
+            admitted_slots=admitted,
             slots_used=len(scheduler.running),
             queued_requests=len(scheduler.waiting),
             background_requests=scheduler.background_requests,
@@ -60,7 +62,7 @@ class StatsBoard:
             late_chunks_total=late,
             step_s=self._throughput.step_s,
             lone_pace_s=self._throughput.pace_s(1) or 0.0,
-            full_pace_s=self._throughput.pace_s(scheduler.max_slots) or 0.0,
+            full_pace_s=self._throughput.pace_s(admitted) or 0.0,
             mean_audio_s=self._throughput.mean_audio_s,
             codec_s=codec_s,
             text_encoder_s=text_encoder_s,

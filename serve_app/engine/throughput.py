@@ -18,13 +18,14 @@ class Throughput:
 
     step_s: seconds of a step, idle time excluded; mean_audio_s: seconds of a requested track. Both
     are exponential moving averages, 0 before the first sample.
+    position_s: see StepTimes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, position_s: float = 0.0) -> None:
         self._marks: deque[tuple[float, int, int]] = deque([(perf_counter(), 0, 0)])
         self._resting = True
         self._paces: dict[int, float] = {}  # by the number of sequences
-        self._step_times = StepTimes()
+        self._step_times = StepTimes(position_s)
         self.step_s = 0.0
         self.mean_audio_s = 0.0
 

@@ -21,7 +21,7 @@ def remaining_s(replicas: Sequence[ReplicaStatus], waiting: Sequence[float]) -> 
     """
     if not replicas:
         return None
-    slots = sum(replica.stats.slots for replica in replicas)
+    slots = sum(_slots(replica.stats) for replica in replicas)
     used = sum(replica.stats.slots_used for replica in replicas)
     *earlier, own_s = waiting
     ahead_s = 0.0
@@ -36,14 +36,20 @@ def remaining_s(replicas: Sequence[ReplicaStatus], waiting: Sequence[float]) -> 
 def _expected_s(replica: ReplicaStatus, duration_s: float) -> float:
     """Estimate the seconds of one replica.
 
-    With all slots taken, (queued + running audio) / slots come before the track.
+    With all admitted slots taken, (queued + running audio) / slots come before the track.
     """
     stats = replica.stats
+    slots = _slots(stats)
     ahead_s = 0.0
-    if stats.slots_used >= stats.slots:
-        ahead_s = (stats.queued_audio_s + stats.running_audio_s) / stats.slots
-    batch = min(stats.slots_used + 1, stats.slots)
+    if stats.slots_used >= slots:
+        ahead_s = (stats.queued_audio_s + stats.running_audio_s) / slots
+    batch = min(stats.slots_used + 1, slots)
     return (ahead_s + duration_s) * _second_s(replica, batch)
+
+
+def _slots(stats: EngineStats) -> int:
+    """Slots that are filled while more requests wait."""
+    return stats.admitted_slots or stats.slots
 
 
 def _second_s(replica: ReplicaStatus, batch: float) -> float:
@@ -53,7 +59,8 @@ def _second_s(replica: ReplicaStatus, batch: float) -> float:
 
 def pace_s(stats: EngineStats, batch: float) -> float:
     """Seconds from step to step of a batch, between those of one sequence and of a full batch."""
-    if not stats.lone_pace_s or stats.slots == 1:
+    slots = _slots(stats)
+    if not stats.lone_pace_s or slots == 1:
         return stats.lone_pace_s or stats.step_s
-    part = max(0.0, batch - 1) / (stats.slots - 1)
+    part = max(0.0, batch - 1) / (slots - 1)
     return stats.lone_pace_s + part * (stats.full_pace_s - stats.lone_pace_s)

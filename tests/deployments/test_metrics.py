@@ -99,10 +99,13 @@ def test_marks_are_counted_by_format(recorded: Recorded) -> None:
 
 def test_a_report_sets_every_gauge_and_adds_to_the_counters(recorded: Recorded) -> None:
     replica = ReplicaMetrics("small", ColdStart(1.0, 2.0, 3.0, 4.0, 5.0))
-    stats = EngineStats(slots=8, slots_used=3, steps_total=500, steps_per_s=25.0, codec_s=1.5)
+    stats = EngineStats(
+        slots=8, admitted_slots=5, slots_used=3, steps_total=500, steps_per_s=25.0, codec_s=1.5
+    )
     replica.report(stats)
     tags = {"model": "small"}
     assert recorded.values["musicgen_slots"] == [(8, tags)]
+    assert recorded.values["musicgen_admitted_slots"] == [(5, tags)]
     assert recorded.values["musicgen_slots_used"] == [(3, tags)]
     assert recorded.values["musicgen_steps_per_second"] == [(25.0, tags)]
     assert recorded.values["musicgen_steps_total"] == [(500, tags)]

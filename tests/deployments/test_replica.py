@@ -11,7 +11,7 @@ from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.replica import JobsNote, MusicGenReplica
 from serve_app.deployments.replica_status import from_plain
 from serve_app.errors import CheckpointError
-from serve_app.types import AudioChunk, GenerationRequest, SamplingParams
+from serve_app.types import AudioChunk, EngineStats, GenerationRequest, SamplingParams
 from tests.audioseal import write_generator
 from tests.conftest import EMBEDDED
 from tests.fakes import Clock
@@ -38,6 +38,20 @@ async def test_a_replica_is_warm_and_makes_music(precision: str) -> None:
     items = [item async for item in replica.generate(request)]
     assert sum(item.samples.shape[1] for item in items if isinstance(item, AudioChunk)) == 9600
     replica.check_health()
+
+
+async def test_a_replicas_speed_is_that_of_the_slots_it_admits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a card of 64 slots, of which 10 keep up with the music at 19 ms a step."""
+    replica = MusicGenReplica(config(device="cpu"))
+    assert (await replica.record_autoscaling_stats())["audio_s_per_s"] > 0, "it has warmed up"
+    stats = EngineStats(slots=64, admitted_slots=10, step_s=0.004, full_pace_s=0.019)
+    monkeypatch.setattr(replica._engine, "stats", lambda: stats)
+    told = await replica.record_autoscaling_stats()
+    assert told["audio_s_per_s"] == pytest.approx(10 / 50 / 0.019)
+    monkeypatch.setattr(replica._engine, "stats", lambda: EngineStats(slots=64))
+    assert (await replica.record_autoscaling_stats())["audio_s_per_s"] == 0, "not known yet"
 
 
 def test_a_replica_on_half_a_gpu_sizes_its_slots_by_its_half(

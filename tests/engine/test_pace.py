@@ -55,6 +55,23 @@ def test_a_few_steps_teach_no_slope() -> None:
     assert predicted == pytest.approx(0.002, rel=0.5)
 
 
+def test_a_lone_tracks_steps_do_not_hide_what_the_memory_takes() -> None:
+    """Attention of one track waits for latencies, not for the memory: its steps tell of no slope."""
+    times = StepTimes(position_s=1e-6)
+    for position in range(1500):
+        times.record(1, position, 0.004)
+    assert times.expected_s(1, 1500) == pytest.approx(0.004, rel=0.2)
+    assert times.expected_s(12, 12 * 1500) == pytest.approx(0.004 + 0.018, rel=0.05)
+
+
+def test_steps_that_read_slower_than_the_memory_are_believed() -> None:
+    times = StepTimes(position_s=1e-7)
+    for step in range(3000):
+        positions = 12 * (step % 1500)
+        times.record(12, positions, 0.005 + 7e-7 * positions)
+    assert times.expected_s(12, 12 * 1500) == pytest.approx(0.005 + 0.0126, rel=0.02)
+
+
 def test_a_card_that_becomes_slower_is_noticed() -> None:
     times = StepTimes()
     for step_s in (0.01, 0.03):
@@ -146,8 +163,16 @@ def test_nothing_overtakes_a_sequence_that_waits_for_the_pace() -> None:
     scheduler.add_request(sequence(2, streamed=False))
     assert [one.sequence_id for one in scheduler.schedule()] == [0], "an idle engine starts one"
     assert scheduler.slots_in_force == 1
-    assert scheduler.schedule() == []
+    for _ in range(100):
+        assert scheduler.schedule() == []
+    assert scheduler.admitted_slots == pytest.approx(1, abs=0.1)
     scheduler.finish(0)
     assert [one.sequence_id for one in scheduler.schedule()] == [1]
     scheduler.abort_request(2)
     assert scheduler.slots_in_force == 4, "nobody waits"
+    assert scheduler.admitted_slots == pytest.approx(1, abs=0.1), "as many as before, next time"
+    for number in range(3, 6):
+        scheduler.add_request(sequence(number, streamed=False))
+    scheduler.finish(1)
+    scheduler.schedule()
+    assert scheduler.admitted_slots == 3, "tracks that nobody listens to"

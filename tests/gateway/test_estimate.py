@@ -68,6 +68,21 @@ def test_the_batch_decides_the_pace(replica: ReplicaStatus, expected: float) -> 
     assert expected_s([replica], 10.0) == pytest.approx(expected)
 
 
+def test_slots_that_the_pace_keeps_free_are_none() -> None:
+    """4 of 64 slots are admitted: they are taken, so that 40 s of music come first."""
+    held = EngineStats(
+        slots=64,
+        admitted_slots=4,
+        slots_used=4,
+        running_audio_s=40.0,
+        lone_pace_s=0.01,
+        full_pace_s=0.025,
+    )
+    replicas = [ReplicaStatus(MODEL, held)]
+    assert expected_s(replicas, 10.0) == pytest.approx((10.0 + 10.0) * 50 * 0.025)
+    assert remaining_s(replicas, [10.0]) == pytest.approx((10.0 + 10.0) * 50 * 0.025)
+
+
 @pytest.mark.parametrize(
     ("replicas", "waiting", "expected"),
     [
