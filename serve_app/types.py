@@ -171,14 +171,11 @@ StreamItem = Progress | AudioChunk
 class EngineStats:
     """Snapshot of a replica's engine. Rates: averages over a few seconds; audio: seconds of music.
 
-    admitted_slots: slots that are filled while more requests wait: fewer where streams must keep up
-    with the music; 0: not known; queued_audio_s: of the waiting requests; running_audio_s: left to
-    make of the running tracks; background_requests: waiting and running ones among these that are
-    background requests; streamed_chunks_total: of streams; late_chunks_total: of those, too late to
-    be played in time;
-    step_s: of one step, which makes one frame of every track; lone_pace_s, full_pace_s: estimated
-    seconds from step to step of a batch of one, and of all admitted slots; mean_audio_s: of recent tracks;
-    codec_s, text_encoder_s: working time so far; eager_steps_total: on a GPU, without a CUDA graph.
+    admitted_slots: filled while requests wait, 0: unknown; queued_audio_s, running_audio_s: left of
+    waiting, of running tracks; background_requests: those among them; streamed_chunks_total: of streams; late_chunks_total: of those,
+    late; step_s: of a step, one frame of every track; lone_pace_s, full_pace_s: from step to step
+    of one sequence, of all admitted slots; mean_audio_s: of recent tracks; codec_s, text_encoder_s:
+    working time so far; eager_steps_total: of a GPU without a graph.
     """
 
     slots: int
