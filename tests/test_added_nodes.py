@@ -1,5 +1,6 @@
-"""A cluster whose autoscaler can add the node that a model needs: requests wait for it, and get music."""
+"""Clusters whose autoscaler can, or cannot, add the node that a model needs."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -23,12 +24,20 @@ PATIENCE_S = 180.0  # a busy machine is slow; only a failing test waits as long
 BIN = Path(sys.executable).parent
 HEAD: dict[str, Any] = {"resources": {"CPU": 4}, "node_config": {}, "max_workers": 0}
 T4 = {"CPU": 2, "GPU": 1, "accelerator_type:T4": 1, "object_store_memory": 10**8}
+PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+HEAD_ID = "f" * 51 + "00000"  # by which Ray's fake cloud knows the head
+V2 = {
+    "RAY_enable_autoscaler_v2": "1",
+    "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
+}
+MOST_S = 20.0
 BODY = {"prompt": "lofi", "duration_s": 0.5}
 
 pytestmark = pytest.mark.long
 
 
-def cluster_config(worker: dict[str, int], address: str) -> dict[str, Any]:
+def cluster_config(worker: dict[str, int], address: str, v2: bool) -> dict[str, Any]:
     """A cluster of Ray's own fake cloud, whose nodes are processes of this machine."""
     types: dict[str, Any] = {"worker": {"resources": worker, "node_config": {}, "max_workers": 1}}
     maps = ("auth", "docker", "file_mounts")
@@ -40,7 +49,13 @@ def cluster_config(worker: dict[str, int], address: str) -> dict[str, Any]:
     return {
         "cluster_name": "fake",
         "max_workers": 1,
-        "provider": {"type": "fake_multinode", "gcs_address": address},
+        "provider": {
+            "type": "external",
+            "module": PROVIDER,
+            "gcs_address": address,
+            "launch_multiple": v2,
+            "head_node_id": HEAD_ID,
+        },
         "available_node_types": types | {"ray.head.default": HEAD},
         "head_node_type": "ray.head.default",
         "idle_timeout_minutes": 5,
@@ -70,15 +85,18 @@ def sessions() -> Iterator[str]:
         yield folder
 
 
-@pytest.fixture
-def url(tmp_path: Path, sessions: str) -> Iterator[str]:
-    """A service whose only model needs a T4, on a cluster that has none and can add one."""
+@contextlib.contextmanager
+def serving(folder: Path, sessions: str, worker: dict[str, int], v2: bool) -> Iterator[str]:
+    """Serve a model that needs a T4 on a cluster that has none; yield the URL.
+
+    worker: resources of the nodes that the autoscaler adds; v2: use Ray's second autoscaler.
+    """
     content: dict[str, Any] = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
     content["applications"][0]["args"]["models"][0]["accelerator_type"] = "T4"
     port = content["http_options"]["port"] = free_port()
-    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(content))
+    (folder / "serve.yaml").write_text(yaml.safe_dump(content))
     address = f"127.0.0.1:{free_port()}"
-    (tmp_path / "cluster.yaml").write_text(json.dumps(cluster_config(T4, address)))
+    (folder / "cluster.yaml").write_text(json.dumps(cluster_config(worker, address, v2)))
     environment = os.environ | {
         "RAY_ADDRESS": address,
         "RAY_FAKE_CLUSTER": "1",
@@ -91,30 +109,53 @@ def url(tmp_path: Path, sessions: str) -> Iterator[str]:
     start = [
         str(BIN / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=4",
         f"--port={address.rpartition(':')[2]}", f"--dashboard-port={free_port()}",
-        f"--autoscaling-config={tmp_path / 'cluster.yaml'}",
+        f"--autoscaling-config={folder / 'cluster.yaml'}",
     ]  # fmt: skip
-    with (tmp_path / "log").open("w") as log:
-        ray = subprocess.Popen(start, stdout=log, stderr=log, env=environment, cwd=ROOT)
-        run = [str(BIN / "serve"), "run", str(tmp_path / "serve.yaml")]
+    with (folder / "log").open("w") as log:
+        head = environment | (V2 if v2 else {})
+        ray = subprocess.Popen(start, stdout=log, stderr=log, env=head, cwd=ROOT)
+        run = [str(BIN / "serve"), "run", str(folder / "serve.yaml")]
         serve = subprocess.Popen(run, stdout=log, stderr=log, env=environment, cwd=ROOT)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         end(serve)
         end(ray)
-        print((tmp_path / "log").read_text()[-4000:])
+        print((folder / "log").read_text()[-4000:])
 
 
-def test_a_request_waits_for_the_node_that_is_added(url: str) -> None:
+def await_health(url: str, text: str) -> httpx.Response:
+    """Wait until the ingress answers with `text` in its health."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        try:
+        with contextlib.suppress(httpx.TransportError):
             health = httpx.get(f"{url}/health", timeout=20)
-        except httpx.TransportError:
-            health = None
-        if health is not None and health.headers.get("content-type", "").startswith("app"):
-            break
+            if "json" in health.headers.get("content-type", "") and text in health.text:
+                return health
         time.sleep(0.1)
-    answer = httpx.post(f"{url}/v1/audio/generations", json=BODY, timeout=PATIENCE_S)
-    assert answer.status_code == 200, answer.text
-    assert httpx.get(f"{url}/health").json()["model_loaded"]
+    raise TimeoutError(text)
+
+
+def test_a_request_waits_for_the_node_that_is_added(tmp_path: Path, sessions: str) -> None:
+    with serving(tmp_path, sessions, T4, v2=False) as url:
+        await_health(url, "status")
+        answer = httpx.post(f"{url}/v1/audio/generations", json=BODY, timeout=PATIENCE_S)
+        assert answer.status_code == 200, answer.text
+        assert httpx.get(f"{url}/health").json()["model_loaded"]
+
+
+def test_an_autoscaler_without_such_nodes_is_told_to_all(tmp_path: Path, sessions: str) -> None:
+    """In the log of `serve run`, in `/health`, and to callers, 20 s after the ingress answers at the latest."""
+    with serving(tmp_path, sessions, {"CPU": 2}, v2=True) as url:
+        await_health(url, "status")
+        answers_at = time.monotonic()
+        health = await_health(url, "The autoscaler cannot add one: none of its types of nodes fits")
+        answer = httpx.post(f"{url}/v1/audio/generations", json=BODY, timeout=PATIENCE_S)
+        assert time.monotonic() - answers_at < MOST_S
+        log = (tmp_path / "log").read_text()
+    assert health.status_code == 503
+    reason = health.json()["reason"]
+    assert "it needs 1 GPU of type T4 and 1 CPU. The only node has 4 CPUs and no GPU." in reason
+    assert (answer.status_code, answer.json()["code"]) == (503, "model_unplaceable")
+    assert answer.json()["detail"] == reason
+    assert reason in log

@@ -148,6 +148,9 @@ def test_serve_run_says_what_is_missing_in_its_log_and_to_callers(served: tuple[
     assert answer.status_code == 503
     assert answer.json()["code"] == "model_unplaceable"
     assert REASON.search(answer.json()["detail"])
+    health = httpx.get(f"{url}/health", timeout=20)
+    assert (health.status_code, health.json()["reason"]) == (503, answer.json()["detail"])
+    assert time.monotonic() - ray_is_up < 20
 
     first_line(
         log, "API keys are required, and there are none. Put `name:key` into the environment"

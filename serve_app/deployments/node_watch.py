@@ -31,20 +31,31 @@ class Cluster:
     """The nodes of the cluster, and those that may come.
 
     nodes: total resources of each living node; scales: whether an autoscaler adds nodes;
-    infeasible: requests that it reports to have no node for.
+    infeasible: requests that it reports to have no node for;
+    growing: whether it has started nodes beside the head, which count against max_workers.
     """
 
     nodes: list[Resources]
     scales: bool = False
     infeasible: list[Resources] = field(default_factory=list)
+    growing: bool = False
 
     def outlook(self, demand: Demand) -> str:
         """Tell what the autoscaler can do for a demand that no node meets; empty without one."""
         if not self.scales:
             return ""
-        if any(_equal(demand.resources, request) for request in self.infeasible):
+        if not self._is_infeasible(demand):
+            return " The autoscaler may add one."
+        if self.growing:
             return " The autoscaler cannot add one: none of its types of nodes fits, or it is at max_workers."
-        return " The autoscaler may add one."
+        return " The autoscaler cannot add one: none of its types of nodes fits."
+
+    def may_come(self, demand: Demand) -> bool:
+        """Whether a node for a demand that no node meets may be added, now or once others are gone."""
+        return self.scales and (self.growing or not self._is_infeasible(demand))
+
+    def _is_infeasible(self, demand: Demand) -> bool:
+        return any(_equal(demand.resources, request) for request in self.infeasible)
 
 
 def _equal(one: Resources, other: Resources) -> bool:
@@ -56,7 +67,7 @@ class NodeWatch:
     """The models that no node has ever been able to run, with the reason.
 
     A model that a node could run once is left out when that node is lost: its requests wait for the node to come back.
-    Where an autoscaler adds nodes, the reason is told, and refuses no request: a node may still come.
+    While an autoscaler may still add a node, the reason is told, and refuses no request.
     """
 
     def __init__(self, demands: Mapping[str, Demand]) -> None:
@@ -108,23 +119,28 @@ class NodeWatch:
             if self._notices.get(model) != notice:
                 logger.warning("%s", notice)
         self._notices = notices
-        never = {} if cluster.scales else found
-        self._obstacles = {m: reason for m, reason in never.items() if m not in self._placed}
+        self._obstacles = {
+            model: notice
+            for model, notice in notices.items()
+            if model not in self._placed and not cluster.may_come(self._demands[model])
+        }
 
 
 def _read_cluster() -> Cluster:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if is_autoscaler_v2():
-        return Cluster(nodes, scales=True, infeasible=_infeasible())
+        return _scaled_cluster(nodes)
     return Cluster(nodes, adds_nodes(_internal_kv_get(_AUTOSCALER_STATUS)))
 
 
-def _infeasible() -> list[Resources]:
-    """List the requests for which Ray's second autoscaler can add no node at present."""
+def _scaled_cluster(nodes: list[Resources]) -> Cluster:
+    """Add to the nodes what Ray's second autoscaler reports."""
     status = internal_kv_get_gcs_client().get_cluster_status(timeout_s=_TIMEOUT_S)
-    reply = GetClusterStatusReply.FromString(status)
-    requests = reply.autoscaling_state.infeasible_resource_requests
-    return [dict(request.resources_bundle) for request in requests]
+    state = GetClusterStatusReply.FromString(status).autoscaling_state
+    requests = state.infeasible_resource_requests
+    infeasible: list[Resources] = [dict(one.resources_bundle) for one in requests]
+    started = len(state.pending_instances) + len(state.pending_instance_requests)
+    return Cluster(nodes, True, infeasible, growing=len(nodes) + started > 1)
 
 
 def adds_nodes(status: bytes | None) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from ray import serve
 
 from serve_app.deployments import node_watch
+from serve_app.deployments.node_watch import Cluster
 from tests.cluster.conftest import APP, PATIENCE_S, Fleet, application, model
 
 MOST_S = 20.0
@@ -86,7 +87,7 @@ async def check(client: httpx.AsyncClient, names: list[str]) -> None:
 @pytest.mark.usefixtures("fleet")
 def test_a_cluster_without_an_autoscaler_has_no_infeasible_requests() -> None:
     """The second autoscaler's state is read by a call that each cluster answers."""
-    assert node_watch._infeasible() == []
+    assert node_watch._scaled_cluster([{}]) == Cluster([{}], scales=True)
     assert not node_watch._read_cluster().scales
 
 

@@ -85,7 +85,7 @@ def test_an_autoscaler_that_has_no_node_type_is_told(
     watch: NodeWatch, infeasible: Resources, end: str
 ) -> None:
     """Requests wait all the same: at max_workers another model's node may be removed."""
-    watch.update(Cluster([CPU], scales=True, infeasible=[infeasible]), 8.0)
+    watch.update(Cluster([CPU], scales=True, infeasible=[infeasible], growing=True), 8.0)
     assert watch.obstacle("small") is None
     notice = watch.notice("small")
     assert notice is not None
@@ -93,6 +93,19 @@ def test_an_autoscaler_that_has_no_node_type_is_told(
     assert watch.notice("nano") is None
     watch.update(Cluster([CPU, GPU], scales=True), 12.0)
     assert watch.notice("small") is None
+
+
+def test_an_autoscaler_that_has_only_the_head_can_never_add_a_node(watch: NodeWatch) -> None:
+    """It is not at max_workers: a request that it reports as infeasible fits none of its types."""
+    infeasible: Resources = {"CPU": 1.0, "GPU": 1.0}
+    watch.update(Cluster([CPU], scales=True, infeasible=[infeasible]), 8.0)
+    reason = watch.obstacle("small")
+    assert reason is not None
+    assert reason.startswith(REASON)
+    assert reason.endswith(" The autoscaler cannot add one: none of its types of nodes fits.")
+    assert watch.notice("small") == reason
+    watch.update(Cluster([CPU], scales=True), 12.0)
+    assert watch.obstacle("small") is None
 
 
 async def test_an_early_request_waits_for_the_judgement(watch: NodeWatch) -> None:
