@@ -160,6 +160,20 @@ def test_older_drivers_have_a_build() -> None:
         assert str(DRIVERS[version]) in text
 
 
+def test_the_image_holds_compiled_kernels_where_triton_looks_for_them() -> None:
+    """Triton's cache names its files by absolute paths: it is filled at the place where it stays."""
+    text = (CLUSTER / "Dockerfile").read_text()
+    [filled] = re.findall(r"TRITON_CACHE_DIR=(\S+) .*-m tools\.compile_kernels", text)
+    [looked_for] = re.findall(r"^ +TRITON_CACHE_DIR=(\S+) \\$", text, re.MULTILINE)
+    assert f"COPY --from=build --chown=1000:1000 {filled} {looked_for}\n" in text
+    assert filled == looked_for
+    assert "serve_app" not in "".join(re.findall(r"^COPY .* /compile\S*$", text, re.MULTILINE))
+    needed = {"tools/__init__.py", "tools/compile_kernels.py"}
+    assert needed <= set(re.findall(r"tools/\w+\.py", text))
+    ignored = (CLUSTER.parent / ".dockerignore").read_text().splitlines()
+    assert {f"!{file}" for file in needed} <= set(ignored)
+
+
 def test_the_weights_are_there_before_the_composed_service_starts() -> None:
     services = yaml.safe_load((CLUSTER / "compose.yaml").read_text())["services"]
     weights = services["weights"]
