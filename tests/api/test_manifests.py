@@ -518,3 +518,27 @@ async def test_conversions_are_counted_by_the_tags_that_they_have(
 def _expire(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every certificate be expired from now on."""
     monkeypatch.setattr("serve_app.provenance.credentials.Credentials.is_valid", lambda *_: False)
+
+
+async def test_files_for_the_clients_of_other_services(signing: httpx.AsyncClient) -> None:
+    """Nothing follows the file in ElevenLabs' two parts, so that its manifest stays valid."""
+    body = {"prompt": "lofi", "music_length_ms": 3000, "sign_with_c2pa": True}
+    music = await signing.post("/v1/music", json=body)
+    assert_generated(music.content, "audio/mpeg")
+    detailed = await signing.post("/v1/music/detailed", json=body)
+    _, _, file = detailed.content.partition(b'filename="track.mp3"\r\n\r\n')
+    assert_generated(file, "audio/mpeg")
+    speech = await signing.post("/v1/audio/speech", json={"input": "lofi", "duration_s": 1})
+    assert_generated(speech.content, "audio/mpeg")
+    stream = await signing.post("/v1/music/stream", json=body)
+    assert (stream.status_code, stream.json()["detail"]["param"]) == (400, "sign_with_c2pa")
+
+
+async def test_a_strict_service_refuses_their_streams(strict: httpx.AsyncClient) -> None:
+    body = {"prompt": "lofi", "music_length_ms": 3000}
+    stream = await strict.post("/v1/music/stream", json=body)
+    assert (stream.status_code, stream.json()["detail"]["code"]) == (400, "format_not_signed")
+    speech = {"input": "lofi", "duration_s": 1, "stream_format": "sse"}
+    events = await strict.post("/v1/audio/speech", json=speech)
+    assert (events.status_code, events.json()["error"]["code"]) == (400, "format_not_signed")
+    assert "response_format json" not in events.json()["error"]["message"]

@@ -139,7 +139,8 @@ async def _music(
         raise _refusal(
             "sign_with_c2pa", "this service has no certificate for such a file: leave it out"
         )
-    check_prompt_field(service, music.generation([]).prompt, music.prompt_field)
+    field, prompt = music.description
+    check_prompt_field(service, prompt, field)
     return await _order(service, music, request, options, enable_logging)
 
 

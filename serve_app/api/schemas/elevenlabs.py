@@ -92,18 +92,18 @@ class Music(_Request, frozen=True):
         return self
 
     @property
-    def prompt_field(self) -> str:
-        return "prompt" if self.composition_plan is None else "composition_plan"
+    def description(self) -> tuple[str, str]:
+        """Name of the field that describes the music, and the description."""
+        if self.composition_plan is not None:
+            return "composition_plan", self.composition_plan.prompt
+        return "prompt", self.prompt or ""
 
     def generation(self, served: list[str]) -> Generation:
         """Build the track to make. served: names of the served models."""
+        _, prompt = self.description
         plan = self.composition_plan
-        if plan is not None:
-            return self._generation(plan.prompt, plan.duration_ms / 1000, served)
-        length = self.music_length_ms
-        return self._generation(
-            self.prompt or "", None if length is None else length / 1000, served
-        )
+        length_ms = self.music_length_ms if plan is None else plan.duration_ms
+        return self._generation(prompt, None if length_ms is None else length_ms / 1000, served)
 
 
 class DetailedMusic(Music, frozen=True):
