@@ -61,7 +61,11 @@ class Worker:
         """Work until cancelled; then all jobs return to the queue, without counting the attempt."""
         try:
             while True:
-                await self._look()
+                try:
+                    await self._look()
+                except Exception:
+                    logger.exception("The worker of jobs met an unexpected error, and goes on")
+                    self._poll_s = _LONGEST_POLL_S
                 await self._pause()
         finally:
             for run in self._runs:

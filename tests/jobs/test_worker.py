@@ -26,6 +26,7 @@ from serve_app.jobs.errors import JobStoreUnavailable, ResultsUnavailable
 from serve_app.jobs.job import Job, JobStatus, Upload, Webhook
 from serve_app.jobs.observer import LogJobObserver
 from serve_app.jobs.store import JobStore
+from serve_app.types import ReplicaStatus
 from tests.fakes import Unexpected
 from tests.jobs.workshop import OWNER, Workshop, eventually, level_of, workshop
 from tests.raw_server import answer, raw_server
@@ -477,6 +478,24 @@ async def test_an_unreachable_store_is_told_once_and_waited_for(
         cut_off.is_cut = False
         assert (await shop.ended(job)).status is JobStatus.SUCCEEDED
     assert caplog.text.count("No jobs are claimed for now") == 1
+
+
+async def test_an_unexpected_error_does_not_end_the_worker(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("serve_app.jobs.worker._LONGEST_POLL_S", 0.01)
+    replicas = shop.studio.replicas
+    errors: list[Exception] = [Unexpected()]
+
+    async def fail_once(model_id: str) -> list[ReplicaStatus]:
+        if errors:
+            raise errors.pop()
+        return await replicas(model_id)
+
+    monkeypatch.setattr(shop.studio, "replicas", fail_once)
+    async with shop.working():
+        assert (await shop.ended(await shop.add())).status is JobStatus.SUCCEEDED
+    assert "The worker of jobs met an unexpected error" in caplog.text
 
 
 async def test_two_workers_share_the_jobs(shop: Workshop) -> None:
