@@ -58,6 +58,7 @@ class Predictions:
         if audio is not None:
             decoded = await self.jobs.generation.audio_prompts.read(audio, card)
             audio_s = decoded.duration_s
+        key = idempotency_key(request.headers)
         told = {"model": model.name, "version": model.version, "input": shown_input(body.input)}
         job, _ = await self.jobs.submit(
             Submission(
@@ -67,8 +68,8 @@ class Predictions:
                 webhook=webhook_of(body),
                 details={"base_url": base_url(request), DETAILS: told},
                 deadline_s=cancel_after_s(request.headers.get("cancel-after")),
-                idempotency_key=idempotency_key(request.headers),
-                body_sha256=body_sha256(body.model_dump(mode="json")),
+                idempotency_key=key,
+                body_sha256="" if key is None else body_sha256(body.model_dump(mode="json")),
             )
         )
         return job

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # Seconds before each attempt, counted from the one before, as the specification recommends.
 DELAYS_S = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 _GONE = 410
-_MOST_AT_ONCE = 16
+_MOST_AT_ONCE = 64
 _LEASE_S = 60.0  # more than the time-out of an exchange
 _JITTER = 0.1  # part of a delay
 _MOST_RETRY_AFTER_S = 86_400.0
@@ -44,15 +44,22 @@ class DeliveryLoop:
         self._lease_s = max(_LEASE_S, 2 * timeout_s)
 
     async def run(self) -> None:
-        """Deliver until cancelled. Errors of the store are logged, and do not end the loop."""
-        while True:
-            sent = 0
-            try:
-                sent = await self.deliver_once()
-            except Exception:
-                logger.exception("The outbox of webhooks could not be worked on")
-            if not sent:
-                await asyncio.sleep(_POLL_S * random.uniform(0.75, 1.25))
+        """Deliver until cancelled. Errors of the store are logged, and do not end the loop.
+
+        A receiver that answers slowly takes one of _MOST_AT_ONCE places and delays no other.
+        """
+        sending: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                due = await self._due(_MOST_AT_ONCE - len(sending))
+                sending |= {asyncio.create_task(self._deliver(one)) for one in due}
+                if not due:
+                    await _pause(sending)
+                sending = {task for task in sending if not task.done()}
+        finally:
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
 
     async def deliver_once(self) -> int:
         """Send the messages that are due, at most _MOST_AT_ONCE; return their number."""
@@ -62,15 +69,30 @@ class DeliveryLoop:
                 group.create_task(self._deliver(delivery))
         return len(deliveries)
 
+    async def _due(self, places: int) -> list[Delivery]:
+        """Claim messages; none while there is no place, or no store."""
+        if not places:
+            return []
+        try:
+            return await self._store.claim_deliveries(places, self._lease_s)
+        except Exception:
+            logger.exception("The outbox of webhooks could not be read")
+            return []
+
     async def _deliver(self, delivery: Delivery) -> None:
-        settlement = await self._attempt(delivery)
+        """Send a message and record how that ended; what is not recorded is sent again."""
+        try:
+            settlement = await self._attempt(delivery)
+            await self._store.settle(delivery, settlement)
+        except Exception:
+            logger.exception("Webhook %s could not be recorded", delivery.id)
+            return
+        self._settled(_outcome(settlement))
         if not settlement.delivered:
             logger.warning(
                 "Webhook %s of job %s was not delivered at attempt %d: %s",
                 delivery.id, delivery.job_id, delivery.attempt, settlement.error,
             )  # fmt: skip
-        await self._store.settle(delivery, settlement)
-        self._settled(_outcome(settlement))
 
     async def _attempt(self, delivery: Delivery) -> Settlement:
         """Send a message once."""
@@ -81,8 +103,24 @@ class DeliveryLoop:
                 "POST", delivery.url, headers, delivery.body.encode()
             )
         except (ServeAppError, NotAnswered) as error:
-            return Settlement(False, None, str(error.args[0]), _retry_in_s(delivery.attempt, None))
+            return _failure(delivery, str(error.args[0]))
+        except Exception:  # of the receiver's making: it must not be tried for ever
+            logger.exception("Webhook %s met an unexpected error", delivery.id)
+            return _failure(delivery, "an unexpected error, which is in the log")
         return settlement_of(answer, delivery.attempt)
+
+
+async def _pause(sending: set[asyncio.Task[None]]) -> None:
+    """Wait until a place may be free, or a message due."""
+    poll_s = _POLL_S * random.uniform(0.75, 1.25)
+    if sending:
+        await asyncio.wait(sending, timeout=poll_s, return_when=asyncio.FIRST_COMPLETED)
+    else:
+        await asyncio.sleep(poll_s)
+
+
+def _failure(delivery: Delivery, error: str) -> Settlement:
+    return Settlement(False, None, error, _retry_in_s(delivery.attempt, None))
 
 
 def _outcome(settlement: Settlement) -> str:

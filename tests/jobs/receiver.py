@@ -24,6 +24,10 @@ class Receiver:
     def __init__(self, answers: list[tuple[int, dict[str, str]]]) -> None:
         self.received: list[Received] = []
         self.arrived = threading.Event()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self._counted = threading.Condition()
+        self.answered = 0
         self.contents: dict[str, bytes] = {}  # by path, for GET
         self._answers = answers
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -41,6 +45,12 @@ class Receiver:
         self._server.server_close()
         self._thread.join()
 
+    def expect(self, count: int) -> None:
+        """Wait until so many messages are answered. Raises TimeoutError."""
+        with self._counted:
+            if not self._counted.wait_for(lambda: self.answered >= count, timeout=10):
+                raise TimeoutError(f"{self.answered} of {count} messages were answered")
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         receiver = self
 
@@ -49,6 +59,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 receiver.received.append(Received(self.path, headers, body))
+                receiver.may_answer.wait(timeout=30)
                 number = min(len(receiver.received), len(receiver._answers)) - 1
                 status, sent = receiver._answers[number]
                 self.send_response(status)
@@ -56,6 +67,9 @@ class Receiver:
                     self.send_header(name, value)
                 self.end_headers()
                 receiver.arrived.set()
+                with receiver._counted:
+                    receiver.answered += 1
+                    receiver._counted.notify_all()
 
             def do_GET(self) -> None:
                 content = receiver.contents.get(self.path)

@@ -10,6 +10,7 @@ from standardwebhooks import Webhook as Verifier
 from serve_app.config.jobs import WebhookConfig
 from serve_app.jobs.addresses import Addresses, Answer
 from serve_app.jobs.delivery import DELAYS_S, DeliveryLoop, settlement_of
+from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.job import Delivery, EventName, Job, Webhook
 from serve_app.jobs.store import Settlement
 from tests.jobs.receiver import receiver
@@ -171,6 +172,58 @@ async def test_an_error_of_the_store_does_not_end_the_loop(
         await asyncio.wait({running})
     assert len(hook.received) == 1
     assert "outbox" in caplog.text
+
+
+async def test_a_slow_receiver_delays_no_other(
+    room: JobRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.jobs.delivery._MOST_AT_ONCE", 2)
+    with receiver() as slow, receiver() as quick:
+        slow.may_answer.clear()
+        await finished(room, slow.url)
+        for _ in range(3):
+            await finished(room, quick.url)
+        running = asyncio.create_task(loop_of(room).run())
+        await asyncio.to_thread(quick.expect, 3)
+        assert len(quick.received) == 3
+        slow.may_answer.set()
+        await asyncio.to_thread(slow.expect, 1)
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def test_an_unexpected_error_counts_as_an_attempt(
+    room: JobRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else its message would be sent again for ever."""
+
+    async def failing(*_: object) -> Answer:
+        raise UnicodeError("label too long")
+
+    monkeypatch.setattr(Addresses, "send", failing)
+    await finished(room, "http://127.0.0.1:9/hook")
+    settled = await _settled(room, loop_of(room))
+    assert (settled.delivered, settled.retry_in_s is None) == (False, False)
+    assert "unexpected error" in caplog.text
+
+
+async def test_what_cannot_be_recorded_is_sent_again(
+    room: JobRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing(*_: object) -> None:
+        raise JobStoreUnavailable("The database is full")
+
+    settle = room.store.settle
+    monkeypatch.setattr(room.store, "settle", failing)
+    with receiver() as hook:
+        job = await finished(room, hook.url)
+        assert await loop_of(room).deliver_once() == 1
+        assert "could not be recorded" in caplog.text
+        monkeypatch.setattr(room.store, "settle", settle)
+        await room.service.redeliver("", job.id)
+        await loop_of(room).deliver_once()
+    assert len({message.headers["webhook-id"] for message in hook.received}) == 1
+    assert len(hook.received) == 2
 
 
 async def _settled(room: JobRoom, loop: DeliveryLoop) -> Settlement:

@@ -1,5 +1,6 @@
 """`/v1/jobs`: requests for tracks that outlive their connection."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -115,6 +116,7 @@ def create_router(jobs: JobService) -> APIRouter:
 async def _submission(request: Request, body: JobBody, fields: dict[str, object]) -> Submission:
     """Collect what a request asks for. Raises InvalidRequest and InvalidAudio."""
     audio = None if body.audio_prompt is None else await audio_content(body.audio_prompt)
+    key = idempotency_key(request.headers)
     webhook = body.webhook
     upload = body.upload
     return Submission(
@@ -129,8 +131,8 @@ async def _submission(request: Request, body: JobBody, fields: dict[str, object]
         details={"base_url": base_url(request)},
         deadline_s=body.deadline_s,
         expires_in_s=body.expires_in_s,
-        idempotency_key=idempotency_key(request.headers),
-        body_sha256=body_sha256(fields),
+        idempotency_key=key,
+        body_sha256="" if key is None else await asyncio.to_thread(body_sha256, fields),
     )
 
 
