@@ -3,13 +3,15 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import decode
 from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model
 from serve_app.engine.device import loading_dtype
-from serve_app.models.musicgen.cpu_layers import CpuDecoderLayer
+from serve_app.models.musicgen.cpu_layers import CpuLinear
+from serve_app.models.musicgen.transformer import DecoderLayer
 
 
 def test_the_last_line_has_consistent_figures(
@@ -36,8 +38,11 @@ def test_the_compared_models_have_equal_weights() -> None:
     torch.testing.assert_close(ours.text_proj(text[0]), projected)
     in_proj = theirs.transformer.layers[1].self_attn.in_proj_weight
     layer = ours.layers[1]
-    assert isinstance(layer, CpuDecoderLayer)
-    assert torch.equal(torch.from_numpy(layer.weights[0]), in_proj)
+    assert isinstance(layer, DecoderLayer)
+    qkv_proj = layer.self_attn.qkv_proj
+    assert isinstance(qkv_proj, CpuLinear)
+    assert isinstance(qkv_proj.stored, np.ndarray)
+    assert np.array_equal(qkv_proj.stored, in_proj)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -27,6 +27,14 @@ SERIAL = numba.njit(**OPTIONS)
 PARALLEL = numba.njit(parallel=True, **OPTIONS)
 
 
+def num_threads() -> int:
+    """Return the number of threads on which this thread's kernels run.
+
+    It is an argument of the kernels: numba does not cache a kernel that asks for it.
+    """
+    return int(numba.get_num_threads())
+
+
 def limit_threads(count: int) -> None:
     """Run the parallel kernels that this thread calls on at most `count` threads."""
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))

@@ -1,16 +1,18 @@
 """Layout of int8 weights: tiles of TILE outputs, each read STRIDE inputs at a time.
 
-`qweight` is uint8 [N / TILE, ceil(K / STRIDE), TILE, STRIDE]. OFFSET is added to every int8 value,
-because the fastest dot-product instruction (VNNI's vpdpbusd) takes one unsigned operand. Padding
-inputs hold OFFSET, which stands for 0.
+`qweight` is uint8 [N / TILE, ceil(K / STRIDE), TILE, STRIDE]: int8 values plus OFFSET, modulo 256.
+OFFSET depends on the CPU: VNNI's dot-product instruction (vpdpbusd) takes one unsigned operand.
+Padding inputs hold OFFSET, which stands for 0.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serve_app.kernels.cpu.target import DOT_PRODUCT
+
 TILE = 4  # outputs computed together; N is a multiple
 STRIDE = 64  # inputs read together
-OFFSET = 128
+OFFSET = 128 if DOT_PRODUCT.unsigned else 0
 MAX_INT8 = 127  # quantization is symmetric: -128 is not used
 
 

@@ -1,16 +1,16 @@
-"""The CPU backend: narrow weights and fused layers.
+"""The CPU backend: narrow weights and a fused step.
 
 Decoding is memory-bound: a step reads all weights, so narrower weights make it faster.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
 
 from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
-from serve_app.models.musicgen.cpu_layers import CpuDecoderLayer, CpuLinear
+from serve_app.models.musicgen.cpu_layers import CpuLinear
+from serve_app.models.musicgen.cpu_step import CpuStep
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
-from serve_app.models.musicgen.transformer import DecoderLayer, Linear
+from serve_app.models.musicgen.transformer import Linear
 
 
 class CpuBackend:
@@ -27,7 +27,7 @@ class CpuBackend:
         self._int8_cache = int8_cache or precision == "int8"
 
     def prepare(self, model: MusicGen) -> None:
-        """Quantize the decoder layers' and the heads' weights and fuse the layers.
+        """Quantize the decoder layers' and the heads' weights.
 
         The model must be in fp32. Embeddings, norms and the text projection stay in fp32. All
         arithmetic is fp32, except int8's products.
@@ -38,15 +38,14 @@ class CpuBackend:
         rows = config.conditioning.branches
         return CpuKVCache(config.transformer, slots, rows, max_length, self._int8_cache)
 
-    def fused_step(self, model: MusicGen, slots: int, max_length: int) -> None:
-        """Leave the step to the model's layers."""
+    def fused_step(self, model: MusicGen, slots: int, max_length: int) -> CpuStep:
+        """Return the step as one call, which any slots and lengths fit."""
+        del slots, max_length
+        return CpuStep(model)
 
 
 def optimize_for_cpu(model: MusicGen, precision: str) -> None:
-    """Replace each Linear by a CpuLinear, and decoder layers by fused layers.
-
-    A layer without cross-attention keeps PyTorch's structure around its CpuLinear products.
-    """
+    """Replace each Linear by a CpuLinear."""
     linears = [
         (module, name, child)
         for module in model.modules()
@@ -57,7 +56,3 @@ def optimize_for_cpu(model: MusicGen, precision: str) -> None:
         narrowed = threads.map(lambda found: CpuLinear(found[2], precision), linears)
         for (module, name, _), linear in zip(linears, narrowed, strict=True):
             setattr(module, name, linear)
-    for number, layer in enumerate(model.layers):
-        decoder_layer = cast(DecoderLayer, layer)
-        if decoder_layer.cross_attn is not None:
-            model.layers[number] = CpuDecoderLayer(decoder_layer, decoder_layer.cross_attn)

@@ -1,7 +1,7 @@
 """Self-attention's KV cache on a CPU: fp32, or int8 with scales, a quarter of the bytes to read."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from serve_app.kernels.cpu.attention import attend
-from serve_app.kernels.cpu.compilation import Floats, limit_threads
+from serve_app.kernels.cpu.compilation import Floats, limit_threads, num_threads
 from serve_app.models.musicgen.transformer import At, LayerCache, TransformerConfig
 
 
@@ -32,15 +32,37 @@ class CpuKVCache:
     def nbytes(self) -> int:
         return self._stored.nbytes + self._scales.nbytes
 
-    def narrow(self, slots: slice, rows: int, length: int) -> Sequence[LayerCache]:
+    def narrow(self, slots: slice, rows: int, length: int) -> "CpuLayerCaches":
         """Return each layer's cache. `length` is unused: a position reads up to itself only."""
         del length
         limit_threads(torch.get_num_threads())
-        layers = zip(self._stored, self._scales, strict=True)
-        return [CpuLayerCache(stored, scales, rows, slots.start) for stored, scales in layers]
+        return CpuLayerCaches(self._stored, self._scales, rows, slots.start)
 
     def clear(self, slot: int) -> None:
         """Do nothing: no position beyond a sequence's own is ever read."""
+
+
+class CpuLayerCaches(Sequence[LayerCache]):
+    """The cache of every layer. Its arrays are those of CpuLayerCache with the layers before."""
+
+    def __init__(self, stored: NDArray[Any], scales: Floats, rows: int, first_slot: int) -> None:
+        self.rows = rows
+        self.stored = stored
+        self.scales = scales
+        self.first_slot = first_slot
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @overload
+    def __getitem__(self, layer: int) -> LayerCache: ...
+
+    @overload
+    def __getitem__(self, layer: slice) -> "CpuLayerCaches": ...
+
+    def __getitem__(self, layer: int | slice) -> "LayerCache | CpuLayerCaches":
+        kind = CpuLayerCaches if isinstance(layer, slice) else CpuLayerCache
+        return kind(self.stored[layer], self.scales[layer], self.rows, self.first_slot)
 
 
 class CpuLayerCache:
@@ -62,6 +84,7 @@ class CpuLayerCache:
         new, rows, _, heads, head_dim = qkv.shape
         out = torch.empty(new, rows, heads, head_dim)
         attend(
+            num_threads(),
             qkv.numpy(),
             at[0].numpy(),
             at[1].numpy(),

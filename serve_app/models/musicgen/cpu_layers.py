@@ -1,4 +1,4 @@
-"""Linear and decoder layers on the CPU kernels. PyTorch computes many rows, as in a prefill."""
+"""Linear layers on the CPU kernels. PyTorch computes many rows, as in a prefill."""
 
 from typing import Any, cast
 
@@ -8,17 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from serve_app.kernels.cpu.compilation import limit_threads
-from serve_app.kernels.cpu.layer import layer_step
 from serve_app.kernels.cpu.packing import MAX_INT8, TILE, pack_int8, unpack_int8
 from serve_app.kernels.cpu.products import QuantizedWeight, Weight, product
-from serve_app.models.musicgen.cpu_kv_cache import CpuLayerCache
-from serve_app.models.musicgen.transformer import (
-    At,
-    CrossAttention,
-    CrossAttentionInputs,
-    DecoderLayer,
-    LayerCache,
-)
 
 MANY_ROWS = 32  # from here on a product is compute-bound, not memory-bound
 _STORED_AS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -79,64 +70,3 @@ def _stored(weight: Tensor, precision: str) -> Weight:
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
     return tensor.detach().numpy()
-
-
-class CpuDecoderLayer(nn.Module):
-    """A fused DecoderLayer with cross-attention, all of whose linear layers are CpuLinear."""
-
-    def __init__(self, layer: DecoderLayer, cross_attention: CrossAttention) -> None:
-        super().__init__()
-        attention = layer.self_attn
-        self.cross_attn = cross_attention
-        self._layer = layer
-        self._heads = attention.num_heads
-        self._eps = layer.ffn_norm.eps
-        norms = (layer.self_attn_norm, layer.cross_attn_norm, layer.ffn_norm)
-        self._norms = tuple(_array(part) for norm in norms for part in (norm.weight, norm.bias))
-        linears = [
-            cast(CpuLinear, linear)
-            for linear in (
-                attention.qkv_proj,
-                attention.out_proj,
-                cross_attention.q_proj,
-                cross_attention.out_proj,
-                layer.fc1,
-                layer.fc2,
-            )
-        ]
-        self._ffn_dim = linears[4].out_features
-        self.weights: tuple[Any, ...] = tuple(linear.stored for linear in linears)
-        self._biases = tuple(linear.bias_array for linear in linears)
-        constant = cross_attention.unconditional_output()
-        self._unconditional = np.empty(0, np.float32) if constant is None else _array(constant[0])
-
-    def forward(
-        self, x: Tensor, cache: LayerCache, at: At, mask: Tensor, cross: CrossAttentionInputs | None
-    ) -> Tensor:
-        """Compute as DecoderLayer does. x is changed in place where its rows are few.
-
-        Raises ValueError if `cross` is None.
-        """
-        used = len(at[0]) * cache.rows
-        if used > MANY_ROWS or not isinstance(cache, CpuLayerCache) or cross is None:
-            return cast(Tensor, self._layer(x, cache, at, mask, cross))
-        layer_step(
-            x.numpy()[:used],
-            cache.rows,
-            self._heads,
-            self._ffn_dim,
-            self._norms,
-            self._eps,
-            self.weights,
-            self._biases,
-            at[0].numpy(),
-            at[1].numpy(),
-            cache.stored,
-            cache.scales,
-            cache.first_slot,
-            cross.keys.numpy(),
-            cross.values.numpy(),
-            cross.mask.numpy(),
-            self._unconditional,
-        )
-        return x

@@ -14,7 +14,8 @@ from serve_app.models.musicgen import execution
 from serve_app.models.musicgen.conditioning import ConditioningSpec
 from serve_app.models.musicgen.cpu_backend import CpuBackend
 from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
-from serve_app.models.musicgen.cpu_layers import CpuDecoderLayer
+from serve_app.models.musicgen.cpu_layers import CpuLinear
+from serve_app.models.musicgen.cpu_step import CpuStep
 from serve_app.models.musicgen.cuda_backend import CudaBackend
 from serve_app.models.musicgen.cuda_kv_cache import CudaKVCache
 from serve_app.models.musicgen.cuda_layers import CudaLinear
@@ -61,7 +62,8 @@ def test_a_cpu_has_its_own_layers_and_cache(
     backend = prepare_model(large, precision)
     assert isinstance(backend, CpuBackend)
     assert (backend.precision, backend.batch_invariant) == (precision, True)
-    assert all(isinstance(layer, CpuDecoderLayer) for layer in large.layers)
+    assert isinstance(large.heads, CpuLinear)
+    assert isinstance(backend.fused_step(large, SLOTS, LENGTH), CpuStep)
     cache = backend.allocate_cache(large.config, SLOTS, LENGTH)
     assert isinstance(cache, CpuKVCache)
     assert cache.nbytes == exact.nbytes * of_fp32
