@@ -32,9 +32,10 @@ def decoder_step(
 
     norms [layers, 6, D]: weight and bias of each of a layer's three norms; out_norm [2, D];
     weights, weight_scales, biases: seven arrays each, in the order above, with one entry for each
-    layer (see `products`), or one in all for the heads; keys, values [layers, B, H, tokens, Dh]:
-    empty in a model without cross-attention; without_text [layers, D], or [layers, 0] for zeros:
-    cross-attention's output for every row but the first. logits [n * rows, outputs of the heads].
+    layer (see `products`), or one in all for the heads; without_text [layers, D], or [layers, 0]
+    for zeros: cross-attention's output for every row but the first;
+    keys, values [layers, B, H, tokens, Dh, 1 or more]: the first along the last axis is read;
+    without layers in a model without cross-attention; logits [n * rows, outputs of the heads].
     cache and scales are those of `attend`, with the layers before.
     """
     n, size = x.shape
@@ -81,8 +82,8 @@ def _join_step(
             )
             wait(team)
             cross_attend_together(
-                team, query.reshape(text_by_head), keys[layer], values[layer], last_tokens,
-                text.reshape(text_by_head),
+                team, query.reshape(text_by_head), keys[layer, ..., 0], values[layer, ..., 0],
+                last_tokens, text.reshape(text_by_head),
             )  # fmt: skip
             _add_to_others(team, without_text[layer], rows, x)
             _multiply_add(team, text, of_layer, TEXT_OUT, x, rows)

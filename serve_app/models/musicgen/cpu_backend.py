@@ -25,6 +25,7 @@ class CpuBackend:
     def __init__(self, precision: str, int8_cache: bool = False) -> None:
         self.precision = precision
         self._int8_cache = int8_cache or precision == "int8"
+        self._step: CpuStep | None = None
 
     def prepare(self, model: MusicGen) -> None:
         """Quantize the decoder layers' and the heads' weights.
@@ -41,7 +42,9 @@ class CpuBackend:
     def fused_step(self, model: MusicGen, slots: int, max_length: int) -> CpuStep:
         """Return the step as one call, which any slots and lengths fit."""
         del slots, max_length
-        return CpuStep(model)
+        if self._step is None:
+            self._step = CpuStep(model)
+        return self._step
 
 
 def optimize_for_cpu(model: MusicGen, precision: str) -> None:

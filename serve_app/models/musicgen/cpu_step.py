@@ -18,7 +18,7 @@ from serve_app.models.musicgen.fused_step import StepInputs, Texts
 from serve_app.models.musicgen.model import MusicGen
 from serve_app.models.musicgen.transformer import CrossAttentionInputs, DecoderLayer
 
-NO_TEXT = np.empty((0, 0, 0, 0, 0), np.float32)
+NO_TEXT = np.empty((0, 0, 0, 0, 0, 2), np.float32)
 CACHE_LINE = 64  # bytes
 Stack = tuple[NDArray[Any], Floats, Floats]  # of a product's weights, scales and biases
 
@@ -163,4 +163,13 @@ def _without_text(layers: Sequence[DecoderLayer]) -> Floats:
 def _text_arrays(texts: Texts | None) -> tuple[Floats, Floats, NDArray[np.int64]]:
     if texts is None:
         return NO_TEXT, NO_TEXT, np.empty(0, np.int64)
-    return texts.keys.numpy(), texts.values.numpy(), texts.last_token.numpy()
+    return _strided(texts.keys), _strided(texts.values), texts.last_token.numpy()
+
+
+def _strided(x: Tensor) -> Floats:
+    """Return a view with a further axis, along which nothing changes: [..., 2].
+
+    numba compiles anew for contiguous arrays, which keys and values are for some numbers of slots
+    and tokens only. These views never are.
+    """
+    return np.broadcast_to(x.numpy()[..., None], (*x.shape, 2))

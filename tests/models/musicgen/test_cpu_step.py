@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from serve_app.engine.cross_attention_slots import CrossAttentionSlots
+from serve_app.kernels.cpu.step import decoder_step
 from serve_app.models.musicgen.conditioning import ConditioningSpec, CrossAttentionKV
 from serve_app.models.musicgen.cpu_backend import CpuBackend
 from serve_app.models.musicgen.cpu_layers import MANY_ROWS
@@ -119,6 +120,26 @@ def test_a_model_without_cross_attention() -> None:
 @torch.inference_mode()
 def test_many_rows(precision: str) -> None:
     check(new_model(), precision, slots=MANY_ROWS // 2 + 1, rows=2)
+
+
+@torch.inference_mode()
+def test_one_compilation_serves_all_slots_and_some() -> None:
+    """In a running service a compilation would stall all tracks for half a minute."""
+    model = new_model()
+    backend = CpuBackend("int8")
+    backend.prepare(model)
+    step = backend.fused_step(model, 3, LENGTH)
+    cache = backend.allocate_cache(model.config, 3, LENGTH)
+    known = texts(model, 3)
+    embeddings = sinusoidal_positions(LENGTH, 64, CPU)
+    compiled = []
+    for slots, tokens in ((3, TOKENS), (2, TOKENS), (3, 2), (1, 2)):
+        narrow = cache.narrow(slice(0, slots), 2, LENGTH)
+        text = known.texts(slice(slots), tokens)
+        zeros = torch.zeros(slots, 4, dtype=torch.int64)
+        step.logits(StepInputs(zeros, zeros[:, 0].clone(), embeddings, narrow, text))
+        compiled.append(len(decoder_step.signatures))
+    assert len(set(compiled)) == 1
 
 
 @pytest.mark.long  # each compiles for 20 s
