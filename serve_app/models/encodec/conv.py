@@ -1,15 +1,19 @@
 """SEANet's convolutions: EnCodec's padding, strides and trimming, with faster CPU paths."""
 
 import math
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from serve_app.models.encodec.config import EncodecConfig
-from serve_app.models.encodec.onednn import as_image, as_operand
+from serve_app.models.encodec.onednn import as_image
 
-_MANY_WEIGHTS = 2**22  # from here on, oneDNN spends longer reordering weights than convolving
+if TYPE_CHECKING:  # numba: small models need none
+    from serve_app.models.encodec.cpu_convolutions import CpuConvolution
+
+_MANY_FILTERS = 64  # of a codec's audio; from here on the CPU kernels are faster than oneDNN
 
 
 class Conv1d(nn.Conv1d):
@@ -29,9 +33,20 @@ class Conv1d(nn.Conv1d):
         total = self.span - self.stride[0]
         self.pad_right = 0 if config.causal else total // 2
         self.pad_left = total - self.pad_right
+        self._many_filters = config.num_filters >= _MANY_FILTERS
+        self._kernel: CpuConvolution | None = None  # made on first use
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, channels_in, n] -> [B, channels_out, ceil(n / stride)]"""
+    def forward(self, x: Tensor, activate: bool = False) -> Tensor:
+        """x [B, channels_in, n] -> [B, channels_out, ceil(n / stride)]
+
+        activate: apply ELU to x first.
+        """
+        if x.device.type == "cpu" and (kernel := self.kernel) is not None:
+            length = -(-x.shape[-1] // self.stride[0])
+            mirrored = self.mirrored(x.shape[-1])
+            return kernel(x, self.stride[0], self.pad_left, length, mirrored, activate)
+        if activate:
+            x = elu(x)
         extra = -x.shape[-1] % self.stride[0]
         x = self._pad(x, self.pad_left, self.pad_right + extra)
         if x.device.type != "cpu":
@@ -41,6 +56,24 @@ class Conv1d(nn.Conv1d):
         weight = self.weight.unsqueeze(2)
         stride = (1, *self.stride)
         return F.conv2d(as_image(x), weight, self.bias, stride, 0, (1, *self.dilation)).squeeze(2)
+
+    @property
+    def kernel(self) -> "CpuConvolution | None":
+        """The layer on the CPU kernels, None if they lack its shape or the codec is small."""
+        if not self._many_filters:
+            return None
+        from serve_app.models.encodec.cpu_convolutions import CpuConvolution, is_supported
+
+        if self._kernel is None and is_supported(self):
+            self._kernel = CpuConvolution(self.weight, cast(Tensor, self.bias))
+        return self._kernel
+
+    def mirrored(self, n: int) -> int:
+        """Return how many of n frames, extended by zeros, padding mirrors; 0 if it is zeros."""
+        if self.pad_mode != "reflect":
+            return 0
+        extra = -n % self.stride[0]
+        return max(n, max(self.pad_left, self.pad_right + extra) + 1)
 
     def _by_tap(self, x: Tensor) -> Tensor:
         """Add shifted slices of one matrix product over all taps: faster for so few outputs."""
@@ -69,6 +102,11 @@ class Conv1d(nn.Conv1d):
         return first * stride - self.pad_left, last * stride + self.span - 1 - self.pad_left
 
 
+def elu(x: Tensor) -> Tensor:
+    """F.elu in two thirds of its time on a CPU."""
+    return torch.maximum(x, x.clamp(max=0).exp_().sub_(1))
+
+
 def _reflect(x: Tensor, left: int, right: int) -> Tensor:
     """F.pad(x, (left, right), "reflect") in a third of its time.
 
@@ -93,35 +131,42 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         causal_trim = math.ceil(ratio * config.trim_right_ratio)
         self.trim_right = causal_trim if config.causal else ratio // 2
         self.trim_left = ratio - self.trim_right
-        self._taps: Tensor | None = None  # the weights as oneDNN's operand, made on first use
+        self._many_filters = config.num_filters >= _MANY_FILTERS
+        self._kernel: CpuConvolution | None = None  # made on first use
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """x [B, channels_in, n] -> [B, channels_out, n * stride]"""
-        if x.device.type != "cpu":
-            y = super().forward(x, output_size)
-        elif self.weight.numel() >= _MANY_WEIGHTS:
-            y = self._by_tap(x)
+    def forward(  # type: ignore[override]
+        self, x: Tensor, activate: bool = False
+    ) -> Tensor:
+        """x [B, channels_in, n] -> [B, channels_out, n * stride]
+
+        activate: apply ELU to x first.
+        """
+        if x.device.type == "cpu" and (kernel := self.kernel) is not None:
+            y = self._by_kernel(kernel, x, activate)
+        elif x.device.type != "cpu":
+            y = super().forward(elu(x) if activate else x)
         else:
+            x = elu(x) if activate else x
             weight = self.weight.unsqueeze(2)
             y = F.conv_transpose2d(as_image(x), weight, self.bias, (1, *self.stride)).squeeze(2)
         return y[..., self.trim_left : y.shape[-1] - self.trim_right]
 
-    def _by_tap(self, x: Tensor) -> Tensor:
-        """Compute all taps by one matrix product, whose weights are reordered once.
+    @property
+    def kernel(self) -> "CpuConvolution | None":
+        """The layer on the CPU kernels, None if they lack its shape or the codec is small."""
+        if not self._many_filters:
+            return None
+        from serve_app.models.encodec.cpu_convolutions import is_supported, upsampling
 
-        The kernel is two strides long: each output is the sum of two taps.
-        """
+        if self._kernel is None and is_supported(self):
+            self._kernel = upsampling(self.weight, cast(Tensor, self.bias), self.stride[0])
+        return self._kernel
+
+    def _by_kernel(self, kernel: "CpuConvolution", x: Tensor, activate: bool) -> Tensor:
+        """Compute one frame of `stride` samples more than x has, as PyTorch does."""
         batch, _, n = x.shape
-        ratio = self.stride[0]
-        if self._taps is None:
-            self._taps = as_operand(self.weight.permute(2, 1, 0).flatten(0, 1))
-        frames = as_operand(x.transpose(1, 2).contiguous())
-        by_tap = F.linear(frames, self._taps).to_dense()
-        by_tap = by_tap.view(batch, n, 2, ratio, self.out_channels)
-        y = cast(Tensor, self.bias).expand(batch, n + 1, ratio, -1).clone()
-        y[:, :n] += by_tap[:, :, 0]
-        y[:, 1:] += by_tap[:, :, 1]
-        return y.flatten(1, 2).transpose(1, 2)
+        y = kernel(x, 1, 1, n + 1, 0, activate).transpose(1, 2)
+        return y.reshape(batch, -1, self.out_channels).transpose(1, 2)
 
     def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         """First and last input position that outputs `first` to `last` depend on."""

@@ -1,13 +1,16 @@
 """SEANet's LSTM, with a skip connection."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from serve_app.models.encodec.onednn import as_operand
+if TYPE_CHECKING:  # numba: small models need none
+    from serve_app.models.encodec.cpu_convolutions import CpuConvolution
 
+_LANES = 16  # of the kernel's vectors
 _MANY_WEIGHTS = 2**19  # of a layer; a smaller layer stays in the CPU's cache with PyTorch, too
 
 
@@ -24,40 +27,46 @@ class SkipLSTM(nn.Module):
     def __init__(self, channels: int, num_layers: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(channels, channels, num_layers)
-        self._inputs: list[tuple[Tensor, Tensor]] = []  # oneDNN's operands, made on first use
+        self._layers: list[tuple[CpuConvolution, NDArray[np.float32]]] = []  # made on first use
 
     def forward(self, x: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
         """x [B, C, n] and the state before it (None: zeros) -> [B, C, n] and the state after it."""
         steps = x.permute(2, 0, 1)
-        if x.device.type == "cpu" and 4 * self.lstm.hidden_size**2 >= _MANY_WEIGHTS:
-            y, after = self._by_kernel(steps, state)
+        size = self.lstm.hidden_size
+        if x.device.type == "cpu" and 4 * size**2 >= _MANY_WEIGHTS and size % _LANES == 0:
+            y, after = self._by_kernel(x, state)
         else:
             y, (hidden, cell) = self.lstm(steps, state)
             after = LSTMState(hidden, cell)
         return (y + steps).permute(1, 2, 0), after
 
-    def _by_kernel(self, steps: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
-        """steps [n, B, C], layer by layer: the weights of one layer stay in the CPU's cache."""
+    def _by_kernel(self, x: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
+        """x [B, C, n] -> [n, B, C], layer by layer: one layer's weights stay in the CPU's cache."""
         from serve_app.kernels.cpu.compilation import limit_threads  # numba: small models need none
         from serve_app.kernels.cpu.lstm import lstm_layer
 
         limit_threads(torch.get_num_threads())
-        inputs = self._input_projections()
+        steps = x.permute(2, 0, 1)
         after = self._copy(state, steps)
-        for layer, (_, weight, *_) in enumerate(self.lstm.all_weights):
-            gates = F.linear(as_operand(steps), *inputs[layer]).to_dense()
-            steps = torch.empty(*steps.shape[:2], self.lstm.hidden_size)
+        for layer, (projection, weight) in enumerate(self._kernel_layers()):
+            gates = projection(steps.permute(1, 2, 0), 1, 0, len(steps), 0, False)
+            steps = torch.empty(steps.shape)
             hidden = after.hidden[layer].numpy()
             cell = after.cell[layer].numpy()
-            lstm_layer(gates.numpy(), weight.detach().numpy(), hidden, cell, steps.numpy())
+            inputs = gates.permute(2, 0, 1).contiguous().numpy()
+            lstm_layer(inputs, weight, hidden, cell, steps.numpy())
         return steps, after
 
-    def _input_projections(self) -> list[tuple[Tensor, Tensor]]:
-        """Weight and summed biases of each layer's input projection, as oneDNN's operands."""
-        if not self._inputs:
-            parts = self.lstm.all_weights
-            self._inputs = [(as_operand(w), as_operand(b0 + b1)) for w, _, b0, b1 in parts]
-        return self._inputs
+    def _kernel_layers(self) -> "list[tuple[CpuConvolution, NDArray[np.float32]]]":
+        """Each layer's input projection with the summed biases, and its recurrent weights."""
+        from serve_app.kernels.cpu.lstm import pack_gates
+        from serve_app.models.encodec.cpu_convolutions import CpuConvolution
+
+        if not self._layers:
+            for inputs, weight, *biases in self.lstm.all_weights:
+                projection = CpuConvolution(inputs[:, :, None], biases[0] + biases[1])
+                self._layers.append((projection, pack_gates(weight.detach().numpy())))
+        return self._layers
 
     def _copy(self, state: LSTMState | None, steps: Tensor) -> LSTMState:
         """Return a state to update in place: a copy of `state`, or zeros."""

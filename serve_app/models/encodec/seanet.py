@@ -3,21 +3,38 @@
 Follows arXiv:2009.02095. Layers are numbered as in the published checkpoints.
 """
 
-from typing import cast
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
-import torch
 from torch import Tensor, nn
 
 from serve_app.models.encodec.config import EncodecConfig
-from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
+from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d, elu
 from serve_app.models.encodec.lstm import SkipLSTM
+
+if TYPE_CHECKING:  # numba: small models need none
+    from serve_app.models.encodec.cpu_convolutions import CpuConvolution
 
 
 class Elu(nn.Module):
-    """nn.ELU in two thirds of its time on a CPU."""
+    """ELU (arXiv:1511.07289). `fused` makes it a part of the convolution that follows."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.maximum(x, x.clamp(max=0).exp_().sub_(1))
+        return elu(x)
+
+
+def fused(layers: Iterable[nn.Module]) -> list[Callable[[Tensor], Tensor]]:
+    """Return the layers as functions, each ELU before a convolution in one function with it."""
+    functions: list[Callable[[Tensor], Tensor]] = []
+    before: nn.Module | None = None
+    for layer in layers:
+        if isinstance(before, Elu) and isinstance(layer, (Conv1d, ConvTranspose1d)):
+            functions[-1] = partial(layer, activate=True)
+        else:
+            functions.append(layer)
+        before = layer
+    return functions
 
 
 class ResidualBlock(nn.Module):
@@ -34,10 +51,26 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, channels, n] -> [B, channels, n]"""
+        kernels = self._kernels(x)
+        if kernels is not None:
+            from serve_app.models.encodec.cpu_convolutions import add_residual
+
+            conv = cast(Conv1d, self.block[1])
+            return add_residual(x, *kernels, conv.pad_left, conv.mirrored(x.shape[-1]))
         y = x
         for layer in self.block:
             y = layer(y)
         return cast(Tensor, self.shortcut(x)) + y
+
+    def _kernels(self, x: Tensor) -> "tuple[CpuConvolution, CpuConvolution] | None":
+        """Return both convolutions on the CPU kernels, None if not both can be."""
+        if x.device.type != "cpu" or not isinstance(self.shortcut, nn.Identity):
+            return None
+        first = cast(Conv1d, self.block[1]).kernel
+        second = cast(Conv1d, self.block[3]).kernel
+        if first is None or second is None or min(first.outputs, second.outputs) <= 2:
+            return None
+        return first, second
 
     def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         """First and last input position that outputs `first` to `last` depend on."""

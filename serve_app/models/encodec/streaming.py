@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
 from serve_app.models.encodec.lstm import LSTMState, SkipLSTM
-from serve_app.models.encodec.seanet import Elu, ResidualBlock
+from serve_app.models.encodec.seanet import Elu, ResidualBlock, fused
 
 
 @dataclass
@@ -37,8 +37,8 @@ class StageBuffer:
 
     def append(self, new: Tensor | None) -> None:
         held = [part for part in (self.frames, new) if part is not None]
-        if held:
-            self.frames = torch.cat(held, dim=-1)
+        if held:  # in memory frame by frame, as the convolutions need them on a CPU
+            self.frames = torch.cat([part.transpose(1, 2) for part in held], dim=1).transpose(1, 2)
 
     def drop_until(self, start: int) -> None:
         """Forget the frames before `start`."""
@@ -76,6 +76,7 @@ class Stage:
 
     def __init__(self, layers: Iterable[nn.Module]) -> None:
         self._layers = list(layers)
+        self._functions = fused(self._layers)
         self.scale = 1
         self.step = 1
         for layer in self._layers:
@@ -108,8 +109,8 @@ class Stage:
         if ready == buffer.done:
             return None
         y = buffer.frames
-        for layer in self._layers:
-            y = layer(y)
+        for function in self._functions:
+            y = function(y)
         first = (buffer.done - buffer.start) // self.step * self.scale
         y = y[..., first : (ready - buffer.start) // self.step * self.scale]
         buffer.drop_until((ready - self.left_context) // self.step * self.step)

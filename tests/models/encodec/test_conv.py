@@ -37,16 +37,37 @@ def test_a_stride_rounds_up(length: int) -> None:
     assert layer(torch.randn(1, 6, length)).shape == (1, 8, -(-length // 5))
 
 
-@pytest.mark.parametrize("with_onednn", [True, False])
-@pytest.mark.parametrize(("channels", "ratio"), [(32, 5), (4, 8)])
-def test_a_large_upsampling_equals_the_plain_one(
-    channels: int, ratio: int, with_onednn: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("ratio", [5, 8])
+def test_an_upsampling_equals_the_plain_one(
+    ratio: int, kernels: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer = ConvTranspose1d(config(), channels, channels // 2, ratio).requires_grad_(False)
-    x = torch.randn(2, channels, 13)
-    y = F.conv_transpose1d(x, layer.weight, layer.bias, stride=ratio)
+    monkeypatch.setattr(conv, "_MANY_FILTERS", 0 if kernels else 64)
+    layer = ConvTranspose1d(config(), 64, 32, ratio).requires_grad_(False)
+    assert (layer.kernel is not None) == kernels
+    x = torch.randn(2, 64, 13)
+    y = F.conv_transpose1d(F.elu(x), layer.weight, layer.bias, stride=ratio)
     expected = y[..., layer.trim_left :][..., : 13 * ratio]
-    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
-    monkeypatch.setattr(conv, "_MANY_WEIGHTS", 0)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: with_onednn)
-    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(layer(x, activate=True), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(7, 1, 1), (8, 4, 1), (3, 1, 2)])
+@pytest.mark.parametrize("outputs", [1, 2, 12, 32, 64])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("pad_mode", ["reflect", "constant"])
+@pytest.mark.parametrize("length", [2, 3, 41])
+def test_a_convolution_on_kernels_equals_the_plain_one(
+    length: int, pad_mode: str, causal: bool, outputs: int, kernel_size: int, stride: int,
+    dilation: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    sizes = (6, outputs, kernel_size)
+    plain = Conv1d(config(pad_mode, causal), *sizes, stride=stride, dilation=dilation)
+    monkeypatch.setattr(conv, "_MANY_FILTERS", 0)
+    layer = Conv1d(config(pad_mode, causal), *sizes, stride=stride, dilation=dilation)
+    layer.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 6, length)
+    expected = plain(F.elu(x))
+    assert plain.kernel is None
+    assert (layer.kernel is None) == (dilation > 1 or outputs == 12 or (outputs <= 2 < stride))
+    torch.testing.assert_close(layer(x, activate=True), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(layer(x), plain(x), atol=1e-5, rtol=0)

@@ -1,0 +1,149 @@
+"""Convolutions over time of the codec, in fp32, on frames [n, C] in memory frame by frame.
+
+The inputs of an output are neighbours in memory, so that a convolution is a matrix product whose
+rows overlap: nothing is copied but one block of frames, on which padding and ELU are applied.
+"""
+
+import numba
+import numpy as np
+
+from serve_app.kernels.cpu.compilation import PARALLEL, SERIAL, Floats
+from serve_app.kernels.cpu.elu import elu
+from serve_app.kernels.cpu.float_tile import PANEL, TILE_ROWS, multiply_rows
+
+_BLOCK_FLOATS = 2**16  # of a block's input: a quarter of a megabyte, which stays in the L2 cache
+_BLOCK_ROWS = 40 * TILE_ROWS
+_MIN_TASKS = 8
+
+
+@SERIAL  # type: ignore[untyped-decorator]
+def _source(i: int, n: int, mirrored: int) -> int:
+    """Frame that stands at `i` of the padded frames, -1 for zeros.
+
+    mirrored: the number of frames, extended by zeros, that padding mirrors; 0: it is zeros.
+    """
+    if mirrored:
+        if i < 0:
+            i = -i
+        if i >= mirrored:
+            i = 2 * (mirrored - 1) - i
+    return i if 0 <= i < n else -1
+
+
+@SERIAL  # type: ignore[untyped-decorator]
+def _gather(x: Floats, first: int, count: int, mirrored: int, activate: bool, out: Floats) -> None:
+    """Copy `count` padded frames from `first` on to out, flat; activate: apply ELU to them."""
+    n, size = x.shape
+    for i in range(count):
+        source = _source(first + i, n, mirrored)
+        row = out[i * size : (i + 1) * size]
+        if source < 0:
+            row[:] = np.float32(0)
+        elif activate:
+            frame = x[source]
+            for d in range(size):
+                row[d] = elu(frame[d])
+        else:
+            row[:] = x[source]
+
+
+@SERIAL  # type: ignore[untyped-decorator]
+def _block_rows(frame_floats: int) -> int:
+    """Rows of a block: whole tiles, as many as the cache holds."""
+    rows = min(_BLOCK_FLOATS // frame_floats, _BLOCK_ROWS)
+    return max(rows // TILE_ROWS, 2) * TILE_ROWS
+
+
+@PARALLEL  # type: ignore[untyped-decorator]
+def convolve(
+    x: Floats, kernel: int, stride: int, before: int, mirrored: int, activate: bool,
+    weight: Floats, bias: Floats, out: Floats,
+) -> None:  # fmt: skip
+    """Convolve x [n, C] to out [m, N].
+
+    Output i reads the `kernel` padded frames from i * stride - before on. activate: apply ELU to x
+    first; mirrored: see `_source`; weight: [N, kernel * C] in panels; bias [N].
+    """
+    size = x.shape[1]
+    m, outputs = out.shape
+    panels = outputs // PANEL
+    depth = kernel * size
+    flat = out.reshape(-1)
+    rows = _block_rows(stride * size)
+    blocks = (m + rows - 1) // rows
+    groups = min(max(1, _MIN_TASKS // blocks), panels)
+    for task in numba.prange(blocks * groups):
+        block = task // groups
+        group = task % groups
+        first = block * rows
+        count = min(rows, m - first)
+        frames = (count - 1) * stride + kernel
+        gathered = np.empty(frames * size, np.float32)
+        _gather(x, first * stride - before, frames, mirrored, activate, gathered)
+        for panel in range(group * panels // groups, (group + 1) * panels // groups):
+            multiply_rows(
+                gathered, 0, stride * size, count, depth, weight, panel * depth * PANEL,
+                bias, panel * PANEL, 0, flat, first * outputs + panel * PANEL, outputs,
+            )  # fmt: skip
+
+
+@PARALLEL  # type: ignore[untyped-decorator]
+def convolve_to_few(
+    x: Floats, kernel: int, before: int, mirrored: int, activate: bool, weight: Floats,
+    bias: Floats, out: Floats,
+) -> None:  # fmt: skip
+    """Convolve x [n, C] to out [n, N] of few outputs: weight [N, kernel * C], bias [N]."""
+    size = x.shape[1]
+    n, outputs = out.shape
+    depth = kernel * size
+    rows = _block_rows(size)
+    for block in numba.prange((n + rows - 1) // rows):
+        first = block * rows
+        count = min(rows, n - first)
+        gathered = np.empty((count + kernel - 1) * size, np.float32)
+        _gather(x, first - before, count + kernel - 1, mirrored, activate, gathered)
+        for i in range(count):
+            row = gathered[i * size : i * size + depth]
+            for j in range(outputs):
+                total = np.float32(0)
+                for d in range(depth):
+                    total += row[d] * weight[j, d]
+                out[first + i, j] = total + bias[j]
+
+
+@PARALLEL  # type: ignore[untyped-decorator]
+def residual_block(
+    x: Floats, kernel: int, before: int, mirrored: int, first_weight: Floats, first_bias: Floats,
+    second_weight: Floats, second_bias: Floats, out: Floats,
+) -> None:  # fmt: skip
+    """SEANet's residual block on x [n, C]: ELU, convolution to M channels, ELU, 1 x 1, plus x.
+
+    first_weight: [M, kernel * C] and second_weight: [C, M] in panels.
+    """
+    n, size = x.shape
+    middle = len(first_bias)
+    depth = kernel * size
+    flat = out.reshape(-1)
+    rows = _block_rows(size)
+    for block in numba.prange((n + rows - 1) // rows):
+        first = block * rows
+        count = min(rows, n - first)
+        gathered = np.empty((count + kernel - 1) * size, np.float32)
+        _gather(x, first - before, count + kernel - 1, mirrored, True, gathered)
+        narrow = np.empty(count * middle, np.float32)
+        for panel in range(middle // PANEL):
+            multiply_rows(
+                gathered, 0, size, count, depth, first_weight, panel * depth * PANEL,
+                first_bias, panel * PANEL, 0, narrow, panel * PANEL, middle,
+            )  # fmt: skip
+        for i in range(len(narrow)):
+            narrow[i] = elu(narrow[i])
+        for i in range(first, first + count):
+            for d in range(size):
+                out[i, d] = x[i, d] + second_bias[d]
+        for panel in range(size // PANEL):
+            at = first * size + panel * PANEL
+            multiply_rows(
+                narrow, 0, middle, count, middle, second_weight, panel * middle * PANEL,
+                flat, at, size, flat, at, size,
+            )  # fmt: skip
