@@ -147,3 +147,60 @@ def residual_block(
                 narrow, 0, middle, count, middle, second_weight, panel * middle * PANEL,
                 flat, at, size, flat, at, size,
             )  # fmt: skip
+
+
+@PARALLEL  # type: ignore[untyped-decorator]
+def upsample(
+    x: Floats, activate: bool, both: Floats, before: Floats, at: Floats, bias: Floats, out: Floats
+) -> None:
+    """Multiply frames and those before them: out[i] = x[i] @ at + x[i - 1] @ before + bias.
+
+    x [n, C], zero outside; out [m, N], m even; activate: apply ELU to x first; before, at, both
+    (their sum): [N, C] in panels; bias [N]. Two outputs take three products in place of four, as in
+    Winograd's F(2, 2) (Arithmetic Complexity of Computations, 1980): with y = x[i] @ both, they are
+    y + (x[i - 1] - x[i]) @ before and y + (x[i + 1] - x[i]) @ at.
+    """
+    size = x.shape[1]
+    m, outputs = out.shape
+    panels = outputs // PANEL
+    flat = out.reshape(-1)
+    rows = _block_rows(2 * size)
+    blocks = (m // 2 + rows - 1) // rows
+    groups = min(max(1, _MIN_TASKS // blocks), panels)
+    for task in numba.prange(blocks * groups):
+        group = task % groups
+        first = task // groups * rows
+        count = min(rows, m // 2 - first)
+        frames = np.empty((2 * count + 1) * size, np.float32)
+        _gather(x, 2 * first - 1, 2 * count + 1, 0, activate, frames)
+        inputs = _differences(frames, count, size)
+        shared = np.empty(count * PANEL, np.float32)
+        for panel in range(group * panels // groups, (group + 1) * panels // groups):
+            weight_at = panel * size * PANEL
+            out_at = 2 * first * outputs + panel * PANEL
+            multiply_rows(
+                frames, size, 2 * size, count, size, both, weight_at,
+                bias, panel * PANEL, 0, shared, 0, PANEL,
+            )  # fmt: skip
+            multiply_rows(
+                inputs, 0, 2 * size, count, size, before, weight_at,
+                shared, 0, PANEL, flat, out_at, 2 * outputs,
+            )  # fmt: skip
+            multiply_rows(
+                inputs, size, 2 * size, count, size, at, weight_at,
+                shared, 0, PANEL, flat, out_at + outputs, 2 * outputs,
+            )  # fmt: skip
+
+
+@SERIAL  # type: ignore[untyped-decorator]
+def _differences(frames: Floats, count: int, size: int) -> Floats:
+    """Frames before and after every second frame, minus it: frames [2 * count + 1, C], flat"""
+    out = np.empty(2 * count * size, np.float32)
+    for i in range(count):
+        middle = frames[(2 * i + 1) * size : (2 * i + 2) * size]
+        for side in range(2):
+            other = frames[(2 * i + 2 * side) * size : (2 * i + 2 * side + 1) * size]
+            row = out[(2 * i + side) * size : (2 * i + side + 1) * size]
+            for d in range(size):
+                row[d] = other[d] - middle[d]
+    return out

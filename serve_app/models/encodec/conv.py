@@ -11,7 +11,7 @@ from serve_app.models.encodec.config import EncodecConfig
 from serve_app.models.encodec.onednn import as_image
 
 if TYPE_CHECKING:  # numba: small models need none
-    from serve_app.models.encodec.cpu_convolutions import CpuConvolution
+    from serve_app.models.encodec.cpu_convolutions import CpuConvolution, CpuUpsampling
 
 _MANY_FILTERS = 64  # of a codec's audio; from here on the CPU kernels are faster than oneDNN
 
@@ -60,7 +60,7 @@ class Conv1d(nn.Conv1d):
     @property
     def kernel(self) -> "CpuConvolution | None":
         """The layer on the CPU kernels, None if they lack its shape or the codec is small."""
-        if not self._many_filters:
+        if not self._many_filters or self.pad_mode not in ("reflect", "constant"):
             return None
         from serve_app.models.encodec.cpu_convolutions import CpuConvolution, is_supported
 
@@ -132,7 +132,7 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         self.trim_right = causal_trim if config.causal else ratio // 2
         self.trim_left = ratio - self.trim_right
         self._many_filters = config.num_filters >= _MANY_FILTERS
-        self._kernel: CpuConvolution | None = None  # made on first use
+        self._kernel: CpuUpsampling | None = None  # made on first use
 
     def forward(  # type: ignore[override]
         self, x: Tensor, activate: bool = False
@@ -142,31 +142,25 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         activate: apply ELU to x first.
         """
         if x.device.type == "cpu" and (kernel := self.kernel) is not None:
-            y = self._by_kernel(kernel, x, activate)
+            y = kernel(x, activate)
         elif x.device.type != "cpu":
             y = super().forward(elu(x) if activate else x)
         else:
             x = elu(x) if activate else x
             weight = self.weight.unsqueeze(2)
             y = F.conv_transpose2d(as_image(x), weight, self.bias, (1, *self.stride)).squeeze(2)
-        return y[..., self.trim_left : y.shape[-1] - self.trim_right]
+        return y[..., self.trim_left :][..., : x.shape[-1] * self.stride[0]]
 
     @property
-    def kernel(self) -> "CpuConvolution | None":
+    def kernel(self) -> "CpuUpsampling | None":
         """The layer on the CPU kernels, None if they lack its shape or the codec is small."""
         if not self._many_filters:
             return None
-        from serve_app.models.encodec.cpu_convolutions import is_supported, upsampling
+        from serve_app.models.encodec.cpu_convolutions import CpuUpsampling, is_supported
 
         if self._kernel is None and is_supported(self):
-            self._kernel = upsampling(self.weight, cast(Tensor, self.bias), self.stride[0])
+            self._kernel = CpuUpsampling(self.weight, cast(Tensor, self.bias), self.stride[0])
         return self._kernel
-
-    def _by_kernel(self, kernel: "CpuConvolution", x: Tensor, activate: bool) -> Tensor:
-        """Compute one frame of `stride` samples more than x has, as PyTorch does."""
-        batch, _, n = x.shape
-        y = kernel(x, 1, 1, n + 1, 0, activate).transpose(1, 2)
-        return y.reshape(batch, -1, self.out_channels).transpose(1, 2)
 
     def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         """First and last input position that outputs `first` to `last` depend on."""

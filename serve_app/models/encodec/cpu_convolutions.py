@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from serve_app.kernels.cpu.compilation import limit_threads
-from serve_app.kernels.cpu.convolution import convolve, convolve_to_few, residual_block
+from serve_app.kernels.cpu.convolution import (
+    convolve,
+    convolve_to_few,
+    residual_block,
+    upsample,
+)
 from serve_app.kernels.cpu.float_tile import PANEL, pack_panels
 
 Floats = NDArray[np.float32]
@@ -65,14 +70,30 @@ def add_residual(
     )  # fmt: skip
 
 
-def upsampling(weight: Tensor, bias: Tensor, ratio: int) -> CpuConvolution:
-    """Transposed convolution whose kernel is two strides long, as one of two frames.
+class CpuUpsampling:
+    """Transposed convolution whose kernel is two strides long.
 
-    weight [C, N, 2 * ratio], bias [N]. An output frame is `ratio` neighbouring samples of N
-    channels; it depends on the input frames before and at its own place.
+    An output frame is `ratio` neighbouring samples of N channels; it depends on the input frames
+    before and at its own place. weight [C, N, 2 * ratio], bias [N].
     """
-    by_tap = weight.detach().unflatten(2, (2, ratio)).permute(3, 1, 0, 2).flatten(0, 1)
-    return CpuConvolution(by_tap.flip(2), bias.detach().repeat(ratio))
+
+    def __init__(self, weight: Tensor, bias: Tensor, ratio: int) -> None:
+        self._ratio = ratio
+        self._channels = weight.shape[1]
+        by_tap = weight.detach().permute(2, 1, 0).flatten(0, 1)  # [2 * ratio * N, C]
+        at, before = by_tap.chunk(2)
+        self._weights = [pack_panels(one.contiguous().numpy()) for one in (at + before, before, at)]
+        self._bias: Floats = bias.detach().repeat(ratio).numpy()
+
+    def __call__(self, x: Tensor, activate: bool) -> Tensor:
+        """x [B, C, n] -> [B, N, m], of which the first (n + 1) * ratio samples are meant."""
+        batch, _, n = x.shape
+        rows = n // 2 * 2 + 2
+        y = _by_frame(
+            x, self._ratio * self._channels, rows,
+            lambda frames, out: upsample(frames, activate, *self._weights, self._bias, out),
+        )  # fmt: skip
+        return y.transpose(1, 2).reshape(batch, -1, self._channels).transpose(1, 2)
 
 
 def _by_frame(
@@ -91,5 +112,7 @@ def is_supported(layer: nn.Conv1d | nn.ConvTranspose1d) -> bool:
     """Return whether the kernels have the layer's shape."""
     if layer.bias is None or layer.dilation != (1,):
         return False
+    if isinstance(layer, nn.ConvTranspose1d):
+        return layer.stride[0] * layer.out_channels % PANEL == 0
     few = layer.out_channels <= FEW_OUTPUTS and layer.stride == (1,)
     return few or layer.out_channels % PANEL == 0
