@@ -30,10 +30,12 @@ os.environ |= {
 import pytest  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
+from xdist.remote import Producer  # noqa: E402
 
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 from serve_app.launch.progress import ProgressLine  # noqa: E402
 from serve_app.launcher import Service  # noqa: E402
+from tests.scheduling import RAY, RayAndFiles, order, starts_ray  # noqa: E402
 
 torch.set_num_threads(1)  # as in a replica: the engine's thread has the only pool
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -42,15 +44,18 @@ STREAM_GRACE_S = 5
 EMBEDDED = "embedded:musicgen-nano"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests of the service after all others, so that no other Ray runs beside it; those that change it, last."""
-    last = ("service", "changed_service")
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> RayAndFiles:
+    """Distribute the tests of several processes (`pytest -n 2 --dist loadgroup`)."""
+    return RayAndFiles(config, log)
 
-    def order(item: pytest.Item) -> list[bool]:
-        assert isinstance(item, pytest.Function)
-        return [fixture in item.fixturenames for fixture in reversed(last)]
 
-    items.sort(key=order)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run one Ray at a time: the tests that start one form a group, and have an order."""
+    for item in items:
+        if starts_ray(item):
+            item.add_marker(pytest.mark.xdist_group(RAY))
+    parallel = hasattr(config, "workerinput")
+    items.sort(key=lambda item: order(item, parallel))
 
 
 @pytest.fixture(scope="session", autouse=True)
