@@ -6,6 +6,7 @@ MINUTES ?= 10
 BENCH ?= decode codec throughput precision cold_start service estimates cost
 OUT ?= build/gpu_check
 CHECKPOINT ?= embedded:musicgen-nano
+WORKERS ?= 2
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 
@@ -20,8 +21,8 @@ demo: .venv/base  ## Start the service, generate demo.wav by one HTTP request, s
 serve: .venv/base  ## Serve CONFIG (configs/nano.yaml) on HOST (127.0.0.1) and PORT (8000) until Ctrl-C; ARGS: --open, --tls-cert FILE --tls-key FILE
 	@$(PYTHON) -m serve_app.launcher $(CONFIG) --host $(HOST) --port $(PORT) $(ARGS)
 
-test: .venv/all  ## Run all tests but the long ones; fail below the required branch coverage
-	$(PYTHON) -m pytest -m "not long" --cov --cov-report=term
+test: .venv/all  ## Run all tests but the long ones in WORKERS processes (2); fail below the required branch coverage
+	$(PYTHON) -m pytest -n $(WORKERS) -m "not long" --cov --cov-report=term
 
 test-long: .venv/all  ## Run the long tests: faults and scaling on several nodes, soak, the page, benchmarks
 	$(PYTHON) -m pytest -m long

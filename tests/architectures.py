@@ -9,6 +9,7 @@ from unittest import mock
 import torch
 from torch import nn
 
+from tests.untraced import untraced
 from tools.nano.tokenizer import make_tokenizer
 
 
@@ -122,6 +123,7 @@ def make_encodec(architecture: Architecture, channels: int = 1) -> Any:
     return codec.eval()
 
 
+@untraced
 def write_huggingface(architecture: Architecture, folder: Path, **save: Any) -> Path:
     """Write a MusicGen folder by `transformers`; save: options of its `save_pretrained`."""
     from transformers import MusicgenConfig, MusicgenDecoderConfig, MusicgenForConditionalGeneration
@@ -199,6 +201,7 @@ def codec_experiment_config(architecture: Architecture) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@untraced
 def write_audiocraft(architecture: Architecture, folder: Path, hub_cache: Path) -> Path:
     """Write an AudioCraft export, and its T5 into the hub's cache under the name in the export."""
     from audiocraft.models import builders

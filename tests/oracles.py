@@ -9,6 +9,7 @@ from torch import Tensor
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.types import Audio
 from tests.architectures import Architecture, t5_width, write_audiocraft, write_huggingface
+from tests.untraced import untraced
 
 PROMPT = "a calm piano melody, 70 bpm"
 
@@ -16,6 +17,7 @@ PROMPT = "a calm piano melody, 70 bpm"
 class AudioCraftOracle:
     """AudioCraft's model, loaded by its own loaders."""
 
+    @untraced
     def __init__(self, architecture: Architecture, folder: Path) -> None:
         from audiocraft.models.builders import get_wrapped_compression_model
         from audiocraft.models.loaders import load_compression_model, load_lm_model
@@ -25,6 +27,7 @@ class AudioCraftOracle:
         self.codec = get_wrapped_compression_model(load_compression_model(folder), self.lm.cfg)
         self.stereo = architecture.stereo
 
+    @untraced
     def generate(self, prompt: str, num_frames: int, cfg_coef: float = 3.0) -> Tensor:
         """Greedy codes [K, num_frames]."""
         codes = self.lm.generate(
@@ -35,6 +38,7 @@ class AudioCraftOracle:
         )
         return codes[0]  # type: ignore[no-any-return]
 
+    @untraced
     def continue_audio(
         self, prompt: str | None, audio_prompt: Audio | None, duration_s: float
     ) -> Tensor:
@@ -52,6 +56,7 @@ class AudioCraftOracle:
         )
         return codes[0]  # type: ignore[no-any-return]
 
+    @untraced
     def logits(self, prompt: str, codes: Tensor) -> Tensor:
         """Logits [2, K, steps, V] (conditional, unconditional) along the delayed sequence of codes [K, T]."""
         from audiocraft.modules.conditioners import ClassifierFreeGuidanceDropout
@@ -64,6 +69,7 @@ class AudioCraftOracle:
         with torch.no_grad():
             return self.lm(sequence.expand(2, -1, -1), conditions=[], condition_tensors=tensors)  # type: ignore[no-any-return]
 
+    @untraced
     def decode(self, codes: Tensor) -> Tensor:
         """codes [K, T] -> audio [channels, samples]"""
         with torch.no_grad():
@@ -73,6 +79,7 @@ class AudioCraftOracle:
 class TransformersOracle:
     """The model of `transformers`, loaded by its own loaders."""
 
+    @untraced
     def __init__(self, architecture: Architecture, folder: Path) -> None:
         from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
@@ -83,6 +90,7 @@ class TransformersOracle:
         self.stereo = architecture.stereo
         self.delays = architecture.delays
 
+    @untraced
     def generate(self, prompt: str, num_frames: int, cfg_coef: float = 3.0) -> Tensor:
         """Greedy codes [K, num_frames]."""
         codes: list[Tensor] = []
@@ -102,6 +110,7 @@ class TransformersOracle:
         self.model.audio_encoder.decode = decode
         return torch.stack(codes, dim=1).flatten(0, 1) if self.stereo else codes[0]
 
+    @untraced
     def logits(self, prompt: str, codes: Tensor) -> Tensor:
         """Logits [2, K, steps, V] (conditional, unconditional) along the delayed sequence of codes [K, T]."""
         special = self.model.config.decoder.pad_token_id
@@ -120,6 +129,7 @@ class TransformersOracle:
             ).logits
         return logits.view(2, num_codebooks, *logits.shape[1:])  # type: ignore[no-any-return]
 
+    @untraced
     def decode(self, codes: Tensor) -> Tensor:
         """codes [K, T] -> audio [channels, samples]"""
         channels = [codes[0::2], codes[1::2]] if self.stereo else [codes]

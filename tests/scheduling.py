@@ -6,7 +6,7 @@ from xdist.scheduler import LoadGroupScheduling
 RAY = "ray"
 
 
-class RayAndFiles(LoadGroupScheduling):
+class RayAndFiles(LoadGroupScheduling):  # type: ignore[misc]
     """All tests that start Ray in one process, one after another; the others by files."""
 
     def _split_scope(self, nodeid: str) -> str:

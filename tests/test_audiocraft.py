@@ -2,7 +2,10 @@
 
 import torch
 
+from tests.untraced import untraced
 
+
+@untraced
 def test_audiocraft_runs() -> None:
     import audiocraft
     from audiocraft.models.builders import get_debug_compression_model

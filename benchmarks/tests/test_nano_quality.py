@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,8 +17,12 @@ from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
 from tests.conftest import EMBEDDED
 
-PROMPTS = eval_prompts()
 FLATNESS = (0.0, 0.1)
+
+
+@cache
+def prompts() -> list[EvalPrompt]:
+    return eval_prompts()
 
 
 def perfect(prompt: EvalPrompt) -> Features:
@@ -34,14 +39,14 @@ def perfect(prompt: EvalPrompt) -> Features:
 
 
 def test_sixty_prompts_name_the_measured_properties() -> None:
-    assert len(PROMPTS) == len({prompt.prompt for prompt in PROMPTS}) == 60
-    assert sum(prompt.names_tempo for prompt in PROMPTS) >= 50
-    assert sum(prompt.names_mode for prompt in PROMPTS) >= 50
+    assert len(prompts()) == len({prompt.prompt for prompt in prompts()}) == 60
+    assert sum(prompt.names_tempo for prompt in prompts()) >= 50
+    assert sum(prompt.names_mode for prompt in prompts()) >= 50
 
 
 def test_prompts_of_a_group_differ_in_lead_and_energy_alone() -> None:
     for start in range(0, 40, 4):
-        four = PROMPTS[start : start + 4]
+        four = prompts()[start : start + 4]
         shared = {(prompt.score.bpm, prompt.score.mode, prompt.group) for prompt in four}
         assert len(shared) == 1
         assert [prompt.score.energy for prompt in four] == [0, 2, 0, 2]
@@ -49,8 +54,8 @@ def test_prompts_of_a_group_differ_in_lead_and_energy_alone() -> None:
 
 
 def test_perfect_outputs_reach_every_figure() -> None:
-    outputs = [perfect(prompt) for prompt in PROMPTS]
-    assert figures(PROMPTS, outputs, FLATNESS) == dict.fromkeys(BARS, 1.0)
+    outputs = [perfect(prompt) for prompt in prompts()]
+    assert figures(prompts(), outputs, FLATNESS) == dict.fromkeys(BARS, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +74,13 @@ def test_perfect_outputs_reach_every_figure() -> None:
 def test_a_wrong_feature_misses_its_figure(figure: str, wrong: dict[str, float | str]) -> None:
     outputs = [
         dataclasses.replace(perfect(prompt), **wrong)  # type: ignore[arg-type]
-        for prompt in PROMPTS
+        for prompt in prompts()
     ]
-    assert figures(PROMPTS, outputs, FLATNESS)[figure] == 0.0
+    assert figures(prompts(), outputs, FLATNESS)[figure] == 0.0
 
 
 def test_the_control_is_chance() -> None:
-    control = tempo_control(PROMPTS, [perfect(prompt) for prompt in PROMPTS])
+    control = tempo_control(prompts(), [perfect(prompt) for prompt in prompts()])
     assert 0.1 < control < 0.6
 
 

@@ -110,7 +110,7 @@ async def test_a_track_without_listeners_is_aborted_after_a_grace(
         await until(client, lambda s: s["slots_used"] == 1)
     left_at = perf_counter()
     await until(client, lambda s: s["slots_used"] == 0)
-    assert STREAM_GRACE_S / 2 < perf_counter() - left_at < STREAM_GRACE_S + 2
+    assert STREAM_GRACE_S / 2 < perf_counter() - left_at < 2 * STREAM_GRACE_S
 
 
 async def test_any_ingress_replica_serves_a_stream(

@@ -19,6 +19,7 @@ from triton.runtime import interpreter
 from triton.runtime.jit import JITFunction
 
 from tests.kernels.cuda.compiled import Launch
+from tests.untraced import untraced
 
 # Checks of integers' overflow take as long as all else, and tensors of tests are small.
 WITHOUT_CHECKS = interpreter.InterpreterOptions(sanitize_overflow=False)
@@ -58,6 +59,7 @@ def _rewritten(function: Callable[..., Any]) -> Callable[..., Any]:
     return cast(Callable[..., Any], interpreter.InterpretedFunction(function).rewrite())
 
 
+@untraced
 def _interpret(launch: Launch) -> None:
     """Run all programs of a launch one after the other.
 
