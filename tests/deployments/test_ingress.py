@@ -64,8 +64,11 @@ def with_its_node() -> ActorDiedError:
         ),
         (RuntimeError(PATH), ServeAppError, "The model's replica met an unexpected error"),
     ],
-    ids=str,
-)
+    ids=[
+        "an error of the request", "a full replica", "an unexpected error of the replica", "backpressure",
+        "a dead replica", "a dead node", "a node that does not answer", "no replica", "an error of Ray",
+    ],
+)  # fmt: skip
 def test_errors_are_translated_and_tell_no_more_than_they_should(
     error: Exception, kind: type[ServeAppError], message: str
 ) -> None:
