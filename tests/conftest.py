@@ -60,6 +60,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: order(item, parallel))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name binary cases by their argument. All processes need the same names, and gzip writes the time."""
+    return argname if isinstance(val, bytes) and not val.isascii() else None
+
+
 def pytest_collection_finish() -> None:
     """Let the collector pass over all modules and tests from now on."""
     gc.collect()
