@@ -37,7 +37,7 @@ from xdist.remote import Producer  # noqa: E402
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 from serve_app.launch.progress import ProgressLine  # noqa: E402
 from serve_app.launcher import Service  # noqa: E402
-from tests.scheduling import RAY, RayAndFiles, order, starts_ray  # noqa: E402
+from tests.scheduling import RayAndFiles, order, require_group  # noqa: E402
 
 torch.set_num_threads(1)  # as in a replica: the engine's thread has the only pool
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -51,12 +51,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> RayAndF
     return RayAndFiles(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run one Ray at a time: the tests that start one form a group, and have an order."""
+    """Run one Ray at a time: the tests that start one have one process, and an order."""
     for item in items:
-        if starts_ray(item):
-            item.add_marker(pytest.mark.xdist_group(RAY))
+        require_group(item, Service)
     parallel = hasattr(config, "workerinput")
     items.sort(key=lambda item: order(item, parallel))
 

@@ -1,28 +1,27 @@
 """Distribution of the tests over the processes of pytest-xdist."""
 
 import pytest
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadScopeScheduling
 
 RAY = "ray"
+# Files and folders whose tests start Ray, or use that of the service.
+RAY_PATHS = (
+    "tests/cli/test_serve.py", "tests/cluster/", "tests/service/", "tests/test_added_nodes.py",
+    "tests/test_edge_function.py", "tests/test_observability.py", "tests/test_page.py", "tests/test_ray_ports.py",
+    "tests/test_readme.py", "tests/test_start.py", "tests/test_wheel.py", "tests/tools/test_soak.py",
+)  # fmt: skip
 
 
-class RayAndFiles(LoadGroupScheduling):  # type: ignore[misc]
+class RayAndFiles(LoadScopeScheduling):  # type: ignore[misc]
     """All tests that start Ray in one process, one after another; the others by files."""
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the group of a test, which its process runs as a whole."""
-        group: str = super()._split_scope(nodeid)
-        return group.partition("::")[0]
+        return RAY if starts_ray(nodeid) else nodeid.partition("::")[0]
 
 
-def starts_ray(item: pytest.Item) -> bool:
-    return item.get_closest_marker(RAY) is not None or any(uses_service(item))
-
-
-def uses_service(item: pytest.Item) -> list[bool]:
-    """Tell whether the test changes the service, and whether it uses it."""
-    assert isinstance(item, pytest.Function)
-    return [fixture in item.fixturenames for fixture in ("changed_service", "service")]
+def starts_ray(nodeid: str) -> bool:
+    return nodeid.startswith(RAY_PATHS)
 
 
 def order(item: pytest.Item, parallel: bool) -> list[bool]:
@@ -31,4 +30,17 @@ def order(item: pytest.Item, parallel: bool) -> list[bool]:
     The tests of the service follow all others of Ray; those that change it are the last of them.
     Among several processes, the tests of Ray come first: they take one process the longest.
     """
-    return [parallel and not starts_ray(item), *uses_service(item)]
+    assert isinstance(item, pytest.Function)
+    ray = starts_ray(item.nodeid)
+    changes, uses = (name in item.fixturenames for name in ("changed_service", "service"))
+    return [parallel and not ray, ray and changes, ray and uses]
+
+
+def require_group(item: pytest.Item, service: type) -> None:
+    """Refuse a test that uses the service outside RAY_PATHS: it would start a second Ray."""
+    assert isinstance(item, pytest.Function)
+    uses = "service" in item.fixturenames and getattr(item.module, "Service", None) is service
+    if uses and not starts_ray(item.nodeid):
+        raise pytest.UsageError(
+            f"{item.path} starts Ray. Add it to RAY_PATHS of tests/scheduling.py."
+        )

@@ -34,7 +34,7 @@ V2 = {
 MOST_S = 20.0
 BODY = {"prompt": "lofi", "duration_s": 0.5}
 
-pytestmark = [pytest.mark.long, pytest.mark.ray]
+pytestmark = pytest.mark.long
 
 
 def cluster_config(worker: dict[str, int], address: str, v2: bool) -> dict[str, Any]:

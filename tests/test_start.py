@@ -61,7 +61,6 @@ def launch(file: Path) -> tuple[subprocess.CompletedProcess[str], float]:
     return run, time.monotonic() - ray_is_up
 
 
-@pytest.mark.ray
 @pytest.mark.long
 def test_a_resource_that_no_node_has_is_said_at_once(tmp_path: Path) -> None:
     options = {"ray_actor_options": {"num_cpus": 1, "resources": {"special": 1}}}
@@ -79,7 +78,6 @@ def test_a_resource_that_no_node_has_is_said_at_once(tmp_path: Path) -> None:
     assert len(run.stdout.splitlines()) < 8
 
 
-@pytest.mark.ray
 @pytest.mark.long
 def test_a_replica_that_cannot_be_constructed_is_said_after_its_first_try(tmp_path: Path) -> None:
     folder = tmp_path / "model"
@@ -136,7 +134,6 @@ def first_line(log: Path, text: str) -> tuple[str, float]:
     raise TimeoutError(log.read_text())
 
 
-@pytest.mark.ray
 @pytest.mark.long
 def test_serve_run_says_what_is_missing_in_its_log_and_to_callers(served: tuple[Path, str]) -> None:
     log, url = served

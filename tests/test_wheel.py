@@ -104,7 +104,6 @@ def test_the_package_comes_from_the_wheel(python: Path, tmp_path: Path) -> None:
     assert Path(config) == Path(package).with_name("configs") / "all.yaml"
 
 
-@pytest.mark.ray
 @pytest.mark.long
 def test_it_makes_music_outside_the_repository(python: Path, url: str, tmp_path: Path) -> None:
     command = [str(python.with_name("musicgen")), "generate", "lofi beat", "--duration", "2"]

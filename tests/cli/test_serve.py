@@ -29,7 +29,6 @@ def test_a_missing_configuration_is_an_error(run: Run, tmp_path: Path) -> None:
     assert "This package has: all, large, medium, nano, small." in message
 
 
-@pytest.mark.ray
 @pytest.mark.long
 def test_it_serves_until_ctrl_c() -> None:
     port = free_port()

@@ -23,7 +23,7 @@ DEPLOYMENT = "MusicGen:nano"
 QUEUE_AUDIO_S = 40.0
 PROMPTS = ("lofi beat", "calm bells, 70 bpm", "energetic bass, 140 bpm", "sad strings")
 
-pytestmark = [pytest.mark.long, pytest.mark.ray]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

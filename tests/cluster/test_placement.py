@@ -25,7 +25,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
 }
 
-pytestmark = [pytest.mark.long, pytest.mark.ray]
+pytestmark = pytest.mark.long
 
 
 def unplaceable(*names: str) -> list[dict[str, Any]]:

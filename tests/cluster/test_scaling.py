@@ -14,7 +14,7 @@ PATH = "/v1/audio/generations"
 BUSY = "MusicGen:busy"
 RARE = "MusicGen:rare"
 
-pytestmark = [pytest.mark.long, pytest.mark.ray]
+pytestmark = pytest.mark.long
 
 
 def scaled(model_id: str, least: int, most: int) -> dict[str, Any]:

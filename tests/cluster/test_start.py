@@ -15,7 +15,7 @@ LATE_NODE = {"late_node": 1}
 REPOSITORY = "/models/facebook/musicgen-nano"
 BODY: dict[str, Any] = {"inputs": "a", "parameters": {"max_new_tokens": 25}}
 
-pytestmark = [pytest.mark.long, pytest.mark.ray]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.conftest import CONFIGS
 from tests.credentials import SOUND, actions, faults, flipped, pair, read, state, stored
 from tests.service.conftest import GENERATIONS, PATIENCE_S
 
-pytestmark = [pytest.mark.long, pytest.mark.ray]
+pytestmark = pytest.mark.long
 
 BODY: dict[str, Any] = {"prompt": "lofi beat", "duration_s": 1, "seed": 7}
 MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg"}
