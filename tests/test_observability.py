@@ -233,6 +233,8 @@ def logged(folder: Path, request_id: str) -> Iterator[tuple[str, str]]:
     """Deployment and message of each line of JSON with this id."""
     for file in (folder / "serve").glob("replica_*.log"):
         for line in file.read_text().splitlines():
+            if request_id not in line:
+                continue  # Serve may log its own start before it logs JSON
             entry = json.loads(line)
             if entry.get("request_id") == request_id:
                 yield entry["deployment"], entry["message"]
