@@ -17,6 +17,7 @@ ALLOWED = {
     "errors": set[str](),
     "config": {"types", "errors"},
     "marks": set[str](),
+    "openai_errors": set[str](),
     "track_fields": {"types", "marks"},
     "kernels": set[str](),
     "models": {"types", "errors", "kernels"},
@@ -32,7 +33,7 @@ ALLOWED = {
     },
     "jobs": {"types", "errors", "config", "track_fields", "audio", "gateway"},
     "api": {
-        "types", "errors", "config", "track_fields", "marks", "provenance_report", "audio", "gateway",
+        "types", "errors", "openai_errors", "config", "track_fields", "marks", "provenance_report", "audio", "gateway",
         "jobs", "watermark",
     },
     "placement": set[str](),
@@ -45,7 +46,7 @@ ALLOWED = {
     "hub_reachability": set[str](),
     "ray_token": set[str](),
     "child_process": set[str](),
-    "edge": {"errors", "config", "gateway", "child_process"},
+    "edge": {"errors", "openai_errors", "config", "gateway", "child_process"},
     "launch": {
         "errors", "config", "checkpoints", "gateway", "child_process", "machine", "placement",
         "ray_token",

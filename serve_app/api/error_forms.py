@@ -15,7 +15,8 @@ from typing import Any
 from starlette.types import Scope
 
 from serve_app.api.paths import GENERATE, HUGGING_FACE, MUSIC, ROOT, SOUND, route_path
-from serve_app.errors import ModelNotFound, openai_error
+from serve_app.errors import ModelNotFound
+from serve_app.openai_errors import openai_error
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _JSON = "application/json"

@@ -22,8 +22,8 @@ from serve_app.errors import (
     PayloadTooLarge,
     RequestTimeout,
     ServeAppError,
-    openai_error,
 )
+from serve_app.openai_errors import openai_error
 
 DEADLINE_HEADER = "x-musicgen-timeout-seconds"
 _TEMPLATE = Template(Path(__file__).with_name("haproxy.cfg").read_text())

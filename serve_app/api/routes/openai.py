@@ -22,9 +22,9 @@ from serve_app.api.track_answers import (
     started,
     stream_answer,
 )
-from serve_app.errors import openai_error
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import LiveTrack
+from serve_app.openai_errors import openai_error
 from serve_app.track_fields import TrackReport
 
 
