@@ -167,11 +167,15 @@ async def test_a_service_that_is_down_gets_the_track_later(world: World) -> None
     assert (await world.row_with(track, "ready", "failed"))["status"] == "ready"
 
 
-async def test_what_the_service_refuses_fails(world: World) -> None:
+async def test_what_the_service_refuses_fails(world: World, service: Service) -> None:
+    """Here for a wrong address: the row tells it, and it is not sent again."""
     track = str(uuid4())
-    body = {**FIELDS, "id": track, "model": "large"}
-    answer = await world.http.post(world.generate, json=body, headers=world.sign_in())
+    wrong = world.platform.environment | {"MUSICGEN_API_URL": f"{service.url}/elsewhere/"}
+    with running_function("generate-music", **wrong) as url:
+        body = {**FIELDS, "id": track}
+        answer = await world.http.post(url, json=body, headers=world.sign_in())
     assert answer.status_code == 404
+    assert answer.json()["error"] == "The music service refused the request"
     row = world.row(track)
     assert (row["status"], row["job_id"]) == ("failed", None)
-    assert "'large' is not served here" in row["error"]
+    assert row["error"] == answer.json()["details"]
