@@ -28,7 +28,7 @@ from tests.jobs.rooms import JobRoom, job_room, submission
 
 TAKING_FILES = ["/v1/jobs", "/v1/files"]
 FOLLOWING = ("/events", "/stream")  # an unfinished job is followed to its end
-QUICKLY = settings(THOROUGHLY, max_examples=12)
+QUICKLY = settings(THOROUGHLY, max_examples=8)
 KNOWN: dict[str, str] = {}  # ids of jobs by their states
 
 

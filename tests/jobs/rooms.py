@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,12 @@ def submission(
     return Submission(**{"owner": owner, "request": request, **more})
 
 
+@cache
+def addresses_of(allow_private: bool, timeout_s: float) -> Addresses:
+    """Keep the addresses of earlier tests: reading the system's certificates takes 20 ms."""
+    return Addresses(allow_private, timeout_s)
+
+
 @asynccontextmanager
 async def job_room(
     folder: Path,
@@ -136,7 +143,7 @@ async def job_room(
         fake, ModelRouter([SMALL, LARGE], "small"), Readiness(fake), api, LogObserver()
     )
     webhooks = config.webhooks
-    addresses = Addresses(webhooks.allow_private_addresses, webhooks.timeout_s)
+    addresses = addresses_of(webhooks.allow_private_addresses, webhooks.timeout_s)
     acceptance = Acceptance(generation, Limits(api.access), addresses, config)
     try:
         yield JobRoom(JobService(store, results, acceptance, links), Announcer(links), fake)

@@ -14,13 +14,13 @@ from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.job import Delivery, EventName, Job, Webhook
 from serve_app.jobs.store import Settlement
 from tests.jobs.receiver import receiver
-from tests.jobs.rooms import JobRoom, submission
+from tests.jobs.rooms import JobRoom, addresses_of, submission
 
 ALL: tuple[EventName, ...] = ("started", "progress", "completed")
 
 
 def loop_of(room: JobRoom, *, private: bool = True, timeout_s: float = 5.0) -> DeliveryLoop:
-    return DeliveryLoop(room.store, Addresses(private, timeout_s), timeout_s)
+    return DeliveryLoop(room.store, addresses_of(private, timeout_s), timeout_s)
 
 
 async def finished(room: JobRoom, url: str, events: tuple[EventName, ...] = ("completed",)) -> Job:

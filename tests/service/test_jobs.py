@@ -1,14 +1,21 @@
 """Jobs through Serve and the edge: accepted at once, made by a worker, told by a signed webhook."""
 
 import json
+import re
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from standardwebhooks import Webhook
 
+from serve_app.launcher import Service
 from tests.jobs.receiver import receiver
 from tests.service.conftest import samples_of
+from tests.sources import ROOT
 
 BODY = {"prompt": "lofi beat", "duration_s": 1, "seed": 7}
 
@@ -73,6 +80,19 @@ async def test_a_webhook_is_signed(client: httpx.AsyncClient) -> None:
     assert set(types) == {"job.started", "job.completed"}
     assert types["job.completed"]["id"] == job["id"]
     assert types["job.completed"]["result"][0]["sha256"] == job["result"][0]["sha256"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", ["jobs.md", "clients/replicate.md"])
+def test_the_documented_program_runs(service: Service, tmp_path: Path, page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    [program, *_] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    program = program.replace("http://127.0.0.1:8000", service.url)
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    [track] = tmp_path.iterdir()
+    assert track.stat().st_size > 100_000
 
 
 async def test_a_running_job_is_cancelled_and_erased(client: httpx.AsyncClient) -> None:

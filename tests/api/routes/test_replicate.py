@@ -14,11 +14,10 @@ from serve_app.api.replicate_models import MUSICGEN
 from serve_app.api.replicate_predictions import MOST_DATA_URL_BYTES, cancel_after_s
 from serve_app.api.schemas.replicate import MusicGenInput
 from serve_app.errors import InvalidInput
-from serve_app.jobs.addresses import Addresses
 from serve_app.jobs.delivery import DeliveryLoop
 from tests.api.jobs_api import jobs_api
 from tests.jobs.receiver import receiver
-from tests.jobs.rooms import CONTENT, JobRoom, client_of
+from tests.jobs.rooms import CONTENT, JobRoom, addresses_of, client_of
 from tests.jobs.test_service import wav
 
 PREDICTIONS = f"/v1/models/{MUSICGEN}/predictions"
@@ -386,7 +385,7 @@ async def test_webhooks_obey_their_filter(
         prediction = await predict(jobs_client, webhook=hook.url, **sent)
         claim = await room.claim()
         await room.progress(claim, 0.5)
-        loop = DeliveryLoop(room.store, Addresses(True, 5.0), 5.0)
+        loop = DeliveryLoop(room.store, addresses_of(True, 5.0), 5.0)
         await loop.deliver_once()
         await room.succeed(claim)
         await loop.deliver_once()

@@ -2,11 +2,10 @@
 
 import httpx
 
-from serve_app.jobs.addresses import Addresses
 from serve_app.jobs.delivery import DeliveryLoop
 from tests.api.routes.test_jobs import submit
 from tests.jobs.receiver import receiver
-from tests.jobs.rooms import JobRoom
+from tests.jobs.rooms import JobRoom, addresses_of
 
 
 async def test_a_rotation_keeps_the_earlier_secret_for_a_time(
@@ -32,7 +31,7 @@ async def test_messages_are_sent_again_on_request(
     with receiver() as hook:
         job = await submit(jobs_client, webhook={"url": hook.url, "events": ["completed"]})
         await room.succeed(await room.claim())
-        loop = DeliveryLoop(room.store, Addresses(True, 5.0), 5.0)
+        loop = DeliveryLoop(room.store, addresses_of(True, 5.0), 5.0)
         await loop.deliver_once()
         answer = await jobs_client.post(f"/v1/jobs/{job['id']}/webhook/redeliver")
         assert answer.json() == {"deliveries": 1}
