@@ -44,8 +44,8 @@ class JobResult(TrackReport, frozen=True, protected_namespaces=()):
 class WebhookAddress(BaseModel):
     """The address that is told of the job's events."""
 
-    url: str
-    events: list[EventName]
+    url: Annotated[str, Field(description="Its address.")]
+    events: Annotated[list[EventName], Field(description="The events that it is told.")]
 
 
 class JobDescription(BaseModel):

@@ -10,12 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.api.app import create_api
 from serve_app.api.replicate_models import MUSICGEN
 from serve_app.api.replicate_predictions import MOST_DATA_URL_BYTES, cancel_after_s
 from serve_app.api.schemas.replicate import MusicGenInput
+from serve_app.config.api import ApiConfig
 from serve_app.errors import InvalidInput
 from serve_app.jobs.delivery import DeliveryLoop
 from tests.api.jobs_api import jobs_api
+from tests.fakes import SMALL
 from tests.jobs.receiver import receiver
 from tests.jobs.rooms import CONTENT, JobRoom, addresses_of, client_of
 from tests.jobs.test_service import wav
@@ -437,6 +440,16 @@ async def test_cancel_after_is_the_deadline(jobs_client: httpx.AsyncClient, room
     )
     job = (await room.claim()).job
     assert job.deadline_at == pytest.approx(job.created_at + 60.0, abs=1.0)
+
+
+async def test_the_dialect_can_be_turned_off(room: JobRoom) -> None:
+    fake = room.generator
+    config = ApiConfig(dialects=("openai",))
+    app = create_api(fake, fake, [SMALL], "small", config, jobs=lambda *_: room.service)
+    async with client_of(app) as client:
+        response = await client.post(PREDICTIONS, json={"input": {"prompt": "a"}})
+        assert response.status_code == 404
+        assert (await client.get("/v1/jobs")).status_code == 200
 
 
 def test_defaults_are_those_of_the_published_model() -> None:
