@@ -14,7 +14,7 @@ from serve_app.config.reader import environment_variables, read_config
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.actor_options import actor_options
 from serve_app.deployments.autoscaling import MODEL_PREFIX
-from serve_app.deployments.ingress import Ingress, max_requests
+from serve_app.deployments.ingress import Ingress, check_jobs, max_requests
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.errors import ConfigError
 from serve_app.gateway.keys import KeyRing
@@ -35,12 +35,13 @@ def build_app(args: dict[str, Any]) -> Application:
 
     args: an AppConfig as plain values. Raises ConfigError that names every invalid option, and for
     missing API keys or signing credentials: the node that builds the application needs them as the
-    ingress does.
+    ingress does. So it is with the packages that the stores of jobs need.
     """
     try:
         config = read_config(args)
         _check_keys(config)
         _check_signing(config)
+        _check_jobs(config)
     except ConfigError as error:
         raise BuildError(error.message) from None
     handles = {
@@ -76,6 +77,12 @@ def _check_signing(config: AppConfig) -> None:
         options = config.ingress_deployment_config.ray_actor_options
         environment = dict(os.environ) | environment_variables(options)
         Marking.of(provenance, LogObserver(), environment)
+
+
+def _check_jobs(config: AppConfig) -> None:
+    """Choose the stores of jobs once. They are opened by the ingress alone."""
+    options = config.ingress_deployment_config.ray_actor_options
+    check_jobs(config.jobs, dict(os.environ) | environment_variables(options))
 
 
 def _replicas(model: ModelConfig, watermark: WatermarkConfig) -> Application:

@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.app import create_api
 from serve_app.config.app import AppConfig, ModelConfig
+from serve_app.config.jobs import JobsConfig
 from serve_app.deployments.actor_options import demand, ingress_demand
 from serve_app.deployments.departed_clients import DepartedClients
 from serve_app.deployments.job_metrics import RayJobObserver
@@ -32,6 +33,7 @@ from serve_app.gateway.limits import Limits
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.gateway.streams import StreamPart, StreamState
+from serve_app.jobs.observer import LogJobObserver
 from serve_app.jobs.runtime import JobRuntime
 from serve_app.jobs.service import JobService
 from serve_app.placement import obstacle
@@ -208,6 +210,11 @@ def _replica_error(error: RayActorError) -> ReplicaFailed:
     return ReplicaUnreachable(
         "The replica that made this track became unreachable. Send the same request again."
     )
+
+
+def check_jobs(config: JobsConfig, environment: Mapping[str, str]) -> None:
+    """Raise ConfigError for stores of jobs that cannot be chosen. Nothing is opened."""
+    JobRuntime.of(config, LogJobObserver(), environment)
 
 
 def ingress_nodes(config: AppConfig) -> int:

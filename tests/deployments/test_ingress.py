@@ -7,8 +7,14 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.app import build_app
 from serve_app.config.app import AppConfig
-from serve_app.deployments.ingress import as_serve_app_error, card_of, max_requests
+from serve_app.deployments.ingress import (
+    as_serve_app_error,
+    card_of,
+    ingress_nodes,
+    max_requests,
+)
 from serve_app.errors import (
+    ConfigError,
     ModelLoading,
     PromptTooLong,
     QueueFull,
@@ -114,3 +120,32 @@ def test_a_card_tells_whether_the_model_may_have_no_replica(
     deployment = model.deployment_config.model_copy(update={"autoscaling_config": scaling})
     card = card_of(model.model_copy(update={"deployment_config": deployment}))
     assert card.scales_to_zero is scales_to_zero
+
+
+def test_a_store_of_jobs_that_cannot_be_chosen_is_refused_before_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MUSICGEN_JOBS_STORE", "mysql://db/jobs")
+    loading = {"model_id": "nano", "model_source": "embedded:musicgen-nano"}
+    args = {"models": [{"model_loading_config": loading}]}
+    with pytest.raises(ConfigError, match="MUSICGEN_JOBS_STORE must be"):
+        build_app(args)
+    build_app({**args, "jobs": {"enabled": False}})
+
+
+def test_nodes_that_an_ingress_replica_fits_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores of one node are for those clusters where the ingress has a single node to run on."""
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 4.0, "head": 1.0}},
+        {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}},
+        {"Alive": False, "Resources": {"CPU": 8.0}},
+    ]
+    monkeypatch.setattr("serve_app.deployments.ingress.ray.nodes", lambda: nodes)
+    loading = {"model_id": "nano", "model_source": "embedded:musicgen-nano"}
+    models = [{"model_loading_config": loading}]
+    pinned = {"ray_actor_options": {"num_cpus": 0, "resources": {"head": 0.001}}}
+    counts = [
+        ingress_nodes(AppConfig.model_validate({"models": models, **rest}))
+        for rest in ({}, {"ingress_deployment_config": pinned})
+    ]
+    assert counts == [2, 1]
