@@ -103,6 +103,7 @@ class Attempt:
             self._made_s[index] = audio_s
 
         while True:
+            self._room.arrived(self._job.id)
             try:
                 async with self._room.place() as patience_s:
                     patient = request.model_copy(update={"patience_s": patience_s})

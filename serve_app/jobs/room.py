@@ -65,6 +65,7 @@ class Room:
         self._taken = 0
         self._shared_at = -math.inf
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._expected: set[str] = set()
 
     @property
     def is_wanted(self) -> bool:
@@ -74,7 +75,16 @@ class Room:
     @property
     def claimable(self) -> int:
         """Number of jobs to claim: one for each free place, and few that wait for the next."""
-        return max(0, self._limit + self._ahead - self._taken - len(self._waiting))
+        held = self._taken + len(self._waiting) + len(self._expected)
+        return max(0, self._limit + self._ahead - held)
+
+    def expect(self, job_id: str) -> None:
+        """Count a claimed job until its first track asks for a place, or until it ends before."""
+        self._expected.add(job_id)
+
+    def arrived(self, job_id: str) -> None:
+        """No longer count a job by itself. Idempotent."""
+        self._expected.discard(job_id)
 
     def measure(self, replicas: list[ReplicaStatus]) -> None:
         """Take the replicas' state into account."""

@@ -139,8 +139,11 @@ class Worker:
             self._observer,
             self._config,
         )
+        job_id = claim.job.id
+        room.expect(job_id)
         task = asyncio.create_task(run.run())
         self._runs.add(task)
+        task.add_done_callback(lambda _: room.arrived(job_id))
         task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:

@@ -160,3 +160,13 @@ async def test_a_cancelled_track_passes_its_place_on() -> None:
             await first
         await asyncio.wait_for(second, 5.0)
     assert room.claimable == 3
+
+
+def test_a_claimed_job_counts_before_its_first_track_asks_for_a_place() -> None:
+    room = measured(2)
+    for job_id in ("a", "b", "b", "c"):
+        room.expect(job_id)
+    assert room.claimable == 1
+    room.arrived("a")
+    room.arrived("a")
+    assert room.claimable == 2

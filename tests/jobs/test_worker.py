@@ -379,7 +379,7 @@ async def test_no_more_is_claimed_than_there_is_room_for(shop: Workshop) -> None
         await asyncio.sleep(0.6)
         states = [(await shop.get(job)).status for job in jobs]
         assert shop.studio.held == 7
-        assert states.count(JobStatus.RUNNING) in (9, 10)
+        assert states.count(JobStatus.RUNNING) == 9
         shop.studio.gate.set()
         assert {(await shop.ended(job)).status for job in jobs} == {JobStatus.SUCCEEDED}
     assert shop.studio.most_held == 7
