@@ -28,7 +28,10 @@ def read_bandwidth(device: torch.device) -> float:
     """Measure the bytes per second that a sum reads from a GPU's memory: the best of a few. Blocks."""
     free, _ = torch.cuda.mem_get_info(device)
     memory = torch.zeros(min(_BYTES, free // 4) // 4, device=device)
-    return memory.nbytes / min(_seconds(memory) for _ in range(_ROUNDS))
+    bandwidth = memory.nbytes / min(_seconds(memory) for _ in range(_ROUNDS))
+    del memory
+    torch.cuda.empty_cache()  # CUDA graphs have memory pools of their own
+    return bandwidth
 
 
 def _seconds(memory: torch.Tensor) -> float:
