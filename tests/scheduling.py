@@ -6,9 +6,10 @@ from xdist.scheduler import LoadScopeScheduling
 RAY = "ray"
 # Files and folders whose tests start Ray, or use that of the service.
 RAY_PATHS = (
-    "tests/cli/test_serve.py", "tests/cluster/", "tests/service/", "tests/supabase/test_flow.py", "tests/test_added_nodes.py",
-    "tests/test_edge_function.py", "tests/test_observability.py", "tests/test_page.py", "tests/test_ray_ports.py",
-    "tests/test_readme.py", "tests/test_start.py", "tests/test_wheel.py", "tests/tools/test_soak.py",
+    "tests/cli/test_serve.py", "tests/cluster/", "tests/service/", "tests/supabase/test_flow.py",
+    "tests/test_added_nodes.py", "tests/test_edge_function.py", "tests/test_observability.py", "tests/test_page.py",
+    "tests/test_ray_ports.py", "tests/test_readme.py", "tests/test_start.py", "tests/test_wheel.py",
+    "tests/tools/test_soak.py",
 )  # fmt: skip
 
 

@@ -10,19 +10,38 @@ import uvicorn
 
 from serve_app.api.app import create_api
 from serve_app.config.api import ApiConfig
+from serve_app.config.jobs import JobsConfig
 from serve_app.config.provenance import ProvenanceConfig
+from serve_app.jobs.observer import LogJobObserver
+from serve_app.jobs.runtime import JobRuntime
 from serve_app.machine import free_port
 from tests.fakes import LARGE, SMALL, FakeGenerator
 
 
 @contextmanager
 def served_api(
-    generator: FakeGenerator, provenance: ProvenanceConfig | None = None
+    generator: FakeGenerator,
+    provenance: ProvenanceConfig | None = None,
+    jobs: JobsConfig | None = None,
 ) -> Iterator[str]:
-    """Yield the URL of a server that answers. The keys are those of the environment."""
+    """Yield the URL of a server that answers. The keys are those of the environment.
+
+    jobs: with a store; None: there are no routes of jobs.
+    """
     port = free_port()
     models = [SMALL, LARGE]
-    api = create_api(generator, generator, models, "small", ApiConfig(), provenance=provenance)
+    runtime = jobs and JobRuntime.of(jobs, LogJobObserver())
+    assert not isinstance(runtime, str), runtime
+    api = create_api(
+        generator,
+        generator,
+        models,
+        "small",
+        ApiConfig(),
+        provenance=provenance,
+        jobs=runtime and runtime.service,
+        beside=runtime and runtime.running(),
+    )
     server = _Server(uvicorn.Config(api, port=port, log_level="error"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
