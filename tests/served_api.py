@@ -26,12 +26,11 @@ def served_api(
 ) -> Iterator[str]:
     """Yield the URL of a server that answers. The keys are those of the environment.
 
-    jobs: with a store; None: there are no routes of jobs.
+    jobs: with a store, or not enabled; None: there are no routes of jobs.
     """
     port = free_port()
     models = [SMALL, LARGE]
     runtime = jobs and JobRuntime.of(jobs, LogJobObserver())
-    assert not isinstance(runtime, str), runtime
     api = create_api(
         generator,
         generator,
@@ -39,8 +38,8 @@ def served_api(
         "small",
         ApiConfig(),
         provenance=provenance,
-        jobs=runtime and runtime.service,
-        beside=runtime and runtime.running(),
+        jobs=(lambda *_: runtime) if isinstance(runtime, str) else runtime and runtime.service,
+        beside=runtime.running() if isinstance(runtime, JobRuntime) else None,
     )
     server = _Server(uvicorn.Config(api, port=port, log_level="error"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))

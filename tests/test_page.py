@@ -17,7 +17,8 @@ from playwright.async_api import Locator, Page, Route, ViewportSize, async_playw
 from serve_app.api.routes.page import STATIC
 from serve_app.audio.file_format import FORMATS, Tagging
 from serve_app.audio.wav import WavHeader
-from serve_app.errors import QueueFull
+from serve_app.config.jobs import JobsConfig
+from serve_app.errors import ModelLoading, QueueFull
 from serve_app.launcher import Service
 from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.types import SamplingParams
@@ -497,3 +498,74 @@ async def downloaded(track: Locator, page: Page, file_format: str, folder: Path)
     file = folder / download.suggested_filename
     await download.save_as(file)
     return file
+
+
+@pytest.fixture
+def kept_url(backend: FakeGenerator, tmp_path: Path) -> Iterator[str]:
+    """The API with jobs in an HTTP server, without a model and without keys."""
+    backend.longest_s = 120.0
+    config = JobsConfig(store=f"sqlite:///{tmp_path / 'jobs.db'}")
+    with served_api(backend, jobs=config) as url:
+        yield url
+
+
+async def generate_long(page: Page, prompt: str) -> None:
+    await expect(page.get_by_label("Seconds")).to_have_attribute("max", "120")
+    await generate(page, prompt, 40)
+
+
+async def test_a_long_track_comes_back_at_the_next_visit(kept_url: str, page: Page) -> None:
+    await page.goto(kept_url)
+    await page.get_by_label("Seed").fill("7")
+    await generate_long(page, "a long way")
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(1)
+    await expect(tracks.first).to_contain_text("40.0 s of music")
+    await expect(tracks.first).to_contain_text("seed 7")
+    await page.reload()
+    await expect(tracks).to_have_count(1)
+    await expect(tracks.first).to_contain_text("a long way")
+    duration = "audio => audio.duration || new Promise(done => audio.onloadedmetadata = () => done(audio.duration))"
+    assert await tracks.first.locator("audio").evaluate(duration) == pytest.approx(40, abs=0.1)
+
+
+async def test_an_unfinished_track_survives_a_reload_and_a_lost_connection(
+    kept_url: str, backend: FakeGenerator, page: Page
+) -> None:
+    backend.error = ModelLoading("No replica is ready")  # the job waits
+    await page.goto(kept_url)
+    await generate_long(page, "patience")
+    status = page.get_by_role("status")
+    await expect(status).to_contain_text(re.compile("Waiting|Making"))
+    await page.reload()
+    await expect(status).to_contain_text(re.compile("Waiting|Making"))
+    lost = re.compile(r"/v1/jobs/\w+$")
+    await page.route(lost, lambda route: route.abort())
+    await expect(status).to_have_text("The service cannot be reached: trying again")
+    await page.unroute(lost)
+    backend.error = None
+    await expect(page.locator(".track")).to_have_count(1)
+    await expect(status).to_have_text("Done.")
+
+
+async def test_a_long_track_is_canceled(kept_url: str, backend: FakeGenerator, page: Page) -> None:
+    backend.error = ModelLoading("No replica is ready")  # the job waits
+    await page.goto(kept_url)
+    await generate_long(page, "never mind")
+    await expect(page.get_by_role("status")).to_contain_text(re.compile("Waiting|Making"))
+    async with page.expect_response(re.compile("/cancel$")) as waiting:
+        await page.get_by_role("button", name="Cancel").click()
+    assert (await waiting.value).ok
+    await page.reload()
+    await expect(page.locator("#now")).to_be_hidden()
+
+
+async def test_a_service_without_jobs_makes_long_tracks_as_streams(
+    backend: FakeGenerator, page: Page
+) -> None:
+    backend.longest_s = 120.0
+    with served_api(backend, jobs=JobsConfig(enabled=False)) as url:
+        await page.goto(url)
+        await generate_long(page, "at once")
+        await expect(page.locator(".track")).to_have_count(1)
+    assert backend.requests[-1].streamed
