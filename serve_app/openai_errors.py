@@ -1,13 +1,13 @@
-"""The form of errors that OpenAI's clients read."""
+"""The object `error` that OpenAI's clients read, for the API and for the edge."""
 
 from collections.abc import Mapping
 from typing import Any
 
-_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def openai_error(problem: Mapping[str, Any], parameter: str | None = None) -> dict[str, Any]:
-    """Build the object `error` that OpenAI's clients read, of a problem's members.
+    """Build the object from a problem's members.
 
     parameter: the first field at fault; None: none is named.
     """
@@ -15,7 +15,7 @@ def openai_error(problem: Mapping[str, Any], parameter: str | None = None) -> di
     other = "server_error" if status >= 500 else "invalid_request_error"
     return {
         "message": problem["detail"],
-        "type": _OPENAI_TYPES.get(status, other),
+        "type": _TYPES.get(status, other),
         "param": parameter,
         "code": problem["code"],
     }
