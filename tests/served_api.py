@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from serve_app.api.app import create_api
+from serve_app.api.app import JobMaker, create_api
 from serve_app.config.api import ApiConfig
 from serve_app.config.jobs import JobsConfig
 from serve_app.config.provenance import ProvenanceConfig
@@ -30,7 +30,7 @@ def served_api(
     """
     port = free_port()
     models = [SMALL, LARGE]
-    runtime = jobs and JobRuntime.of(jobs, LogJobObserver())
+    runtime = None if jobs is None else JobRuntime.of(jobs, LogJobObserver())
     api = create_api(
         generator,
         generator,
@@ -38,7 +38,7 @@ def served_api(
         "small",
         ApiConfig(),
         provenance=provenance,
-        jobs=(lambda *_: runtime) if isinstance(runtime, str) else runtime and runtime.service,
+        jobs=_job_maker(runtime),
         beside=runtime.running() if isinstance(runtime, JobRuntime) else None,
     )
     server = _Server(uvicorn.Config(api, port=port, log_level="error"))
@@ -50,6 +50,14 @@ def served_api(
     finally:
         server.end()
         thread.join()
+
+
+def _job_maker(runtime: JobRuntime | str | None) -> JobMaker | None:
+    """Build the service of jobs, or tell why there is none, as the ingress does."""
+    if isinstance(runtime, str):
+        reason = runtime
+        return lambda *_: reason
+    return None if runtime is None else runtime.service
 
 
 class _Server(uvicorn.Server):

@@ -4,7 +4,7 @@ import * as client from "./client.js";
 
 const STORED = "musicgen-jobs";
 const MOST = 50;
-const WAIT_S = 5; // of one request, so that progress is shown
+const WAIT_S = 2; // of one request, so that progress is shown
 const PAUSE_MS = 2_000; // before the next attempt to reach the service
 
 /** Ids of the jobs of this and earlier visits, the oldest first. */
@@ -38,8 +38,8 @@ export async function follow(id, tell, signal) {
   const cancel = () => client.cancelJob(id).catch(() => {});
   signal.addEventListener("abort", cancel);
   try {
-    for (;;) {
-      const job = await attempt(id, signal);
+    for (let waitS = 0;; waitS = WAIT_S) {
+      const job = await attempt(id, waitS, signal);
       tell(job);
       if (job && hasEnded(job)) return job;
       if (!job) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
@@ -50,9 +50,9 @@ export async function follow(id, tell, signal) {
 }
 
 /** Fetches the job's state; null while the service cannot be reached or is restarting. */
-async function attempt(id, signal) {
+async function attempt(id, waitS, signal) {
   try {
-    return await client.job(id, WAIT_S, signal);
+    return await client.job(id, waitS, signal);
   } catch (error) {
     const isPassing = error instanceof client.ApiError ? error.status >= 429 : error.name !== "AbortError";
     if (!isPassing || signal.aborted) throw error;
