@@ -1,5 +1,6 @@
 """The examples of README.md and docs/api.md work as they stand there, except for the port."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import soundfile
 
@@ -21,7 +23,9 @@ BLOCKS = [
     for page in PAGES
     for block in re.findall(r"```(\w+)\n(.*?)```", page.read_text(), re.DOTALL)
 ]
-CURL = [text for language, text in BLOCKS if language == "sh" and text.startswith("curl ")]
+_CURL = [text for language, text in BLOCKS if language == "sh" and text.startswith("curl ")]
+[JOB] = [text for text in _CURL if "/v1/jobs" in text]
+CURL = [text for text in _CURL if text != JOB]
 [PYTHON] = [text for language, text in BLOCKS if language == "python"]
 [TYPESCRIPT] = [text for language, text in BLOCKS if language == "typescript"]
 MUSICGEN = [
@@ -52,6 +56,15 @@ def test_curl(service: Service, tmp_path: Path, example: str) -> None:
     run(["bash", "-ec", example.replace("curl ", "curl --fail-with-body -sS ")], tmp_path, service)
     output = tmp_path / example.split()[-1]
     assert soundfile.info(output).duration >= 8
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_job(service: Service, tmp_path: Path) -> None:
+    example = JOB.replace("curl ", "curl --fail-with-body -sS ")
+    job = json.loads(run(["bash", "-ec", example], tmp_path, service))
+    assert job["status"] == "queued"
+    assert job["webhook"]["url"] == "https://example.com/music"
+    assert httpx.delete(f"{service.url}/v1/jobs/{job['id']}").status_code == 204
 
 
 @pytest.mark.parametrize("example", MUSICGEN)
