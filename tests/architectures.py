@@ -30,6 +30,7 @@ class Architecture:
     sample_rate: int = 8000
     causal: bool = False
     residual_layers: int = 1
+    num_filters: int = 4  # of the codec's audio
 
     @property
     def num_codebooks(self) -> int:
@@ -55,6 +56,8 @@ ODD = Architecture(
 EQUAL_TEXT = Architecture(
     "text as wide as the decoder", text_size=32, upsampling_ratios=(5, 2), causal=True
 )
+# As many filters as the published codecs: its layers and its LSTM run on the CPU kernels.
+WIDE_CODEC = Architecture("wide codec", num_filters=64, upsampling_ratios=(4, 2, 2))
 HUGGINGFACE = [MONO, STEREO, ODD, EQUAL_TEXT]
 AUDIOCRAFT = [MONO, STEREO, BIASES, ODD]
 
@@ -110,7 +113,7 @@ def make_encodec(architecture: Architecture, channels: int = 1) -> Any:
         sampling_rate=architecture.sample_rate,
         audio_channels=channels,
         upsampling_ratios=list(architecture.upsampling_ratios),
-        num_filters=4,
+        num_filters=architecture.num_filters,
         hidden_size=16,
         codebook_size=1024,
         target_bandwidths=[bandwidth],
@@ -190,7 +193,8 @@ def codec_experiment_config(architecture: Architecture) -> dict[str, Any]:
         "sample_rate": architecture.sample_rate, "channels": 1, "device": "cpu", "compression_model": "encodec",
         "encodec": {"autoencoder": "seanet", "quantizer": "rvq", "sample_rate": "${sample_rate}",
                     "channels": "${channels}", "causal": architecture.causal, "renormalize": False},
-        "seanet": {"dimension": 16, "channels": "${channels}", "causal": "${encodec.causal}", "n_filters": 4,
+        "seanet": {"dimension": 16, "channels": "${channels}", "causal": "${encodec.causal}",
+                   "n_filters": architecture.num_filters,
                    "n_residual_layers": architecture.residual_layers, "ratios": list(architecture.upsampling_ratios),
                    "activation": "ELU", "activation_params": {"alpha": 1.0}, "norm": "weight_norm", "norm_params": {},
                    "kernel_size": 7, "residual_kernel_size": 3, "last_kernel_size": 7, "dilation_base": 2,

@@ -7,11 +7,12 @@ import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.models.encodec.streaming import DecoderState
-from tests.architectures import AUDIOCRAFT, HUGGINGFACE
+from tests.architectures import AUDIOCRAFT, HUGGINGFACE, WIDE_CODEC
 from tests.oracles import AudioCraftOracle, Oracle, load_pair
 
 FRAMES = 40
-CASES = [("audiocraft", a) for a in AUDIOCRAFT] + [("transformers", a) for a in HUGGINGFACE]
+CASES = [("audiocraft", a) for a in [*AUDIOCRAFT, WIDE_CODEC]]
+CASES += [("transformers", a) for a in [*HUGGINGFACE, WIDE_CODEC]]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}, {case[1].name}")
