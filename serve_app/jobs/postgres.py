@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from serve_app.errors import ConfigError
 from serve_app.jobs.database import Dialect, Transaction
-from serve_app.jobs.errors import JobStoreUnavailable
+from serve_app.jobs.errors import JobStoreUnavailable, JobStoreUnreachable
 from serve_app.jobs.migrations import migrations_of, missing
 
 T = TypeVar("T")
@@ -157,13 +157,13 @@ def _options(url: str) -> dict[str, Any]:
 
 
 async def _try(options: dict[str, Any]) -> None:
-    """Connect once. Raises ConfigError."""
+    """Connect once. Raises JobStoreUnreachable."""
     try:
         connection = await Connection.connect(**options)
         await connection.close()
     except psycopg.Error as error:
         where = f"{options.get('host', 'localhost')}:{options.get('port', 5432)}"
-        raise ConfigError(
+        raise JobStoreUnreachable(
             f"The job store cannot be reached: PostgreSQL at {where}, database"
             f" {options.get('dbname', '')!r}: {_without(_first_line(error), options.get('password'))}."
             " Check jobs.store, or the environment variable that names the store."

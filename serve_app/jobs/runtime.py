@@ -16,7 +16,7 @@ from serve_app.jobs.addresses import Addresses
 from serve_app.jobs.announcements import Announcer
 from serve_app.jobs.attempt import Means
 from serve_app.jobs.delivery import DeliveryLoop
-from serve_app.jobs.errors import JobStoreUnavailable, ResultsUnavailable
+from serve_app.jobs.errors import JobStoreUnavailable, JobStoreUnreachable, ResultsUnavailable
 from serve_app.jobs.housekeeping import Housekeeping
 from serve_app.jobs.links import Links
 from serve_app.jobs.observer import JobObserver
@@ -29,6 +29,7 @@ from serve_app.jobs.worker import Worker
 
 logger = logging.getLogger(__name__)
 
+REOPEN_S = 15.0  # between two attempts to reach a database
 OFF = "This service keeps no jobs: its operator has set jobs.enabled to false."
 UNSHARED = (
     "This service keeps no jobs: it runs on several nodes, and its operator has named no postgresql:// "
@@ -94,12 +95,11 @@ class JobRuntime:
     async def running(self) -> AsyncIterator[None]:
         """Open the store and work meanwhile; then return unfinished jobs to the queue.
 
-        Raises ConfigError for a store that was named and cannot be used.
+        A database that does not answer is tried again meanwhile. Raises ConfigError for a store that
+        was named and cannot be used.
         """
-        if not await self._open():
-            yield
-            return
-        working = asyncio.create_task(self._work())
+        is_open = await self._open()
+        working = asyncio.create_task(self._work() if is_open else self._work_once_open())
         try:
             yield
         finally:
@@ -108,7 +108,7 @@ class JobRuntime:
             await self._store.close()
 
     async def _open(self) -> bool:
-        """Open the stores. A default store that cannot be used leaves the service without jobs."""
+        """Open the stores; return whether they can be used. Raises ConfigError as `running`."""
         try:
             await self._store.open()
             await self._links.open(self._store)
@@ -116,10 +116,21 @@ class JobRuntime:
         except (ConfigError, JobStoreUnavailable, ResultsUnavailable) as error:
             logger.critical("Jobs cannot be kept: %s", error.message)
             await self._store.close()
-            if self._is_named:
+            if self._is_named and not isinstance(error, JobStoreUnreachable):
                 raise
             return False
         return True
+
+    async def _work_once_open(self) -> None:
+        """Try to open the stores every REOPEN_S seconds, then work."""
+        opened = False
+        while not opened:
+            await asyncio.sleep(REOPEN_S)
+            with contextlib.suppress(
+                ConfigError, JobStoreUnavailable, ResultsUnavailable
+            ):  # logged
+                opened = await self._open()
+        await self._work()
 
     async def _work(self) -> None:
         announcer = Announcer(self._links)

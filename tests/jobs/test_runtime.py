@@ -1,5 +1,6 @@
 """The jobs of an ingress replica: chosen, opened, worked on, closed."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import serve_app.jobs.runtime
 from serve_app.api.app import create_api
 from serve_app.config.api import ApiConfig
 from serve_app.config.jobs import JobsConfig
@@ -15,6 +17,7 @@ from serve_app.jobs.observer import LogJobObserver
 from serve_app.jobs.runtime import OFF, UNSHARED, JobRuntime
 from tests.fakes import SMALL
 from tests.jobs.workshop import Studio
+from tests.postgres import postgres_server
 
 TRACK = {"prompt": "lofi", "duration_s": 0.5, "seed": 7}
 
@@ -97,3 +100,24 @@ async def test_a_default_store_that_cannot_be_used_leaves_the_service_without_jo
         assert (answer.status_code, answer.json()["code"]) == (503, "job_store_unavailable")
         answer = await client.post("/v1/audio/generations", json=TRACK)
         assert answer.status_code == 200
+
+
+async def test_a_database_that_was_out_of_reach_is_used_once_it_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The service starts without it: requests that need no job are served."""
+    monkeypatch.setattr(serve_app.jobs.runtime, "REOPEN_S", 0.05)
+    with postgres_server() as server:
+        config = JobsConfig(store=server.url(server.new_database()))
+        server.stop("fast")
+        async with served(runtime_of(config)) as client:
+            answer = await client.post("/v1/jobs", json=TRACK)
+            assert (answer.status_code, answer.json()["code"]) == (503, "job_store_unavailable")
+            assert (await client.post("/v1/audio/generations", json=TRACK)).status_code == 200
+            server.start()
+            async with asyncio.timeout(30):
+                while True:
+                    answer = await client.post("/v1/jobs", json=TRACK)
+                    if answer.status_code == 202:
+                        break
+                    await asyncio.sleep(0.05)
