@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from serve_app.errors import ConfigError
+
 T = TypeVar("T")
 Row = Mapping[str, Any]
 
@@ -26,6 +28,10 @@ class Statement(NamedTuple):
 
 Steps = Generator[Statement, list[Row], T]
 Transaction = Callable[[], Steps[T]]
+
+
+class JobStoreUnreachable(ConfigError):
+    """The database does not answer at the start: its address may be wrong, or it may come back."""
 
 
 class Collision(Exception):

@@ -1,6 +1,6 @@
 """Errors of jobs, in the tree of `serve_app.errors`."""
 
-from serve_app.errors import ConfigError, InvalidRequest, ServeAppError
+from serve_app.errors import InvalidRequest, ServeAppError
 
 
 class JobNotFound(ServeAppError):
@@ -51,10 +51,6 @@ class JobStoreUnavailable(ServeAppError):
     code = "job_store_unavailable"
     title = "The database of jobs cannot be used"
     retryable = True
-
-
-class JobStoreUnreachable(ConfigError):
-    """The database does not answer at the start: its address may be wrong, or it may come back."""
 
 
 class WorkerLost(ServeAppError):

@@ -16,8 +16,8 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from serve_app.errors import ConfigError
-from serve_app.jobs.database import Dialect, Transaction
-from serve_app.jobs.errors import JobStoreUnavailable, JobStoreUnreachable
+from serve_app.jobs.database import Dialect, JobStoreUnreachable, Transaction
+from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.migrations import migrations_of, missing
 
 T = TypeVar("T")

@@ -15,8 +15,9 @@ from serve_app.jobs.acceptance import Acceptance
 from serve_app.jobs.addresses import Addresses
 from serve_app.jobs.announcements import Announcer
 from serve_app.jobs.attempt import Means
+from serve_app.jobs.database import JobStoreUnreachable
 from serve_app.jobs.delivery import DeliveryLoop
-from serve_app.jobs.errors import JobStoreUnavailable, JobStoreUnreachable, ResultsUnavailable
+from serve_app.jobs.errors import JobStoreUnavailable, ResultsUnavailable
 from serve_app.jobs.housekeeping import Housekeeping
 from serve_app.jobs.links import Links
 from serve_app.jobs.observer import JobObserver
