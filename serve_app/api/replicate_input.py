@@ -4,6 +4,7 @@ import re
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from serve_app.api.body_reader import audio_content
 from serve_app.api.schemas.replicate import MusicGenInput, PredictionBody, WebhookFilter
@@ -35,11 +36,16 @@ def parsed(schema: type[_Body], fields: Any, prefix: str = "") -> _Body:
     try:
         return schema.model_validate(fields)
     except ValidationError as error:
-        failures = [
-            f"{prefix}{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}"
-            for one in error.errors()
-        ]
+        failures = [_failure(one, prefix) for one in error.errors()]
         raise InvalidInput("; ".join(failures)) from error
+
+
+def _failure(error: ErrorDetails, prefix: str) -> str:
+    """Tell a failure with its field; the rules of this service name theirs in the message."""
+    place = ".".join(map(str, error["loc"]))
+    if not place and error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    return f"{prefix}{place or 'body'}: {error['msg']}"
 
 
 def check_supported(wanted: MusicGenInput) -> None:
@@ -61,6 +67,8 @@ def check_supported(wanted: MusicGenInput) -> None:
     end = wanted.continuation_end
     if end is not None and 0 <= end <= wanted.continuation_start:
         raise InvalidInput("input.continuation_end: must be above continuation_start")
+    if wanted.input_audio is None and (part := wanted.named_part):
+        raise InvalidInput(f"input.{part}: needs input_audio, of which it names a part")
 
 
 async def input_audio(

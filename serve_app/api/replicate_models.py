@@ -1,7 +1,7 @@
 """Names and versions of the served models as Replicate's clients write them."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from serve_app.api.openapi import schema_of
@@ -69,14 +69,39 @@ class ReplicateModels:
             raise ModelNotFound(f"Model '{name}' has no version '{version_id[:100]}' here")
         return NamedModel(model.card, name, version_id)
 
+    def agreed(self, name: str, version: str | None) -> NamedModel:
+        """Find the model `owner/name`, whose version the body may name, too.
+
+        Raises ModelNotFound, and InvalidInput for a version of another model.
+        """
+        model = self.named(name)
+        if version is None:
+            return model
+        wanted = self.of_version(version)
+        if wanted.card is not model.card:
+            raise InvalidInput(
+                f"version: '{version[:100]}' is of {wanted.name}, and the address names {name}: "
+                "leave version out"
+            )
+        return replace(model, version=wanted.version)
+
     def chosen(self, model: NamedModel, model_version: str | None) -> ModelCard:
-        """Find the model that the input's `model_version` names. Raises InvalidInput."""
+        """Find the model that the input's `model_version` names; MUSICGEN leaves the choice open.
+
+        Raises InvalidInput for a model that is not served, and for another than the named one.
+        """
         if model_version is None:
             return model.card
         try:
-            return self._router.resolve(model_version)
+            card = self._router.resolve(model_version)
         except ModelNotFound as error:
             raise InvalidInput(f"input.model_version: {error.message}") from error
+        if card is not model.card and model.name != MUSICGEN:
+            raise InvalidInput(
+                f"input.model_version: '{model_version[:100]}' is another model than {model.name}: "
+                f"leave it out, or use {MUSICGEN}"
+            )
+        return card
 
     def hosted(self, model: NamedModel, base_url: str, *, whole: bool = True) -> HostedModel:
         """Describe a model. whole: with its version."""

@@ -59,7 +59,9 @@ class Predictions:
             decoded = await self.jobs.generation.audio_prompts.read(audio, card)
             audio_s = decoded.duration_s
         key = idempotency_key(request.headers)
+        deadline_s = cancel_after_s(request.headers.get("cancel-after"))
         told = {"model": model.name, "version": model.version, "input": shown_input(body.input)}
+        wish = [body.model_dump(mode="json"), card.model_id, model.name, model.version, deadline_s]
         job, _ = await self.jobs.submit(
             Submission(
                 owner=owner,
@@ -67,9 +69,9 @@ class Predictions:
                 audio_prompt=audio,
                 webhook=webhook_of(body),
                 details={"base_url": base_url(request), DETAILS: told},
-                deadline_s=cancel_after_s(request.headers.get("cancel-after")),
+                deadline_s=deadline_s,
                 idempotency_key=key,
-                body_sha256="" if key is None else body_sha256(body.model_dump(mode="json")),
+                body_sha256="" if key is None else body_sha256(wish),
             )
         )
         return job

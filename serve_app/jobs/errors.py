@@ -37,7 +37,7 @@ class ResultExpired(ServeAppError):
 class IdempotencyMismatch(ServeAppError):
     status = 422
     code = "idempotency_mismatch"
-    title = "The idempotency key was used with another body"
+    title = "The idempotency key was used with another request"
 
 
 class JobsDisabled(ServeAppError):

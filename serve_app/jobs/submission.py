@@ -47,7 +47,7 @@ def _earlier(new: NewJob) -> Steps[Job | None]:
     row = dict(rows[0])
     if row.pop("body_sha256") != new.body_sha256:
         raise IdempotencyMismatch(
-            "The Idempotency-Key was used with another body: repeat that body, or draw a new key."
+            "The Idempotency-Key was used with another request: repeat that one, or draw a new key."
         )
     return job_of(row)
 

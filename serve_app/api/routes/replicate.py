@@ -16,6 +16,7 @@ from serve_app.api.documented_jobs import (
     job_responses,
     prediction_responses,
 )
+from serve_app.api.ignored_fields import ignored_header
 from serve_app.api.paths import PREDICTIONS
 from serve_app.api.preferences import preferences
 from serve_app.api.replicate_body import prediction_body
@@ -68,8 +69,7 @@ def _add_creation(router: APIRouter, predictions: Predictions) -> None:
     )
     async def create_by_model(owner: str, name: str, request: Request) -> JSONResponse:
         """Makes a track; `meta/musicgen` is the default model, or that of `model_version`."""
-        body = prediction_body(await request.body())
-        return await _created(request, body, predictions.models.named(f"{owner}/{name}"))
+        return await _created_by_name(request, f"{owner}/{name}")
 
     @router.post(
         "/v1/deployments/{owner}/{name}/predictions",
@@ -78,8 +78,11 @@ def _add_creation(router: APIRouter, predictions: Predictions) -> None:
     )
     async def create_by_deployment(owner: str, name: str, request: Request) -> JSONResponse:
         """Makes a track with the model that `name` is an id or an alias of."""
+        return await _created_by_name(request, f"{owner}/{name}")
+
+    async def _created_by_name(request: Request, name: str) -> JSONResponse:
         body = prediction_body(await request.body())
-        return await _created(request, body, predictions.models.named(f"{owner}/{name}"))
+        return await _created(request, body, predictions.models.agreed(name, body.version))
 
     async def _created(request: Request, body: PredictionBody, model: NamedModel) -> JSONResponse:
         """Accept a prediction, and wait for its end as `Prefer: wait` asks.
@@ -94,7 +97,7 @@ def _add_creation(router: APIRouter, predictions: Predictions) -> None:
         prediction = await predictions.describe(job)
         if not job.status.is_final:
             prediction = prediction.model_copy(update={"status": "starting"})
-        return _answer(prediction, 201, wanted.applied)
+        return _answer(prediction, 201, wanted.applied | ignored_header(body.ignored))
 
 
 def _add_reading(router: APIRouter, predictions: Predictions) -> None:

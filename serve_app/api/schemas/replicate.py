@@ -1,9 +1,10 @@
 """Requests of Replicate's clients, and the answers that are not a prediction."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from serve_app.api.schemas.absent_nulls import AbsentNulls
 from serve_app.api.schemas.jobs import Url
 from serve_app.jobs.prediction import Prediction
 from serve_app.types import MAX_SEED, CfgCoef, Temperature, TopK, TopP, draw_seed
@@ -11,17 +12,18 @@ from serve_app.types import MAX_SEED, CfgCoef, Temperature, TopK, TopP, draw_see
 WebhookFilter = Literal["start", "output", "logs", "completed"]
 
 
-def _without_nulls(values: Any) -> Any:
-    """Treat a null as an absent field."""
-    if not isinstance(values, dict):
-        return values
-    return {name: value for name, value in values.items() if value is not None}
+def _whole(value: Any) -> Any:
+    """Read 8.0 as 8: JSON does not tell them apart."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-class MusicGenInput(BaseModel, protected_namespaces=()):
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
+class MusicGenInput(AbsentNulls, protected_namespaces=()):
     """The input of `meta/musicgen` (replicate/cog-musicgen, predict.py)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     model_version: Annotated[
         str | None, Field(description="Id or alias of a served model; the default when absent.")
@@ -37,16 +39,18 @@ class MusicGenInput(BaseModel, protected_namespaces=()):
         ),
     ] = None
     duration: Annotated[
-        int, Field(ge=1, le=3600, description="Seconds to make, those of input_audio not included.")
+        Whole,
+        Field(ge=1, le=3600, description="Seconds to make, those of input_audio not included."),
     ] = 8
     continuation: Annotated[bool, Field(description="Whether the track continues input_audio.")] = (
         False
     )
     continuation_start: Annotated[
-        int, Field(ge=0, description="Second of input_audio at which the part to continue begins.")
+        Whole,
+        Field(ge=0, description="Second of input_audio at which the part to continue begins."),
     ] = 0
     continuation_end: Annotated[
-        int | None, Field(ge=-1, description="Second at which it ends; -1: the file's end.")
+        Whole | None, Field(ge=-1, description="Second at which it ends; -1: the file's end.")
     ] = None
     multi_band_diffusion: Annotated[
         bool, Field(description="Only false: this service has EnCodec's decoder alone.")
@@ -54,7 +58,7 @@ class MusicGenInput(BaseModel, protected_namespaces=()):
     normalization_strategy: Annotated[
         Literal["loudness", "clip", "peak", "rms"], Field(description="Gain, as `normalization`.")
     ] = "loudness"
-    top_k: TopK = 250
+    top_k: Annotated[TopK, BeforeValidator(_whole)] = 250
     top_p: TopP = 0.0
     temperature: Temperature = 1.0
     classifier_free_guidance: CfgCoef = 3.0
@@ -62,24 +66,26 @@ class MusicGenInput(BaseModel, protected_namespaces=()):
         "wav"
     )
     seed: Annotated[
-        int, Field(ge=-1, le=MAX_SEED, description="Drawn when absent, null, -1 or 0.")
+        Whole, Field(ge=-1, le=MAX_SEED, description="Drawn when absent, null, -1 or 0.")
     ] = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, values: Any) -> Any:
-        return _without_nulls(values)
 
     @property
     def drawn_seed(self) -> int:
         """The seed of the track; each call draws another where none is named."""
         return self.seed if self.seed > 0 else draw_seed()
 
+    @property
+    def named_part(self) -> str | None:
+        """The field that names a part of `input_audio`; None: the whole file is meant."""
+        if self.continuation_start:
+            return "continuation_start"
+        return None if self.continuation_end in (None, -1) else "continuation_end"
 
-class PredictionBody(BaseModel):
+
+class PredictionBody(AbsentNulls):
     """A prediction to make."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     input: Annotated[dict[str, Any], Field(description="Fields of `meta/musicgen`.")]
     version: Annotated[
@@ -93,16 +99,34 @@ class PredictionBody(BaseModel):
     )
     webhook_events_filter: Annotated[
         list[WebhookFilter] | None,
-        Field(description="Changes to tell; all when absent. `output` is told at the end."),
+        Field(
+            min_length=1,
+            description="Changes to tell; all when absent. `output` is told at the end.",
+        ),
     ] = None
     webhook_completed: Annotated[
         Url | None, Field(description="Older form of a webhook with the filter `completed`.")
     ] = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, values: Any) -> Any:
-        return _without_nulls(values)
+    @model_validator(mode="after")
+    def _check_webhooks(self) -> Self:
+        if self.webhook is not None and self.webhook_completed is not None:
+            raise ValueError("webhook_completed: is an older form of webhook, send one of them")
+        filters = self.webhook_events_filter
+        if filters is None:
+            return self
+        if self.webhook is None and self.webhook_completed is None:
+            raise ValueError("webhook_events_filter: needs webhook")
+        if self.webhook is None and set(filters) != {"completed"}:
+            raise ValueError(
+                "webhook_events_filter: needs webhook, for webhook_completed has its own"
+            )
+        return self
+
+    @property
+    def ignored(self) -> list[str]:
+        """Fields without effect that were sent."""
+        return ["stream"] if "stream" in self.model_fields_set else []
 
 
 class Page(BaseModel):
