@@ -7,8 +7,9 @@ from serve_app.api.base_url import base_url
 from serve_app.api.documented_jobs import JOB_ERRORS, uploaded_file_responses
 from serve_app.api.file_response import file_response
 from serve_app.api.paths import FILES
-from serve_app.api.replicate_files import FileAnswer, store_upload
+from serve_app.api.replicate_files import FileAnswer
 from serve_app.api.replicate_predictions import Predictions
+from serve_app.api.replicate_upload import FORM, store_upload
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.replicate import HostedModel, ModelVersion, VersionPage
 from serve_app.errors import InvalidInput, ModelNotFound
@@ -19,18 +20,6 @@ from serve_app.jobs.stored_files import StoredFile
 _MODEL = "/v1/models/{owner}/{name}"
 _MODEL_ERRORS = openapi.errors(*JOB_ERRORS, ModelNotFound)
 _FILE_ERRORS = openapi.errors(*JOB_ERRORS, UploadNotFound, ResultsUnavailable)
-_FORM = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "required": ["content"],
-            "properties": {
-                "content": {"type": "string", "format": "binary", "description": "The file."},
-                "metadata": {"type": "string", "description": "A JSON object."},
-            },
-        }
-    }
-}
 
 
 def create_router(predictions: Predictions) -> APIRouter:
@@ -69,7 +58,7 @@ def _add_files(router: APIRouter, predictions: Predictions) -> None:
         FILES,
         status_code=201,
         responses=openapi.errors(*JOB_ERRORS, InvalidInput, ResultsUnavailable),
-        openapi_extra=openapi.body(_FORM),
+        openapi_extra=openapi.body(FORM),
         summary="Upload a file",
     )
     async def create_file(request: Request) -> FileAnswer:

@@ -367,9 +367,18 @@ async def test_a_file_of_another_place_must_be_there(jobs_client: httpx.AsyncCli
         response = await jobs_client.post(PREDICTIONS, json={"input": fields})
     assert response.status_code == 422
     assert "answered 404" in response.json()["detail"]
-    fields["input_audio"] = "http://test/v1/files/01m8bcq5h784qww3fecfhzjmn0"
-    response = await jobs_client.post(PREDICTIONS, json={"input": fields})
-    assert "There is no file" in response.json()["detail"]
+    for name in ("01m8bcq5h784qww3fecfhzjmn0", "x", "01m8/content?token=x", ""):
+        fields["input_audio"] = f"http://test/v1/files/{name}"
+        response = await jobs_client.post(PREDICTIONS, json={"input": fields})
+        assert "There is no file" in response.json()["detail"]
+
+
+async def test_an_own_file_may_be_named_by_another_host(jobs_client: httpx.AsyncClient) -> None:
+    """The name of a service inside its network is another than that outside."""
+    uploaded = await jobs_client.post("/v1/files", files={"content": ("a.wav", wav(3.0))})
+    address = uploaded.json()["urls"]["get"].replace("http://test", "https://other.invalid/music")
+    for url in (address, address.partition("/content")[0]):
+        await predict(jobs_client, input={"input_audio": url, "continuation": True})
 
 
 @pytest.mark.parametrize(

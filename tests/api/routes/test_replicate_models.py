@@ -1,6 +1,7 @@
 """Models, versions and files in the form of Replicate's clients."""
 
 import hashlib
+from typing import Any
 
 import httpx
 import pytest
@@ -97,17 +98,43 @@ async def test_a_file_is_kept_for_its_owner(jobs_client: httpx.AsyncClient) -> N
         ({"content": ("a", b"a")}, {"metadata": "["}, "metadata"),
         ({"content": ("a", b"a")}, {"metadata": "[]"}, "metadata"),
         ({"content": ("a", b"a")}, {"metadata": '{"a": "' + "x" * 4096 + '"}'}, "metadata"),
+        ({"content": ("a", b"a")}, {"metadata": '{"a": NaN}'}, "metadata"),
+        ({"content": ("a", b"a")}, {"metadata": '{"a": [1e999]}'}, "metadata"),
+        ({"content": ("a", b"a")}, {"metadata": "{}", "metadata[a]": "1"}, "metadata"),
+        ({"content": ("a", b"a")}, {"metadata[a]": "1", "metadata[a][b]": "1"}, "metadata[a][b]"),
+        ({"content": ("a", b"a")}, {"metadata": '{"a": "\\u0000"}'}, "metadata"),
+        ({"content": ("a", b"a")}, {"filename": "x" * 256}, "filename"),
+        ({"content": ("a", b"a"), "filename": ("a", b"a")}, {}, "filename"),
+        ({"content": ("a", b"a")}, {"type": "wav"}, "type"),
+        ({"content": ("a", b"a")}, {"purpose": "batch"}, "purpose"),
+        ([("content", ("a", b"a")), ("content", ("b", b"b"))], {}, "content is repeated"),
+        ({"content": ("a", b"a")}, {"type": ["a/b", "a/c"]}, "type is repeated"),
     ],
 )
 async def test_other_forms_are_refused_by_name(
     jobs_client: httpx.AsyncClient,
-    files: dict[str, tuple[str, bytes]],
-    data: dict[str, str],
+    files: Any,
+    data: dict[str, Any],
     named: str,
 ) -> None:
     response = await jobs_client.post("/v1/files", files=files, data=data)
     assert (response.status_code, response.json()["code"]) == (422, "invalid_input")
     assert named in response.json()["detail"]
+
+
+async def test_names_and_types_of_version_2_are_used(jobs_client: httpx.AsyncClient) -> None:
+    """It sends metadata as fields of their own."""
+    response = await jobs_client.post(
+        "/v1/files",
+        files={"content": ("upload", b"a", "application/octet-stream")},
+        data={
+            "filename": "beat.wav", "type": "audio/wav", "metadata[customer][id]": "7",
+            "metadata[tags][]": ["a", "b"],
+        },
+    )  # fmt: skip
+    file = response.json()
+    assert (file["name"], file["content_type"]) == ("beat.wav", "audio/wav")
+    assert file["metadata"] == {"customer": {"id": "7"}, "tags": ["a", "b"]}
 
 
 async def test_a_file_expires(
