@@ -49,6 +49,9 @@ class ServeAppError(Exception):
 
 
 class InvalidRequest(ServeAppError):
+    """field: that of the request which is at fault, where the check knows it."""
+
+    field: str | None = None
     status = 400
     code = "invalid_request"
     title = "The request is not valid"

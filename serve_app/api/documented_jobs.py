@@ -44,8 +44,10 @@ JOB_ERRORS: tuple[type[ServeAppError], ...] = (
     *_BODY_ERRORS,
 )  # fmt: skip
 _ACCEPTANCE_ERRORS: tuple[type[ServeAppError], ...] = (
-    DurationTooLong, InvalidAudio, FormatNotSigned, AddressRefused, ModelNotFound,
-    IdempotencyMismatch, QueueFull, ModelLoading, SigningFailed, ResultsUnavailable,
+    ModelNotFound, IdempotencyMismatch, QueueFull, ModelLoading, SigningFailed, ResultsUnavailable,
+)  # fmt: skip
+_FIELD_ERRORS: tuple[type[ServeAppError], ...] = (
+    DurationTooLong, InvalidAudio, FormatNotSigned, AddressRefused,
 )  # fmt: skip
 
 
@@ -80,7 +82,7 @@ LAST_EVENT_ID = {
 
 def submission_responses() -> Responses:
     """Document the answers to a new job."""
-    documented = errors(*JOB_ERRORS, *_ACCEPTANCE_ERRORS)
+    documented = errors(*JOB_ERRORS, *_FIELD_ERRORS, *_ACCEPTANCE_ERRORS)
     documented[200] = {"description": "The job, which has ended within `Prefer: wait`"}
     documented[202] = {"description": "The job", "headers": _headers("location", "retry-after")}
     return documented

@@ -1,6 +1,8 @@
 """Inputs of predictions: from the fields of MusicGen to a job."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -8,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from serve_app.api.body_reader import audio_content
 from serve_app.api.schemas.replicate import MusicGenInput, PredictionBody, WebhookFilter
-from serve_app.errors import InvalidAudio, InvalidInput, ServeAppError
+from serve_app.errors import InvalidAudio, InvalidInput, InvalidRequest, ServeAppError
 from serve_app.jobs.addresses import Addresses, NotAnswered
 from serve_app.jobs.job import EventName, JobRequest, Webhook
 
@@ -17,6 +19,11 @@ _SHOWN_CHARS = 2048  # of a text in the input that answers repeat
 _EVENTS: dict[WebhookFilter, EventName] = {
     "start": "started", "logs": "progress", "output": "completed", "completed": "completed",
 }  # fmt: skip
+_FIELDS = {  # of a job's
+    "prompt": "input.prompt", "duration_s": "input.duration", "audio_prompt": "input.input_audio",
+    "response_format": "input.output_format", "webhook": "webhook",
+}  # fmt: skip
+_MOST_S = 3600.0  # of a track
 _ALL: tuple[WebhookFilter, ...] = ("start", "logs", "output", "completed")
 
 
@@ -46,6 +53,21 @@ def _failure(error: ErrorDetails, prefix: str) -> str:
     if not place and error["type"] == "value_error":
         return error["msg"].removeprefix("Value error, ")
     return f"{prefix}{place or 'body'}: {error['msg']}"
+
+
+@contextmanager
+def as_invalid_input(body: PredictionBody) -> Iterator[None]:
+    """Turn each InvalidRequest into InvalidInput, which names the prediction's field."""
+    try:
+        yield
+    except InvalidInput:
+        raise
+    except InvalidRequest as error:
+        field = _FIELDS.get(error.field or "")
+        if field == "webhook" and body.webhook is None:
+            field = "webhook_completed"
+        named = error.message if field is None else f"{field}: {error.message}"
+        raise InvalidInput(named) from error
 
 
 def check_supported(wanted: MusicGenInput) -> None:
@@ -101,10 +123,12 @@ def job_request(wanted: MusicGenInput, model_id: str, audio_s: float | None) -> 
     """Translate an input.
 
     audio_s: seconds of the file to continue. As in Replicate's model, `duration` comes after it.
+    Raises InvalidInput.
     """
     start_s = 0.0 if audio_s is None else float(wanted.continuation_start)
     end_s = None if audio_s is None else _end_s(wanted, audio_s)
     kept_s = max(0.0, (end_s or 0.0) - start_s)
+    _check_part(wanted, audio_s, kept_s)
     return JobRequest(
         model=model_id,
         prompt=wanted.prompt,
@@ -119,6 +143,20 @@ def job_request(wanted: MusicGenInput, model_id: str, audio_s: float | None) -> 
         response_format=wanted.output_format,
         normalization=wanted.normalization_strategy,
     )
+
+
+def _check_part(wanted: MusicGenInput, audio_s: float | None, kept_s: float) -> None:
+    """Refuse a part beyond the file, and a track that is too long with it. Raises InvalidInput."""
+    if audio_s is not None and not kept_s:
+        raise InvalidInput(
+            f"input.continuation_start: is {wanted.continuation_start}, and input_audio has "
+            f"{audio_s:g} seconds"
+        )
+    if wanted.duration + kept_s > _MOST_S:
+        raise InvalidInput(
+            f"input.duration: is {wanted.duration}, which with {kept_s:g} seconds of input_audio "
+            f"exceeds {_MOST_S:g}"
+        )
 
 
 def _end_s(wanted: MusicGenInput, audio_s: float) -> float:

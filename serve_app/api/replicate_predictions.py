@@ -12,6 +12,7 @@ from serve_app.api.base_url import base_url
 from serve_app.api.idempotency import body_sha256, idempotency_key
 from serve_app.api.replicate_files import OwnFiles
 from serve_app.api.replicate_input import (
+    as_invalid_input,
     check_supported,
     input_audio,
     job_request,
@@ -22,11 +23,12 @@ from serve_app.api.replicate_input import (
 from serve_app.api.replicate_models import NamedModel, ReplicateModels
 from serve_app.api.schemas.replicate import MusicGenInput, PredictionBody
 from serve_app.errors import InvalidInput
-from serve_app.jobs.intake import Submission
+from serve_app.jobs.intake import Submission, check_storable, checking
 from serve_app.jobs.job import Job
 from serve_app.jobs.prediction import DETAILS, Prediction, logs_of, prediction_of
 from serve_app.jobs.service import JobService
 from serve_app.jobs.stored_files import StoredFiles
+from serve_app.types import ModelCard
 
 MOST_DATA_URL_BYTES = 8 * 2**20  # of a file that is sent as a data URL
 _DURATION = re.compile(r"(?:(\d{1,3})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s?)?", re.ASCII)
@@ -49,16 +51,26 @@ class Predictions:
     async def create(
         self, request: Request, owner: str, body: PredictionBody, model: NamedModel
     ) -> Job:
-        """Accept a prediction. Raises ServeAppError."""
+        """Accept a prediction. Raises ServeAppError: InvalidInput where a field is at fault."""
+        key = idempotency_key(request.headers)
+        with as_invalid_input(body):
+            return await self._accepted(request, owner, body, model, key)
+
+    async def _accepted(
+        self,
+        request: Request,
+        owner: str,
+        body: PredictionBody,
+        model: NamedModel,
+        key: str | None,
+    ) -> Job:
         wanted = parsed(MusicGenInput, body.input, "input.")
         check_supported(wanted)
+        for name, value in body.input.items():
+            check_storable(f"input.{name}", value)
         card = self.models.chosen(model, wanted.model_version)
         audio = await self._audio(request, owner, wanted)
-        audio_s = None
-        if audio is not None:
-            decoded = await self.jobs.generation.audio_prompts.read(audio, card)
-            audio_s = decoded.duration_s
-        key = idempotency_key(request.headers)
+        audio_s = None if audio is None else await self._duration_s(audio, card)
         deadline_s = cancel_after_s(request.headers.get("cancel-after"))
         told = {"model": model.name, "version": model.version, "input": shown_input(body.input)}
         wish = [body.model_dump(mode="json"), card.model_id, model.name, model.version, deadline_s]
@@ -126,6 +138,11 @@ class Predictions:
         most_bytes = self.jobs.generation.config.max_upload_bytes
         addresses = self.jobs.acceptance.addresses
         return await input_audio(owner, wanted.input_audio, own, addresses, most_bytes)
+
+    async def _duration_s(self, audio: bytes, card: ModelCard) -> float:
+        """Decode a file for its seconds. Raises InvalidAudio."""
+        with checking("audio_prompt"):
+            return (await self.jobs.generation.audio_prompts.read(audio, card)).duration_s
 
     async def _data_url(self, job: Job) -> str | None:
         """Build the data URL of the file; None for one that is too large, or not there."""

@@ -8,7 +8,7 @@ from serve_app.errors import DurationTooLong, InvalidRequest, ModelLoading
 from serve_app.gateway.limits import Limits
 from serve_app.gateway.service import GenerationService
 from serve_app.jobs.addresses import Addresses
-from serve_app.jobs.intake import Submission, check_storable
+from serve_app.jobs.intake import Submission, check_storable, checking
 from serve_app.jobs.job import JobRequest
 from serve_app.types import MAX_SEED, ModelCard
 
@@ -25,17 +25,21 @@ class Acceptance:
     async def check(self, submission: Submission) -> JobRequest:
         """Check a job; return its request with the model resolved and the prompt stripped.
 
-        Raises ServeAppError.
+        Raises ServeAppError; an InvalidRequest names the field of the job in `field`.
         """
         await self._check_job(submission)
         request = submission.request
         has_audio = submission.audio_prompt is not None
-        prompt = self.generation.check_prompt(request.prompt, required=not has_audio)
+        with checking("prompt"):
+            prompt = self.generation.check_prompt(request.prompt, required=not has_audio)
         card = await self._select(submission)
-        await self._check_duration(request, card)
-        await self.generation.check_file(card, request.encoding())
+        with checking("duration_s"):
+            await self._check_duration(request, card)
+        with checking("response_format"):
+            await self.generation.check_file(card, request.encoding())
         if submission.audio_prompt is not None:
-            await self._check_audio(submission.audio_prompt, request, card)
+            with checking("audio_prompt"):
+                await self._check_audio(submission.audio_prompt, request, card)
         return request.model_copy(update={"model": card.model_id, "prompt": prompt})
 
     async def _check_job(self, submission: Submission) -> None:
@@ -50,9 +54,10 @@ class Acceptance:
             )
         if submission.upload is not None and request.n > 1:
             raise InvalidRequest("upload takes one file: leave it out, or ask for n = 1")
-        for address in (submission.webhook, submission.upload):
+        for field, address in (("webhook", submission.webhook), ("upload", submission.upload)):
             if address is not None:
-                await self.addresses.check(address.url)
+                with checking(field):
+                    await self.addresses.check(address.url)
 
     def _check_expiry(self, expires_in_s: float | None) -> None:
         if expires_in_s is not None and expires_in_s > self.config.max_kept_s:

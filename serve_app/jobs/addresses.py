@@ -8,6 +8,7 @@ environment are not used.
 import asyncio
 import email.utils
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,8 @@ from serve_app.jobs.errors import AddressRefused
 
 MAX_URL_CHARS = 2048
 _MAX_ANSWER_BYTES = 65_536
+# A name of labels (RFC 1035, section 2.3.4), also with the `_` of names inside clusters.
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SocketOptions = Iterable[Any] | None
@@ -153,6 +156,8 @@ def split(url: str) -> SplitResult:
         raise AddressRefused(f"The address is not valid: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise AddressRefused("An address must begin with https:// or http:// and name a host")
+    if "[" not in parts.netloc and not _HOST.fullmatch(parts.hostname):
+        raise AddressRefused(f"'{parts.hostname[:100]}' is not the name of a host")
     if parts.username is not None or parts.password is not None:
         raise AddressRefused("An address must not hold a user's name or a password")
     return parts

@@ -1,6 +1,7 @@
 """Requests for jobs, before they are checked, and the rules for their texts."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,16 @@ class Submission:
     expires_in_s: float | None = None
     idempotency_key: str | None = None
     body_sha256: str = ""
+
+
+@contextmanager
+def checking(field: str) -> Iterator[None]:
+    """Note in each InvalidRequest which field of the request it is about."""
+    try:
+        yield
+    except InvalidRequest as error:
+        error.field = error.field or field
+        raise
 
 
 def check_storable(name: str, value: Any) -> None:

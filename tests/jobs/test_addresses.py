@@ -52,11 +52,21 @@ def test_public_addresses_are(address: str) -> None:
         "ftp://example.com/", "https:///path", "example.com/hook", "https://user:secret@example.com/",
         "https://example.com:99999/", "https://exämple.com/", "https://example.com/a b",
         "https://example.com/\n", "https://[::1", "https://example.com/" + 2048 * "a",
+        "https://exa<mple.com/", "https://a..b/", "https://.a/", "https://a%2fb/", "https://a\\b/",
+        "https://" + 64 * "a" + ".com/", "https://" + 130 * "a." + "com/",
     ],
 )  # fmt: skip
 async def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(AddressRefused):
         await Addresses(allow_private=True, timeout_s=5.0).check(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://my_service:8080/", "http://a-1.b.example./x", "http://[::1]:9/", "http://10.0.0.1"],
+)
+async def test_names_inside_clusters_are_addresses(url: str) -> None:
+    await Addresses(allow_private=True, timeout_s=5.0).check(url)
 
 
 @pytest.mark.parametrize(

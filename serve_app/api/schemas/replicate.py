@@ -20,7 +20,7 @@ def _whole(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_whole)]
 
 
-class MusicGenInput(AbsentNulls, protected_namespaces=()):
+class MusicGenInput(AbsentNulls, frozen=True, protected_namespaces=()):
     """The input of `meta/musicgen` (replicate/cog-musicgen, predict.py)."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -82,7 +82,7 @@ class MusicGenInput(AbsentNulls, protected_namespaces=()):
         return None if self.continuation_end in (None, -1) else "continuation_end"
 
 
-class PredictionBody(AbsentNulls):
+class PredictionBody(AbsentNulls, frozen=True):
     """A prediction to make."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

@@ -1,6 +1,8 @@
 """Predictions that contradict themselves are refused by name, and nothing is ignored in silence."""
 
+import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,8 +10,10 @@ import pytest
 
 from serve_app.api.replicate_models import MUSICGEN
 from tests.api.routes.test_replicate import PREDICTIONS, PUBLISHED, predict
-from tests.jobs.rooms import JobRoom
+from tests.jobs.rooms import JobRoom, client_of, job_room
+from tests.jobs.test_service import wav
 
+AUDIO = "data:audio/wav;base64," + base64.b64encode(wav(3.0)).decode()
 HOOK = "http://127.0.0.1:9/x"
 LARGE = "/v1/models/facebook/musicgen-large/predictions"
 
@@ -140,3 +144,31 @@ async def test_whole_numbers_may_be_written_with_a_point(
     await predict(jobs_client, input={"prompt": "a", "duration": 2.0, "top_k": 5.0, "seed": 3.0})
     request = (await room.claim()).job.request
     assert (request.duration_s, request.top_k, request.seed) == (2.0, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"input": {"prompt": "a" * 101}}, "input.prompt"),
+        ({"input": {"prompt": "a\0"}}, "input.prompt"),
+        ({"input": {"prompt": "a\ud800"}}, "input.prompt"),
+        ({"input": {"prompt": "a", "duration": 3000}}, "input.duration"),
+        ({"input": {"input_audio": "data:audio/wav;base64,AAAA"}}, "input.input_audio"),
+        ({"input": {"input_audio": AUDIO, "continuation_start": 9}}, "input.continuation_start"),
+        ({"input": {"input_audio": AUDIO, "duration": 3600}}, "input.duration"),
+        ({"webhook": "http://192.168.0.1/x"}, "webhook"),
+        ({"webhook_completed": "http://192.168.0.1/x"}, "webhook_completed"),
+        ({"webhook": "http://exa<mple.com/"}, "webhook"),
+        ({"webhook": "http://a..b/"}, "webhook"),
+    ],
+)
+async def test_each_refusal_names_its_field(
+    tmp_path: Path, body: dict[str, Any], named: str
+) -> None:
+    """Also those of checks that all jobs have, which other routes answer with 400."""
+    fields = body.get("input", {})
+    content = body | {"input": {"prompt": "a", "continuation": "input_audio" in fields} | fields}
+    async with job_room(tmp_path) as room, client_of(room.api()) as client:
+        response = await client.post(PREDICTIONS, content=json.dumps(content))
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_input")
+        assert response.json()["detail"].startswith(named)
