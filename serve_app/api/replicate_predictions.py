@@ -103,9 +103,11 @@ class Predictions:
     async def events(self, job: Job) -> AsyncIterator[bytes]:
         """Render a prediction's changes as events: `logs`, then `output` or `error`, and `done`.
 
-        Each has an `id`, without which the client for Python drops it.
+        Each has an `id`, without which the client for Python drops it. The events of a prediction
+        that is deleted end with `error`, so that a client does not take it for made.
         """
         yield _COMMENT
+        number = job.version
         async for changed in self.jobs.changes(job.owner, job.id, 0):
             if changed is None:
                 yield _COMMENT
@@ -115,16 +117,19 @@ class Predictions:
             if changed.status.is_final:
                 async for event in self._last_events(changed):
                     yield event
+                return
+        for event in _failure(number + 1, "the prediction was deleted"):
+            yield event
 
     async def _last_events(self, job: Job) -> AsyncIterator[bytes]:
         prediction = await self.describe(job)
         number = f"{job.version}:"
         reason = "{}"
         if prediction.status == "failed":
-            text = prediction.error or "the prediction failed"
-            yield format_sse_event(event="error", data_str=text, id=number + "error")
-            reason = '{"reason": "error"}'
-        elif prediction.status == "canceled":
+            for event in _failure(job.version, prediction.error or "the prediction failed"):
+                yield event
+            return
+        if prediction.status == "canceled":
             reason = '{"reason": "canceled"}'
         elif prediction.output is not None:
             output = prediction.output
@@ -151,6 +156,14 @@ class Predictions:
             return None
         content = b"".join([block async for block in self.jobs.results.read(file.key)])
         return f"data:{file.media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _failure(version: int, text: str) -> list[bytes]:
+    """Render the last events of a prediction that failed."""
+    return [
+        format_sse_event(event="error", data_str=text, id=f"{version}:error"),
+        format_sse_event(event="done", data_str='{"reason": "error"}', id=f"{version}:done"),
+    ]
 
 
 def cancel_after_s(header: str | None) -> float | None:

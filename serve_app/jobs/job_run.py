@@ -146,8 +146,18 @@ class JobRun:
         if loss is Loss.CANCELED:
             await self._finish(Outcome(JobStatus.CANCELED))
             return
-        self._observer.returned(self._job, "lost")
+        await self._tell_loss()
         await self._erase()
+
+    async def _tell_loss(self) -> None:
+        """Tell whether another worker has the job, or the job was erased."""
+        found: Job | None = self._job
+        with contextlib.suppress(JobStoreUnavailable):
+            found = await self._store.get(self._job.owner, self._job.id)
+        if found is None:
+            self._observer.erased(self._job)
+        else:
+            self._observer.returned(self._job, "lost")
 
     async def _finish(self, outcome: Outcome) -> None:
         """Record the end with its webhooks. Files that no row names are erased."""
@@ -170,7 +180,7 @@ class JobRun:
         except JobStoreUnavailable:
             return  # whether the end was recorded is not known
         if ended is None:
-            self._observer.returned(self._job, "lost")
+            await self._tell_loss()
         else:
             self._observer.ended(ended)
         if ended is None or not succeeded:

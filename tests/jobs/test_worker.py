@@ -149,8 +149,9 @@ async def test_a_deleted_job_stops_and_leaves_no_file(shop: Workshop) -> None:
         await eventually(lambda: shop.studio.held == 1)
         assert await shop.store.delete(OWNER, job.id) is not None
         await eventually(lambda: shop.studio.held == 0)
-        await eventually(lambda: shop.records.returns != [])
-    assert shop.records.returns == [(job.id, "lost")]
+        await eventually(lambda: shop.records.erasures != [])
+    assert shop.records.erasures == [job.id]
+    assert shop.records.returns == [], "it does not wait again"
     assert shop.files() == []
 
 
@@ -516,6 +517,7 @@ async def test_logs_tell_prompts_only_if_wanted(
     observer = LogJobObserver(with_prompts)
     observer.started(job)
     observer.returned(job, "lost")
+    observer.erased(job)
     observer.ended(job)
     shop.studio.errors = [Unexpected()]
     async with shop.working():

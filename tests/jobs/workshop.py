@@ -115,6 +115,7 @@ class JobRecords:
 
     starts: list[str] = field(default_factory=list)
     returns: list[tuple[str, str]] = field(default_factory=list)
+    erasures: list[str] = field(default_factory=list)
     ends: list[tuple[str, JobStatus]] = field(default_factory=list)
     deliveries: list[str] = field(default_factory=list)
     counts: list[StoreStats] = field(default_factory=list)
@@ -124,6 +125,9 @@ class JobRecords:
 
     def returned(self, job: Job, reason: str) -> None:
         self.returns.append((job.id, reason))
+
+    def erased(self, job: Job) -> None:
+        self.erasures.append(job.id)
 
     def ended(self, job: Job) -> None:
         self.ends.append((job.id, job.status))

@@ -11,8 +11,12 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
-from serve_app.api.replicate_models import MUSICGEN
-from serve_app.api.replicate_predictions import MOST_DATA_URL_BYTES, cancel_after_s
+from serve_app.api.replicate_models import MUSICGEN, ReplicateModels
+from serve_app.api.replicate_predictions import (
+    MOST_DATA_URL_BYTES,
+    Predictions,
+    cancel_after_s,
+)
 from serve_app.api.schemas.replicate import MusicGenInput
 from serve_app.config.api import ApiConfig
 from serve_app.errors import InvalidInput
@@ -328,6 +332,20 @@ async def test_a_stream_tells_failures_and_cancels(
     await jobs_client.post(prediction["urls"]["cancel"])
     events = _events((await jobs_client.get(prediction["urls"]["stream"])).text)
     assert events[-1]["data"] == '{"reason": "canceled"}'
+
+
+async def test_a_stream_tells_that_its_prediction_was_deleted(
+    jobs_client: httpx.AsyncClient, room: JobRoom
+) -> None:
+    prediction = await predict(jobs_client)
+    job = (await room.claim()).job
+    told = Predictions(room.service, ReplicateModels(room.service.generation.router)).events(job)
+    begin = [(await anext(told)).decode() for _ in range(2)]
+    assert (await jobs_client.delete(f"/v1/jobs/{prediction['id']}")).status_code == 204
+    events = _events("".join([*begin, *[event.decode() async for event in told]]))
+    assert [event["event"] for event in events] == ["logs", "error", "done"]
+    assert events[1]["data"] == "the prediction was deleted"
+    assert len({event["id"] for event in events}) == 3
 
 
 @pytest.mark.parametrize("number", ["data", "file", "fetched"])
