@@ -89,7 +89,9 @@ def create_api(
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
     checks = _checks(workers, limits, config, provenance or ProvenanceConfig())
     with_replicate = "replicate" in config.dialects
-    kept = jobs and create_job_routers(jobs(service, limits), with_replicate=with_replicate)
+    kept = jobs and create_job_routers(
+        jobs(service, limits), service, with_replicate=with_replicate
+    )
     _add_routes(app, service, streams, converted, checks, kept or [])
     keys = KeyRing(config.access, observer.keys_rejected)
     add_middleware(app, config, keys, limits, max_requests)

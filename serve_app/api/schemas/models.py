@@ -52,6 +52,10 @@ class Model(BaseModel):
         )
 
 
+class RepositoryModel(Model, HostedModel):
+    """A served model that was named by its repository: in this service's form, and Replicate's."""
+
+
 class ModelList(BaseModel):
     """The served models, the default model first."""
 

@@ -6,9 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.api.app import create_api
 from serve_app.api.replicate_models import MUSICGEN, name_of
-from tests.fakes import SMALL
-from tests.jobs.rooms import JobRoom
+from serve_app.config.api import ApiConfig
+from tests.fakes import SMALL, FakeGenerator
+from tests.jobs.rooms import JobRoom, client_of
 
 PUBLISHED = "671ac645ce5e552cc63a54a2bbff63fcf798043055d2dac5fc9e36a837eedcfb"
 
@@ -26,6 +28,67 @@ async def test_models_are_described(jobs_client: httpx.AsyncClient, name: str) -
     schemas = version["openapi_schema"]["components"]["schemas"]
     assert (schemas["Output"]["type"], schemas["Output"]["format"]) == ("string", "uri")
     assert schemas["Input"]["properties"]["duration"]["default"] == 8
+
+
+async def test_a_repository_is_described_to_the_clients_of_openai_too(
+    jobs_client: httpx.AsyncClient,
+) -> None:
+    """Their `models.retrieve("facebook/musicgen-small")` comes here."""
+    model = (await jobs_client.get("/v1/models/facebook/musicgen-small")).json()
+    assert (model["id"], model["object"], model["owned_by"]) == ("small", "model", "facebook")
+    assert model["created"] > 0
+    escaped = await jobs_client.get("/v1/models/facebook%2Fmusicgen-small")
+    assert escaped.json() == model
+    own = (await jobs_client.get("/v1/models/small")).json()
+    assert own.items() <= (model | {"created": own["created"]}).items()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/files"),
+        ("GET", "/v1/files/x/download"),
+        ("POST", "/v1/models"),
+        ("QUERY", "/v1/models"),
+        ("DELETE", "/v1/models/acme/small"),
+        ("POST", "/v1/models/acme/small/versions/x/trainings"),
+        ("GET", "/v1/trainings"),
+        ("POST", "/v1/trainings/x/cancel"),
+        ("GET", "/v1/hardware"),
+        ("GET", "/v1/collections/music"),
+        ("GET", "/v1/deployments/acme/small"),
+        ("GET", "/v1/account"),
+    ],
+)
+async def test_other_routes_tell_what_is_served(
+    jobs_client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    response = await jobs_client.request(method, path)
+    assert response.status_code == 404
+    assert f"{method} {path} is not served here" in response.json()["detail"]
+    assert "predictions" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("with_replicate", [True, False])
+async def test_models_need_no_jobs(with_replicate: bool) -> None:
+    """Where the dialect is off, none of its routes is there."""
+    fake = FakeGenerator()
+    config = ApiConfig(dialects=("replicate",) if with_replicate else ("openai",))
+    app = create_api(fake, fake, [SMALL], None, config, jobs=lambda *_: "Name a database.")
+    async with client_of(app) as client:
+        model = await client.get("/v1/models/facebook/musicgen-small")
+        assert model.status_code == (200 if with_replicate else 404)
+        for method, path in (
+            ("GET", "/v1/predictions"),
+            ("POST", "/v1/files"),
+            ("POST", "/v1/models/meta/musicgen/predictions"),
+            ("POST", "/v1/deployments/acme/small/predictions"),
+        ):
+            response = await client.request(method, path)
+            assert response.status_code == (503 if with_replicate else 404), path
+        listed = await client.get("/v1/files")
+        assert listed.status_code == 404
+        assert (await client.get("/v1/jobs")).status_code == 503
 
 
 async def test_published_versions_are_known(jobs_client: httpx.AsyncClient) -> None:
