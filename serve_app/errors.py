@@ -49,20 +49,26 @@ class ServeAppError(Exception):
 
 
 class InvalidRequest(ServeAppError):
-    """field: that of the request which is at fault, where the check knows it."""
+    """field: name of the field at fault, as in this project's own API; None: not known, or several."""
 
-    field: str | None = None
     status = 400
     code = "invalid_request"
     title = "The request is not valid"
+    field: str | None = None
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field or self.field
 
 
 class PromptTooLong(InvalidRequest):
+    field = "prompt"
     code = "prompt_too_long"
     title = "The prompt has more tokens than the text encoder takes"
 
 
 class DurationTooLong(InvalidRequest):
+    field = "duration_s"
     code = "duration_too_long"
     title = "The requested duration exceeds the model's maximum"
 
@@ -81,6 +87,7 @@ class InvalidAudio(InvalidRequest):
 
 
 class FormatNotSigned(InvalidRequest):
+    field = "response_format"
     code = "format_not_signed"
     title = "Files of this format cannot hold the signed manifest that the service requires"
 

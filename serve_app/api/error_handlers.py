@@ -5,7 +5,7 @@ No answer shows a traceback or a path.
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from serve_app.api.error_forms import PROBLEM_MEDIA_TYPE, in_form_of
+from serve_app.api.schemas.refusal import REFUSED_FIELD
 from serve_app.errors import InvalidRequest, ServeAppError
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ def problem(
     members: added to the body.
     """
     headers = (headers or {}) | error.headers
+    if isinstance(error, InvalidRequest) and error.field is not None:
+        members.setdefault("errors", [{"field": error.field, "message": error.message}])
     return _problem(error.status, error.code, error.title, error.message, headers, members)
 
 
@@ -79,7 +82,7 @@ async def _serve_app_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     failures: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else []
-    errors = [{"field": _field(e["loc"]), "message": e["msg"]} for e in failures]
+    errors = [{"field": _field(e), "message": e["msg"]} for e in failures]
     detail = "; ".join(
         f"{e['field']}: {e['message']}" if e["field"] else e["message"] for e in errors
     )
@@ -101,9 +104,14 @@ async def _unexpected(_: Request, error: Exception) -> JSONResponse:
     return problem(unexpected(error))
 
 
-def _field(location: Sequence[object]) -> str:
-    """Name the field of a location: `prompt` for `body.prompt`; empty inside broken JSON."""
-    return ".".join(str(part) for part in location[1:] if isinstance(part, str))
+def _field(failure: Mapping[str, Any]) -> str:
+    """Name the field at fault: `prompt` for `body.prompt`; empty inside broken JSON.
+
+    A refusal of several fields names the one to change.
+    """
+    named = failure.get("ctx", {}).get(REFUSED_FIELD)
+    location = (*failure["loc"][1:], *([named] if named else []))
+    return ".".join(str(part) for part in location if isinstance(part, str))
 
 
 def _problem(

@@ -1,4 +1,8 @@
-"""Checks of a job when it is accepted: the same as of a generation, with the same errors."""
+"""Checks of a job when it is accepted: those of a generation, with the same errors, but for one.
+
+The prompt's tokens are counted by the replica that makes the track: a prompt of more than the text
+encoder takes is accepted, and the job fails with `prompt_too_long`.
+"""
 
 from dataclasses import dataclass
 

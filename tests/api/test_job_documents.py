@@ -52,7 +52,7 @@ UPLOADS.config.generation.update(modes=[GenerationMode.POSITIVE])
 def _kept_room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Jobs for all requests of this module: the API's event loop is another in each of them."""
     folder = tmp_path_factory.mktemp("jobs")
-    opening = job_room(folder, webhooks={"allow_private_addresses": True})
+    opening = job_room(folder)
     with asyncio.Runner() as runner:
         room = runner.run(opening.__aenter__())
         KNOWN.update(runner.run(_known(room)))

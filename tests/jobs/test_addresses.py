@@ -15,6 +15,7 @@ PRIVATE = [
     "224.0.0.1", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:10.0.0.1",
     "64:ff9b::a00:1", "2002:a00:1::1", "2001:db8::1",
 ]  # fmt: skip
+NO_NAMES = ["a..b", ".example.com", f"{70 * 'a'}.com", 300 * "1", "..", "example.com.."]
 
 
 class _Resolver:
@@ -54,11 +55,16 @@ def test_public_addresses_are(address: str) -> None:
         "https://example.com/\n", "https://[::1", "https://example.com/" + 2048 * "a",
         "https://exa<mple.com/", "https://a..b/", "https://.a/", "https://a%2fb/", "https://a\\b/",
         "https://" + 64 * "a" + ".com/", "https://" + 130 * "a." + "com/",
+        *(f"http://{host}/" for host in NO_NAMES),
     ],
 )  # fmt: skip
-async def test_what_is_no_address_is_refused(url: str) -> None:
+@pytest.mark.parametrize("allow_private", [True, False])
+async def test_what_is_no_address_is_refused(url: str, allow_private: bool) -> None:
+    addresses = Addresses(allow_private, timeout_s=5.0)
     with pytest.raises(AddressRefused):
-        await Addresses(allow_private=True, timeout_s=5.0).check(url)
+        await addresses.check(url)
+    with pytest.raises(AddressRefused):
+        await addresses.send("GET", url, {}, b"")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,16 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+REFUSED_FIELD = "refused_field"  # in the context of an error
 
-def refusal(reason: str) -> PydanticCustomError:
-    """Build the error that a validator raises; its message is the reason alone."""
-    return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+def refusal(reason: str, field: str | None = None) -> PydanticCustomError:
+    """Build the error that a validator raises; its message is the reason alone.
+
+    field: the one to change, for a validator of several fields.
+    """
+    context = {"reason": reason} | ({REFUSED_FIELD: field} if field else {})
+    return PydanticCustomError("refused", "{reason}", context)
 
 
 def only_empty(text: Any, reason: str) -> Any:

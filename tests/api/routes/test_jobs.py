@@ -128,6 +128,19 @@ async def test_errors_are_those_of_generations(
     assert (response.status_code, response.json()["code"]) == (status, code)
 
 
+@pytest.mark.parametrize("field", ["webhook", "upload"])
+async def test_an_address_that_is_refused_is_named(
+    jobs_client: httpx.AsyncClient, field: str
+) -> None:
+    """Also a name that cannot be encoded for DNS."""
+    for url in ("http://u:p@x.example/", "http://a..b/", "http://.example.com/"):
+        response = await jobs_client.post("/v1/jobs", json=BODY | {field: {"url": url}})
+        problem = response.json()
+        assert (response.status_code, problem["code"]) == (400, "address_refused")
+        assert problem["detail"].startswith(f"{field}: ")
+        assert problem["error"]["param"] == problem["errors"][0]["field"] == field
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b"[" * 10_000])
 async def test_other_bodies_are_refused(jobs_client: httpx.AsyncClient, content: bytes) -> None:
     response = await jobs_client.post("/v1/jobs", content=content)
