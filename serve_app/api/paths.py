@@ -33,6 +33,17 @@ _UPLOADS = re.compile(
     re.ASCII,
 )
 
+_TRACKS = re.compile(
+    rf"{GENERATIONS}|{SPEECH}|{AUDIO_GENERATE}|{MUSIC}(/stream|/detailed)?|{SOUND}|"
+    rf"{HUGGING_FACE}[^/]+/[^/]+|{ROOT}|{GENERATE}",
+    re.ASCII,
+)
+
+
+def makes_track(method: str, path: str) -> bool:
+    """Test for a request that is answered with a track, while the caller waits."""
+    return method == "POST" and _TRACKS.fullmatch(path) is not None
+
 
 def takes_audio(path: str) -> bool:
     """Test that a body of this path may hold a file of audio."""

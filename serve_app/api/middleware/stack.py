@@ -14,6 +14,7 @@ from serve_app.api.middleware.flow_control import FlowControl
 from serve_app.api.middleware.head import Head
 from serve_app.api.middleware.header_limit import HeaderLimit
 from serve_app.api.middleware.http_1_0 import Http10
+from serve_app.api.middleware.ignored_headers import IgnoredHeaders
 from serve_app.api.middleware.origin import Origin
 from serve_app.api.middleware.request_id import REQUEST_ID_HEADER, RequestId
 from serve_app.api.middleware.security_headers import SecurityHeaders
@@ -45,6 +46,7 @@ def add_middleware(
     """Add the middleware, the innermost first: whatever answers lies within those that add headers."""
     origins = AllowedOrigins(config.cors_origins)
     _add_body_rules(app, config)
+    app.add_middleware(IgnoredHeaders)
     app.add_middleware(Head)
     app.add_middleware(Authentication, keys=keys, limits=limits)
     if keys.is_open:
