@@ -7,7 +7,9 @@ import openai
 import pytest
 from elevenlabs import ElevenLabs
 from elevenlabs.core.api_error import ApiError
+from elevenlabs.types import Model
 
+from serve_app.config.api import ApiConfig
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
 
@@ -53,3 +55,15 @@ def test_elevenlabs_client(url: str, generator: FakeGenerator) -> None:
     assert raised.value.status_code == 401
     assert raised.value.body["detail"]["type"] == "authentication_error"
     assert [request.caller for request in generator.requests] == ["web"]
+
+
+def test_elevenlabs_client_lists_the_models(url: str) -> None:
+    """All fields of its type are typed as it has them: it parses what it can, and keeps the rest."""
+    with httpx.Client() as http:
+        small, large = ElevenLabs(api_key=KEY, base_url=url, httpx_client=http).models.list()
+    assert (small.model_id, large.model_id) == ("small", "large")
+    assert small.name == "facebook/musicgen-small"
+    assert (small.can_do_text_to_speech, small.languages) == (False, [])
+    assert small.maximum_text_length_per_request == ApiConfig().max_prompt_chars
+    assert "CC-BY-NC-4.0" in (small.description or "")
+    Model.model_validate(small.model_dump(), strict=True)

@@ -56,6 +56,7 @@ def test_elevenlabs_client(service: Service) -> None:
     assert answer["sound"] == ONE_SECOND
     assert (answer["filename"], answer["description"]) == ("track.pcm", "lofi beat")
     assert answer["songId"]
+    assert answer["models"] == ["nano"]
     refusals = answer["refusals"]
     assert refusals["output_format"][1]["detail"]["param"] == "output_format"
     assert refusals["composition_plan"][1]["detail"]["param"] == "composition_plan.sections"

@@ -19,7 +19,7 @@ _OPEN_PATHS = ("/", *HEALTH_PATHS, "/docs", "/openapi.json")
 _OPEN_FOLDERS = ("/static/", STREAMS)
 _READING = ("GET", "HEAD")
 _SCHEMES = ("bearer", "key")  # of `Authorization`; the second is fal's
-_KEY_HEADER = "xi-api-key"  # ElevenLabs'
+KEY_HEADER = "xi-api-key"  # ElevenLabs'
 
 
 def is_page(scope: Scope) -> bool:
@@ -84,7 +84,7 @@ def _keys_of(scope: Scope) -> Iterator[str]:
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     presented = (
         credentials if scheme.lower() in _SCHEMES else "",
-        headers.get(_KEY_HEADER, ""),
+        headers.get(KEY_HEADER, ""),
     )
     yield from (key.strip() for key in presented if key.strip())
 

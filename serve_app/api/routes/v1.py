@@ -12,8 +12,10 @@ from serve_app.api import openapi
 from serve_app.api.base_url import base_url
 from serve_app.api.body_reader import generation_content, read_generation
 from serve_app.api.events import events as track_events
+from serve_app.api.middleware.authentication import KEY_HEADER
 from serve_app.api.replicate_models import ReplicateModels
 from serve_app.api.request_context import generation_request
+from serve_app.api.schemas.elevenlabs_models import ElevenLabsModel
 from serve_app.api.schemas.generation import Generation, GenerationBody
 from serve_app.api.schemas.models import Model, ModelList
 from serve_app.api.schemas.tracks import Variation, Variations
@@ -56,10 +58,16 @@ def create_router(service: GenerationService) -> APIRouter:
         responses=openapi.errors(Unauthorized, OriginNotAllowed),
         summary="List the served models",
     )
-    async def list_models(request: Request) -> ModelList:
-        """Lists the served models with their names, limits and the licences of their weights."""
+    async def list_models(request: Request) -> ModelList | list[ElevenLabsModel]:
+        """Lists the served models with their names, limits and the licences of their weights.
+
+        A request with `xi-api-key` is ElevenLabs' client's, which reads an array.
+        """
         default = service.router.default
         cards = sorted(service.router.cards, key=lambda card: card is not default)
+        if _is_elevenlabs(service, request):
+            most_chars = service.config.max_prompt_chars
+            return [ElevenLabsModel.of(card, most_chars) for card in cards]
         return ModelList(
             data=await asyncio.gather(*(_model(service, card, created) for card in cards)),
             results=ReplicateModels(service.router).listed(base_url(request)),
@@ -75,6 +83,10 @@ def create_router(service: GenerationService) -> APIRouter:
         return await _model(service, service.router.resolve(model_id), created)
 
     return router
+
+
+def _is_elevenlabs(service: GenerationService, request: Request) -> bool:
+    return KEY_HEADER in request.headers and "elevenlabs" in service.config.dialects
 
 
 async def _model(service: GenerationService, card: ModelCard, created: int) -> Model:

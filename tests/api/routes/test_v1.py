@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from serve_app.api.app import create_api
+from serve_app.config.api import DIALECTS, ApiConfig
 from serve_app.marks import DIGITAL_SOURCE_TYPE, SOFTWARE
 from serve_app.track_fields import HEADERS
-from tests.fakes import SAMPLE_RATE, FakeGenerator
+from tests.fakes import SAMPLE_RATE, SMALL, FakeGenerator
 
 PATH = "/v1/audio/generations"
 
@@ -201,6 +203,17 @@ async def test_a_model(client: httpx.AsyncClient) -> None:
     response = await client.get("/v1/models/huge")
     assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
     assert response.json()["error"]["param"] == "model"
+
+
+async def test_a_key_in_elevenlabs_header_gets_elevenlabs_form(generator: FakeGenerator) -> None:
+    headers = {"xi-api-key": "any"}
+    for dialects, form in ((DIALECTS, list), (DIALECTS[:1], dict)):
+        api = create_api(generator, generator, [SMALL], None, ApiConfig(dialects=dialects))
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(api), base_url="http://t", headers=headers
+        ) as client:
+            answer = (await client.get("/v1/models")).json()
+        assert isinstance(answer, form)
 
 
 async def test_models(client: httpx.AsyncClient) -> None:

@@ -27,7 +27,9 @@ const sound = await client.textToSoundEffects.convert({
   durationSeconds: 1,
   outputFormat: "pcm_32000",
 });
+const models = await client.models.list();
 const answer = {
+  models: models.map(({ modelId }) => modelId),
   composed: await size(composed),
   streamed: await size(streamed),
   sound: await size(sound),
