@@ -24,6 +24,8 @@ from serve_app.types import DurationS, LoadedModel, SamplingParams
 _DURATION_S = 30.0
 _FRAME_RATE = 50.0  # of the published models
 _NESTS = ("generation_parameters", "generate_kwargs", "forward_params")
+_LENGTHS = ("duration", "max_new_tokens", "max_length")
+_OF_SAMPLING = {"temperature", "top_k", "top_p"}  # without effect on greedy decoding
 _START_TOKENS = 1  # which max_length and min_length count beside the frames
 _NO_OBJECT = "must be a JSON object"
 _OPTIONS_WITHOUT_EFFECT = {"use_cache", "use_gpu", "retry_on_error"}
@@ -59,13 +61,17 @@ class Parameters(SamplingParams, NeutralParameters, frozen=True):
         default=None, description="Duration in seconds; 30 without max_new_tokens and max_length."
     )
     max_new_tokens: int | None = Field(
-        default=None, ge=1, le=100_000, description="Duration in frames, 50 a second."
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Duration in frames, 50 a second. Without effect beside duration.",
     )
     max_length: int | None = Field(
         default=None,
         ge=1 + _START_TOKENS,
         le=100_000,
-        description="The same with the start token: one frame less. max_new_tokens goes before it.",
+        description="The same with the start token: one frame less. Without effect beside duration or "
+        "max_new_tokens.",
     )
     min_new_tokens: int | None = Field(
         default=None,
@@ -75,7 +81,10 @@ class Parameters(SamplingParams, NeutralParameters, frozen=True):
     min_length: int | None = Field(
         default=None, ge=0, description="The same with the start token, as max_length."
     )
-    do_sample: bool = Field(default=True, description="false: greedy decoding.")
+    do_sample: bool = Field(
+        default=True,
+        description="false: greedy decoding, where temperature, top_k and top_p have no effect.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -113,6 +122,18 @@ class Parameters(SamplingParams, NeutralParameters, frozen=True):
             duration_s = min(_DURATION_S, loaded.max_duration_s) if loaded else _DURATION_S
         self._check_minimum(math.ceil(duration_s * frame_rate))
         return duration_s
+
+    @property
+    def lengths(self) -> list[str]:
+        """Parameters of the duration that were sent; the first one counts."""
+        return [name for name in _LENGTHS if getattr(self, name) is not None]
+
+    @property
+    def ignored(self) -> set[str]:
+        """Parameters that have no effect: by themselves, or beside others."""
+        of_sampling = set() if self.do_sample else _OF_SAMPLING
+        unused = self.model_fields_set & (WITHOUT_EFFECT | of_sampling)
+        return unused | set(self.lengths[1:])
 
     def _asked_s(self, frame_rate: float) -> float | None:
         if self.duration is not None:
@@ -166,10 +187,15 @@ class Body(AbsentNulls, frozen=True):
     @property
     def ignored(self) -> list[str]:
         """Fields of the request that have no effect."""
-        parameters = self.parameters.model_fields_set & WITHOUT_EFFECT
         options = self.options.model_fields_set & _OPTIONS_WITHOUT_EFFECT
-        named = [f"parameters.{name}" for name in parameters]
+        named = [f"parameters.{name}" for name in self.parameters.ignored]
         return named + [f"options.{name}" for name in options]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of its fields, by those of this project's API."""
+        length = next(iter(self.parameters.lengths), _LENGTHS[0])
+        return {"prompt": "inputs", "duration_s": f"parameters.{length}"}
 
     @field_validator("stream")
     @classmethod

@@ -378,6 +378,36 @@ async def test_fields_without_effect_are_named(client: httpx.AsyncClient) -> Non
     assert "x-musicgen-ignored" not in plain.headers
 
 
+@pytest.mark.parametrize(
+    ("parameters", "ignored"),
+    [
+        ({"duration": 1, "max_new_tokens": 75}, "parameters.max_new_tokens"),
+        ({"duration": 1, "max_length": 75}, "parameters.max_length"),
+        ({"max_new_tokens": 50, "max_length": 75}, "parameters.max_length"),
+        ({"duration": 1, "generate_kwargs": {"max_length": 9}}, "parameters.max_length"),
+        ({"duration": 1, "do_sample": False, "temperature": 0.5}, "parameters.temperature"),
+        (
+            {"duration": 1, "do_sample": False, "top_k": 5, "top_p": 0.5},
+            "parameters.top_k, parameters.top_p",
+        ),
+        ({"duration": 1, "do_sample": True, "temperature": 0.5}, None),
+        ({"duration": 1, "max_length": None}, None),
+    ],
+)
+async def test_parameters_that_others_replace_are_named(
+    client: httpx.AsyncClient,
+    generator: FakeGenerator,
+    parameters: dict[str, Any],
+    ignored: str | None,
+) -> None:
+    response = await client.post(PATH, json={"inputs": "a", "parameters": parameters})
+    assert (response.status_code, response.headers.get("x-musicgen-ignored")) == (200, ignored)
+    [request] = generator.requests
+    assert request.duration_s == 1.0
+    is_greedy = parameters.get("do_sample") is False
+    assert (request.sampling.temperature == 0.0) is is_greedy
+
+
 async def test_an_empty_input_is_named(client: httpx.AsyncClient) -> None:
     response = await client.post(PATH, json={"inputs": " "})
     assert response.status_code == 400
