@@ -210,21 +210,25 @@ class Encoding:
             subject = "one channel" if channels == 1 else f"{channels} channels"
             raise InvalidRequest(
                 f"bitrate_kbps of {self.file_format} must be between {bitrates.low} and {highest} "
-                f"for {subject}"
+                f"for {subject}",
+                field="bitrate_kbps",
             )
 
     def _check_sample_rate(self) -> None:
         spec = self.file_format
         if self.sample_rate is not None and self.sample_rate not in spec.sample_rates:
             rates = ", ".join(map(str, spec.sample_rates))
-            raise InvalidRequest(f"sample_rate of {spec} must be one of {rates}")
+            raise InvalidRequest(
+                f"sample_rate of {spec} must be one of {rates}", field="sample_rate"
+            )
 
     def _check_sample_format(self) -> None:
         wanted = self.sample_format
         if wanted not in self.file_format.codecs:
             raise InvalidRequest(
                 f"sample_format '{wanted}' is not available in {self.file_format}: "
-                f"use {' or '.join(names_with(wanted))}"
+                f"use {' or '.join(names_with(wanted))}",
+                field="sample_format",
             )
 
     def _check_bitrate(self) -> None:
@@ -234,7 +238,10 @@ class Encoding:
         if spec.bitrates is None:
             raise InvalidRequest(
                 f"bitrate_kbps does not apply to {spec}: "
-                f"leave it out, or use {' or '.join(names_with_bitrates())}"
+                f"leave it out, or use {' or '.join(names_with_bitrates())}",
+                field="bitrate_kbps",
             )
         if self.bitrate_kbps not in spec.bitrates:
-            raise InvalidRequest(f"bitrate_kbps of {spec} must be {spec.bitrates}")
+            raise InvalidRequest(
+                f"bitrate_kbps of {spec} must be {spec.bitrates}", field="bitrate_kbps"
+            )

@@ -52,7 +52,8 @@ class Mastering:
         if self.normalization not in _NO_GAIN:
             raise InvalidRequest(
                 f"normalization '{self.normalization}' measures the whole track, "
-                "so it cannot be streamed: use 'none' or 'clip', or do not stream"
+                "so it cannot be streamed: use 'none' or 'clip', or do not stream",
+                field="normalization",
             )
 
     def part(self, samples: Samples, sample_rate: int, start: int, total: int) -> Samples:

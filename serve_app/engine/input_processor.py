@@ -97,7 +97,8 @@ class InputProcessor:
             raise InvalidRequest("Prompt is required and cannot be empty")
         if wanted_s > window_s and (request.extend_stride_s or 0.0) >= window_s:
             raise InvalidRequest(
-                f"extend_stride_s must be less than this model's window of {window_s:g} seconds."
+                f"extend_stride_s must be less than this model's window of {window_s:g} seconds.",
+                field="extend_stride_s",
             )
         if request.audio_prompt is not None:
             self._check_audio_prompt(request.audio_prompt, wanted_s)

@@ -54,10 +54,12 @@ class Acceptance:
         request = submission.request
         if request.seed + request.n - 1 > MAX_SEED:
             raise InvalidRequest(
-                f"seed must be at most {MAX_SEED + 1 - request.n} for n variations"
+                f"seed must be at most {MAX_SEED + 1 - request.n} for n variations", field="seed"
             )
         if submission.upload is not None and request.n > 1:
-            raise InvalidRequest("upload takes one file: leave it out, or ask for n = 1")
+            raise InvalidRequest(
+                "upload takes one file: leave it out, or ask for n = 1", field="upload"
+            )
         for field, address in (("webhook", submission.webhook), ("upload", submission.upload)):
             if address is not None:
                 with checking(field):
@@ -67,7 +69,8 @@ class Acceptance:
         if expires_in_s is not None and expires_in_s > self.config.max_kept_s:
             raise InvalidRequest(
                 f"expires_in_s is {expires_in_s:g}, and this service keeps results for at most "
-                f"{self.config.max_kept_s:g} seconds"
+                f"{self.config.max_kept_s:g} seconds",
+                field="expires_in_s",
             )
 
     async def _select(self, submission: Submission) -> ModelCard:

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 
 from serve_app.api import openapi
 from serve_app.api.body_reader import read_json
+from serve_app.api.field_names import named_as
 from serve_app.api.ignored_fields import ignored_header
 from serve_app.api.multipart_mixed import multipart_mixed
 from serve_app.api.paths import MUSIC, SOUND
@@ -26,6 +27,7 @@ _UNSERVED = ("plan", "upload", "stem-separation", "video-to-music", "detailed/st
 _DESCRIPTION = (
     "Format of the file. `auto`: mp3_48000_192 for music_v2 and later, else mp3_44100_128."
 )
+_FILE_NAMES = dict.fromkeys(("response_format", "sample_rate", "bitrate_kbps"), "output_format")
 Format = Annotated[str, Query(description=_DESCRIPTION, json_schema_extra={"enum": list(NAMES)})]
 Logging = Annotated[bool | None, Query(description="Without effect.")]
 
@@ -58,8 +60,9 @@ def create_router(service: GenerationService) -> APIRouter:
     ) -> Response:
         """Makes a track and answers with its file."""
         music = await read_json(request, Music)
-        order = await _music(service, music, request, output_format, enable_logging)
-        return await _file(service, order)
+        with named_as(_FILE_NAMES | music.names):
+            order = await _music(service, music, request, output_format, enable_logging)
+            return await _file(service, order)
 
     @router.post(
         f"{MUSIC}/stream",
@@ -73,8 +76,11 @@ def create_router(service: GenerationService) -> APIRouter:
     ) -> Response:
         """Makes a track and sends its file while it is made."""
         music = await read_json(request, Music)
-        order = await _music(service, music, request, output_format, enable_logging, streamed=True)
-        live = await started(service, order.options, order.card, order.request)
+        with named_as(_FILE_NAMES | music.names):
+            order = await _music(
+                service, music, request, output_format, enable_logging, streamed=True
+            )
+            live = await started(service, order.options, order.card, order.request)
         return stream_answer(
             live, order.options.encoding(), order.options.mastering(), order.headers
         )
@@ -91,8 +97,9 @@ def create_router(service: GenerationService) -> APIRouter:
     ) -> Response:
         """Makes a track and answers in two parts: its facts in JSON, and its file."""
         music = await read_json(request, DetailedMusic)
-        order = await _music(service, music, request, output_format, enable_logging)
-        track, content = await made_file(service, order.options, order.card, order.request)
+        with named_as(_FILE_NAMES | music.names):
+            order = await _music(service, music, request, output_format, enable_logging)
+            track, content = await made_file(service, order.options, order.card, order.request)
         return _detailed(music, track, content, order)
 
     @router.post(
@@ -109,7 +116,9 @@ def create_router(service: GenerationService) -> APIRouter:
         sound = await read_json(request, Sound)
         options = _options(output_format, sound.model_id)
         check_prompt_field(service, sound.text, "text")
-        return await _file(service, await _order(service, sound, request, options, enable_logging))
+        with named_as(_FILE_NAMES | sound.names):
+            order = await _order(service, sound, request, options, enable_logging)
+            return await _file(service, order)
 
     for path in _UNSERVED:
         router.add_api_route(f"{MUSIC}/{path}", _refuse, methods=["POST"], include_in_schema=False)

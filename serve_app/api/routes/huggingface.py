@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from serve_app.api.content_negotiation import prefers
 from serve_app.api.error_handlers import as_serve_app_error
+from serve_app.api.field_names import named_as
 from serve_app.api.ignored_fields import ignored_header
 from serve_app.api.openapi import body, contract_responses, json_content, schema_of
 from serve_app.api.request_context import request_context
@@ -71,8 +72,15 @@ async def _generate(
     body = _parse(await request.body())
     router = service.router
     card = router.default if repository is None else router.resolve_repository(repository)
-    prompt = _check_inputs(service, body.inputs)
-    name = repository or card.source
+    with named_as(body.names):
+        return await _file(service, body, card, repository or card.source, request)
+
+
+async def _file(
+    service: GenerationService, body: Body, card: ModelCard, name: str, request: Request
+) -> Response:
+    """Make the track, and answer with its file. name: of the model, for errors."""
+    prompt = service.check_prompt(body.inputs)
     loaded = await _await_model(service, card, name, body.options, request)
     generation = GenerationRequest(
         **request_context(request),
@@ -90,13 +98,6 @@ async def _generate(
         media_type=file_format.media_type,
         headers=to_headers(track.report().model_dump(include=_TOLD)) | ignored_header(body.ignored),
     )
-
-
-def _check_inputs(service: GenerationService, inputs: str) -> str:
-    try:
-        return service.check_prompt(inputs)
-    except InvalidRequest as error:
-        raise InvalidRequest(f"inputs: {error.message}") from error
 
 
 async def _await_model(
@@ -153,7 +154,10 @@ def _object(content: bytes) -> dict[str, Any]:
 
 def _failure(error: Exception) -> JSONResponse:
     failure = as_serve_app_error(error)
-    answer: dict[str, Any] = {"error": failure.message}
+    message = failure.message
+    if isinstance(failure, InvalidRequest) and failure.field is not None:
+        message = f"{failure.field}: {message}"
+    answer: dict[str, Any] = {"error": message}
     if isinstance(failure, ModelLoading):
         answer["estimated_time"] = failure.retry_after_s or 1.0
     return JSONResponse(answer, status_code=failure.status, headers=failure.headers)

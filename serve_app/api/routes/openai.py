@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from serve_app.api import openapi
 from serve_app.api.body_reader import read_json
 from serve_app.api.error_handlers import as_serve_app_error
+from serve_app.api.field_names import named_as
 from serve_app.api.ignored_fields import ignored_header
 from serve_app.api.paths import SPEECH
 from serve_app.api.request_context import check_prompt_field, generation_request
@@ -45,17 +46,22 @@ def create_router(service: GenerationService) -> APIRouter:
         """
         body = await read_json(request, Speech)
         check_prompt_field(service, body.prompt, "input")
-        generation, card = await generation_request(service, body, request)
-        ignored = ignored_header(body.ignored)
-        if body.stream_format is None:
-            track, content = await made_file(service, body, card, generation)
-            return file_answer(track, content, body.encoding(), ignored)
-        live = await started(service, body, card, generation)
-        if body.stream_format == "sse":
-            return EventSourceResponse(_events(live, body), headers=event_headers(live, ignored))
-        return stream_answer(live, body.encoding(), body.mastering(), ignored)
+        with named_as({"prompt": "input"}):
+            return await _answer(service, body, request)
 
     return router
+
+
+async def _answer(service: GenerationService, body: Speech, request: Request) -> Response:
+    generation, card = await generation_request(service, body, request)
+    ignored = ignored_header(body.ignored)
+    if body.stream_format is None:
+        track, content = await made_file(service, body, card, generation)
+        return file_answer(track, content, body.encoding(), ignored)
+    live = await started(service, body, card, generation)
+    if body.stream_format == "sse":
+        return EventSourceResponse(_events(live, body), headers=event_headers(live, ignored))
+    return stream_answer(live, body.encoding(), body.mastering(), ignored)
 
 
 async def _events(live: LiveTrack, body: Speech) -> AsyncIterator[bytes]:

@@ -86,9 +86,10 @@ class Music(_Request, frozen=True):
     @model_validator(mode="after")
     def _one_description(self) -> Self:
         if (self.prompt is None) is (self.composition_plan is None):
-            raise refusal("give a prompt or a composition_plan, and not both")
+            field = "prompt" if self.prompt is None else "composition_plan"
+            raise refusal("give a prompt or a composition_plan, and not both", field)
         if self.composition_plan is not None and self.music_length_ms is not None:
-            raise refusal("music_length_ms goes with a prompt: a composition_plan has its own")
+            raise refusal("goes with a prompt: a composition_plan has its own", "music_length_ms")
         return self
 
     @property
@@ -97,6 +98,16 @@ class Music(_Request, frozen=True):
         if self.composition_plan is not None:
             return "composition_plan", self.composition_plan.prompt
         return "prompt", self.prompt or ""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of its fields, by those of this project's API."""
+        if self.composition_plan is None:
+            return {"duration_s": "music_length_ms"}
+        return {
+            "prompt": "composition_plan",
+            "duration_s": "composition_plan.sections.duration_ms",
+        }
 
     def generation(self, served: list[str]) -> Generation:
         """Build the track to make. served: names of the served models."""
@@ -160,8 +171,13 @@ class Sound(_Request, frozen=True):
     @model_validator(mode="after")
     def _one_guidance(self) -> Self:
         if self.prompt_influence is not None and "cfg_coef" in self.model_fields_set:
-            raise refusal("give prompt_influence or cfg_coef, and not both")
+            raise refusal("give prompt_influence or cfg_coef, and not both", "prompt_influence")
         return self
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of its fields, by those of this project's API."""
+        return {"prompt": "text", "duration_s": "duration_seconds"}
 
     def generation(self, served: list[str]) -> Generation:
         """Build the track to make. served: names of the served models."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from serve_app.api.schemas.conversion import without_empty_texts
+from serve_app.api.schemas.refusal import refusal
 from serve_app.audio.file_format import FORMATS, FormatSpec
 from serve_app.audio.file_options import FORMATS_TEXT, FileOptions, FormatName
 from serve_app.audio.upload_format import UPLOAD_FORMATS
@@ -118,15 +119,15 @@ class GenerationBody(Generation, frozen=True):
     def _options_go_together(self) -> Self:
         is_json = self.response_format == "json"
         if self.stream_format == "sse" and not self.stream:
-            raise ValueError("stream_format 'sse' needs stream: true")
+            raise refusal("'sse' needs stream: true", "stream_format")
         if self.stream and is_json:
-            raise ValueError("response_format 'json' cannot be streamed; stream_format 'sse' can")
+            raise refusal("'json' cannot be streamed; stream_format 'sse' can", "response_format")
         if self.n > 1 and not is_json:
-            raise ValueError("n above 1 needs response_format 'json'")
+            raise refusal("above 1 it needs response_format 'json'", "n")
         if self.audio_format is not None and not is_json:
-            raise ValueError("audio_format needs response_format 'json'")
+            raise refusal("needs response_format 'json'", "audio_format")
         if self.seed + self.n - 1 > MAX_SEED:
-            raise ValueError(f"seed must be at most {MAX_SEED + 1 - self.n} for n variations")
+            raise refusal(f"must be at most {MAX_SEED + 1 - self.n} for n variations", "seed")
         return self
 
 

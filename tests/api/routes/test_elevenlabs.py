@@ -136,15 +136,15 @@ async def test_models_of_elevenlabs_are_the_default_model_and_say_so(
         ({"prompt": " "}, "prompt", "cannot be empty"),
         ({"prompt": "a" * 101}, "prompt", "at most 100 characters"),
         ({"lyrics": "la"}, "lyrics", "not permitted"),
-        ({"composition_plan": PLAN}, None, "not both"),
-        ({"prompt": None}, None, "give a prompt or a composition_plan"),
+        ({"composition_plan": PLAN}, "composition_plan", "not both"),
+        ({"prompt": None}, "prompt", "give a prompt or a composition_plan"),
     ],
 )
 async def test_refusals_name_the_field(
     client: httpx.AsyncClient,
     generator: FakeGenerator,
     more: dict[str, object],
-    field: str | None,
+    field: str,
     said: str,
 ) -> None:
     for path in MUSIC_PATHS:
@@ -203,7 +203,8 @@ async def test_a_plan_that_one_prompt_cannot_follow_is_refused(
 
 async def test_a_plan_has_its_own_length_and_a_description(client: httpx.AsyncClient) -> None:
     both = await client.post(MUSIC, json={"composition_plan": PLAN, "music_length_ms": 3000})
-    assert "music_length_ms goes with a prompt" in both.json()["detail"]["message"]
+    assert "music_length_ms: goes with a prompt" in both.json()["detail"]["message"]
+    assert both.json()["detail"]["param"] == "music_length_ms"
     silent = PLAN | {
         "positive_global_styles": [],
         "sections": [SECTION | {"positive_local_styles": []}],

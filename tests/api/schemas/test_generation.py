@@ -22,14 +22,14 @@ PATH = "/v1/audio/generations"
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        ({"n": 2}, "n above 1 needs response_format 'json'"),
+        ({"n": 2}, "n: above 1 it needs response_format 'json'"),
         ({"n": 9, "response_format": "json"}, "n: Input should be less than or equal to 8"),
-        ({"stream": True, "response_format": "json"}, "response_format 'json' cannot be streamed"),
-        ({"audio_format": "mp3"}, "audio_format needs response_format 'json'"),
+        ({"stream": True, "response_format": "json"}, "response_format: 'json' cannot be streamed"),
+        ({"audio_format": "mp3"}, "audio_format: needs response_format 'json'"),
         ({"max_wait_s": 0}, "max_wait_s: Input should be greater than 0"),
         (
             {"n": 2, "seed": 2**63 - 1, "response_format": "json"},
-            "seed must be at most 9223372036854775806",
+            "seed: must be at most 9223372036854775806",
         ),
         ({"extend_stride_s": 0.5}, "extend_stride_s: Input should be greater than or equal to 1"),
     ],
