@@ -162,7 +162,7 @@ async def _order(
 ) -> _Order:
     served = service.router.names
     generation, card = await generation_request(service, body.generation(served), request)
-    ignored = ["model_id"] if body.names_their_model(served) else []
+    ignored = [*body.ignored, *(["model_id"] if body.names_their_model(served) else [])]
     ignored += [] if enable_logging is None else ["enable_logging"]
     headers = {"song-id": generation.request_id} | ignored_header(ignored)
     return _Order(generation, card, options, headers)

@@ -58,10 +58,10 @@ class Music(_Request, frozen=True):
         ),
     ] = None
     force_instrumental: Annotated[
-        bool, Field(description="Any value: all tracks are instrumental.")
+        bool, Field(description="false: without effect, all tracks are instrumental.")
     ] = True
     respect_sections_durations: Annotated[
-        bool, Field(description="Any value: the duration of a plan is always kept.")
+        bool, Field(description="Without effect: the duration of a plan is always kept.")
     ] = True
     finetune_id: Annotated[None, Field(description="Not supported.")] = None
     store_for_inpainting: Annotated[
@@ -108,6 +108,12 @@ class Music(_Request, frozen=True):
             "prompt": "composition_plan",
             "duration_s": "composition_plan.sections.duration_ms",
         }
+
+    @property
+    def ignored(self) -> list[str]:
+        """Fields of the request that have no effect."""
+        sent = self.model_fields_set & {"respect_sections_durations"}
+        return [*sent, *([] if self.force_instrumental else ["force_instrumental"])]
 
     def generation(self, served: list[str]) -> Generation:
         """Build the track to make. served: names of the served models."""
@@ -178,6 +184,11 @@ class Sound(_Request, frozen=True):
     def names(self) -> dict[str, str]:
         """Names of its fields, by those of this project's API."""
         return {"prompt": "text", "duration_s": "duration_seconds"}
+
+    @property
+    def ignored(self) -> list[str]:
+        """Fields of the request that have no effect: none."""
+        return []
 
     def generation(self, served: list[str]) -> Generation:
         """Build the track to make. served: names of the served models."""

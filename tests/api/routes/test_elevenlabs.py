@@ -47,7 +47,7 @@ async def test_a_prompt_becomes_a_file(client: httpx.AsyncClient, generator: Fak
     assert (response.status_code, response.headers["content-type"]) == (200, "audio/mpeg")
     assert response.headers["song-id"] == "this-one"
     assert response.headers["x-musicgen-seed"] == "7"
-    assert "x-musicgen-ignored" not in response.headers
+    assert response.headers["x-musicgen-ignored"] == "force_instrumental"
     samples, rate = soundfile.read(io.BytesIO(response.content))
     assert (rate, len(samples) / rate) == (44_100, pytest.approx(3.0, abs=0.1))
     [request] = generator.requests
@@ -106,6 +106,24 @@ async def test_other_formats_are_refused_by_name(client: httpx.AsyncClient, path
         assert (response.status_code, detail["param"]) == (400, "output_format")
         assert f"'{name}'" in detail["message"]
         assert "mp3_44100_128" in detail["message"]
+
+
+@pytest.mark.parametrize("path", MUSIC_PATHS)
+@pytest.mark.parametrize(
+    ("more", "ignored"),
+    [
+        ({"force_instrumental": False}, "force_instrumental"),
+        ({"force_instrumental": True}, None),
+        ({"respect_sections_durations": False}, "respect_sections_durations"),
+        ({"respect_sections_durations": True}, "respect_sections_durations"),
+        ({"respect_sections_durations": None, "force_instrumental": None}, None),
+    ],
+)
+async def test_what_always_holds_is_named(
+    client: httpx.AsyncClient, path: str, more: dict[str, Any], ignored: str | None
+) -> None:
+    response = await client.post(path, json=THREE_SECONDS | more)
+    assert (response.status_code, response.headers.get("x-musicgen-ignored")) == (200, ignored)
 
 
 async def test_models_of_elevenlabs_are_the_default_model_and_say_so(
