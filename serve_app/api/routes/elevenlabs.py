@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from serve_app.api import openapi
@@ -12,6 +12,7 @@ from serve_app.api.field_names import named_as
 from serve_app.api.ignored_fields import ignored_header
 from serve_app.api.multipart_mixed import multipart_mixed
 from serve_app.api.paths import MUSIC, SOUND
+from serve_app.api.query import takes_query
 from serve_app.api.request_context import check_prompt_field, generation_request
 from serve_app.api.schemas.elevenlabs import DetailedMusic, Music, Sound
 from serve_app.api.schemas.elevenlabs_formats import AUTO, NAMES, file_options
@@ -46,7 +47,10 @@ class _Order:
 
 
 def create_router(service: GenerationService) -> APIRouter:
-    router = APIRouter(tags=["ElevenLabs' clients"])
+    router = APIRouter(
+        tags=["ElevenLabs' clients"],
+        dependencies=[Depends(takes_query("output_format", "enable_logging"))],
+    )
 
     @router.post(
         MUSIC,

@@ -13,6 +13,7 @@ from serve_app.api.error_handlers import as_serve_app_error
 from serve_app.api.field_names import named_as
 from serve_app.api.ignored_fields import ignored_header
 from serve_app.api.openapi import body, contract_responses, json_content, schema_of
+from serve_app.api.query import check_query
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.huggingface import Body, Options, failures
 from serve_app.audio.file_format import FLAC, WAV, Encoding
@@ -69,6 +70,7 @@ async def _generate(
     service: GenerationService, repository: str | None, request: Request
 ) -> Response:
     """Make the track. repository: None: the default model's. Raises ServeAppError."""
+    check_query(request)
     body = _parse(await request.body())
     router = service.router
     card = router.default if repository is None else router.resolve_repository(repository)

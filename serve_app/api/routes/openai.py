@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from serve_app.api import openapi
@@ -14,6 +14,7 @@ from serve_app.api.error_handlers import as_serve_app_error
 from serve_app.api.field_names import named_as
 from serve_app.api.ignored_fields import ignored_header
 from serve_app.api.paths import SPEECH
+from serve_app.api.query import takes_query
 from serve_app.api.request_context import check_prompt_field, generation_request
 from serve_app.api.schemas.openai import Speech
 from serve_app.api.track_answers import (
@@ -30,7 +31,7 @@ from serve_app.track_fields import TrackReport
 
 
 def create_router(service: GenerationService) -> APIRouter:
-    router = APIRouter(tags=["OpenAI's clients"])
+    router = APIRouter(tags=["OpenAI's clients"], dependencies=[Depends(takes_query())])
 
     @router.post(
         SPEECH,

@@ -1,12 +1,13 @@
 """`POST /v1/audio/generate`: clients of vLLM-Omni."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from serve_app.api import openapi
 from serve_app.api.body_reader import read_json
 from serve_app.api.field_names import named_as
 from serve_app.api.ignored_fields import ignored_header
 from serve_app.api.paths import AUDIO_GENERATE
+from serve_app.api.query import takes_query
 from serve_app.api.request_context import check_prompt_field, generation_request
 from serve_app.api.schemas.vllm import AudioGeneration
 from serve_app.api.track_answers import file_answer, made_file
@@ -16,7 +17,7 @@ _NAMES = {"prompt": "input", "duration_s": "audio_length", "cfg_coef": "guidance
 
 
 def create_router(service: GenerationService) -> APIRouter:
-    router = APIRouter(tags=["vLLM-Omni's clients"])
+    router = APIRouter(tags=["vLLM-Omni's clients"], dependencies=[Depends(takes_query())])
 
     @router.post(
         AUDIO_GENERATE,
