@@ -29,19 +29,33 @@ grant select, delete on public.tracks to authenticated;
 grant insert (id, request, prompt) on public.tracks to authenticated;
 grant all on public.tracks to service_role;
 
-create function public.unfinished_tracks() returns bigint
-language sql stable security definer set search_path = '' as $$
-  select count(*) from public.tracks where user_id = auth.uid() and status in ('queued', 'running');
-$$;
-revoke all on function public.unfinished_tracks() from public, anon;
-grant execute on function public.unfinished_tracks() to authenticated;
-
 create policy "Users read their own tracks" on public.tracks
   for select to authenticated using (user_id = (select auth.uid()));
-create policy "Users add tracks, ten unfinished ones at most" on public.tracks
-  for insert to authenticated with check (user_id = (select auth.uid()) and public.unfinished_tracks() < 10);
+create policy "Users add their own tracks" on public.tracks
+  for insert to authenticated with check (user_id = (select auth.uid()));
 create policy "Users delete their own tracks" on public.tracks
   for delete to authenticated using (user_id = (select auth.uid()));
+
+-- Ten tracks of a user may be unfinished. The lock lets a user's statements pass one after the other; the function is
+-- volatile, so each row of a statement counts those before it. PostgREST answers the code PT429 with the status 429.
+
+create function public.limit_tracks() returns trigger
+language plpgsql volatile security definer set search_path = '' as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('tracks of ' || new.user_id, 0));
+  if (
+    select count(*) from public.tracks
+    where user_id = new.user_id and id <> new.id and status in ('queued', 'running')
+  ) >= 10 then
+    raise sqlstate 'PT429' using
+      message = 'Ten of your tracks are unfinished',
+      hint = 'Wait for one of them, or cancel it';
+  end if;
+  return new;
+end;
+$$;
+create trigger tracks_limited before insert on public.tracks
+  for each row when (new.user_id = auth.uid()) execute function public.limit_tracks();
 
 create function public.touch_track() returns trigger
 language plpgsql set search_path = '' as $$
@@ -101,35 +115,85 @@ language sql stable security definer set search_path = '' as $$
 $$;
 revoke all on function musicgen.headers() from public;
 
+-- URL of a path of the project; null, with a warning, while Vault lacks a secret: pg_net takes no null, and its error
+-- would undo the statement that called a trigger.
+
+create function musicgen.address(path text) returns text
+language plpgsql stable security definer set search_path = '' as $$
+declare
+  project text := musicgen.secret('musicgen_project_url');
+begin
+  if project is null or musicgen.secret('musicgen_secret_key') is null then
+    raise warning 'Vault lacks musicgen_project_url or musicgen_secret_key: % is not called', path;
+    return null;
+  end if;
+  return rtrim(project, '/') || path;
+end;
+$$;
+revoke all on function musicgen.address(text) from public;
+
 -- A row that is deleted takes its file along.
 
 create function public.erase_file() returns trigger
 language plpgsql security definer set search_path = '' as $$
+declare
+  address text := musicgen.address('/storage/v1/object/tracks/' || old.path);
 begin
-  perform net.http_delete(
-    url := musicgen.secret('musicgen_project_url') || '/storage/v1/object/tracks/' || old.path,
-    headers := musicgen.headers()
-  );
+  if address is not null then
+    perform net.http_delete(url := address, headers := musicgen.headers());
+  end if;
   return null;
 end;
 $$;
 create trigger tracks_file_erased after delete on public.tracks
   for each row when (old.path is not null) execute function public.erase_file();
 
+-- A row that is deleted before its end cancels its job.
+
+create function public.cancel_job() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  address text := musicgen.address('/functions/v1/cancel-music');
+begin
+  if address is not null then
+    perform net.http_post(
+      url := address,
+      headers := musicgen.headers(),
+      body := jsonb_build_object('job_id', old.job_id),
+      timeout_milliseconds := 30000
+    );
+  end if;
+  return null;
+end;
+$$;
+create trigger tracks_job_canceled after delete on public.tracks
+  for each row when (old.job_id is not null and old.status in ('queued', 'running'))
+  execute function public.cancel_job();
+
 -- Each minute: send the tracks again that the service has not accepted yet. The idempotency key of a track makes this safe.
 
-create function musicgen.resend_tracks() returns bigint
-language sql security definer set search_path = '' as $$
-  select net.http_post(
-    url := musicgen.secret('musicgen_project_url') || '/functions/v1/generate-music',
+create function musicgen.resend_tracks() returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+  address text;
+begin
+  if not exists (
+    select 1 from public.tracks
+    where status = 'queued' and job_id is null and created_at < now() - interval '30 seconds'
+  ) then
+    return;
+  end if;
+  address := musicgen.address('/functions/v1/generate-music');
+  if address is null then
+    raise exception 'Vault lacks musicgen_project_url or musicgen_secret_key'; -- pg_cron records it
+  end if;
+  perform net.http_post(
+    url := address,
     headers := musicgen.headers(),
     body := '{"resend": true}'::jsonb,
     timeout_milliseconds := 30000
-  )
-  where exists (
-    select 1 from public.tracks
-    where status = 'queued' and job_id is null and created_at < now() - interval '30 seconds'
   );
+end;
 $$;
 revoke all on function musicgen.resend_tracks() from public;
 

@@ -91,10 +91,21 @@ def _app(platform: Platform) -> Starlette:
         platform.files[path] = (await request.body(), request.headers["content-type"])
         return JSONResponse({"Key": f"tracks/{path}", "Id": secrets.token_hex(8)})
 
+    async def remove(request: Request) -> Response:
+        if request.headers.get("apikey") != SECRET:
+            return JSONResponse(
+                {"statusCode": "403", "error": "Unauthorized", "message": "no"}, 400
+            )
+        removed = [path for path in (await request.json())["prefixes"] if path in platform.files]
+        for path in removed:
+            del platform.files[path]
+        return JSONResponse([{"name": path} for path in removed])
+
     return Starlette(
         routes=[
             Route("/auth/v1/user", user),
             Route("/rest/v1/tracks", table, methods=["GET", "POST", "PATCH"]),
             Route("/storage/v1/object/tracks/{path:path}", upload, methods=["POST"]),
+            Route("/storage/v1/object/tracks", remove, methods=["DELETE"]),
         ]
     )

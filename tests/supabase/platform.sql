@@ -57,7 +57,7 @@ $$;
 
 create schema net;
 create table net.calls (
-  id bigint generated always as identity primary key, method text, url text, headers jsonb, body jsonb
+  id bigint generated always as identity primary key, method text, url text not null, headers jsonb, body jsonb
 );
 create function net.http_post(
   url text, body jsonb default '{}', params jsonb default '{}',

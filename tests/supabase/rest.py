@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 SINGLE = "application/vnd.pgrst.object+json"
 _RESERVED = {"select", "order", "limit", "columns", "on_conflict"}
-_STATUS = {"23505": 409, "42501": 403}
+_STATUS = {"23505": 409, "42501": 403, "PT429": 429}
 
 
 class Rest:

@@ -1,49 +1,13 @@
-"""The migration on a real PostgreSQL: rights of users, broadcasts, and calls of the project's own API."""
+"""The migration on a real PostgreSQL: rights of users, their limit, and broadcasts."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-ALICE = str(uuid4())
-BOB = str(uuid4())
-REQUEST = json.dumps({"customPrompt": "sea shanty"})
-INSERT = "insert into public.tracks (id, request, prompt) values (%s, %s, 'sea shanty')"
-FILE = f"{ALICE}/track.mp3"
-
-Connection = psycopg.Connection[dict[str, Any]]
-
-
-@pytest.fixture
-def admin(dsn: str) -> Iterator[Connection]:
-    """A connection with all rights, to a database with both users and without tracks."""
-    with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
-        connection.execute("delete from public.tracks")
-        connection.execute("truncate net.calls, realtime.messages")
-        for user in (ALICE, BOB):
-            connection.execute("insert into auth.users values (%s) on conflict do nothing", [user])
-        yield connection
-
-
-@contextmanager
-def signed_in(dsn: str, user: str | None, role: str = "authenticated") -> Iterator[Connection]:
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
-        claims = json.dumps({"sub": user}) if user else ""
-        connection.execute("select set_config('request.jwt.claims', %s, true)", [claims])
-        connection.execute(f"set local role {role}")
-        yield connection
-
-
-def add(dsn: str, user: str) -> str:
-    track = str(uuid4())
-    with signed_in(dsn, user) as connection:
-        connection.execute(INSERT, [track, REQUEST])
-    return track
+from tests.supabase.sessions import ALICE, BOB, FILE, INSERT, REQUEST, Connection, add, signed_in
 
 
 @pytest.mark.usefixtures("admin")
@@ -97,11 +61,55 @@ def test_the_secret_key_writes_everything(dsn: str, admin: Connection) -> None:
 
 def test_ten_tracks_of_a_user_may_be_unfinished(dsn: str, admin: Connection) -> None:
     tracks = [add(dsn, ALICE) for _ in range(10)]
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+    with pytest.raises(psycopg.Error, match="Ten of your tracks are unfinished") as refused:
         add(dsn, ALICE)
+    assert refused.value.sqlstate == "PT429", "PostgREST makes the status 429 of it"
+    with signed_in(dsn, ALICE) as alice, pytest.raises(psycopg.errors.UniqueViolation):
+        alice.execute(INSERT, [tracks[0], REQUEST])
     add(dsn, BOB)
     admin.execute("update tracks set status = 'canceled' where id = %s", [tracks[0]])
     add(dsn, ALICE)
+
+
+def test_one_statement_adds_ten_unfinished_tracks_at_most(dsn: str, admin: Connection) -> None:
+    bulk = (
+        "insert into tracks (id, request, prompt)"
+        " select gen_random_uuid(), '{}', 'p' from generate_series(1, %s)"
+    )
+    with signed_in(dsn, ALICE) as alice, pytest.raises(psycopg.Error, match="Ten of your tracks"):
+        alice.execute(bulk, [200])
+    with signed_in(dsn, ALICE) as alice:
+        assert alice.execute(bulk, [10]).rowcount == 10
+    assert count(admin) == 10
+
+
+def test_two_sessions_at_once_add_ten_unfinished_tracks_at_most(
+    dsn: str, admin: Connection
+) -> None:
+    """The second waits for the first, and then counts what it has added."""
+    for _ in range(9):
+        add(dsn, ALICE)
+    with ThreadPoolExecutor() as threads:
+        with signed_in(dsn, ALICE) as first:
+            first.execute(INSERT, [str(uuid4()), REQUEST])
+            second = threads.submit(add, dsn, ALICE)
+            wait_for_a_lock(admin, second)
+            add(dsn, BOB)
+        with pytest.raises(psycopg.Error, match="Ten of your tracks are unfinished"):
+            second.result()
+    assert count(admin) == 11
+
+
+def count(admin: Connection) -> int:
+    [row] = admin.execute("select count(*) from tracks").fetchall()
+    return int(row["count"])
+
+
+def wait_for_a_lock(admin: Connection, session: Future[str]) -> None:
+    """Wait until a session waits for an advisory lock, or until `session` has ended."""
+    waiting = "select 1 from pg_locks where locktype = 'advisory' and not granted"
+    while not session.done() and not admin.execute(waiting).fetchall():
+        time.sleep(0.01)
 
 
 @pytest.mark.usefixtures("admin")
@@ -136,49 +144,3 @@ def test_users_read_the_files_of_their_folder_alone(dsn: str, admin: Connection)
     with signed_in(dsn, ALICE) as alice:
         assert [one["name"] for one in alice.execute("select name from storage.objects")] == [FILE]
     assert admin.execute("select public from storage.buckets").fetchall() == [{"public": False}]
-
-
-def test_a_deleted_track_takes_its_file_along(dsn: str, admin: Connection) -> None:
-    track = add(dsn, ALICE)
-    admin.execute("update tracks set status = 'ready', path = %s where id = %s", [FILE, track])
-    add(dsn, ALICE)
-    with signed_in(dsn, ALICE) as alice:
-        assert alice.execute("delete from tracks").rowcount == 2
-    calls = admin.execute("select method, url, headers from net.calls").fetchall()
-    assert calls == [
-        {
-            "method": "DELETE",
-            "url": f"https://project.supabase.co/storage/v1/object/tracks/{FILE}",
-            "headers": {"apikey": "sb_secret_1", "content-type": "application/json"},
-        }
-    ]
-
-
-def test_unsent_tracks_are_sent_again(dsn: str, admin: Connection) -> None:
-    """By the command that pg_cron runs, once they are older than half a minute."""
-    jobs = admin.execute("select * from cron.job order by jobname").fetchall()
-    assert [(job["jobname"], job["schedule"]) for job in jobs] == [
-        ("musicgen-resend", "* * * * *"),
-        ("musicgen-retention", "17 3 * * *"),
-    ]
-    track = add(dsn, ALICE)
-    admin.execute(jobs[0]["command"])
-    assert admin.execute("select * from net.calls").fetchall() == []
-    admin.execute("update tracks set created_at = now() - interval '31 seconds'")
-    admin.execute(jobs[0]["command"])
-    [call] = admin.execute("select url, body from net.calls").fetchall()
-    assert call == {
-        "url": "https://project.supabase.co/functions/v1/generate-music",
-        "body": {"resend": True},
-    }
-    admin.execute("update tracks set job_id = 'j' where id = %s", [track])
-    admin.execute(jobs[0]["command"])
-    assert len(admin.execute("select * from net.calls").fetchall()) == 1
-
-
-def test_old_tracks_are_deleted(dsn: str, admin: Connection) -> None:
-    old = add(dsn, ALICE)
-    new = add(dsn, ALICE)
-    admin.execute("update tracks set created_at = now() - interval '31 days' where id = %s", [old])
-    admin.execute("select musicgen.delete_old_tracks()")
-    assert [str(row["id"]) for row in admin.execute("select id from tracks")] == [new]

@@ -45,7 +45,7 @@ export async function insert(
 ): Promise<boolean> {
   const { error } = await client.from("tracks").insert(row);
   if (error?.code === "23505") return false;
-  if (error?.code === "42501") {
+  if (error?.code === "PT429") {
     const details = "Ten of your tracks are unfinished: wait for one of them, or cancel it";
     throw new FunctionError("Too many tracks", 429, details, "30");
   }
@@ -76,10 +76,12 @@ export async function setJob(client: SupabaseClient, id: string, jobId: string):
   return data;
 }
 
-/** Changes a track that has not ended; repeats and late messages change nothing. */
-export async function change(client: SupabaseClient, id: string, values: Partial<Row>): Promise<void> {
-  const { error } = await client.from("tracks").update(values).eq("id", id).in("status", UNFINISHED);
+/** Changes a track that has not ended. Returns whether there was one: repeats and late messages change nothing. */
+export async function change(client: SupabaseClient, id: string, values: Partial<Row>): Promise<boolean> {
+  const query = client.from("tracks").update(values).eq("id", id).in("status", UNFINISHED);
+  const { data, error } = await query.select("id");
   if (error) throw failed(error);
+  return data.length > 0;
 }
 
 /** Stores the file of a track, streamed; a repeat replaces it by the same. */
@@ -92,6 +94,12 @@ export async function upload(
   const options = { upsert: true, contentType, duplex: "half" };
   const { error } = await client.storage.from("tracks").upload(path, body, options);
   if (error) throw new FunctionError("The file could not be stored", 503, error.message, "10");
+}
+
+/** Removes a file; none is no error. */
+export async function remove(client: SupabaseClient, path: string): Promise<void> {
+  const { error } = await client.storage.from("tracks").remove([path]);
+  if (error) throw new FunctionError("The file could not be removed", 503, error.message, "10");
 }
 
 function failed(error: PostgrestError): FunctionError {
