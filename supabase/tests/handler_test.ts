@@ -172,7 +172,7 @@ Deno.test("broken and huge bodies", async () => {
   for (
     const [body, details] of [["{", "body: not JSON"], [
       "x".repeat(70_000),
-      "body: longer than 65536 characters",
+      "body: longer than 65536 bytes",
     ]]
   ) {
     const response = await handle(

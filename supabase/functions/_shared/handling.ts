@@ -23,13 +23,25 @@ export async function handled(
 
 /** Reads a body of JSON. Throws BadRequest. */
 export async function readJson(request: Request): Promise<unknown> {
-  const body = await request.text();
-  if (body.length > MAX_BODY_BYTES) throw new BadRequest(`body: longer than ${MAX_BODY_BYTES} characters`);
+  const body = await readText(request);
   try {
     return JSON.parse(body);
   } catch {
     throw new BadRequest("body: not JSON");
   }
+}
+
+/** Reads a body of at most MAX_BODY_BYTES, and not a byte more into memory. Throws BadRequest. */
+export async function readText(request: Request): Promise<string> {
+  const decoder = new TextDecoder();
+  let size = 0;
+  let text = "";
+  for await (const chunk of request.body ?? []) {
+    size += chunk.byteLength;
+    if (size > MAX_BODY_BYTES) throw new BadRequest(`body: longer than ${MAX_BODY_BYTES} bytes`);
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
 }
 
 /** Writes one line of JSON for the platform's log explorer, without prompts or secrets. */

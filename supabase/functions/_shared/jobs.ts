@@ -1,6 +1,6 @@
 /** Client of the music service's durable jobs, `/v1/jobs`. */
 
-import { ServiceError } from "./errors.ts";
+import { FunctionError, ServiceError } from "./errors.ts";
 
 /** An answer must be there within 10 s, whatever the service does. */
 const TIMEOUT_MS = 8_000;
@@ -41,9 +41,27 @@ export function addJob(service: JobService, key: string, body: JobBody): Promise
   return call(service, "v1/jobs", { "idempotency-key": `"${key}"` }, JSON.stringify(body));
 }
 
+/** Whether the request itself is refused; other errors pass, or are the operator's to mend. */
+export function isRefusal(error: unknown): error is FunctionError {
+  return error instanceof FunctionError && (error.status === 400 || error.status === 404);
+}
+
 /** Cancels a job; one that has ended stays as it is. Throws ServiceError. */
 export function cancelJob(service: JobService, id: string): Promise<Job> {
   return call(service, `v1/jobs/${encodeURIComponent(id)}/cancel`, {});
+}
+
+/**
+ * Cancels the job of a track that is canceled already. A service that is out of reach, or knows the job no more, is no
+ * error: the job ends by itself, and its file is not stored. Throws ServiceError.
+ */
+export async function stopJob(service: JobService, id: string): Promise<void> {
+  try {
+    await cancelJob(service, id);
+  } catch (error) {
+    const isPassing = error instanceof ServiceError && (error.retryable || error.status === 404);
+    if (!isPassing) throw error;
+  }
 }
 
 async function call(
@@ -78,6 +96,9 @@ function refused(response: Response, details: string): ServiceError {
   const { status, headers } = response;
   if (status === 401 || status === 403) {
     return new ServiceError("The music service refused the function's key", 500, details);
+  }
+  if (response.ok) {
+    return new ServiceError("The music service cannot be reached", 503, "The answer is not the service's", "10");
   }
   if (status === 429 || status >= 500 || status === 408) {
     const after = headers.get("retry-after") ?? "10";

@@ -1,9 +1,17 @@
 /** Tracks that are made while the page goes on: a row, and a job of the service. */
 
 import type { Project, User } from "../_shared/caller.ts";
-import { BadRequest, FunctionError, ServiceError } from "../_shared/errors.ts";
+import { BadRequest, FunctionError } from "../_shared/errors.ts";
 import { writeLog } from "../_shared/handling.ts";
-import { addJob, cancelJob, type JobBody, jobServiceFrom } from "../_shared/jobs.ts";
+import {
+  addJob,
+  isRefusal,
+  type Job,
+  type JobBody,
+  type JobService,
+  jobServiceFrom,
+  stopJob,
+} from "../_shared/jobs.ts";
 import { asProject, asUser, change, find, insert, type Row, setJob, unsent } from "../_shared/tracks.ts";
 import { writePrompt } from "./prompt.ts";
 import { type MusicRequest, parseRequest } from "./request.ts";
@@ -45,26 +53,40 @@ export async function resend(project: Project, env: Env): Promise<{ sent: number
       if (await send(row, project, env) === "queued") break; // the service is out of reach: the next minute is early enough
     } catch (error) {
       writeLog("generate-music", { track: row.id, refused: String(error) });
+      if (error instanceof FunctionError && !isRefusal(error)) break; // the others would meet it, too
     }
     sent += 1;
   }
   return { sent, left: rows.length - sent };
 }
 
-/** Sends the job of a row; returns the row's status then. Throws ServiceError where the service refuses it. */
+/** Sends the job of a row; returns the row's status then. Throws FunctionError. */
 async function send(row: Row, project: Project, env: Env): Promise<Row["status"]> {
   const service = jobServiceFrom(env);
   const all = asProject(project);
+  const job = await accepted(service, row, all, env);
+  if (job === null) return "queued";
+  const now = await setJob(all, row.id, job.id);
+  if (now !== null && now.status !== "canceled") return now.status;
+  await stopJob(service, job.id); // canceled or deleted meanwhile
+  return "canceled";
+}
+
+/**
+ * The job that the service has made of a row; null where it is out of reach or busy. A refusal of the request ends the
+ * row as `failed`; after any other error, such as a refused key, it is sent again. Throws FunctionError.
+ */
+async function accepted(
+  service: JobService,
+  row: Row,
+  all: ReturnType<typeof asProject>,
+  env: Env,
+): Promise<Job | null> {
   try {
-    const job = await addJob(service, row.id, jobOf(row, env));
-    const now = await setJob(all, row.id, job.id);
-    if (now !== null && now.status !== "canceled") return now.status;
-    await cancelJob(service, job.id); // canceled or deleted meanwhile
-    return "canceled";
+    return await addJob(service, row.id, jobOf(row, env));
   } catch (error) {
-    if (error instanceof ServiceError && error.retryable) return "queued";
-    const { details } = error instanceof FunctionError ? error : { details: "Unexpected error" };
-    await change(all, row.id, { status: "failed", error: details });
+    if (error instanceof FunctionError && error.retryable) return null;
+    if (isRefusal(error)) await change(all, row.id, { status: "failed", error: error.details });
     throw error;
   }
 }

@@ -4,8 +4,8 @@ import { Webhook, WebhookVerificationError } from "npm:standardwebhooks@1.1.1";
 import { json } from "../_shared/answers.ts";
 import type { Project } from "../_shared/caller.ts";
 import { BadRequest, FunctionError, Unauthorized } from "../_shared/errors.ts";
-import { handled } from "../_shared/handling.ts";
-import { asProject, change, find, type Row, upload } from "../_shared/tracks.ts";
+import { handled, readText } from "../_shared/handling.ts";
+import { asProject, change, find, remove, type Row, upload } from "../_shared/tracks.ts";
 
 type Env = (name: string) => string | undefined;
 type Database = ReturnType<typeof asProject>;
@@ -43,7 +43,7 @@ function secretsFrom(env: Env): string[] {
 
 /** Checks the signature and the time-stamp (within 5 minutes) by Standard Webhooks. Throws Unauthorized. */
 async function verified(request: Request, secrets: string[]): Promise<Job> {
-  const body = await request.text();
+  const body = await readText(request);
   const headers = Object.fromEntries(request.headers);
   for (const secret of secrets) {
     try {
@@ -68,11 +68,11 @@ async function record(database: Database, row: Row, job: Job): Promise<void> {
     const error = typeof job.error?.detail === "string" ? job.error.detail : null;
     await change(database, row.id, { status: job.status, error });
   } else if (job.status === "running") {
-    await change(database, row.id, { status: "running", progress: job.progress });
+    await change(database, row.id, { status: "running", progress: job.progress, job_id: job.id });
   }
 }
 
-/** Streams the file into the user's folder, then marks the track as ready. */
+/** Streams the file into the user's folder, then marks the track as ready. One that has ended meanwhile gets no file. */
 async function store(database: Database, row: Row, job: Job): Promise<void> {
   const file = job.result[0];
   if (file === undefined) throw new BadRequest("body: has no result");
@@ -84,5 +84,7 @@ async function store(database: Database, row: Row, job: Job): Promise<void> {
     throw new FunctionError("The service's file could not be fetched", 503, details, "10");
   }
   await upload(database, path, response.body, file.type);
-  await change(database, row.id, { status: "ready", progress: 1, path });
+  if (await change(database, row.id, { status: "ready", progress: 1, path })) return;
+  const now = await find(database, row.id);
+  if (now?.status !== "ready") await remove(database, path); // ready: by the same message, sent twice
 }
