@@ -2,6 +2,7 @@
 /** Example page: asks for tracks, shows their progress, plays and cancels them. It survives a reload. */
 
 import { createClient } from "@supabase/supabase-js";
+import { isUnfinished, latest, listen } from "./tracks.js";
 
 /** @typedef {import("./contract.ts").TrackRow} TrackRow */
 
@@ -32,15 +33,9 @@ async function start() {
     if (error) return say(error.message);
   }
   await supabase.realtime.setAuth(); // private channels need the user's token
-  const { data: rows, error } = await supabase.from("tracks").select("*").order("created_at").limit(50);
-  if (error) return say(error.message);
+  const rows = await latest(supabase);
   for (const row of rows) await show(row);
-  for (const row of rows.filter(isUnfinished)) listen(row.id);
-}
-
-/** @param {TrackRow} row */
-function isUnfinished(row) {
-  return row.status === "queued" || row.status === "running";
+  for (const row of rows.filter(isUnfinished)) listen(supabase, row.id, show);
 }
 
 /** @param {Event} event */
@@ -51,27 +46,13 @@ async function submit(event) {
   const customPrompt = /** @type {HTMLInputElement} */ (element("prompt")).value;
   const { error } = await supabase.functions.invoke("generate-music", { body: { id, customPrompt } });
   if (error) return say(await reason(error));
-  listen(id);
+  listen(supabase, id, show);
 }
 
 /** Text of a function's error: the sentence of its answer. @param {any} error */
 async function reason(error) {
   const answer = await error.context?.json?.().catch(() => null);
   return answer ? `${answer.error}: ${answer.details}` : String(error.message);
-}
-
-/** Follow a track; reads its row once the channel is joined, as earlier messages are missed. @param {string} id */
-function listen(id) {
-  const read = async () => {
-    const { data } = await supabase.from("tracks").select("*").eq("id", id).maybeSingle();
-    if (data !== null) await show(data);
-  };
-  supabase
-    .channel(`track:${id}`, { config: { private: true } })
-    .on("broadcast", { event: "*" }, read)
-    .subscribe((status) => {
-      if (status === "SUBSCRIBED") read();
-    });
 }
 
 /** Show a row, or what has changed of it. @param {TrackRow} row */
@@ -107,4 +88,4 @@ function add(id) {
 }
 
 form.addEventListener("submit", submit);
-await start();
+await start().catch((error) => say(error.message));
