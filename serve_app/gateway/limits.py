@@ -17,17 +17,23 @@ _PERIOD_S = 60.0
 
 @dataclass
 class _Account:
-    """One caller's use. running: requests; audio_s: seconds of music left at the time `at`."""
+    """One caller's use.
+
+    running: requests; background: those among them of jobs; audio_s: seconds of music left at the
+    time `at`.
+    """
 
     running: int
     audio_s: float
     at: float
+    background: int = 0
 
 
 class Limits:
     """Accounts by callers' names.
 
-    The allowance of music is a token bucket that refills within a minute.
+    The allowance of music is a token bucket that refills within a minute. Jobs leave one place of
+    several to interactive requests.
     """
 
     def __init__(self, config: AccessConfig) -> None:
@@ -35,26 +41,24 @@ class Limits:
         self._audio_s = config.max_audio_s_per_minute
         self._accounts: dict[str, _Account] = {}
 
-    def take(self, caller: str, duration_s: float) -> None:
-        """Charge one request.
+    def take(self, caller: str, duration_s: float, background: bool = False) -> None:
+        """Charge one request. background: whether it is a job's.
 
         Raises RateLimited, with the time after which to retry, and InvalidRequest for a track that
         exceeds a whole minute's allowance.
         """
         self.check_size(duration_s)
         account = self._account(caller)
-        if self._max_running is not None and account.running >= self._max_running:
-            raise RateLimited(
-                f"This API key has {account.running} running requests, its maximum. "
-                "Wait until one has finished."
-            )
+        self._check_places(account, background)
         self._take_audio(account, duration_s)
         account.running += 1
+        account.background += background
 
-    def give_back(self, caller: str, unused_s: float) -> None:
+    def give_back(self, caller: str, unused_s: float, background: bool = False) -> None:
         """End one request, and refund `unused_s` seconds of music."""
         account = self._account(caller)
         account.running -= 1
+        account.background -= background
         account.audio_s += unused_s
 
     def charge(self, caller: str, duration_s: float) -> None:
@@ -92,6 +96,21 @@ class Limits:
                 f"{duration_s:g} seconds)"
             )
 
+    def _check_places(self, account: _Account, background: bool) -> None:
+        """Raise RateLimited if the caller has no place for one more request."""
+        if self._max_running is None:
+            return
+        if account.running >= self._max_running:
+            raise RateLimited(
+                f"This API key has {account.running} running requests, its maximum. "
+                "Wait until one has finished."
+            )
+        if background and account.background >= max(1, self._max_running - 1):
+            raise RateLimited(
+                f"Jobs of this API key have {account.background} of its {self._max_running} running "
+                "requests, and leave one to interactive requests."
+            )
+
     def _take_audio(self, account: _Account, duration_s: float) -> None:
         if self._audio_s is None:
             return
@@ -123,7 +142,7 @@ class LimitedGenerator:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Pass the items on. Raises RateLimited and InvalidRequest."""
         unused_s = charged_s(request)
-        self._limits.take(request.caller, unused_s)
+        self._limits.take(request.caller, unused_s, request.background)
         try:
             async with contextlib.aclosing(self._generator.generate(request)) as items:
                 async for item in items:
@@ -131,4 +150,4 @@ class LimitedGenerator:
                         unused_s = 0.0
                     yield item
         finally:
-            self._limits.give_back(request.caller, unused_s)
+            self._limits.give_back(request.caller, unused_s, request.background)

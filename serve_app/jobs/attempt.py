@@ -37,6 +37,7 @@ class Attempt:
         self._room = room
         self._made_s: dict[int, float] = {}
         self._sending = 0
+        self.begun = asyncio.Event()  # set with the first audio
 
     @property
     def progress(self) -> Progressed:
@@ -101,6 +102,7 @@ class Attempt:
 
         def made(audio_s: float) -> None:
             self._made_s[index] = audio_s
+            self.begun.set()
 
         while True:
             self._room.arrived(self._job.id)

@@ -54,8 +54,10 @@ class DatabaseStore:
     async def place(self, job: Job) -> QueuePlace | None:
         return await self._database.read(partial(submission.place, job.id))
 
-    async def claim(self, room: Mapping[str, int], lease_s: float) -> list[Claim]:
-        return await self._write(partial(leasing.claim, dict(room), lease_s))
+    async def claim(
+        self, room: Mapping[str, int], lease_s: float, bounds: Mapping[str, int] | None = None
+    ) -> list[Claim]:
+        return await self._write(partial(leasing.claim, dict(room), lease_s, dict(bounds or {})))
 
     async def heartbeat(
         self,

@@ -47,7 +47,10 @@ class Announcing(Protocol):
 
 
 class JobRun:
-    """Works on one claim of `store` until the job has ended, was returned, or its lease is lost."""
+    """Works on one claim of `store` until the job has ended, was returned, or its lease is lost.
+
+    refusal: of the limits of the job's key, which returned the job.
+    """
 
     def __init__(
         self,
@@ -68,19 +71,25 @@ class JobRun:
         self._observer = observer
         self._config = config
         self._announced_at = monotonic()
+        self.refusal: RateLimited | None = None
+
+    @property
+    def owner(self) -> str:
+        return self._job.owner
 
     async def run(self) -> None:
         """Work until the end. Cancelling it returns the job to the queue, and counts no attempt."""
-        self._observer.started(self._job)
         lease = Lease(
             self._store, self._claim, self._config.lease_s, self._progress, self._due_messages
         )
         making = asyncio.create_task(self._attempt.make())
         keeping = asyncio.create_task(lease.keep())
+        telling = asyncio.create_task(self._tell_start())
         try:
-            await self._tell_start()
             await asyncio.wait({making, keeping}, return_when=asyncio.FIRST_COMPLETED)
             if making.done():
+                if self._attempt.begun.is_set():
+                    await asyncio.wait({telling})
                 await self._end(making)
                 return
             await _stop(making)
@@ -92,17 +101,20 @@ class JobRun:
         finally:
             await _stop(making)
             await _stop(keeping)
+            await _stop(telling)
 
     def _progress(self) -> Progressed:
         return self._attempt.progress
 
     async def _tell_start(self) -> None:
-        """Write the webhook of the start, where the job asks for one."""
+        """Tell of the start with the first audio, and write its webhook where the job asks for one."""
+        await self._attempt.begun.wait()
+        self._observer.started(self._job)
         messages = self._announcer.deliveries(self._job, "started")
         if messages:
-            nothing = Progressed(0.0, 0.0)
+            done = self._progress()
             with contextlib.suppress(JobStoreUnavailable):
-                await self._store.heartbeat(self._claim, nothing, self._config.lease_s, messages)
+                await self._store.heartbeat(self._claim, done, self._config.lease_s, messages)
 
     def _due_messages(self, done: Progressed) -> tuple[NewDelivery, ...]:
         """Write the webhooks of progress, unless the last ones are too recent."""
@@ -127,6 +139,7 @@ class JobRun:
     async def _end_with(self, error: ServeAppError) -> None:
         """Return the job to the queue where another attempt may succeed, else fail it."""
         if isinstance(error, _BUSY):
+            self.refusal = error if isinstance(error, RateLimited) else None
             delay_s = error.retry_after_s or _WAIT_S
             await self._return(error.code, delay_s * random.uniform(1.0, 1.5), counts=False)
             return

@@ -8,7 +8,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from serve_app.jobs.database import Steps, statement
+from serve_app.jobs.bounds import within
+from serve_app.jobs.database import Row, Steps, statement
 from serve_app.jobs.job import Claim, Job, JobStatus, Outcome
 from serve_app.jobs.outbox import add_deliveries, drop_progress
 from serve_app.jobs.rows import JOB_COLUMNS, as_json, job_of
@@ -25,16 +26,10 @@ REQUEUE = (
 )
 _HELD = "id = :id and lease = :lease and status = 'running'"
 
-_CLAIM = f"""
-with next as (
-  select id as next_id from {{db}}jobs
-  where status = 'queued' and model = :model and run_at <= {{now}}
-    and (deadline_at is null or deadline_at > {{now}})
-  order by priority desc, created_at, id limit :room {{skip_locked}}
-)
-update {{db}}jobs set status = 'running', attempt = attempt + 1, lease = :lease,
-  lease_until = {{now}} + :lease_s, started_at = {{now}}, version = version + 1
-from next where id = next_id returning {JOB_COLUMNS}"""
+_DUE = """from {db}jobs
+  where status = 'queued' and model = :model and run_at <= {now}
+    and (deadline_at is null or deadline_at > {now})"""
+_ORDER = "priority desc, created_at, id"
 
 _HEARTBEAT = f"""
 update {{db}}jobs set lease_until = {{now}} + :lease_s, progress = :progress, audio_s = :audio_s,
@@ -50,18 +45,43 @@ update {{db}}jobs set status = :status, results = :results, error = :error, cost
 where {_HELD} returning {JOB_COLUMNS}"""
 
 
-def claim(room: Mapping[str, int], lease_s: float) -> Steps[list[Claim]]:
-    """Lease the next queued jobs of each model."""
+def claim(room: Mapping[str, int], lease_s: float, bounds: Mapping[str, int]) -> Steps[list[Claim]]:
+    """Lease the next queued jobs of each model, at most so many of each owner in `bounds`."""
     lease = secrets.token_hex(16)
     jobs: list[Job] = []
+    left = dict(bounds)
     for model, count in sorted(room.items()):
         if count > 0:
+            condition, parameters = within(left, _DUE, _ORDER)
             rows = yield statement(
-                _CLAIM, model=model, room=count, lease=lease, lease_s=float(lease_s)
+                _claim_where(condition),
+                model=model,
+                room=count,
+                lease=lease,
+                lease_s=float(lease_s),
+                **parameters,
             )
             jobs += map(job_of, rows)
+            _count(rows, left)
     jobs.sort(key=lambda job: (-job.priority, job.created_at, job.id))
     return [Claim(job, lease) for job in jobs]
+
+
+def _claim_where(condition: str) -> str:
+    return f"""
+with next as (
+  select id as next_id {_DUE} {condition} order by {_ORDER} limit :room {{skip_locked}}
+)
+update {{db}}jobs set status = 'running', attempt = attempt + 1, lease = :lease,
+  lease_until = {{now}} + :lease_s, started_at = {{now}}, version = version + 1
+from next where id = next_id returning {JOB_COLUMNS}"""
+
+
+def _count(rows: list[Row], left: dict[str, int]) -> None:
+    """Count claimed rows against their owners' bounds."""
+    for row in rows:
+        if row["owner"] in left:
+            left[row["owner"]] -= 1
 
 
 def heartbeat(

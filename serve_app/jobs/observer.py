@@ -3,17 +3,21 @@
 import logging
 from typing import Protocol
 
+from serve_app.errors import ModelLoading, ModelUnplaceable, QueueFull, RateLimited
 from serve_app.jobs.job import Job
 from serve_app.jobs.store import StoreStats
 
 logger = logging.getLogger(__name__)
+
+# Reasons that say nothing of the job: it waits for room, and its attempt does not count.
+_EXPECTED = {error.code for error in (QueueFull, RateLimited, ModelLoading, ModelUnplaceable)}
 
 
 class JobObserver(Protocol):
     """Receiver of what happens to jobs. Its methods neither block nor raise."""
 
     def started(self, job: Job) -> None:
-        """An attempt began."""
+        """An attempt has its first audio."""
         ...
 
     def returned(self, job: Job, reason: str) -> None:
@@ -52,7 +56,8 @@ class LogJobObserver:
         )  # fmt: skip
 
     def returned(self, job: Job, reason: str) -> None:
-        logger.warning("Job %s waits again after attempt %d: %s", job.id, job.attempt, reason)
+        level = logging.DEBUG if reason in _EXPECTED else logging.WARNING
+        logger.log(level, "Job %s waits again after attempt %d: %s", job.id, job.attempt, reason)
 
     def erased(self, job: Job) -> None:
         logger.info("Job %s was erased during attempt %d", job.id, job.attempt)

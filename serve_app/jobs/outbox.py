@@ -24,6 +24,9 @@ insert into {db}deliveries (
   id, job_id, owner, url, event, body, attempt, created_at, due_at, settled
 ) select :id, :job_id, :owner, :url, :event, :body, 0, {now}, {now}, false
 where not exists (select 1 from {db}webhooks_disabled where owner = :owner and url = :url)
+  and not (:once and exists (
+    select 1 from {db}deliveries where job_id = :job_id and event = :event
+  ))
 returning id"""
 
 _SETTLE = """
@@ -42,7 +45,7 @@ where job_id = :job_id and owner = :owner and not exists (
 
 
 def add_deliveries(job_id: str, owner: str, new: tuple[NewDelivery, ...]) -> Steps[None]:
-    """Write messages, but for addresses that are gone."""
+    """Write messages, but for addresses that are gone. The start of a job is told once."""
     for one in new:
         yield statement(
             _ADD,
@@ -52,6 +55,7 @@ def add_deliveries(job_id: str, owner: str, new: tuple[NewDelivery, ...]) -> Ste
             url=one.url,
             event=one.event,
             body=one.body,
+            once=one.event == "started",
         )
 
 

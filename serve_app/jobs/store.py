@@ -89,8 +89,13 @@ class JobStore(Protocol):
         """Find the place of a queued job among those of its model; None: it is not queued."""
         ...
 
-    async def claim(self, room: Mapping[str, int], lease_s: float) -> list[Claim]:
-        """Lease queued jobs, by priority and then by age, at most `room` of each model."""
+    async def claim(
+        self, room: Mapping[str, int], lease_s: float, bounds: Mapping[str, int] | None = None
+    ) -> list[Claim]:
+        """Lease queued jobs, by priority and then by age, at most `room` of each model.
+
+        bounds: most jobs to lease of the owners that it names.
+        """
         ...
 
     async def heartbeat(

@@ -14,6 +14,7 @@ from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.job import Claim
 from serve_app.jobs.job_run import Announcing, JobRun
 from serve_app.jobs.observer import JobObserver
+from serve_app.jobs.owner_limits import OwnerLimits
 from serve_app.jobs.room import Room
 from serve_app.jobs.store import JobStore
 from serve_app.types import ModelCard
@@ -47,6 +48,7 @@ class Worker:
         self._config = config
         self._cards = {card.model_id: card for card in means.service.router.cards}
         self._rooms = {model_id: Room(config.patience_s) for model_id in self._cards}
+        self._owners = OwnerLimits()
         self._nudged = asyncio.Event()
         self._poll_s = _SHORTEST_POLL_S
         self._runs: set[asyncio.Task[None]] = set()
@@ -79,10 +81,7 @@ class Worker:
             queued = await self._store.queued_audio_s()
             self._note(queued)
             await self._measure(queued)
-            room = self._room_for(queued)
-            claims = (
-                await self._store.claim(room, self._config.lease_s) if any(room.values()) else []
-            )
+            claims = await self._claim(self._room_for(queued))
         except JobStoreUnavailable as error:
             self._report(error)
             return
@@ -90,6 +89,11 @@ class Worker:
         self._poll_s = _SHORTEST_POLL_S if queued else min(_LONGEST_POLL_S, 2 * self._poll_s)
         for claim in claims:
             self._start(claim)
+
+    async def _claim(self, room: dict[str, int]) -> list[Claim]:
+        if not any(room.values()):
+            return []
+        return await self._store.claim(room, self._config.lease_s, self._owners.bounds())
 
     def _report(self, error: JobStoreUnavailable) -> None:
         if self._is_reachable:
@@ -130,9 +134,10 @@ class Worker:
 
     def _start(self, claim: Claim) -> None:
         room = self._rooms.get(claim.job.request.model) or Room(self._config.patience_s)
+        attempt = Attempt(claim.job, self._means, room)
         run = JobRun(
             claim,
-            Attempt(claim.job, self._means, room),
+            attempt,
             self._store,
             self._means.results,
             self._announcer,
@@ -143,8 +148,17 @@ class Worker:
         room.expect(job_id)
         task = asyncio.create_task(run.run())
         self._runs.add(task)
+        self._owners.claimed(claim.job.owner, attempt.begun)
         task.add_done_callback(lambda _: room.arrived(job_id))
+        task.add_done_callback(lambda _: self._count(run, attempt))
         task.add_done_callback(self._ended)
+
+    def _count(self, run: JobRun, attempt: Attempt) -> None:
+        """Learn from the end of a run how much the limits of its key allow."""
+        if run.refusal is None:
+            self._owners.ended(run.owner, attempt.begun)
+        else:
+            self._owners.refused(run.owner, attempt.begun, run.refusal.retry_after_s)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._runs.discard(task)

@@ -123,3 +123,18 @@ async def test_a_short_stride_is_charged_for_its_compute() -> None:
     shortest = request(120.0).model_copy(update={"extend_stride_s": 1.0})
     with pytest.raises(InvalidRequest, match="this one counts as 222 seconds"):
         await anext(generator.generate(shortest))
+
+
+@pytest.mark.parametrize(("most", "of_jobs"), [(1, 1), (2, 1), (4, 3)])
+def test_jobs_leave_one_of_several_places_to_interactive_requests(most: int, of_jobs: int) -> None:
+    allowance = Limits(AccessConfig(max_concurrent_requests=most))
+    for _ in range(of_jobs):
+        allowance.take("web", 1, background=True)
+    with pytest.raises(RateLimited):
+        allowance.take("web", 1, background=True)
+    for _ in range(most - of_jobs):
+        allowance.take("web", 1)
+    with pytest.raises(RateLimited, match="its maximum"):
+        allowance.take("web", 1)
+    allowance.give_back("web", 0, background=True)
+    allowance.take("web", 1, background=True)
