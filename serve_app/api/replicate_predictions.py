@@ -51,10 +51,19 @@ class Predictions:
     async def create(
         self, request: Request, owner: str, body: PredictionBody, model: NamedModel
     ) -> Job:
-        """Accept a prediction. Raises ServeAppError: InvalidInput where a field is at fault."""
+        """Accept a prediction, or find that of its idempotency key.
+
+        Raises ServeAppError: InvalidInput where a field is at fault.
+        """
         key = idempotency_key(request.headers)
+        deadline_s = cancel_after_s(request.headers.get("cancel-after"))
+        wish = [body.model_dump(mode="json"), model.name, model.version, deadline_s]
+        sha256 = "" if key is None else body_sha256(wish)
+        earlier = await self.jobs.repeated(owner, key, sha256)
+        if earlier is not None:
+            return earlier
         with as_invalid_input(body):
-            return await self._accepted(request, owner, body, model, key)
+            return await self._accepted(request, owner, body, model, (key, sha256))
 
     async def _accepted(
         self,
@@ -62,8 +71,10 @@ class Predictions:
         owner: str,
         body: PredictionBody,
         model: NamedModel,
-        key: str | None,
+        repetition: tuple[str | None, str],
     ) -> Job:
+        """Accept a prediction. repetition: the idempotency key, and the request's digest."""
+        key, sha256 = repetition
         wanted = parsed(MusicGenInput, body.input, "input.")
         check_supported(wanted)
         for name, value in body.input.items():
@@ -73,7 +84,6 @@ class Predictions:
         audio_s = None if audio is None else await self._duration_s(audio, card)
         deadline_s = cancel_after_s(request.headers.get("cancel-after"))
         told = {"model": model.name, "version": model.version, "input": shown_input(body.input)}
-        wish = [body.model_dump(mode="json"), card.model_id, model.name, model.version, deadline_s]
         job, _ = await self.jobs.submit(
             Submission(
                 owner=owner,
@@ -83,7 +93,7 @@ class Predictions:
                 details={"base_url": base_url(request), DETAILS: told},
                 deadline_s=deadline_s,
                 idempotency_key=key,
-                body_sha256="" if key is None else body_sha256(wish),
+                body_sha256=sha256,
             )
         )
         return job

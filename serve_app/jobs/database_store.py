@@ -39,6 +39,10 @@ class DatabaseStore:
     async def add(self, job: NewJob, max_queued: int) -> tuple[Job, bool]:
         return await self._write(partial(submission.add, job, max_queued))
 
+    async def repeated(self, owner: str, idempotency_key: str, body_sha256: str) -> Job | None:
+        key = submission.IdempotencyKey(owner, idempotency_key, body_sha256)
+        return await self._database.read(partial(submission.repeated, key))
+
     async def get(self, owner: str, job_id: str) -> Job | None:
         if not is_id(job_id):
             return None

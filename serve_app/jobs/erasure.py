@@ -8,8 +8,8 @@ from serve_app.jobs.database import Steps, statement
 from serve_app.jobs.job import Job
 from serve_app.jobs.results import result_key
 from serve_app.jobs.rows import JOB_COLUMNS, job_of
-from serve_app.jobs.submission import IDEMPOTENCY_S
 
+IDEMPOTENCY_S = 86_400
 _AT_ONCE = 500  # rows that one statement changes
 _AGAIN_S = 3600
 _TIMES = 3
@@ -58,6 +58,11 @@ def erase(keys: tuple[str, ...]) -> Steps[None]:
             f" values (:key, {{now}} + {_AGAIN_S}, 1) on conflict (key) do nothing returning key",
             key=key,
         )
+
+
+def keep(key: str) -> Steps[None]:
+    """Take back the note that a file is to be erased: a job names it from now on."""
+    yield statement("delete from {db}erasures where key = :key returning key", key=key)
 
 
 def _expire() -> Steps[list[str]]:

@@ -1,15 +1,17 @@
 """The service of jobs, on which HTTP routes and dialects stand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 
+from serve_app.errors import QueueFull
 from serve_app.gateway.estimate import remaining_s
 from serve_app.gateway.service import GenerationService
 from serve_app.jobs.acceptance import Acceptance
 from serve_app.jobs.description import Estimate, JobDescription
-from serve_app.jobs.errors import JobNotFound
+from serve_app.jobs.errors import IdempotencyMismatch, JobNotFound, ResultsUnavailable
 from serve_app.jobs.files import JobFile, file_of, signed_file
 from serve_app.jobs.intake import Submission
 from serve_app.jobs.job import Job, JobStatus, NewJob, is_id, new_id
@@ -18,11 +20,14 @@ from serve_app.jobs.results import ResultStore
 from serve_app.jobs.store import JobStore
 from serve_app.types import ReplicaStatus
 
+logger = logging.getLogger(__name__)
+
 HEARTBEAT_S = 15.0  # between signs of life in a stream of changes
 _SHORTEST_POLL_S = 0.05
 _LONGEST_POLL_S = 0.5
 _LONGER = 1.4  # from poll to poll without a change
 _UPLOAD_TYPE = "application/octet-stream"
+_UNCLAIMED_S = 3600.0  # until an upload that no job names is erased
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,18 @@ class JobService:
     async def submit(self, submission: Submission) -> tuple[Job, bool]:
         """Accept a job; return it and whether it is new.
 
-        A repeated idempotency key returns the job of the first time.
+        A repeated idempotency key returns the job of the first time, whatever has changed since.
         """
+        key = submission.idempotency_key
+        earlier = await self.repeated(submission.owner, key, submission.body_sha256)
+        if earlier is not None:
+            return earlier, False
         request = await self.acceptance.check(submission)
-        key = await self._store_upload(submission.audio_prompt)
+        upload = await self._store_upload(submission.audio_prompt)
         config = self.acceptance.config
         new_job = NewJob(
             owner=submission.owner,
-            request=request.model_copy(update={"audio_prompt": key}),
+            request=request.model_copy(update={"audio_prompt": upload}),
             kept_s=submission.expires_in_s or config.kept_s,
             priority=submission.priority,
             metadata=submission.metadata,
@@ -64,7 +73,14 @@ class JobService:
             idempotency_key=submission.idempotency_key,
             body_sha256=submission.body_sha256,
         )
-        return await self._add(new_job, key)
+        return await self._add(new_job, upload)
+
+    async def repeated(self, owner: str, key: str | None, body_sha256: str) -> Job | None:
+        """Find the job that an earlier request made with this idempotency key.
+
+        Raises IdempotencyMismatch.
+        """
+        return None if key is None else await self.store.repeated(owner, key, body_sha256)
 
     async def get(self, owner: str, job_id: str) -> Job:
         """Find a job. Raises JobNotFound."""
@@ -80,13 +96,16 @@ class JobService:
         return jobs[:limit], jobs[limit - 1].id if has_more else None
 
     async def wait(self, job: Job, timeout_s: float) -> Job:
-        """Wait for the end of a job; return its state after `timeout_s` seconds at the latest."""
+        """Wait for the end of a job; return its state after `timeout_s` seconds at the latest.
+
+        Raises JobNotFound once the job is deleted.
+        """
         deadline = monotonic() + timeout_s
         poll_s = _SHORTEST_POLL_S
         while not job.status.is_final and (left_s := deadline - monotonic()) > 0:
             await asyncio.sleep(min(poll_s, left_s))
             poll_s = min(_LONGEST_POLL_S, poll_s * _LONGER)
-            job = await self.store.get(job.owner, job.id) or job
+            job = await self.get(job.owner, job.id)
         return job
 
     async def changes(
@@ -135,12 +154,14 @@ class JobService:
         return _found(job, job_id)
 
     async def delete(self, owner: str, job_id: str) -> None:
-        """Erase a job with its prompt, its uploads and its audio. Raises JobNotFound."""
+        """Erase a job with its prompt, its uploads and its audio. Raises JobNotFound.
+
+        Files that cannot be reached are erased by later sweeps; nothing leads to them meanwhile.
+        """
         keys = await self.store.delete(owner, job_id) if is_id(job_id) else None
         if keys is None:
             raise JobNotFound(f"There is no job '{job_id[:64]}' of this API key")
-        for key in keys:
-            await self.results.delete(key)
+        await self._erase(keys)
 
     async def file(self, owner: str, job_id: str, number: int) -> JobFile:
         """Find a file of a job.
@@ -159,24 +180,39 @@ class JobService:
         return await self.store.redeliver(owner, job_id)
 
     async def _store_upload(self, content: bytes | None) -> str | None:
-        """Store an upload; return its key."""
+        """Store an upload; return its key.
+
+        Its erasure is noted first. The transaction that adds the job takes the note back, so that a
+        request which ends anywhere between leaves neither a file without a job nor the opposite.
+        """
         if content is None:
             return None
         key = f"inputs/{new_id()}"
+        await self.store.erase_later((key,), _UNCLAIMED_S)
         await self.results.put(key, content, _UPLOAD_TYPE)
         return key
 
     async def _add(self, job: NewJob, key: str | None) -> tuple[Job, bool]:
-        """Add the row. An upload that no row names is erased."""
-        is_new = False
+        """Add the row. The upload of a job that is refused is erased at once."""
         try:
             added, is_new = await self.store.add(job, self.acceptance.config.max_queued)
-        finally:
-            if key is not None and not is_new:
-                await self.results.delete(key)
+        except (QueueFull, IdempotencyMismatch):
+            await self._erase(() if key is None else (key,))
+            raise
+        if not is_new and key is not None:
+            await self._erase((key,))
         if is_new and self.added is not None:
             self.added()
         return added, is_new
+
+    async def _erase(self, keys: Iterable[str]) -> None:
+        """Erase files whose erasure is noted: those that cannot be reached are left to the sweeps."""
+        for key in keys:
+            try:
+                await self.results.delete(key)
+            except ResultsUnavailable as error:
+                logger.warning("Files of a job wait for their erasure: %s", error.message)
+                return
 
 
 def _found(job: Job | None, job_id: str) -> Job:

@@ -70,11 +70,15 @@ class JobStore(Protocol):
     async def close(self) -> None: ...
 
     async def add(self, job: NewJob, max_queued: int) -> tuple[Job, bool]:
-        """Accept a job; return it and whether it is new.
+        """Accept a job; return it and whether it is new. Its upload is not erased any more.
 
         A repeated idempotency key returns the job of the first time. Raises IdempotencyMismatch if
         its body was another, and QueueFull if the owner has `max_queued` jobs that have not ended.
         """
+        ...
+
+    async def repeated(self, owner: str, idempotency_key: str, body_sha256: str) -> Job | None:
+        """Find the job that was added with this key. Raises IdempotencyMismatch."""
         ...
 
     async def get(self, owner: str, job_id: str) -> Job | None: ...

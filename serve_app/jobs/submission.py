@@ -1,13 +1,23 @@
 """Transactions that accept jobs and read them."""
 
+from typing import NamedTuple
+
 from serve_app.errors import QueueFull
 from serve_app.jobs.database import Collision, Steps, statement
+from serve_app.jobs.erasure import IDEMPOTENCY_S, keep
 from serve_app.jobs.errors import IdempotencyMismatch
 from serve_app.jobs.job import Job, JobStatus, NewJob, new_id
 from serve_app.jobs.rows import JOB_COLUMNS, job_of, new_job_values
 from serve_app.jobs.store import QueuePlace, StoreStats
 
-IDEMPOTENCY_S = 86_400
+
+class IdempotencyKey(NamedTuple):
+    """A key of an owner, and the body that it stands for."""
+
+    owner: str
+    text: str
+    body_sha256: str
+
 
 _ADD = f"""
 insert into {{db}}jobs (
@@ -23,29 +33,39 @@ insert into {{db}}jobs (
 
 def add(new: NewJob, max_queued: int) -> Steps[tuple[Job, bool]]:
     """Accept a job, or find that of its idempotency key."""
-    if new.idempotency_key is not None and (earlier := (yield from _earlier(new))):
+    key = _key_of(new)
+    if key is not None and (earlier := (yield from repeated(key))):
         return earlier, False
     created_at = yield from _admit(new.owner, max_queued)
     job_id = new_id(created_at)
     values = new_job_values(new) | {"id": job_id, "created_at": created_at}
     [row] = yield statement(_ADD, **values)
-    if new.idempotency_key is not None:
-        yield from _remember(new, job_id, created_at)
+    if key is not None:
+        yield from _remember(key, job_id, created_at)
+    if new.request.audio_prompt is not None:
+        yield from keep(new.request.audio_prompt)
     return job_of(row), True
 
 
-def _earlier(new: NewJob) -> Steps[Job | None]:
+def _key_of(new: NewJob) -> IdempotencyKey | None:
+    if new.idempotency_key is None:
+        return None
+    return IdempotencyKey(new.owner, new.idempotency_key, new.body_sha256)
+
+
+def repeated(key: IdempotencyKey) -> Steps[Job | None]:
+    """Find the job that was added with a key. Raises IdempotencyMismatch."""
     rows = yield statement(
         f"select {_of_jobs()}, k.body_sha256 from {{db}}idempotency_keys k"
         " join {db}jobs on jobs.id = k.job_id"
         f" where k.owner = :owner and k.key = :key and k.created_at > {{now}} - {IDEMPOTENCY_S}",
-        owner=new.owner,
-        key=new.idempotency_key,
+        owner=key.owner,
+        key=key.text,
     )
     if not rows:
         return None
     row = dict(rows[0])
-    if row.pop("body_sha256") != new.body_sha256:
+    if row.pop("body_sha256") != key.body_sha256:
         raise IdempotencyMismatch(
             "The Idempotency-Key was used with another request: repeat that one, or draw a new key."
         )
@@ -71,7 +91,7 @@ def _admit(owner: str, max_queued: int) -> Steps[float]:
     return float(row["now"])
 
 
-def _remember(new: NewJob, job_id: str, created_at: float) -> Steps[None]:
+def _remember(key: IdempotencyKey, job_id: str, created_at: float) -> Steps[None]:
     """Store the idempotency key. Raises Collision if another transaction has just done so."""
     rows = yield statement(
         "insert into {db}idempotency_keys (owner, key, job_id, body_sha256, created_at)"
@@ -80,10 +100,10 @@ def _remember(new: NewJob, job_id: str, created_at: float) -> Steps[None]:
         " body_sha256 = excluded.body_sha256, created_at = excluded.created_at"
         f" where idempotency_keys.created_at <= excluded.created_at - {IDEMPOTENCY_S}"
         " returning job_id",
-        owner=new.owner,
-        key=new.idempotency_key,
+        owner=key.owner,
+        key=key.text,
         job_id=job_id,
-        body_sha256=new.body_sha256,
+        body_sha256=key.body_sha256,
         created_at=created_at,
     )
     if not rows:

@@ -19,6 +19,7 @@ from serve_app.errors import (
     QueueFull,
     Unauthorized,
 )
+from serve_app.jobs.acceptance import Acceptance
 from serve_app.jobs.errors import (
     AddressRefused,
     IdempotencyMismatch,
@@ -157,6 +158,23 @@ async def test_a_repeated_key_returns_the_first_job(room: JobRoom, tmp_path: Pat
     assert (is_new, other.id == job.id) == (True, False), "keys are the owner's"
 
 
+async def test_a_repeated_key_is_looked_up_before_anything_is_checked(
+    room: JobRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first job is returned, though its model or its webhook's name has gone since."""
+    first = submission(idempotency_key="k", body_sha256="1")
+    job, _ = await room.service.submit(first)
+
+    async def refuse(*_: Any) -> Any:
+        raise ModelNotFound("There is no model 'small'")
+
+    monkeypatch.setattr(Acceptance, "check", refuse)
+    again, is_new = await room.service.submit(first)
+    assert (again.id, is_new) == (job.id, False)
+    with pytest.raises(ModelNotFound):
+        await room.service.submit(submission(owner="b", idempotency_key="k", body_sha256="1"))
+
+
 async def test_places_and_estimates(room: JobRoom) -> None:
     """The replica makes a frame each 10 ms: half a second for a second of music; five slots are free."""
     jobs = [(await room.service.submit(submission(duration_s=4.0)))[0] for _ in range(7)]
@@ -187,6 +205,15 @@ async def test_waiting_ends_with_the_job_or_with_the_time(room: JobRoom) -> None
     waiting = asyncio.create_task(room.service.wait(job, 30.0))
     await room.succeed(await room.claim())
     assert (await asyncio.wait_for(waiting, 5.0)).status is JobStatus.SUCCEEDED
+
+
+async def test_waiting_for_a_job_that_is_deleted_tells_nothing_of_it(room: JobRoom) -> None:
+    job, _ = await room.service.submit(submission("secret"))
+    waiting = asyncio.create_task(room.service.wait(job, 30.0))
+    await asyncio.sleep(0)
+    await room.service.delete("", job.id)
+    with pytest.raises(JobNotFound):
+        await asyncio.wait_for(waiting, 5.0)
 
 
 async def test_changes_are_told_up_to_the_end(room: JobRoom) -> None:
