@@ -17,7 +17,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+_WHOLE = BeforeValidator(_whole)  # after the Field, whose bounds would else not be documented
 
 
 class MusicGenInput(AbsentNulls, frozen=True, protected_namespaces=()):
@@ -39,18 +39,22 @@ class MusicGenInput(AbsentNulls, frozen=True, protected_namespaces=()):
         ),
     ] = None
     duration: Annotated[
-        Whole,
+        int,
         Field(ge=1, le=3600, description="Seconds to make, those of input_audio not included."),
+        _WHOLE,
     ] = 8
     continuation: Annotated[bool, Field(description="Whether the track continues input_audio.")] = (
         False
     )
     continuation_start: Annotated[
-        Whole,
+        int,
         Field(ge=0, description="Second of input_audio at which the part to continue begins."),
+        _WHOLE,
     ] = 0
     continuation_end: Annotated[
-        Whole | None, Field(ge=-1, description="Second at which it ends; -1: the file's end.")
+        int | None,
+        Field(ge=-1, description="Second at which it ends; -1: the file's end."),
+        _WHOLE,
     ] = None
     multi_band_diffusion: Annotated[
         bool, Field(description="Only false: this service has EnCodec's decoder alone.")
@@ -58,7 +62,7 @@ class MusicGenInput(AbsentNulls, frozen=True, protected_namespaces=()):
     normalization_strategy: Annotated[
         Literal["loudness", "clip", "peak", "rms"], Field(description="Gain, as `normalization`.")
     ] = "loudness"
-    top_k: Annotated[TopK, BeforeValidator(_whole)] = 250
+    top_k: Annotated[TopK, _WHOLE] = 250
     top_p: TopP = 0.0
     temperature: Temperature = 1.0
     classifier_free_guidance: CfgCoef = 3.0
@@ -66,7 +70,9 @@ class MusicGenInput(AbsentNulls, frozen=True, protected_namespaces=()):
         "wav"
     )
     seed: Annotated[
-        Whole, Field(ge=-1, le=MAX_SEED, description="Drawn when absent, null, -1 or 0.")
+        int,
+        Field(ge=-1, le=MAX_SEED, description="Drawn when absent, null, -1 or 0."),
+        _WHOLE,
     ] = 0
 
     @property

@@ -28,6 +28,8 @@ async def test_models_are_described(jobs_client: httpx.AsyncClient, name: str) -
     schemas = version["openapi_schema"]["components"]["schemas"]
     assert (schemas["Output"]["type"], schemas["Output"]["format"]) == ("string", "uri")
     assert schemas["Input"]["properties"]["duration"]["default"] == 8
+    assert schemas["Input"]["properties"]["duration"]["minimum"] == 1
+    assert schemas["Input"]["properties"]["seed"]["minimum"] == -1
 
 
 async def test_a_repository_is_described_to_the_clients_of_openai_too(
