@@ -69,7 +69,8 @@ IDEMPOTENCY_KEY = {
 _UNCHANGED = {"description": "The file is as it was"}
 EVENTS = {
     "description": "The events",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    # Without a type: some tools validate the whole stream as a text, others each event as an object.
+    "content": {"text/event-stream": {"schema": {"description": "Server-sent events."}}},
 }
 LAST_EVENT_ID = {
     "name": "last-event-id",
