@@ -9,6 +9,7 @@ import typer
 
 from serve_app.cli.console import AsJson, fail
 from serve_app.errors import ConfigError
+from serve_app.jobs.errors import JobStoreUnavailable
 
 
 def migrate(
@@ -27,7 +28,7 @@ def migrate(
     """
     try:
         before, now = asyncio.run(_migrate(store))
-    except ConfigError as error:
+    except (ConfigError, JobStoreUnavailable) as error:
         fail(error.message, 2)
     if as_json:
         typer.echo(json.dumps({"applied_before": before, "applied_now": now}))

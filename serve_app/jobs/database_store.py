@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TypeVar
 
+from serve_app.errors import ServeAppError
 from serve_app.jobs import ending, erasure, leasing, outbox, stored_secrets, submission
 from serve_app.jobs.database import Collision, Database, Transaction
 from serve_app.jobs.errors import JobStoreUnavailable
@@ -20,11 +21,14 @@ class DatabaseStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._signing_key: bytes | None = None
+        self._reason: ServeAppError | None = None
 
     async def open(self) -> None:
         await self.migrate()
+        self._reason = None
 
-    async def close(self) -> None:
+    async def close(self, reason: ServeAppError | None = None) -> None:
+        self._reason = reason
         await self._database.close()
 
     async def migrate(self) -> list[str]:
@@ -41,22 +45,22 @@ class DatabaseStore:
 
     async def repeated(self, owner: str, idempotency_key: str, body_sha256: str) -> Job | None:
         key = submission.IdempotencyKey(owner, idempotency_key, body_sha256)
-        return await self._database.read(partial(submission.repeated, key))
+        return await self._read(partial(submission.repeated, key))
 
     async def get(self, owner: str, job_id: str) -> Job | None:
         if not is_id(job_id):
             return None
-        return await self._database.read(partial(submission.get, owner, job_id))
+        return await self._read(partial(submission.get, owner, job_id))
 
     async def page(
         self, owner: str, status: JobStatus | None, before: str | None, limit: int
     ) -> list[Job]:
         if before is not None and not is_id(before):
             return []
-        return await self._database.read(partial(submission.page, owner, status, before, limit))
+        return await self._read(partial(submission.page, owner, status, before, limit))
 
     async def place(self, job: Job) -> QueuePlace | None:
-        return await self._database.read(partial(submission.place, job.id))
+        return await self._read(partial(submission.place, job.id))
 
     async def claim(
         self, room: Mapping[str, int], lease_s: float, bounds: Mapping[str, int] | None = None
@@ -103,10 +107,10 @@ class DatabaseStore:
         await self._write(partial(erasure.erase_later, keys, delay_s))
 
     async def queued_audio_s(self) -> dict[str, float]:
-        return await self._database.read(submission.queued_audio_s)
+        return await self._read(submission.queued_audio_s)
 
     async def stats(self) -> StoreStats:
-        return await self._database.read(submission.stats)
+        return await self._read(submission.stats)
 
     async def claim_deliveries(self, limit: int, lease_s: float) -> list[Delivery]:
         return await self._write(partial(outbox.claim_deliveries, limit, lease_s))
@@ -130,10 +134,19 @@ class DatabaseStore:
             self._signing_key = await self._write(stored_secrets.signing_key)
         return self._signing_key
 
+    async def _read(self, transaction: Transaction[T]) -> T:
+        self._check_open()
+        return await self._database.read(transaction)
+
     async def _write(self, transaction: Transaction[T]) -> T:
+        self._check_open()
         for _ in range(_ATTEMPTS):
             try:
                 return await self._database.write(transaction)
             except Collision:
                 continue
         raise JobStoreUnavailable("The database of jobs is busy.")
+
+    def _check_open(self) -> None:
+        if self._reason is not None:
+            raise self._reason.with_traceback(None)

@@ -10,6 +10,7 @@ from time import time
 
 from serve_app.config.jobs import JobsConfig
 from serve_app.errors import Unauthorized
+from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.job import Job
 from serve_app.jobs.store import JobStore
 
@@ -28,7 +29,8 @@ class Links:
     """Builds addresses below `public_url`, or below the address that the job was accepted at.
 
     A token is `expiry.value.signature`: HMAC-SHA256 with the store's key over the purpose, the
-    expiry (Unix time) and the value. `open` must have been awaited before anything is signed.
+    expiry (Unix time) and the value. Until `open` has fetched the key, no token is made or accepted:
+    JobStoreUnavailable is raised.
     """
 
     def __init__(self, config: JobsConfig) -> None:
@@ -82,6 +84,8 @@ class Links:
         return grant.value
 
     def _signature(self, grant: Grant, expiry: int) -> str:
+        if not self._key:
+            raise JobStoreUnavailable("The key that signs links has not been read yet: try again.")
         message = f"{grant.purpose}\n{expiry}\n{grant.value}".encode()
         return _encoded(hmac.digest(self._key, message, hashlib.sha256))
 

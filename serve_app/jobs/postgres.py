@@ -82,6 +82,10 @@ class PostgresDatabase:
         try:
             async with self._connections.connection() as connection:
                 return await _migrate(connection)
+        except _STATES as error:
+            raise JobStoreUnavailable(
+                f"The database of jobs cannot be used: {_reason(error)}."
+            ) from error
         except psycopg.Error as error:
             raise ConfigError(
                 f"The job store cannot be migrated: {_first_line(error)}. Let an owner of the database"

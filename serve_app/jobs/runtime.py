@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Self
 
 from serve_app.config.jobs import JobsConfig
-from serve_app.errors import ConfigError
+from serve_app.errors import ConfigError, ServeAppError
 from serve_app.gateway.limits import Limits
 from serve_app.gateway.service import GenerationService
 from serve_app.jobs.acceptance import Acceptance
@@ -30,7 +30,7 @@ from serve_app.jobs.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-REOPEN_S = 15.0  # between two attempts to reach a database
+REOPEN_S = 15.0  # between two attempts to open the stores
 OFF = "This service keeps no jobs: its operator has set jobs.enabled to false."
 UNSHARED = (
     "This service keeps no jobs: it runs on several nodes, and its operator has named no postgresql:// "
@@ -41,7 +41,7 @@ UNSHARED = (
 class JobRuntime:
     """Everything about jobs that lives as long as an ingress replica.
 
-    is_named: whether an operator named the store, which then has to be usable.
+    is_named: whether an operator named the store, whose faults that cannot heal stop the start.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class JobRuntime:
     async def running(self) -> AsyncIterator[None]:
         """Open the store and work meanwhile; then return unfinished jobs to the queue.
 
-        A database that does not answer is tried again meanwhile. Raises ConfigError for a store that
-        was named and cannot be used.
+        Stores that cannot be used are tried again meanwhile, and calls of the service tell why.
+        Raises ConfigError for a named store whose fault cannot heal.
         """
         is_open = await self._open()
         working = asyncio.create_task(self._work() if is_open else self._work_once_open())
@@ -116,8 +116,8 @@ class JobRuntime:
             await asyncio.to_thread(self._results.prepare)
         except (ConfigError, JobStoreUnavailable, ResultsUnavailable) as error:
             logger.critical("Jobs cannot be kept: %s", error.message)
-            await self._store.close()
-            if self._is_named and not isinstance(error, JobStoreUnreachable):
+            await self._store.close(_reason(error))
+            if self._is_named and not _may_heal(error):
                 raise
             return False
         return True
@@ -127,10 +127,13 @@ class JobRuntime:
         opened = False
         while not opened:
             await asyncio.sleep(REOPEN_S)
-            with contextlib.suppress(
-                ConfigError, JobStoreUnavailable, ResultsUnavailable
-            ):  # logged
+            try:
                 opened = await self._open()
+            except ConfigError:  # logged
+                continue
+            except Exception:
+                logger.exception("The stores of jobs cannot be opened, and are tried again")
+        logger.info("Jobs are kept again")
         await self._work()
 
     async def _work(self) -> None:
@@ -145,3 +148,21 @@ class JobRuntime:
             group.create_task(sending.run())
             if self._worker is not None:
                 group.create_task(self._worker.run())
+
+
+def _may_heal(error: ServeAppError) -> bool:
+    """Whether the fault may pass while the configuration stays as it is."""
+    return isinstance(error, JobStoreUnreachable) or not isinstance(error, ConfigError)
+
+
+def _reason(error: ServeAppError) -> ServeAppError:
+    """Tell callers why there are no jobs for now, without paths and addresses."""
+    again = f"The service keeps no jobs until then, and tries again every {REOPEN_S:g} seconds."
+    if isinstance(error, ResultsUnavailable):
+        return ResultsUnavailable(f"{error.message} {again}", REOPEN_S)
+    if isinstance(error, JobStoreUnavailable):
+        return JobStoreUnavailable(f"{error.message} {again}", REOPEN_S)
+    fault = "reached" if isinstance(error, JobStoreUnreachable) else "used"
+    return JobStoreUnavailable(
+        f"The database of jobs cannot be {fault}; the log says why. {again}", REOPEN_S
+    )

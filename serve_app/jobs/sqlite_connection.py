@@ -1,5 +1,6 @@
 """Connections to an SQLite file, and transactions on them."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ _REASONS = {
     sqlite3.SQLITE_NOTADB: "its file is not an SQLite database",
 }
 _RESULT_CODE = 0xFF  # the rest tells more of it
+# Faults at the start that pass while the configuration stays as it is.
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+_PASSING_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR)
 
 
 def prepare(path: Path) -> None:
@@ -35,6 +39,10 @@ def prepare(path: Path) -> None:
         refuse_network_files(path.parent)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
+        if error.errno in _PASSING:
+            raise JobStoreUnavailable(
+                f"The database of jobs cannot be used: {error.strerror}."
+            ) from error
         raise ConfigError(
             f"The job store {path} cannot be written ({error.strerror}): give this user the right to"
             " write its folder, or name another file in jobs.store."
@@ -75,6 +83,8 @@ def migrate(path: Path) -> list[str]:
         with _closing(path) as connection, transaction_of(connection):
             return _apply(connection)
     except sqlite3.Error as error:
+        if _code(error) in _PASSING_CODES:
+            raise translated(error) from error
         raise ConfigError(f"The job store {path} cannot be used: {error}.") from error
 
 
@@ -121,7 +131,11 @@ def transaction_of(
 
 def translated(error: sqlite3.Error) -> Exception:
     """Find the error to raise: a state of the machine, for which the caller is not to blame."""
-    code = getattr(error, "sqlite_errorcode", 0) & _RESULT_CODE
+    code = _code(error)
     if code not in _REASONS:
         return error
     return JobStoreUnavailable(f"The database of jobs cannot be used: {_REASONS[code]}.")
+
+
+def _code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & _RESULT_CODE

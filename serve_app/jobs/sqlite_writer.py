@@ -56,6 +56,7 @@ class SqliteWriter:
             self._serve([one for one in batch if one.future.set_running_or_notify_cancel()])
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
     def _wait(self) -> list["_Entry | None"]:
         """Wait for an entry, and take those that wait with it."""

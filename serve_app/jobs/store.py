@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from serve_app.errors import ServeAppError
 from serve_app.jobs.job import Claim, Delivery, EventName, Job, JobStatus, NewJob, Outcome
 
 
@@ -64,10 +65,15 @@ class JobStore(Protocol):
     """
 
     async def open(self) -> None:
-        """Connect and apply the migrations in order. Raises ConfigError for a newer schema."""
+        """Connect and apply the migrations in order.
+
+        Raises ConfigError where this cannot heal, as for a newer schema.
+        """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self, reason: ServeAppError | None = None) -> None:
+        """Disconnect. reason: what calls raise until the store is open again."""
+        ...
 
     async def add(self, job: NewJob, max_queued: int) -> tuple[Job, bool]:
         """Accept a job; return it and whether it is new. Its upload is not erased any more.

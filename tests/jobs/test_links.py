@@ -1,9 +1,15 @@
 """Signed links: valid for one purpose, for a time."""
 
+import base64
+import hashlib
+import hmac
+from time import time
+
 import pytest
 
 from serve_app.config.jobs import JobsConfig
 from serve_app.errors import Unauthorized
+from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.links import Grant, Links, audio_purpose
 from tests.jobs.rooms import JobRoom, submission
 
@@ -44,8 +50,21 @@ async def test_a_changed_token_is_refused(room: JobRoom, change: object) -> None
 
 async def test_another_stores_key_makes_other_tokens(room: JobRoom) -> None:
     stranger = Links(JobsConfig())
+    stranger._key = bytes(32)
     with pytest.raises(Unauthorized):
         room.service.links.value_of("p", stranger.token(Grant("p", "v")))
+
+
+async def test_no_token_holds_before_the_key_is_read() -> None:
+    """An empty key would let anybody sign."""
+    links = Links(JobsConfig())
+    expiry = int(time()) + 60
+    signature = hmac.digest(b"", f"p\n{expiry}\nv".encode(), hashlib.sha256)
+    encoded = [base64.urlsafe_b64encode(one).rstrip(b"=").decode() for one in (b"v", signature)]
+    with pytest.raises(JobStoreUnavailable):
+        links.value_of("p", f"{expiry}.{encoded[0]}.{encoded[1]}")
+    with pytest.raises(JobStoreUnavailable):
+        links.token(Grant("p", "v"))
 
 
 async def test_links_begin_with_the_public_url_or_the_requests_own(room: JobRoom) -> None:

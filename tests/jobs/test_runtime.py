@@ -1,9 +1,13 @@
 """The jobs of an ingress replica: chosen, opened, worked on, closed."""
 
 import asyncio
+import errno
+import os
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -102,6 +106,85 @@ async def test_a_default_store_that_cannot_be_used_leaves_the_service_without_jo
         assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+async def test_results_that_were_out_of_reach_are_used_once_they_are_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_named: bool
+) -> None:
+    """The service starts without them, and says what is wrong and that it tries again."""
+    monkeypatch.setattr(serve_app.jobs.runtime, "REOPEN_S", 0.05)
+    folder = tmp_path / "results"
+    folder.write_text("no folder")
+    store = f"sqlite:///{tmp_path / 'jobs.db'}" if is_named else None
+    config = JobsConfig(results=str(folder), store=store)
+    async with served(runtime_of(config, XDG_DATA_HOME=str(tmp_path))) as client:
+        answer = await client.post("/v1/jobs", json=TRACK)
+        assert (answer.status_code, answer.json()["code"]) == (503, "results_unavailable")
+        assert "A file of results cannot be made" in answer.json()["detail"]
+        assert "tries again every" in answer.json()["detail"]
+        assert (await client.get("/v1/jobs")).json()["code"] == "results_unavailable"
+        assert (await client.post("/v1/audio/generations", json=TRACK)).status_code == 200
+        folder.unlink()
+        assert (await made(client))["status"] == "succeeded"
+
+
+async def test_a_default_store_is_used_once_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_app.jobs.runtime, "REOPEN_S", 0.05)
+    (tmp_path / "data").write_text("no folder")
+    async with served(runtime_of(JobsConfig(), XDG_DATA_HOME=str(tmp_path / "data"))) as client:
+        answer = await client.get("/v1/jobs")
+        assert (answer.status_code, answer.json()["code"]) == (503, "job_store_unavailable")
+        (tmp_path / "data").unlink()
+        assert (await made(client))["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EIO, "Input/output error"), OSError(errno.ENOSPC, "No space left on device")],
+    ids=["failing", "full"],
+)
+async def test_a_disk_that_fails_at_the_start_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    monkeypatch.setattr(serve_app.jobs.runtime, "REOPEN_S", 0.05)
+    opened = os.open
+    errors = [error]
+
+    def fail_once(path: Any, *options: Any, **more: Any) -> int:
+        if errors and str(path).endswith("jobs.db"):
+            raise errors.pop()
+        return opened(path, *options, **more)
+
+    monkeypatch.setattr("serve_app.jobs.sqlite_connection.os.open", fail_once)
+    async with served(runtime_of(JobsConfig(store=f"sqlite:///{tmp_path}/jobs.db"))) as client:
+        assert (await made(client))["status"] == "succeeded"
+    assert errors == []
+
+
+async def test_a_newer_schema_of_a_named_store_stops_the_start(tmp_path: Path) -> None:
+    config = JobsConfig(store=f"sqlite:///{tmp_path}/jobs.db")
+    async with served(runtime_of(config)):
+        pass
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        connection.execute("insert into migrations values (999, 'later', 0)")
+        connection.commit()
+    with pytest.raises(ConfigError, match="schema 999"):
+        async with runtime_of(config).running():
+            pass
+
+
+async def made(client: httpx.AsyncClient) -> dict[str, Any]:
+    """Make a track as a job, once jobs are accepted."""
+    async with asyncio.timeout(10):
+        while True:
+            answer = await client.post("/v1/jobs", json=TRACK, headers={"prefer": "wait=10"})
+            if answer.is_success:
+                job: dict[str, Any] = answer.json()
+                return job
+            await asyncio.sleep(0.02)
+
+
 async def test_a_database_that_was_out_of_reach_is_used_once_it_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -115,9 +198,4 @@ async def test_a_database_that_was_out_of_reach_is_used_once_it_answers(
             assert (answer.status_code, answer.json()["code"]) == (503, "job_store_unavailable")
             assert (await client.post("/v1/audio/generations", json=TRACK)).status_code == 200
             server.start()
-            async with asyncio.timeout(30):
-                while True:
-                    answer = await client.post("/v1/jobs", json=TRACK)
-                    if answer.status_code == 202:
-                        break
-                    await asyncio.sleep(0.05)
+            assert (await made(client))["status"] == "succeeded"
