@@ -27,7 +27,8 @@ class FolderResults:
     """A ResultStore in the folder `root`, which is made with its parents.
 
     A file appears under its key at once and whole: it is written beside, flushed to the disk, and
-    renamed.
+    renamed. A folder without its subfolder `.incoming` is missing, or its disk is not mounted: then
+    no file counts as erased, and none is written to the disk below.
     """
 
     def __init__(self, root: Path) -> None:
@@ -90,8 +91,8 @@ class FolderResults:
         path = self._path(key)
         unfinished = self._root / _INCOMING / uuid.uuid4().hex
         with _told("written"):
+            self._check_root()
             try:
-                unfinished.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with unfinished.open("xb") as file:
                     write(file)
                     file.flush()
@@ -113,12 +114,24 @@ class FolderResults:
             if folder == self._root:
                 return
 
+    def _check_root(self) -> None:
+        """Raise ResultsUnavailable unless this is the folder that was prepared."""
+        if not (self._root / _INCOMING).is_dir():
+            logger.error(
+                "The folder of results %s is missing, or its disk is not mounted", self._root
+            )
+            raise ResultsUnavailable(
+                "The folder of results is missing, or its disk is not mounted. Mount it, or restart the"
+                " service to begin with an empty one."
+            )
+
     def _size(self, key: str) -> int | None:
         path = self._path(key)
         with _told("read"):
             try:
                 return path.stat().st_size
             except (FileNotFoundError, NotADirectoryError):
+                self._check_root()
                 return None
 
     def _open(self, key: str, start: int) -> BinaryIO:
@@ -126,7 +139,8 @@ class FolderResults:
         with _told("read"):
             try:
                 file = path.open("rb")
-            except FileNotFoundError as error:
+            except (FileNotFoundError, NotADirectoryError) as error:
+                self._check_root()
                 raise ResultExpired("The file has been deleted. Make the track again.") from error
             file.seek(start)
             return file
@@ -134,6 +148,7 @@ class FolderResults:
     def _delete(self, key: str) -> None:
         path = self._path(key)
         with _told("erased"):
+            self._check_root()
             path.unlink(missing_ok=True)
             for folder in path.parents:
                 if folder == self._root:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -145,8 +147,36 @@ async def test_an_unusable_folder_is_told(tmp_path: Path) -> None:
     results = FolderResults(tmp_path / "file")
     with pytest.raises(ResultsUnavailable, match="cannot be made"):
         results.prepare()
-    with pytest.raises(ResultsUnavailable, match="cannot be written"):
+    with pytest.raises(ResultsUnavailable, match="is missing"):
         await results.put(KEY, b"music", "audio/wav")
+
+
+@pytest.mark.parametrize("is_unmounted", [False, True])
+async def test_a_folder_that_is_missing_or_not_mounted_is_no_erased_file(
+    results: FolderResults, root: Path, is_unmounted: bool
+) -> None:
+    """`410` would be final, and a file that is written below the mount would be lost."""
+    await results.put(KEY, b"music", "audio/wav")
+    with _away(root, is_unmounted):
+        for call in (results.size(KEY), content_of(results, KEY), results.delete(KEY)):
+            with pytest.raises(ResultsUnavailable, match="is missing, or its disk is not mounted"):
+                await call
+        with pytest.raises(ResultsUnavailable):
+            await results.put("01abd/1/0.wav", b"music", "audio/wav")
+        assert files_in(root) == []
+    assert await results.size(KEY) == 5
+
+
+@contextmanager
+def _away(root: Path, is_unmounted: bool) -> Iterator[None]:
+    """Take the folder away meanwhile. is_unmounted: an empty one is in its place."""
+    root.rename(root.with_name("away"))
+    if is_unmounted:
+        root.mkdir()
+    yield
+    if is_unmounted:
+        root.rmdir()
+    root.with_name("away").rename(root)
 
 
 def test_unfinished_files_of_a_crash_are_erased(root: Path) -> None:
