@@ -52,6 +52,9 @@ class DatabaseStore:
             return None
         return await self._read(partial(submission.get, owner, job_id))
 
+    async def is_kept(self, job_id: str) -> bool:
+        return is_id(job_id) and await self._read(partial(submission.is_kept, job_id))
+
     async def page(
         self, owner: str, status: JobStatus | None, before: str | None, limit: int
     ) -> list[Job]:

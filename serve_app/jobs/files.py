@@ -7,6 +7,7 @@ from serve_app.jobs.errors import JobHasNoResult, JobNotFinished, JobNotFound, R
 from serve_app.jobs.job import Job, JobStatus
 from serve_app.jobs.links import Links, audio_purpose
 from serve_app.jobs.results import ResultStore
+from serve_app.jobs.store import JobStore
 
 _UNKNOWN = "application/octet-stream"
 
@@ -44,7 +45,7 @@ async def file_of(results: ResultStore, job: Job, number: int) -> JobFile:
 
 
 async def signed_file(
-    results: ResultStore, links: Links, place: tuple[str, int], token: str
+    store: JobStore, results: ResultStore, links: Links, place: tuple[str, int], token: str
 ) -> JobFile:
     """Find the file of a signed link. place: id of the job, and number.
 
@@ -52,6 +53,8 @@ async def signed_file(
     """
     job_id, number = place
     key = links.value_of(audio_purpose(job_id, number), token)
+    if not await store.is_kept(job_id):
+        raise _expired()
     return await _stored(results, job_id, number, key)
 
 

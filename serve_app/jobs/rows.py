@@ -23,6 +23,13 @@ JOB_COLUMNS = (
     " expires_at, results, results_deleted, error, cost_usd"
 )
 
+# The same to read now: results whose time has passed count as deleted before a sweep erases them.
+SHOWN_COLUMNS = JOB_COLUMNS.replace(
+    "results, results_deleted",
+    "case when expires_at <= {now} then '[]' else results end as results,"
+    " (results_deleted or coalesce(expires_at <= {now}, false)) as results_deleted",
+)
+
 
 def as_json(value: object) -> str:
     """Write JSON in ASCII: PostgreSQL's text takes neither NUL nor lone surrogates."""

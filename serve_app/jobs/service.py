@@ -172,7 +172,7 @@ class JobService:
 
     async def linked_file(self, job_id: str, number: int, token: str) -> JobFile:
         """Find the file of a signed link. Raises Unauthorized and ResultExpired."""
-        return await signed_file(self.results, self.links, (job_id, number), token)
+        return await signed_file(self.store, self.results, self.links, (job_id, number), token)
 
     async def redeliver(self, owner: str, job_id: str) -> int:
         """Send the job's webhooks again, with their ids; return their number. Raises JobNotFound."""

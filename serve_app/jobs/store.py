@@ -87,12 +87,18 @@ class JobStore(Protocol):
         """Find the job that was added with this key. Raises IdempotencyMismatch."""
         ...
 
-    async def get(self, owner: str, job_id: str) -> Job | None: ...
+    async def get(self, owner: str, job_id: str) -> Job | None:
+        """Read a job; one whose `expires_at` has passed has no results."""
+        ...
+
+    async def is_kept(self, job_id: str) -> bool:
+        """Whether there is such a job, of any owner, whose results have not expired."""
+        ...
 
     async def page(
         self, owner: str, status: JobStatus | None, before: str | None, limit: int
     ) -> list[Job]:
-        """List jobs, the newest first: those before the id `before`, at most `limit`."""
+        """List jobs as `get`, the newest first: those before the id `before`, at most `limit`."""
         ...
 
     async def place(self, job: Job) -> QueuePlace | None:

@@ -7,7 +7,7 @@ from serve_app.jobs.database import Collision, Steps, statement
 from serve_app.jobs.erasure import IDEMPOTENCY_S, keep
 from serve_app.jobs.errors import IdempotencyMismatch
 from serve_app.jobs.job import Job, JobStatus, NewJob, new_id
-from serve_app.jobs.rows import JOB_COLUMNS, job_of, new_job_values
+from serve_app.jobs.rows import JOB_COLUMNS, SHOWN_COLUMNS, job_of, new_job_values
 from serve_app.jobs.store import QueuePlace, StoreStats
 
 
@@ -56,24 +56,18 @@ def _key_of(new: NewJob) -> IdempotencyKey | None:
 def repeated(key: IdempotencyKey) -> Steps[Job | None]:
     """Find the job that was added with a key. Raises IdempotencyMismatch."""
     rows = yield statement(
-        f"select {_of_jobs()}, k.body_sha256 from {{db}}idempotency_keys k"
-        " join {db}jobs on jobs.id = k.job_id"
-        f" where k.owner = :owner and k.key = :key and k.created_at > {{now}} - {IDEMPOTENCY_S}",
+        "select job_id, body_sha256 from {db}idempotency_keys"
+        f" where owner = :owner and key = :key and created_at > {{now}} - {IDEMPOTENCY_S}",
         owner=key.owner,
         key=key.text,
     )
     if not rows:
         return None
-    row = dict(rows[0])
-    if row.pop("body_sha256") != key.body_sha256:
+    if rows[0]["body_sha256"] != key.body_sha256:
         raise IdempotencyMismatch(
             "The Idempotency-Key was used with another request: repeat that one, or draw a new key."
         )
-    return job_of(row)
-
-
-def _of_jobs() -> str:
-    return ", ".join(f"jobs.{name.strip()}" for name in JOB_COLUMNS.split(","))
+    return (yield from get(key.owner, rows[0]["job_id"]))
 
 
 def _admit(owner: str, max_queued: int) -> Steps[float]:
@@ -113,7 +107,7 @@ def _remember(key: IdempotencyKey, job_id: str, created_at: float) -> Steps[None
 def get(owner: str, job_id: str) -> Steps[Job | None]:
     """Read a job of the owner."""
     rows = yield statement(
-        f"select {JOB_COLUMNS} from {{db}}jobs where id = :id and owner = :owner",
+        f"select {SHOWN_COLUMNS} from {{db}}jobs where id = :id and owner = :owner",
         id=job_id,
         owner=owner,
     )
@@ -125,7 +119,7 @@ def page(owner: str, status: JobStatus | None, before: str | None, limit: int) -
     with_status = "and status = :status" if status else ""
     with_before = "and id < :before" if before else ""
     rows = yield statement(
-        f"select {JOB_COLUMNS} from {{db}}jobs where owner = :owner {with_status} {with_before}"
+        f"select {SHOWN_COLUMNS} from {{db}}jobs where owner = :owner {with_status} {with_before}"
         " order by id desc limit :limit",
         owner=owner,
         status=status and status.value,
@@ -133,6 +127,16 @@ def page(owner: str, status: JobStatus | None, before: str | None, limit: int) -
         limit=limit,
     )
     return [job_of(row) for row in rows]
+
+
+def is_kept(job_id: str) -> Steps[bool]:
+    """Whether the results of a job are kept still."""
+    rows = yield statement(
+        "select 1 from {db}jobs where id = :id and not results_deleted"
+        " and (expires_at is null or expires_at > {now})",
+        id=job_id,
+    )
+    return bool(rows)
 
 
 def place(job_id: str) -> Steps[QueuePlace | None]:

@@ -32,6 +32,22 @@ async def test_results_expire_and_the_row_stays(store: DatabaseStore) -> None:
     assert await store.sweep(WEEK_S) == []
 
 
+async def test_results_are_shown_until_their_time_by_the_databases_clock(
+    store: DatabaseStore,
+) -> None:
+    claim = await claimed(store)
+    await store.finish(claim, success(claim))
+    job_id = claim.job.id
+    assert len((await found(store, claim.job)).results) == 1
+    assert await store.is_kept(job_id)
+    await pass_time(store, 3601)
+    [listed] = await store.page("me", None, None, 10)
+    for job in (listed, await found(store, claim.job)):
+        assert (job.results, job.results_deleted) == ((), True)
+    assert not await store.is_kept(job_id)
+    assert f"{job_id}/1/0.wav" in (await store.delete("me", job_id) or ())
+
+
 async def test_rows_are_deleted_with_all_that_hangs_on_them(store: DatabaseStore) -> None:
     new = new_job(idempotency_key="k", body_sha256="1", webhook=HOOK)
     await store.add(new, MOST)

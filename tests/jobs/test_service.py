@@ -28,7 +28,7 @@ from serve_app.jobs.errors import (
     JobNotFound,
     ResultExpired,
 )
-from serve_app.jobs.job import JobRequest, JobStatus, Upload, Webhook, new_id
+from serve_app.jobs.job import Job, JobRequest, JobStatus, Upload, Webhook, new_id
 from serve_app.jobs.store import Progressed
 from tests.fakes import FakeGenerator
 from tests.jobs.rooms import CONTENT, JobRoom, job_room, submission
@@ -272,14 +272,21 @@ async def test_expired_files_are_gone(tmp_path: Path) -> None:
         done = await room.succeed(await room.claim())
         token = (room.service.links.audio(done, 0) or "").partition("?token=")[2]
         await asyncio.sleep(0.02)
+        await _expired(room, job, token)
         for key in await room.store.sweep(3600.0):
             await room.service.results.delete(key)
-        with pytest.raises(ResultExpired):
-            await room.service.file("", job.id, 0)
-        with pytest.raises(ResultExpired):
-            await room.service.linked_file(job.id, 0, token)
-        description = await room.service.describe(await room.service.get("", job.id))
-        assert description.result == []
+        await _expired(room, job, token)
+
+
+async def _expired(room: JobRoom, job: Job, token: str) -> None:
+    """Assert that nothing leads to the job's file, whether it is erased yet or not."""
+    with pytest.raises(ResultExpired):
+        await room.service.file("", job.id, 0)
+    with pytest.raises(ResultExpired):
+        await room.service.linked_file(job.id, 0, token)
+    [listed], _ = await room.service.page("", None, None, 10)
+    for shown in (listed, await room.service.get("", job.id)):
+        assert (await room.service.describe(shown)).result == []
 
 
 async def test_a_link_opens_its_own_file_alone(room: JobRoom) -> None:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from serve_app.jobs.database_store import DatabaseStore
-from serve_app.jobs.errors import ResultsUnavailable
+from serve_app.jobs.errors import ResultExpired, ResultsUnavailable
 from tests.jobs.rooms import JobRoom, submission
 from tests.jobs.stores import pass_time, rows_of
 from tests.jobs.test_service import wav
@@ -110,6 +110,8 @@ async def test_a_job_is_deleted_while_its_files_are_out_of_reach(
 ) -> None:
     """Its row is gone, nothing leads to its files, and sweeps erase them."""
     job, _ = await room.service.submit(submission(audio_prompt=wav(0.5)))
+    done = await room.succeed(await room.claim())
+    token = (room.service.links.audio(done, 0) or "").partition("?token=")[2]
 
     async def away(_: str) -> None:
         raise ResultsUnavailable("The bucket of results cannot be reached.")
@@ -118,5 +120,7 @@ async def test_a_job_is_deleted_while_its_files_are_out_of_reach(
     await room.service.delete("", job.id)
     store = cast(DatabaseStore, room.store)
     assert await rows_of(store, "jobs") == []
+    with pytest.raises(ResultExpired):
+        await room.service.linked_file(job.id, 0, token)
     await pass_time(store, 3601.0)
     assert job.request.audio_prompt in await store.sweep(1.0)
