@@ -11,7 +11,9 @@ from serve_app.jobs.rows import JOB_COLUMNS, job_of
 
 IDEMPOTENCY_S = 86_400
 _AT_ONCE = 500  # rows that one statement changes
+_ROWS_AT_ONCE = 5000  # that end with nothing but their messages
 _AGAIN_S = 3600
+_DISABLED_S = 30 * 86_400  # until an address that answered 410 is tried again
 _TIMES = 3
 
 _EXPIRED = f"""
@@ -22,7 +24,7 @@ limit {_AT_ONCE} {{skip_locked}}"""
 _DELETE_ENDED = f"""
 with hit as materialized (
   select id as hit_id from {{db}}jobs
-  where results_deleted and finished_at <= {{now}} - :row_kept_s limit {_AT_ONCE} {{skip_locked}}
+  where results_deleted and finished_at <= {{now}} - :row_kept_s limit {_ROWS_AT_ONCE} {{skip_locked}}
 )
 delete from {{db}}jobs where id in (select hit_id from hit) returning id"""
 
@@ -89,6 +91,10 @@ def sweep(row_kept_s: float) -> Steps[list[str]]:
         " returning key"
     )
     yield statement("delete from {db}webhook_secrets where expires_at <= {now} returning owner")
+    yield statement(
+        f"delete from {{db}}webhooks_disabled where created_at <= {{now}} - {_DISABLED_S}"
+        " returning owner"
+    )
     due = yield statement(_DUE)
     yield statement(f"delete from {{db}}erasures where asked >= {_TIMES} returning key")
     return [*keys, *(row["key"] for row in due)]

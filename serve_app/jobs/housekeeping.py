@@ -15,6 +15,7 @@ from serve_app.jobs.store import JobStore
 logger = logging.getLogger(__name__)
 
 _SWEEP_S = 60.0
+_ERASE_AGAIN_S = 3600.0  # after a file could not be erased
 _COUNT_S = 5.0
 _LONGEST_REAP_S = 5.0
 
@@ -51,12 +52,19 @@ class Housekeeping:
             self._observer.ended(job)
 
     async def sweep(self) -> None:
-        """Expire results and old rows, and erase the files that are due."""
-        for key in await self._store.sweep(self._config.row_kept_s):
-            try:
-                await self._results.delete(key)
-            except ResultsUnavailable as error:  # the store names the file again
-                logger.warning("A file of results waits for its erasure: %s", error.message)
+        """Expire results and old rows, and erase the files that are due, until none is left."""
+        while keys := await self._store.sweep(self._config.row_kept_s):
+            kept = [key for key in keys if not await self._erased(key)]
+            if kept:  # their notes may have been the last ones
+                await self._store.erase_later(tuple(kept), _ERASE_AGAIN_S)
+
+    async def _erased(self, key: str) -> bool:
+        try:
+            await self._results.delete(key)
+        except ResultsUnavailable as error:
+            logger.warning("A file of results waits for its erasure: %s", error.message)
+            return False
+        return True
 
     async def count(self) -> None:
         """Count the store for metrics."""

@@ -161,7 +161,10 @@ class JobStore(Protocol):
         ...
 
     async def sweep(self, row_kept_s: float) -> list[str]:
-        """Expire results and delete old rows and idempotency keys; return the keys of files to erase."""
+        """Expire results and delete old rows; return the keys of files to erase.
+
+        Each call does a bounded part: repeat it until no key is left.
+        """
         ...
 
     async def erase_later(self, keys: tuple[str, ...], delay_s: float) -> None:

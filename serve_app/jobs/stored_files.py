@@ -1,5 +1,6 @@
 """Files that callers upload before they use them: `/v1/files` of Replicate's clients."""
 
+import asyncio
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
@@ -49,7 +50,7 @@ class StoredFiles:
         """Store a file. Its erasure is noted first, so that a crash leaves nothing behind."""
         now = time()
         file_id = new_id()
-        digest = hashlib.sha256(content).hexdigest()
+        digest = await asyncio.to_thread(_sha256, content)
         file = StoredFile(
             file_id, owner, name, media_type, len(content), digest, now, now + KEPT_S, metadata
         )
@@ -92,6 +93,10 @@ class StoredFiles:
 def file_purpose(file_id: str) -> str:
     """Name the purpose of links to an uploaded file."""
     return f"file/{file_id}"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _key(file_id: str) -> str:

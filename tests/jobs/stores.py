@@ -25,6 +25,7 @@ _TIMES = {
     "jobs": ("created_at", "run_at", "started_at", "finished_at", "deadline_at", "expires_at", "lease_until"),
     "deliveries": ("created_at", "due_at"),
     "idempotency_keys": ("created_at",),
+    "webhooks_disabled": ("created_at",),
     "webhook_secrets": ("created_at", "expires_at"),
     "erasures": ("due_at",),
 }  # fmt: skip

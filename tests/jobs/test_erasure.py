@@ -2,7 +2,7 @@
 
 from serve_app.jobs.database_store import DatabaseStore
 from serve_app.jobs.job import JobStatus, Outcome
-from serve_app.jobs.store import Progressed
+from serve_app.jobs.store import Progressed, Settlement
 from tests.jobs.stores import (
     HOOK,
     LEASE_S,
@@ -88,6 +88,22 @@ async def test_idempotency_keys_are_deleted_after_a_day(store: DatabaseStore) ->
     await pass_time(store, 86_401)
     await store.sweep(WEEK_S)
     assert await rows_of(store, "idempotency_keys") == []
+
+
+async def test_addresses_that_were_gone_are_tried_again_after_a_month(
+    store: DatabaseStore,
+) -> None:
+    await store.add(new_job(webhook=HOOK), MOST)
+    [claim] = await store.claim({"nano": 1}, LEASE_S)
+    await store.finish(claim, success(claim), (message(),))
+    [delivery] = await store.claim_deliveries(10, LEASE_S)
+    await store.settle(delivery, Settlement(False, 410, disables=True))
+    await pass_time(store, 29 * 86_400)
+    await store.sweep(10 * WEEK_S)
+    assert len(await rows_of(store, "webhooks_disabled")) == 1
+    await pass_time(store, 86_401)
+    await store.sweep(10 * WEEK_S)
+    assert await rows_of(store, "webhooks_disabled") == []
 
 
 async def test_deleting_a_job_names_the_files_of_all_attempts(store: DatabaseStore) -> None:

@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from serve_app.config.jobs import JobsConfig
+from serve_app.jobs.database_store import DatabaseStore
 from serve_app.jobs.errors import JobStoreUnavailable, ResultsUnavailable
 from serve_app.jobs.housekeeping import Housekeeping
 from serve_app.jobs.job import JobStatus, Webhook
 from tests.fakes import Unexpected
+from tests.jobs.stores import pass_time
 from tests.jobs.workshop import Workshop, eventually, workshop
 
 
@@ -69,6 +72,37 @@ async def test_a_file_that_cannot_be_erased_keeps_no_other_from_it(
     await shop.housekeeping().sweep()
     assert shop.files() == [f"{job.id}/1/0.wav"]
     assert "waits for its erasure" in caplog.text
+
+
+async def test_all_files_that_are_due_are_erased_at_once(shop: Workshop) -> None:
+    """A sweep of the store names a part of them."""
+    keys = tuple(f"inputs/{number}" for number in range(1200))
+    for key in keys[::100]:
+        await shop.results.put(key, b"", "audio/wav")
+    await shop.store.erase_later(keys, 0.0)
+    await shop.housekeeping().sweep()
+    assert shop.files() == []
+    assert await shop.store.sweep(1.0) == []
+
+
+async def test_a_file_is_not_forgotten_while_it_cannot_be_erased(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage of the results may outlast all the times that the store names a file."""
+    store = cast(DatabaseStore, shop.store)
+    await shop.results.put("inputs/1", b"", "audio/wav")
+    await store.erase_later(("inputs/1",), 0.0)
+
+    async def away(_: str) -> None:
+        raise ResultsUnavailable("The bucket of results cannot be reached.")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(shop.results, "delete", away)
+        for _ in range(6):
+            await shop.housekeeping().sweep()
+            await pass_time(store, 3601.0)
+    await shop.housekeeping().sweep()
+    assert shop.files() == []
 
 
 async def test_the_store_is_counted(shop: Workshop) -> None:

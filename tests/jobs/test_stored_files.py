@@ -1,5 +1,9 @@
 """Uploaded files, whose erasure is noted before they are stored."""
 
+import hashlib
+import threading
+from typing import Any
+
 import pytest
 
 from serve_app.errors import Unauthorized
@@ -22,6 +26,24 @@ async def test_a_new_secret_ends_the_earlier_ones(store: DatabaseStore) -> None:
     assert await store.webhook_secrets("a") == [second, first]
     third = await store.rotate_webhook_secret("a", 0.0)
     assert await store.webhook_secrets("a") == [third]
+
+
+async def test_the_loop_goes_on_while_a_file_is_digested(
+    room: JobRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    digest = hashlib.sha256
+
+    def recorded(content: bytes) -> Any:
+        threads.append(threading.get_ident())
+        return digest(content)
+
+    monkeypatch.setattr("serve_app.jobs.stored_files.hashlib.sha256", recorded)
+    files = StoredFiles(room.store, room.service.results, room.service.links)
+    file = await files.add("a", "name", "audio/wav", b"content", {})
+    assert file.sha256 == digest(b"content").hexdigest()
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_a_file_is_its_owners(room: JobRoom) -> None:
