@@ -1,5 +1,6 @@
 """Predictions of Replicate's clients on jobs."""
 
+import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from serve_app.api.replicate_input import (
 from serve_app.api.replicate_models import NamedModel, ReplicateModels
 from serve_app.api.schemas.replicate import MusicGenInput, PredictionBody
 from serve_app.errors import InvalidInput
+from serve_app.jobs.errors import ResultExpired
 from serve_app.jobs.intake import Submission, check_storable, checking
 from serve_app.jobs.job import Job
 from serve_app.jobs.prediction import DETAILS, Prediction, logs_of, prediction_of
@@ -58,7 +60,7 @@ class Predictions:
         key = idempotency_key(request.headers)
         deadline_s = cancel_after_s(request.headers.get("cancel-after"))
         wish = [body.model_dump(mode="json"), model.name, model.version, deadline_s]
-        sha256 = "" if key is None else body_sha256(wish)
+        sha256 = "" if key is None else await asyncio.to_thread(body_sha256, wish)
         earlier = await self.jobs.repeated(owner, key, sha256)
         if earlier is not None:
             return earlier
@@ -160,11 +162,14 @@ class Predictions:
             return (await self.jobs.generation.audio_prompts.read(audio, card)).duration_s
 
     async def _data_url(self, job: Job) -> str | None:
-        """Build the data URL of the file; None for one that is too large, or not there."""
+        """Build the data URL of the file; None for one that is too large, or erased."""
         file = job.results[0]
         if file.key is None or file.size_bytes > MOST_DATA_URL_BYTES:
             return None
-        content = b"".join([block async for block in self.jobs.results.read(file.key)])
+        try:
+            content = b"".join([block async for block in self.jobs.results.read(file.key)])
+        except ResultExpired:
+            return None
         return f"data:{file.media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 

@@ -66,6 +66,24 @@ async def test_a_prediction_has_what_the_clients_validate(
     assert (request.top_k, request.top_p, request.cfg_coef) == (250, 0.0, 3.0)
 
 
+async def test_a_repeated_key_returns_the_first_prediction_though_its_audio_has_gone(
+    jobs_client: httpx.AsyncClient,
+) -> None:
+    content = {"content": ("a.wav", wav(0.5), "audio/wav")}
+    stored = (await jobs_client.post("/v1/files", files=content)).json()
+    audio = {"prompt": "a", "duration": 2, "input_audio": stored["urls"]["get"]}
+    body = {"input": audio | {"continuation": True}}
+    key = {"idempotency-key": "k"}
+    first = await jobs_client.post(PREDICTIONS, json=body, headers=key)
+    assert first.status_code == 201, first.text
+    assert (await jobs_client.delete(f"/v1/files/{stored['id']}")).is_success
+    again = await jobs_client.post(PREDICTIONS, json=body, headers=key)
+    assert again.status_code == 201, again.text
+    assert again.json()["id"] == first.json()["id"]
+    other = await jobs_client.post(PREDICTIONS, json=body)
+    assert other.is_client_error, "without the key its audio is looked for"
+
+
 async def test_every_input_is_translated(jobs_client: httpx.AsyncClient, room: JobRoom) -> None:
     await predict(
         jobs_client,
