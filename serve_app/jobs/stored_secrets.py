@@ -7,6 +7,8 @@ from serve_app.jobs.database import Collision, Steps, statement
 
 _SECRET_BYTES = 32  # Standard Webhooks: 24 to 64
 _KEY_BYTES = 32
+_MOST_SECRETS = 3  # of an owner in force; each is a signature in every message
+_NEWEST_FIRST = "case when expires_at is null then 0 else 1 end, created_at desc, expires_at desc"
 
 
 def webhook_secrets(owner: str) -> Steps[list[str]]:
@@ -14,7 +16,7 @@ def webhook_secrets(owner: str) -> Steps[list[str]]:
     rows = yield statement(
         "select secret from {db}webhook_secrets"
         " where owner = :owner and (expires_at is null or expires_at > {now})"
-        " order by case when expires_at is null then 0 else 1 end, created_at desc",
+        f" order by {_NEWEST_FIRST} limit {_MOST_SECRETS}",
         owner=owner,
     )
     if rows:
@@ -23,14 +25,25 @@ def webhook_secrets(owner: str) -> Steps[list[str]]:
 
 
 def rotate_webhook_secret(owner: str, overlap_s: float) -> Steps[str]:
-    """Draw a new secret and end the earlier ones after the overlap at the latest."""
+    """Draw a new secret and end the earlier ones after the overlap at the latest.
+
+    At most _MOST_SECRETS stay in force: the oldest ones end at once.
+    """
     yield statement(
         "update {db}webhook_secrets set expires_at = {now} + :overlap_s"
         " where owner = :owner and (expires_at is null or expires_at > {now} + :overlap_s) returning owner",
         owner=owner,
         overlap_s=float(overlap_s),
     )
-    return (yield from _draw(owner))
+    secret = yield from _draw(owner)
+    yield statement(
+        "delete from {db}webhook_secrets where owner = :owner and secret not in ("
+        "select secret from {db}webhook_secrets where owner = :owner"
+        " and (expires_at is null or expires_at > {now})"
+        f" order by {_NEWEST_FIRST} limit {_MOST_SECRETS}) returning owner",
+        owner=owner,
+    )
+    return secret
 
 
 def _draw(owner: str) -> Steps[str]:

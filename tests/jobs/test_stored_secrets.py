@@ -40,9 +40,21 @@ async def test_rotation_without_overlap_ends_the_earlier_secret(store: DatabaseS
 async def test_rotations_at_once_leave_one_current_secret(store: DatabaseStore) -> None:
     drawn = await asyncio.gather(*(store.rotate_webhook_secret("me", 100) for _ in range(5)))
     secrets = await store.webhook_secrets("me")
-    assert sorted(secrets) == sorted(drawn)
+    assert set(secrets) < set(drawn)
     rows = await rows_of(store, "webhook_secrets")
     assert [row["secret"] for row in rows if row["expires_at"] is None] == secrets[:1]
+
+
+async def test_three_secrets_at_most_stay_in_force(store: DatabaseStore) -> None:
+    """The oldest one ends at once: each secret makes the headers of messages longer."""
+    drawn = await store.webhook_secrets("me")
+    others = await store.webhook_secrets("you")
+    for _ in range(4):
+        await pass_time(store, 1)
+        drawn.append(await store.rotate_webhook_secret("me", overlap_s=1000))
+    assert await store.webhook_secrets("me") == [drawn[4], drawn[3], drawn[2]]
+    assert len(await rows_of(store, "webhook_secrets")) == 4
+    assert await store.webhook_secrets("you") == others
 
 
 async def test_the_signing_key_is_the_stores(store: DatabaseStore, store_url: str) -> None:
