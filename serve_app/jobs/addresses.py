@@ -25,7 +25,18 @@ MAX_URL_CHARS = 2048
 _MAX_ANSWER_BYTES = 65_536
 # A name of labels (RFC 1035, section 2.3.4), also with the `_` of names inside clusters.
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+# IPv6 networks whose addresses hold an IPv4 address in their last 32 bits.
+_EMBEDDING = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "64:ff9b::/96",  # NAT64 (RFC 6052)
+        "::ffff:0:0:0/96",  # translated (RFC 2765)
+        "::/96",  # compatible (RFC 4291, deprecated)
+    )
+)
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215: the place of IPv4 is not known
+# Addresses of clouds that every one of their machines reaches, and that count as public.
+_HOST_AGENTS = frozenset({ipaddress.IPv4Address("168.63.129.16")})  # of Azure
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SocketOptions = Iterable[Any] | None
 
@@ -179,17 +190,28 @@ async def public_addresses(host: str, port: int) -> list[str]:
 def is_public(address: str) -> bool:
     """Test that an address belongs to the public internet, also the IPv4 address within an IPv6 one."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    return all(one.is_global and not one.is_multicast for one in (ip, *_embedded(ip)))
+    return ip not in _LOCAL_NAT64 and all(
+        one.is_global and not one.is_multicast and one not in _HOST_AGENTS
+        for one in (ip, *_embedded(ip))
+    )
 
 
 def _embedded(ip: _Address) -> list[ipaddress.IPv4Address]:
-    """List the IPv4 addresses that an IPv6 address stands for (mapped, 6to4, Teredo, NAT64)."""
+    """List the IPv4 addresses that an IPv6 address stands for.
+
+    Mapped, compatible and translated ones, 6to4, Teredo, ISATAP, and NAT64.
+    """
     if isinstance(ip, ipaddress.IPv4Address):
         return []
     found = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-    if ip in _NAT64:
+    if any(ip in network for network in _EMBEDDING) or _is_isatap(ip):
         found.append(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF))
     return [one for one in found if one is not None]
+
+
+def _is_isatap(ip: ipaddress.IPv6Address) -> bool:
+    """Test for an interface identifier of RFC 5214, which ends with an IPv4 address."""
+    return int(ip) >> 32 & 0xFCFF_FFFF == 0x0000_5EFE
 
 
 def _port(parts: SplitResult) -> int:
