@@ -1,5 +1,6 @@
 """Requests for jobs, before they are checked, and the rules for their texts."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,7 +47,9 @@ def checking(field: str) -> Iterator[None]:
 
 
 def check_storable(name: str, value: Any) -> None:
-    """Refuse JSON that databases cannot hold: NUL characters, half surrogate pairs, deep nesting.
+    """Refuse JSON that cannot be stored or answered.
+
+    NUL characters, half surrogate pairs, numbers that are not finite, deep nesting.
 
     Raises InvalidRequest, naming the field.
     """
@@ -60,6 +63,8 @@ def check_storable(name: str, value: Any) -> None:
 def _texts(name: str, value: Any, depth: int) -> Iterator[str]:
     if depth > _MOST_DEPTH:
         raise InvalidRequest(f"{name} is nested more than {_MOST_DEPTH} levels deep")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidRequest(f"{name} must hold finite numbers: JSON has no {value}")
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

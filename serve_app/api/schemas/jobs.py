@@ -70,9 +70,12 @@ class UploadBody(BaseModel, frozen=True, extra="forbid", strict=True):
 
 def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     try:
-        size = len(json.dumps(metadata, separators=(",", ":"), ensure_ascii=False))
+        text = json.dumps(metadata, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError("must hold finite numbers: JSON has no NaN and no infinity") from error
+    size = len(text)
     if size > MOST_METADATA_BYTES:
         raise ValueError(f"has {size} bytes as JSON, and the limit is {MOST_METADATA_BYTES}")
     return metadata

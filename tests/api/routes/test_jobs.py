@@ -148,6 +148,24 @@ async def test_other_bodies_are_refused(jobs_client: httpx.AsyncClient, content:
     assert response.status_code != 202
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("form", [False, True])
+async def test_metadata_without_a_finite_number_is_refused(
+    jobs_client: httpx.AsyncClient, number: str, form: bool
+) -> None:
+    """JSON has no such numbers, and the job's JSON repeats its metadata."""
+    metadata = f'{{"a": [{{"b": {number}}}]}}'
+    if form:
+        fields = {"prompt": (None, "a"), "metadata": (None, metadata)}
+        response = await jobs_client.post("/v1/jobs", files=fields)
+    else:
+        content = f'{{"prompt": "a", "metadata": {metadata}}}'
+        headers = {"content-type": "application/json"}
+        response = await jobs_client.post("/v1/jobs", content=content, headers=headers)
+    assert response.status_code == 400
+    assert "metadata" in response.json()["detail"]
+
+
 async def test_a_form_with_broken_json_is_refused(jobs_client: httpx.AsyncClient) -> None:
     response = await jobs_client.post("/v1/jobs", data={"prompt": "a", "metadata": "{"})
     assert response.status_code == 400
