@@ -22,7 +22,7 @@ class RayJobObserver(LogJobObserver):
         )
         self._ended = Counter(
             "musicgen_jobs_total",
-            "Jobs that ended, by outcome: succeeded, canceled, or an error's code.",
+            "Jobs that ended, by outcome: succeeded, canceled, erased, or an error's code.",
             ("model", "outcome"),
         )
         self._deliveries = Counter(
@@ -51,6 +51,10 @@ class RayJobObserver(LogJobObserver):
         super().ended(job)
         outcome = str((job.error or {}).get("code", job.status.value))
         self._ended.inc(1, {"model": job.request.model, "outcome": outcome})
+
+    def erased(self, job: Job) -> None:
+        super().erased(job)
+        self._ended.inc(1, {"model": job.request.model, "outcome": "erased"})
 
     def delivered(self, outcome: str) -> None:
         self._deliveries.inc(1, {"outcome": outcome})

@@ -100,8 +100,8 @@ class DatabaseStore:
     async def reap(self, max_attempts: int) -> list[Job]:
         return await self._write(partial(ending.reap, max_attempts))
 
-    async def announce(self, job: Job, deliveries: tuple[NewDelivery, ...]) -> None:
-        await self._write(partial(ending.announce, job, deliveries))
+    async def announce(self, job: Job, deliveries: tuple[NewDelivery, ...]) -> bool:
+        return await self._write(partial(ending.announce, job, deliveries))
 
     async def sweep(self, row_kept_s: float) -> list[str]:
         return await self._write(partial(erasure.sweep, row_kept_s))

@@ -89,8 +89,8 @@ def _change(changes: str, where: str, **parameters: object) -> Steps[list[Row]]:
     )
 
 
-def announce(job: Job, deliveries: tuple[NewDelivery, ...]) -> Steps[None]:
-    """Write the deliveries of a job that ended without a worker, once."""
+def announce(job: Job, deliveries: tuple[NewDelivery, ...]) -> Steps[bool]:
+    """Write the deliveries of a job that ended without a worker, once; return whether this call did."""
     rows = yield statement(
         "update {db}jobs set announced = true where id = :id and not announced returning owner",
         id=job.id,
@@ -98,3 +98,4 @@ def announce(job: Job, deliveries: tuple[NewDelivery, ...]) -> Steps[None]:
     if rows:
         yield from drop_progress(job.id)
         yield from add_deliveries(job.id, rows[0]["owner"], deliveries)
+    return bool(rows)

@@ -46,10 +46,10 @@ class Housekeeping:
             group.create_task(_repeat(self.count, _COUNT_S))
 
     async def reap(self) -> None:
-        """Take jobs from lost workers, end those past their deadline, and tell webhooks of ends."""
+        """Take jobs from lost workers, end those past their deadline, and tell of ends, once each."""
         for job in await self._store.reap(self._config.max_attempts):
-            await self._store.announce(job, self._announcer.deliveries(job, "completed"))
-            self._observer.ended(job)
+            if await self._store.announce(job, self._announcer.deliveries(job, "completed")):
+                self._observer.ended(job)
 
     async def sweep(self) -> None:
         """Expire results and old rows, and erase the files that are due, until none is left."""

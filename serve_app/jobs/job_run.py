@@ -155,19 +155,15 @@ class JobRun:
         await self._finish(Outcome(JobStatus.FAILED, error=error.problem_details))
 
     async def _give_up(self, loss: Loss) -> None:
-        """Stop early: end a cancelled job; leave a lost one to its new worker."""
+        """Stop early: end a canceled job; leave a lost one to its new worker, an erased one to nobody."""
         if loss is Loss.CANCELED:
             await self._finish(Outcome(JobStatus.CANCELED))
             return
-        await self._tell_loss()
+        self._tell_loss(was_erased=loss is Loss.ERASED)
         await self._erase()
 
-    async def _tell_loss(self) -> None:
-        """Tell whether another worker has the job, or the job was erased."""
-        found: Job | None = self._job
-        with contextlib.suppress(JobStoreUnavailable):
-            found = await self._store.get(self._job.owner, self._job.id)
-        if found is None:
+    def _tell_loss(self, *, was_erased: bool) -> None:
+        if was_erased:
             self._observer.erased(self._job)
         else:
             self._observer.returned(self._job, "lost")
@@ -190,10 +186,11 @@ class JobRun:
         messages = self._announcer.deliveries(job, "completed")
         try:
             ended = await self._try(lambda: self._store.finish(self._claim, outcome, messages))
+            kept = ended or await self._try(lambda: self._store.get(job.owner, job.id))
         except JobStoreUnavailable:
             return  # whether the end was recorded is not known
         if ended is None:
-            await self._tell_loss()
+            self._tell_loss(was_erased=kept is None)
         else:
             self._observer.ended(ended)
         if ended is None or not succeeded:

@@ -20,6 +20,7 @@ class Loss(StrEnum):
     """Reasons why work on a job stops early."""
 
     LOST = "lost"
+    ERASED = "erased"
     CANCELED = "canceled"
 
 
@@ -75,7 +76,7 @@ class Lease:
         began = monotonic()
         asked = await self._store.heartbeat(self._claim, done, self._lease_s, self._messages(done))
         if asked is None:
-            return Loss.LOST
+            return await self._look() or Loss.LOST
         self._told = done
         self._told_at = began
         return Loss.CANCELED if asked else None
@@ -84,6 +85,8 @@ class Lease:
         """Read the job, which costs the database less than a heartbeat."""
         held = self._claim.job
         job = await self._store.get(held.owner, held.id)
-        if job is None or (job.status, job.attempt) != (JobStatus.RUNNING, held.attempt):
+        if job is None:
+            return Loss.ERASED
+        if (job.status, job.attempt) != (JobStatus.RUNNING, held.attempt):
             return Loss.LOST
         return Loss.CANCELED if job.cancel_requested else None

@@ -15,9 +15,9 @@ from serve_app.jobs.outbox import add_deliveries, drop_progress
 from serve_app.jobs.rows import JOB_COLUMNS, as_json, job_of
 from serve_app.jobs.store import NewDelivery, Progressed
 
-# Ends a job without its worker; reap() returns it until its webhook is told.
+# Ends a job without its worker; reap() returns it until announce() has told of its end.
 CANCEL = (
-    "status = 'canceled', finished_at = {now}, expires_at = {now} + kept_s, announced = (webhook is null),"
+    "status = 'canceled', finished_at = {now}, expires_at = {now} + kept_s, announced = false,"
     " lease = null, lease_until = null, version = version + 1"
 )
 REQUEUE = (

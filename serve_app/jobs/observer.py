@@ -32,6 +32,10 @@ class JobObserver(Protocol):
         """A job has its final status."""
         ...
 
+    def erased(self, job: Job) -> None:
+        """The owner has deleted a job that was being worked on."""
+        ...
+
     def delivered(self, outcome: str) -> None:
         """An attempt to deliver a webhook ended. outcome: delivered, retried, failed or disabled."""
         ...
@@ -65,6 +69,9 @@ class LogJobObserver:
     def ended(self, job: Job) -> None:
         code = "" if job.error is None else f" ({job.error.get('code')})"
         logger.info("Job %s%s: %s%s", job.id, _of_key(job), job.status, code)
+
+    def erased(self, job: Job) -> None:
+        logger.info("Job %s%s: erased during attempt %d", job.id, _of_key(job), job.attempt)
 
     def delivered(self, outcome: str) -> None:
         """Do nothing: the sender logs deliveries that fail."""

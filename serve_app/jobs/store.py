@@ -152,12 +152,15 @@ class JobStore(Protocol):
         """Return jobs whose lease has passed to the queue, or fail them after `max_attempts`.
 
         Ends jobs whose deadline has passed. Returns the jobs that have ended by this and by a
-        cancel, whose webhooks the caller has to write with `announce`.
+        cancel, each until a caller has told of it with `announce`.
         """
         ...
 
-    async def announce(self, job: Job, deliveries: tuple[NewDelivery, ...]) -> None:
-        """Add the deliveries of a job that ended without a worker, once."""
+    async def announce(self, job: Job, deliveries: tuple[NewDelivery, ...]) -> bool:
+        """Add the deliveries of a job that ended without a worker; return whether this call did.
+
+        One call does, of all processes.
+        """
         ...
 
     async def sweep(self, row_kept_s: float) -> list[str]:

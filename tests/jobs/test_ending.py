@@ -38,6 +38,7 @@ async def test_a_job_whose_workers_are_lost_often_enough_fails(store: DatabaseSt
     assert failed.status is JobStatus.FAILED
     assert failed.error is not None
     assert failed.error["code"] == "worker_lost"
+    assert await store.announce(failed, ())
     assert await store.reap(2) == []
 
 
@@ -74,8 +75,8 @@ async def test_an_end_without_a_worker_is_announced_once(store: DatabaseStore) -
     await store.cancel("me", job.id)
     [canceled] = await store.reap(3)
     assert [one.id for one in await store.reap(3)] == [job.id]
-    await store.announce(canceled, (message(),))
-    await store.announce(canceled, (message(),))
+    assert await store.announce(canceled, (message(),))
+    assert not await store.announce(canceled, (message(),))
     assert await store.reap(3) == []
     [row] = await rows_of(store, "deliveries")
     assert (row["event"], row["owner"], row["job_id"]) == ("completed", "me", job.id)
@@ -88,9 +89,11 @@ async def test_a_worker_announces_its_own_end(store: DatabaseStore) -> None:
     assert len(await rows_of(store, "deliveries")) == 1
 
 
-async def test_a_job_without_a_webhook_needs_no_announcement(store: DatabaseStore) -> None:
+async def test_a_job_without_a_webhook_is_announced_too(store: DatabaseStore) -> None:
+    """Without messages, so that it is counted once."""
     job = await added(store)
     await store.cancel("me", job.id)
+    [canceled] = await store.reap(3)
+    assert [await store.announce(canceled, ()) for _ in range(2)] == [True, False]
     assert await store.reap(3) == []
-    await store.announce(job, (message(),))
     assert await rows_of(store, "deliveries") == []

@@ -36,6 +36,17 @@ async def test_a_lost_job_fails_after_its_attempts_and_its_webhook_is_told(shop:
     assert delivery.job_id == job.id
 
 
+async def test_a_canceled_job_is_counted_once_by_all_replicas(shop: Workshop) -> None:
+    """With a webhook and without; replicas that reap at a time see the same jobs."""
+    jobs = [await shop.add(), await shop.add(webhook=Webhook(url="https://a.example/"))]
+    for job in jobs:
+        await shop.store.cancel(job.owner, job.id)
+    await asyncio.gather(*(shop.housekeeping().reap() for _ in range(4)))
+    await shop.housekeeping().reap()
+    assert sorted(shop.records.ends) == [(job.id, JobStatus.CANCELED) for job in jobs]
+    assert len(await shop.store.claim_deliveries(10, 30.0)) == 1
+
+
 async def test_a_job_past_its_deadline_ends_without_a_worker(shop: Workshop) -> None:
     job = await shop.add(deadline_s=0.01)
     await asyncio.sleep(0.05)

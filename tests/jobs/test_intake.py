@@ -1,4 +1,4 @@
-"""What cannot be stored as JSON, or answered as JSON."""
+"""Values that cannot be stored, or answered, as JSON."""
 
 from typing import Any
 

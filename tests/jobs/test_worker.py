@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from serve_app.errors import (
     ReplicaUnreachable,
 )
 from serve_app.jobs.errors import JobStoreUnavailable, ResultsUnavailable
-from serve_app.jobs.job import Job, JobStatus, Upload, Webhook
+from serve_app.jobs.job import Claim, Job, JobStatus, Upload, Webhook
 from serve_app.jobs.observer import LogJobObserver
 from serve_app.jobs.store import JobStore
 from serve_app.types import ReplicaStatus
@@ -151,7 +151,24 @@ async def test_a_deleted_job_stops_and_leaves_no_file(shop: Workshop) -> None:
         await eventually(lambda: shop.studio.held == 0)
         await eventually(lambda: shop.records.erasures != [])
     assert shop.records.erasures == [job.id]
-    assert shop.records.returns == [], "it does not wait again"
+    assert shop.records.returns == []
+    assert shop.files() == []
+
+
+async def test_a_job_that_is_deleted_at_its_end_was_erased(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = shop.store.finish
+
+    async def late(claim: Claim, *rest: Any) -> Job | None:
+        await shop.store.delete(OWNER, claim.job.id)
+        return await finish(claim, *rest)
+
+    monkeypatch.setattr(shop.store, "finish", late)
+    async with shop.working():
+        job = await shop.add()
+        await eventually(lambda: shop.records.erasures == [job.id])
+    assert shop.records.returns == shop.records.ends == []
     assert shop.files() == []
 
 

@@ -117,6 +117,7 @@ class JobRecords:
     returns: list[tuple[str, str]] = field(default_factory=list)
     erasures: list[str] = field(default_factory=list)
     ends: list[tuple[str, JobStatus]] = field(default_factory=list)
+    erasures: list[str] = field(default_factory=list)
     deliveries: list[str] = field(default_factory=list)
     counts: list[StoreStats] = field(default_factory=list)
 
@@ -131,6 +132,9 @@ class JobRecords:
 
     def ended(self, job: Job) -> None:
         self.ends.append((job.id, job.status))
+
+    def erased(self, job: Job) -> None:
+        self.erasures.append(job.id)
 
     def delivered(self, outcome: str) -> None:
         self.deliveries.append(outcome)
