@@ -115,8 +115,11 @@ class DatabaseStore:
     async def stats(self) -> StoreStats:
         return await self._read(submission.stats)
 
-    async def claim_deliveries(self, limit: int, lease_s: float) -> list[Delivery]:
-        return await self._write(partial(outbox.claim_deliveries, limit, lease_s))
+    async def claim_deliveries(
+        self, limit: int, lease_s: float, bounds: Mapping[str, int] | None = None
+    ) -> list[Delivery]:
+        steps = partial(outbox.claim_deliveries, limit, lease_s, dict(bounds or {}))
+        return await self._write(steps)
 
     async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
         await self._write(partial(outbox.settle, delivery, settlement))

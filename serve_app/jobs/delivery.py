@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from time import time
 
 from serve_app.errors import ServeAppError
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 DELAYS_S = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 _GONE = 410
 _MOST_AT_ONCE = 64
+_MOST_OF_OWNER = 8  # at once
 _LEASE_S = 60.0  # more than the time-out of an exchange
 _JITTER = 0.1  # part of a delay
 _MOST_RETRY_AFTER_S = 86_400.0
@@ -46,16 +48,17 @@ class DeliveryLoop:
     async def run(self) -> None:
         """Deliver until cancelled. Errors of the store are logged, and do not end the loop.
 
-        A receiver that answers slowly takes one of _MOST_AT_ONCE places and delays no other.
+        An owner's messages take at most _MOST_OF_OWNER of the _MOST_AT_ONCE places: its slow
+        receivers delay its own messages, and those of others only where many owners have such ones.
         """
-        sending: set[asyncio.Task[None]] = set()
+        sending: dict[asyncio.Task[None], str] = {}
         try:
             while True:
-                due = await self._due(_MOST_AT_ONCE - len(sending))
-                sending |= {asyncio.create_task(self._deliver(one)) for one in due}
+                due = await self._due(sending.values())
+                sending |= {asyncio.create_task(self._deliver(one)): one.owner for one in due}
                 if not due:
                     await _pause(sending)
-                sending = {task for task in sending if not task.done()}
+                sending = {task: owner for task, owner in sending.items() if not task.done()}
         finally:
             for task in sending:
                 task.cancel()
@@ -69,12 +72,14 @@ class DeliveryLoop:
                 group.create_task(self._deliver(delivery))
         return len(deliveries)
 
-    async def _due(self, places: int) -> list[Delivery]:
-        """Claim messages; none while there is no place, or no store."""
-        if not places:
+    async def _due(self, owners: Collection[str]) -> list[Delivery]:
+        """Claim messages; none while there is no place, or no store. owners: of those being sent."""
+        places = min(_MOST_AT_ONCE - len(owners), _MOST_OF_OWNER)
+        if places <= 0:
             return []
+        bounds = {owner: _MOST_OF_OWNER - count for owner, count in Counter(owners).items()}
         try:
-            return await self._store.claim_deliveries(places, self._lease_s)
+            return await self._store.claim_deliveries(places, self._lease_s, bounds)
         except Exception:
             logger.exception("The outbox of webhooks could not be read")
             return []
@@ -110,7 +115,7 @@ class DeliveryLoop:
         return settlement_of(answer, delivery.attempt)
 
 
-async def _pause(sending: set[asyncio.Task[None]]) -> None:
+async def _pause(sending: Collection["asyncio.Task[None]"]) -> None:
     """Wait until a place may be free, or a message due."""
     poll_s = _POLL_S * random.uniform(0.75, 1.25)
     if sending:

@@ -24,10 +24,6 @@ class JobObserver(Protocol):
         """An attempt ended, and the job waits again. reason: an error's code, `lost` or `stopped`."""
         ...
 
-    def erased(self, job: Job) -> None:
-        """An attempt ended because its job was deleted."""
-        ...
-
     def ended(self, job: Job) -> None:
         """A job has its final status."""
         ...
@@ -62,9 +58,6 @@ class LogJobObserver:
     def returned(self, job: Job, reason: str) -> None:
         level = logging.DEBUG if reason in _EXPECTED else logging.WARNING
         logger.log(level, "Job %s waits again after attempt %d: %s", job.id, job.attempt, reason)
-
-    def erased(self, job: Job) -> None:
-        logger.info("Job %s was erased during attempt %d", job.id, job.attempt)
 
     def ended(self, job: Job) -> None:
         code = "" if job.error is None else f" ({job.error.get('code')})"

@@ -1,7 +1,9 @@
 """Transactions of the outbox: messages to webhooks, written with the change that they tell of."""
 
 import secrets
+from collections.abc import Mapping
 
+from serve_app.jobs.bounds import within
 from serve_app.jobs.database import Steps, statement
 from serve_app.jobs.job import Delivery, new_id
 from serve_app.jobs.rows import delivery_of
@@ -10,11 +12,10 @@ from serve_app.jobs.store import NewDelivery, Settlement
 _ERROR_CHARS = 500
 
 # A leased message is due again when its lease ends, so that one index finds both.
-_CLAIM = """
-with next as (
-  select id as next_id from {db}deliveries where not settled and due_at <= {now}
-  order by due_at, id limit :limit {skip_locked}
-)
+_DUE = "from {db}deliveries where not settled and due_at <= {now}"
+_ORDER = "due_at, id"
+
+_LEASE = """
 update {db}deliveries set lease = :lease, due_at = {now} + :lease_s, attempt = attempt + 1
 from next where id = next_id
 returning id, job_id, owner, url, event, body, attempt, lease, created_at"""
@@ -68,9 +69,19 @@ def drop_progress(job_id: str) -> Steps[None]:
     )
 
 
-def claim_deliveries(limit: int, lease_s: float) -> Steps[list[Delivery]]:
-    """Lease the messages that are due, the oldest first."""
-    rows = yield statement(_CLAIM, limit=limit, lease_s=float(lease_s), lease=secrets.token_hex(16))
+def claim_deliveries(
+    limit: int, lease_s: float, bounds: Mapping[str, int]
+) -> Steps[list[Delivery]]:
+    """Lease the messages that are due, the oldest first, at most so many of each owner in `bounds`."""
+    condition, parameters = within(bounds, _DUE, _ORDER)
+    next_ones = f"select id as next_id {_DUE} {condition} order by {_ORDER} limit :limit"
+    rows = yield statement(
+        f"with next as ({next_ones} {{skip_locked}}) {_LEASE}",
+        limit=limit,
+        lease_s=float(lease_s),
+        lease=secrets.token_hex(16),
+        **parameters,
+    )
     return [delivery_of(row) for row in sorted(rows, key=lambda row: row["created_at"])]
 
 

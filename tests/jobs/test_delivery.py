@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -23,9 +24,12 @@ def loop_of(room: JobRoom, *, private: bool = True, timeout_s: float = 5.0) -> D
     return DeliveryLoop(room.store, addresses_of(private, timeout_s), timeout_s)
 
 
-async def finished(room: JobRoom, url: str, events: tuple[EventName, ...] = ("completed",)) -> Job:
+async def finished(
+    room: JobRoom, url: str, events: tuple[EventName, ...] = ("completed",), owner: str = ""
+) -> Job:
     """A job with a webhook that has succeeded."""
-    await room.service.submit(submission(webhook=Webhook(url=url, events=events)))
+    webhook = Webhook(url=url, events=events)
+    await room.service.submit(submission(webhook=webhook, owner=owner))
     claim = await room.claim()
     await room.progress(claim, 0.5)
     return await room.succeed(claim)
@@ -155,12 +159,12 @@ async def test_an_error_of_the_store_does_not_end_the_loop(
     calls = 0
     claim = room.store.claim_deliveries
 
-    async def failing(limit: int, lease_s: float) -> list[Delivery]:
+    async def failing(limit: int, lease_s: float, bounds: Mapping[str, int]) -> list[Delivery]:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise OSError("disk")
-        return await claim(limit, lease_s)
+        return await claim(limit, lease_s, bounds)
 
     monkeypatch.setattr(room.store, "claim_deliveries", failing)
     monkeypatch.setattr("serve_app.jobs.delivery._POLL_S", 0.01)
@@ -188,6 +192,28 @@ async def test_a_slow_receiver_delays_no_other(
         assert len(quick.received) == 3
         slow.may_answer.set()
         await asyncio.to_thread(slow.expect, 1)
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def test_slow_receivers_of_a_key_delay_no_other_key(
+    room: JobRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its messages are older, and more than there are places."""
+    monkeypatch.setattr("serve_app.jobs.delivery._MOST_AT_ONCE", 3)
+    monkeypatch.setattr("serve_app.jobs.delivery._MOST_OF_OWNER", 2)
+    with receiver() as slow, receiver() as quick:
+        slow.may_answer.clear()
+        for _ in range(5):
+            await finished(room, slow.url, owner="slow")
+        for _ in range(3):
+            await finished(room, quick.url, owner="quick")
+        running = asyncio.create_task(loop_of(room).run())
+        await asyncio.to_thread(quick.expect, 3)
+        assert len(quick.received) == 3
+        assert len(slow.received) <= 2
+        slow.may_answer.set()
+        await asyncio.to_thread(slow.expect, 5)
         running.cancel()
         await asyncio.wait({running})
 

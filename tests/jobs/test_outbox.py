@@ -114,6 +114,16 @@ async def test_redelivery_sends_the_latest_of_each_event_again(store: DatabaseSt
     assert {one.attempt for one in again} == {1}
 
 
+async def test_no_more_is_claimed_of_an_owner_than_its_bound(store: DatabaseStore) -> None:
+    for owner in ("me", "me", "you"):
+        claim = await claimed(store, webhook=HOOK, owner=owner)
+        await store.finish(claim, success(claim), (message(),))
+    claims = await store.claim_deliveries(MOST, LEASE_S, {"me": 1, "them": 0})
+    assert sorted(one.owner for one in claims) == ["me", "you"]
+    assert await store.claim_deliveries(MOST, LEASE_S, {"me": 0}) == []
+    assert len(await store.claim_deliveries(1, LEASE_S, {"me": 7})) == 1
+
+
 @pytest.mark.parametrize("events", [(), ("started",)])
 async def test_redelivery_enables_the_address(store: DatabaseStore, events: tuple[str]) -> None:
     first, *_ = await sent(store, *events)

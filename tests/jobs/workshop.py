@@ -127,9 +127,6 @@ class JobRecords:
     def returned(self, job: Job, reason: str) -> None:
         self.returns.append((job.id, reason))
 
-    def erased(self, job: Job) -> None:
-        self.erasures.append(job.id)
-
     def ended(self, job: Job) -> None:
         self.ends.append((job.id, job.status))
 
