@@ -30,6 +30,7 @@ _DUE = """from {db}jobs
   where status = 'queued' and model = :model and run_at <= {now}
     and (deadline_at is null or deadline_at > {now})"""
 _ORDER = "priority desc, created_at, id"
+_UNFINISHED = "from {db}jobs where status in ('queued', 'running')"
 
 _HEARTBEAT = f"""
 update {{db}}jobs set lease_until = {{now}} + :lease_s, progress = :progress, audio_s = :audio_s,
@@ -46,20 +47,25 @@ where {_HELD} returning {JOB_COLUMNS}"""
 
 
 def claim(room: Mapping[str, int], lease_s: float, bounds: Mapping[str, int]) -> Steps[list[Claim]]:
-    """Lease the next queued jobs of each model, at most so many of each owner in `bounds`."""
+    """Lease the next queued jobs of each model, at most so many of each owner in `bounds`.
+
+    The owner with the fewest running jobs goes first, then the highest priority, then the oldest job.
+    """
     lease = secrets.token_hex(16)
     jobs: list[Job] = []
     left = dict(bounds)
+    turns, held = yield from _turns()
     for model, count in sorted(room.items()):
         if count > 0:
             condition, parameters = within(left, _DUE, _ORDER)
             rows = yield statement(
-                _claim_where(condition),
+                _claim_where(condition, turns),
                 model=model,
                 room=count,
                 lease=lease,
                 lease_s=float(lease_s),
                 **parameters,
+                **held,
             )
             jobs += map(job_of, rows)
             _count(rows, left)
@@ -67,10 +73,31 @@ def claim(room: Mapping[str, int], lease_s: float, bounds: Mapping[str, int]) ->
     return [Claim(job, lease) for job in jobs]
 
 
-def _claim_where(condition: str) -> str:
+def _turns() -> Steps[tuple[str, dict[str, Any]]]:
+    """Write the order of owners by their running jobs; empty where a single owner has jobs.
+
+    One owner's jobs are found in their order by an index, those of several are sorted.
+    """
+    [ends] = yield statement(
+        f"select (select min(owner) {_UNFINISHED}) as lowest, (select max(owner) {_UNFINISHED}) as highest"
+    )
+    if ends["lowest"] == ends["highest"]:
+        return "", {}
+    rows = yield statement(
+        "select owner, count(*) as held from {db}jobs where status = 'running' group by owner"
+    )
+    if not rows:
+        return "", {}
+    cases = " ".join(f"when :busy{n} then {int(row['held'])}" for n, row in enumerate(rows))
+    parameters = {f"busy{n}": row["owner"] for n, row in enumerate(rows)}
+    return f"case owner {cases} else 0 end, ", parameters
+
+
+def _claim_where(condition: str, turns: str) -> str:
     return f"""
 with next as (
-  select id as next_id {_DUE} {condition} order by {_ORDER} limit :room {{skip_locked}}
+  select id as next_id {_DUE} {condition}
+  order by {turns}{_ORDER} limit :room {{skip_locked}}
 )
 update {{db}}jobs set status = 'running', attempt = attempt + 1, lease = :lease,
   lease_until = {{now}} + :lease_s, started_at = {{now}}, version = version + 1

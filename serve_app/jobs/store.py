@@ -108,7 +108,9 @@ class JobStore(Protocol):
     async def claim(
         self, room: Mapping[str, int], lease_s: float, bounds: Mapping[str, int] | None = None
     ) -> list[Claim]:
-        """Lease queued jobs, by priority and then by age, at most `room` of each model.
+        """Lease queued jobs, at most `room` of each model.
+
+        Those of the owner with the fewest running jobs go first, then by priority, then by age.
 
         bounds: most jobs to lease of the owners that it names.
         """

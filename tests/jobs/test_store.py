@@ -137,6 +137,20 @@ async def test_claims_go_by_priority_then_by_age(store: DatabaseStore) -> None:
     assert await store.claim({"nano": 3}, LEASE_S) == []
 
 
+async def test_keys_take_turns(store: DatabaseStore) -> None:
+    """The queue of one key keeps no job of another back, of whatever priority it is."""
+    flood = [await added(store, owner="flood", priority=10) for _ in range(6)]
+    await store.claim({"nano": 2}, LEASE_S)
+    low = await added(store, owner="me", priority=-10)
+    high = await added(store, owner="me", priority=-9)
+    order = [await store.claim({"nano": 1}, LEASE_S) for _ in range(4)]
+    assert [claim.job.id for [claim] in order] == [high.id, low.id, flood[2].id, flood[3].id]
+    third = await added(store, owner="you", priority=-10)
+    await added(store, owner="me", priority=10)
+    [claim] = await store.claim({"nano": 1}, LEASE_S, {"flood": 1})
+    assert claim.job.id == third.id
+
+
 async def test_claims_stay_within_the_room_of_each_model(store: DatabaseStore) -> None:
     for model in ("a", "b", "b", "b", "c"):
         await added(store, model=model)

@@ -115,7 +115,7 @@ class JobBody(Generation, frozen=True):
         Field(
             ge=-MAX_PRIORITY,
             le=MAX_PRIORITY,
-            description="Jobs of a higher priority start before those of a lower one.",
+            description="Of one key, jobs of a higher priority start before those of a lower one.",
         ),
     ] = 0
     webhook: Annotated[
