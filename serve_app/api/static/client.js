@@ -87,10 +87,15 @@ export async function variations(fields, count, signal) {
   return (await response.json()).data;
 }
 
-/** Makes a durable job of one track, as a WAV file; a repetition of the request makes no second one. */
-export async function submit(fields, signal) {
-  const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0"));
-  const headers = { "content-type": "application/json", "idempotency-key": `"${key.join("")}"` };
+/** Draws the key of a submission. */
+export function idempotencyKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Makes a durable job of one track, as a WAV file; a repetition with the same key makes no second one. */
+export async function submit(fields, key, signal) {
+  const headers = { "content-type": "application/json", "idempotency-key": `"${key}"` };
   return (await ask("v1/jobs", { method: "POST", headers, body: JSON.stringify(fields), signal })).json();
 }
 

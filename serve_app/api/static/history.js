@@ -12,11 +12,11 @@ export function offer(formats) {
 }
 
 /**
- * Adds a track at the top.
+ * Adds a track, at the top.
  * track: { fields, model, seed, license, file, samples, sampleRate, channels, durationS, generationS, costUsd }
- * actions: { again(track), more(track), download(track, format) }
+ * actions: { again(track), more(track), download(track, format) }; isEarlier: the track goes to the end
  */
-export function add(track, actions) {
+export function add(track, actions, isEarlier = false) {
   document.getElementById("empty").hidden = true;
   const item = template.content.firstElementChild.cloneNode(true);
   item.querySelector("h3").textContent = track.fields.prompt;
@@ -30,7 +30,8 @@ export function add(track, actions) {
     event.target.value = "";
     if (format) actions.download(track, format);
   };
-  list.prepend(item);
+  if (isEarlier) list.append(item);
+  else list.prepend(item);
   const canvas = item.querySelector("canvas");
   canvas.setAttribute("aria-label", `Waveform of ${track.durationS.toFixed(1)} seconds`);
   draw(canvas, track.samples);

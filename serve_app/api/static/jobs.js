@@ -5,7 +5,10 @@ import * as client from "./client.js";
 const STORED = "musicgen-jobs";
 const MOST = 50;
 const WAIT_S = 2; // of one request, so that progress is shown
-const PAUSE_MS = 2_000; // before the next attempt to reach the service
+const PAUSE_S = 2; // before the next attempt to reach the service; longer by Retry-After
+const MOST_PAUSE_S = 60;
+export const NO_JOBS = "jobs_disabled"; // code of the error of a service without jobs
+const PASSING = [408, 429, 500, 502, 503, 504];
 
 /** Ids of the jobs of this and earlier visits, the oldest first. */
 export function remembered() {
@@ -39,23 +42,50 @@ export async function follow(id, tell, signal) {
   signal.addEventListener("abort", cancel);
   try {
     for (let waitS = 0;; waitS = WAIT_S) {
-      const job = await attempt(id, waitS, signal);
+      const job = await persistently(() => client.job(id, waitS, signal), isPassing, tell, signal);
       tell(job);
-      if (job && hasEnded(job)) return job;
-      if (!job) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      if (hasEnded(job)) return job;
     }
   } finally {
     signal.removeEventListener("abort", cancel);
   }
 }
 
-/** Fetches the job's state; null while the service cannot be reached or is restarting. */
-async function attempt(id, waitS, signal) {
-  try {
-    return await client.job(id, waitS, signal);
-  } catch (error) {
-    const isPassing = error instanceof client.ApiError ? error.status >= 429 : error.name !== "AbortError";
-    if (!isPassing || signal.aborted) throw error;
-    return null;
+/** Asks again after each error of which `isToRepeat` holds, and tells null then. Throws the others, and AbortError. */
+export async function persistently(ask, isToRepeat, tell, signal) {
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      return await ask();
+    } catch (error) {
+      if (signal.aborted || !isToRepeat(error)) throw error;
+      tell(null);
+      await pause(Math.min(Math.max(PAUSE_S, error.retryAfterS ?? 0), MOST_PAUSE_S), signal);
+    }
   }
+}
+
+/** Whether an error passes: a lost connection, or a service that is busy, restarting or behind a failing proxy. */
+export function isPassing(error) {
+  if (!(error instanceof client.ApiError)) return error.name !== "AbortError";
+  return PASSING.includes(error.status) && error.code !== NO_JOBS;
+}
+
+/** Whether nobody knows what became of the request. */
+export function isLost(error) {
+  if (!(error instanceof client.ApiError)) return error.name !== "AbortError";
+  return error.status === 502 || error.status === 504;
+}
+
+/** Waits, at most until the signal is aborted. */
+function pause(seconds, signal) {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, 1_000 * seconds);
+    signal.addEventListener("abort", end);
+  });
 }

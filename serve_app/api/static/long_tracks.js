@@ -2,60 +2,125 @@
 
 import * as client from "./client.js";
 import * as jobs from "./jobs.js";
+import * as now from "./now.js";
 import * as wav from "./wav.js";
 
+const MOST = 10; // tracks of earlier visits
+const ATTEMPTS = 10; // at the file of one of them, before the next one
+
 export class LongTracks {
-  /** show(status, fraction): tells progress; keep(fields, made, file): adds a finished track. */
-  constructor(show, keep) {
-    this.show = show;
-    this.keep = keep;
+  #known = new Set(); // ids of jobs that are shown or followed
+  #looking = null; // promise of the search for earlier tracks
+
+  /**
+   * load(): loads the sampling parameters; keep(fields, made, file, isEarlier): adds a finished track; fail(error):
+   * tells why an earlier one is missing.
+   */
+  constructor({ load, keep, fail }) {
+    Object.assign(this, { load, keep, fail });
     this.fields = []; // names of the sampling parameters
   }
 
-  areRemembered() {
-    return jobs.remembered().length > 0;
-  }
-
-  async make(wanted, signal) {
-    const job = await client.submit(wanted, signal);
+  /** Makes a track. A submission whose answer is lost is repeated: its key makes one job of both. */
+  async make(wanted, task) {
+    const key = client.idempotencyKey();
+    const submit = () => client.submit(wanted, key, task.signal);
+    const job = await jobs.persistently(submit, jobs.isLost, (state) => tell(task, state), task.signal);
     jobs.remember(job.id);
-    await this.#finish(job.id, signal);
+    await this.#finish(job.id, task);
   }
 
-  /** Shows the tracks of earlier visits, the unfinished ones when they are finished. */
-  async showEarlier(signal) {
-    for (const id of jobs.remembered()) {
-      try {
-        await this.#finish(id, signal);
-      } catch (error) {
-        if (signal.aborted || !(error instanceof client.ApiError)) throw error; // else it is forgotten
-        if (error.status === 401) throw error;
-      }
+  /** Adds the tracks of earlier visits while the page does other things; those that are not finished, later. */
+  showEarlier() {
+    this.#looking ??= this.#lookForEarlier().catch(this.fail).finally(() => {
+      this.#looking = null;
+    });
+    return this.#looking;
+  }
+
+  async #lookForEarlier() {
+    const ids = jobs.remembered().reverse();
+    if (ids.length > 0) await unseen(this.load); // without the names, the tracks would lack their fields
+    let count = 0;
+    for (const id of ids) {
+      if (count === MOST) return;
+      if (this.#known.has(id) || await this.#addEarlier(id)) count += 1;
     }
   }
 
-  /** Follows a job and keeps its track. One that was deleted, has failed or was canceled is forgotten. */
-  async #finish(id, signal) {
+  /** Adds a track, or follows its job. Returns false for one without a file. Throws the refusal of a key. */
+  async #addEarlier(id) {
     try {
-      const job = await jobs.follow(id, (state) => this.#tell(state), signal);
-      check(job);
-      const bytes = await client.jobFile(id);
-      const names = ["prompt", "duration_s", ...this.fields];
-      const fields = Object.fromEntries(names.map((name) => [name, job.request[name]]));
-      this.keep({ ...fields, model: job.model }, job.result[0], { ...wav.read(bytes), file: wav.blob(bytes) });
+      const job = await unseen(() => client.job(id, 0));
+      if (jobs.hasEnded(job)) await this.#add(job, (ask) => unseen(ask, ATTEMPTS), true);
+      else this.#resume(id);
+      return true;
     } catch (error) {
-      const isGone = error instanceof client.ApiError && error.status !== 401;
-      if (isGone || error.name === "AbortError") jobs.forget(id);
+      if (error.status === 401) throw error;
+      return false;
+    }
+  }
+
+  async #resume(id) {
+    const task = now.begin("Looking for your track", true);
+    try {
+      await this.#finish(id, task);
+      now.end(task, "Done.");
+    } catch (error) {
+      now.end(task);
+      this.fail(error);
+    }
+  }
+
+  /** Follows a job to its end and adds its track. */
+  async #finish(id, task) {
+    this.#known.add(id);
+    const show = (state) => tell(task, state);
+    let job = null;
+    try {
+      job = await jobs.follow(id, show, task.signal);
+      await this.#add(job, (ask) => jobs.persistently(ask, jobs.isPassing, show, task.signal), false);
+    } catch (error) {
+      this.#known.delete(id);
+      if (job === null && (error.name === "AbortError" || isGone(error))) jobs.forget(id);
       throw error;
     }
   }
 
-  #tell(job) {
-    if (job === null) return this.show("The service cannot be reached: trying again", null);
-    const left = job.eta_s === null ? "" : `, about ${Math.ceil(job.eta_s)} s left`;
-    if (job.status !== "queued") this.show(`Making music: ${job.audio_s.toFixed(1)} s${left}`, job.progress);
-    else this.show(`Waiting: number ${job.queue_position ?? 1} in the queue${left}`, null);
+  /** Fetches the file of an ended job and adds its track. A job without a file is forgotten. */
+  async #add(job, ask, isEarlier) {
+    try {
+      check(job);
+      const bytes = await ask(() => client.jobFile(job.id));
+      const names = ["prompt", "duration_s", ...this.fields];
+      const fields = Object.fromEntries(names.map((name) => [name, job.request[name]]));
+      const file = { ...wav.read(bytes), file: wav.blob(bytes) };
+      this.keep({ ...fields, model: job.model }, job.result[0], file, isEarlier);
+      this.#known.add(job.id);
+    } catch (error) {
+      if (job.status !== "succeeded" || isGone(error)) jobs.forget(job.id);
+      throw error;
+    }
   }
+}
+
+/** Asks until there is an answer, at most so often, without a word. */
+function unseen(ask, attempts = Infinity) {
+  let left = attempts;
+  const isToRepeat = (error) => jobs.isPassing(error) && --left > 0;
+  return jobs.persistently(ask, isToRepeat, () => {}, new AbortController().signal);
+}
+
+function isGone(error) {
+  return error.status === 404 || error.status === 410;
+}
+
+/** Tells the state of a job; null: the service cannot be reached. */
+function tell(task, job) {
+  if (job === null) return now.tell(task, "The service cannot be reached: trying again", null);
+  const left = job.eta_s === null ? "" : `, about ${Math.ceil(job.eta_s)} s left`;
+  if (job.status !== "queued") now.tell(task, `Making music: ${job.audio_s.toFixed(1)} s${left}`, job.progress);
+  else now.tell(task, `Waiting: number ${job.queue_position ?? 1} in the queue${left}`, null);
 }
 
 /** Throws for a job without a file. */

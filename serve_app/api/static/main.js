@@ -2,8 +2,10 @@
 
 import * as client from "./client.js";
 import * as history from "./history.js";
+import { NO_JOBS } from "./jobs.js";
 import { LivePlayer } from "./live_player.js";
 import { LongTracks } from "./long_tracks.js";
+import * as now from "./now.js";
 import * as parameters from "./parameters.js";
 import * as wav from "./wav.js";
 
@@ -15,17 +17,16 @@ const EXAMPLES = [
 ];
 const VARIATIONS = 3;
 const LONG_S = 30; // longer tracks are durable jobs, which survive a reload and a lost connection
-const NO_JOBS = "jobs_disabled"; // code of the error of a service without jobs
 const NOT_SIGNED = "format_not_signed"; // code of the error for streams of a service that sends signed files only
 
 const $ = (id) => document.getElementById(id);
 const form = $("form");
-let working = null; // AbortController of the running task
+let working = null; // the running task of the form
 let served = []; // models
 let sampling = []; // names of the sampling parameters
 let loading = null; // promise of the sampling parameters and the formats
 let extensions = {}; // of file names, by format
-const longTracks = new LongTracks(show, keep);
+const longTracks = new LongTracks({ load: loadParameters, keep, fail });
 
 for (const example of EXAMPLES) {
   const button = document.createElement("button");
@@ -82,31 +83,26 @@ function fields() {
 /** Runs one task at a time, shows its errors, and lets the user cancel it. */
 async function work(status, task) {
   if (working) return;
-  working = new AbortController();
+  working = now.begin(status);
   $("error").hidden = true;
-  $("now").hidden = $("cancel").hidden = false;
   $("generate").disabled = true;
-  show(status, null);
   try {
     await task(working.signal);
-    show("Done.", 1);
+    now.end(working, "Done.");
   } catch (error) {
+    now.end(working);
     fail(error);
   } finally {
     working = null;
-    $("cancel").hidden = true;
     $("generate").disabled = false;
   }
 }
 
 function show(status, fraction) {
-  $("status").textContent = status;
-  if (fraction === null) $("progress").removeAttribute("value");
-  else $("progress").value = fraction;
+  now.tell(working, status, fraction);
 }
 
 function fail(error) {
-  $("now").hidden = true;
   if (error.name === "AbortError") return;
   if (error.status === 401) {
     $("key-box").hidden = false;
@@ -123,7 +119,7 @@ function fail(error) {
 async function start(wanted, signal) {
   if (wanted.duration_s <= LONG_S) return make(wanted, signal);
   try {
-    await longTracks.make(wanted, signal);
+    await longTracks.make(wanted, working);
   } catch (error) {
     if (error.code !== NO_JOBS) throw error;
     await make(wanted, signal);
@@ -186,7 +182,7 @@ async function makeWhole(wanted, count, signal) {
   }
 }
 
-function keep(wanted, made, { file, samples, channels, sampleRate }) {
+function keep(wanted, made, { file, samples, channels, sampleRate }, isEarlier = false) {
   const track = {
     fields: wanted,
     model: made.model,
@@ -200,7 +196,7 @@ function keep(wanted, made, { file, samples, channels, sampleRate }) {
     generationS: made.generation_s,
     costUsd: made.cost_usd,
   };
-  history.add(track, { again, more, download });
+  history.add(track, { again, more, download }, isEarlier);
 }
 
 function again(track) {
@@ -227,22 +223,24 @@ async function download(track, format) {
   }
 }
 
+/** Takes the key, and looks again for what was refused without it. */
+function enterKey() {
+  client.saveKey($("key").value);
+  $("error").hidden = true;
+  longTracks.showEarlier();
+}
+
 form.onsubmit = (event) => {
   event.preventDefault();
-  if ($("key").value) client.saveKey($("key").value);
+  if ($("key").value) enterKey();
   work("Connecting", async (signal) => {
     await loadParameters(); // without their names, the fields would lack the seed
     if (!served.length) await loadModels();
     await start(fields(), signal);
   });
 };
-$("cancel").onclick = () => working?.abort();
+$("key").onchange = enterKey;
 $("model").onchange = showModel;
 loadParameters().catch(fail);
 loadModels().catch(fail);
-if (longTracks.areRemembered()) {
-  work("Looking for your tracks", async (signal) => {
-    await loadParameters(); // without their names, the tracks would lack their fields
-    await longTracks.showEarlier(signal);
-  });
-}
+longTracks.showEarlier();
