@@ -227,6 +227,7 @@ async function download(track, format) {
 function enterKey() {
   client.saveKey($("key").value);
   $("error").hidden = true;
+  if (!served.length) loadModels().catch(fail);
   longTracks.showEarlier();
 }
 
