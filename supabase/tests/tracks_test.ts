@@ -73,9 +73,11 @@ Deno.test("an answer that is not the service's leaves the row to be sent again",
 Deno.test("a database that fails once the job is accepted leaves the row to be sent again", () =>
   within(async (world) => {
     world.row();
-    world.answers["PATCH /rest/v1/tracks"] = () => Response.json({ message: "hiccup" }, { status: 500 });
+    world.answers["PATCH /rest/v1/tracks"] = () => {
+      delete world.answers["PATCH /rest/v1/tracks"];
+      return Response.json({ message: "hiccup" }, { status: 500 });
+    };
     assert.equal((await generate(world)).status, 503);
-    delete world.answers["PATCH /rest/v1/tracks"];
     assert.equal(status(world), "queued");
     await generate(world, post({ resend: true }, SECRET));
     assert.deepEqual([status(world), world.rows.get(ID)?.job_id], ["queued", "j1"]);
