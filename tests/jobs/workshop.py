@@ -117,7 +117,6 @@ class JobRecords:
     returns: list[tuple[str, str]] = field(default_factory=list)
     erasures: list[str] = field(default_factory=list)
     ends: list[tuple[str, JobStatus]] = field(default_factory=list)
-    erasures: list[str] = field(default_factory=list)
     deliveries: list[str] = field(default_factory=list)
     counts: list[StoreStats] = field(default_factory=list)
 
