@@ -1,5 +1,8 @@
 """The batch's shape covers its sequences, and windows slide with the codes of the last."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -76,7 +79,10 @@ def test_a_pinned_shape_is_padded_unless_the_backend_is_invariant(
     one = [new_sequence(conditioner, 0, [Window(0, 70, 0)])]
     pinned = new_batch(nano, conditioner, pinned=True)
     assert pinned._shape(1, one) == BatchShape(1, 64, 64, guided=True, padded_slots=3)
-    invariant = new_batch(nano, conditioner, pinned=True, backend=CpuBackend("fp16"))
+    backend = CpuBackend("fp16")
+    prepared = replace(nano, musicgen=copy.deepcopy(nano.musicgen))
+    backend.prepare(prepared.musicgen)
+    invariant = new_batch(prepared, conditioner, pinned=True, backend=backend)
     assert invariant._shape(1, one) == BatchShape(1, 64, 64, guided=True, padded_slots=0)
 
 

@@ -92,8 +92,8 @@ async def test_another_page_makes_nothing(
         response = await answer(client, method, path, headers)
     assert response.status_code == 403
     if method != "HEAD":
-        assert response.json()["code"] == "origin_not_allowed"
-        assert "api.cors_origins" in response.json()["detail"]
+        assert "origin_not_allowed" in response.text, "in each dialect's form"
+        assert "api.cors_origins" in response.text
     assert response.headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in response.headers
     assert generator.requests == []
