@@ -576,10 +576,10 @@ async def test_a_file_that_fails_is_fetched_again(kept_url: str, page: Page) -> 
 
     await page.route(FILE, fail)
     await generate_long(page, "patience")
-    await expect(tracks).to_have_count(1)
+    await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
     statuses.append(500)
     await page.reload()
-    await expect(tracks).to_have_count(1)
+    await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
     assert statuses == []
     assert await page.evaluate(REMEMBERED) == 1
 
@@ -598,7 +598,7 @@ async def test_a_lost_submission_is_repeated_with_its_key(kept_url: str, page: P
     await page.goto(kept_url)
     await page.route("**/v1/jobs", lose)
     await generate_long(page, "once")
-    await expect(page.locator(".track")).to_have_count(1)
+    await expect(page.locator(".track")).to_have_count(1, timeout=PATIENCE_MS)
     assert len(keys) == 2
     assert keys[0] == keys[1]
     listed = await (await page.request.get(f"{kept_url}/v1/jobs")).json()
@@ -624,10 +624,10 @@ async def test_music_is_made_while_earlier_tracks_arrive(kept_url: str, page: Pa
     await expect(page.locator("#now")).to_be_hidden()
     await generate(page, "bells", 2)
     tracks = page.locator(".track")
-    await expect(tracks).to_have_count(1)
+    await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
     await expect(page.get_by_role("status")).to_have_text("Done.")
     release.set()
-    await expect(tracks).to_have_count(11)
+    await expect(tracks).to_have_count(11, timeout=PATIENCE_MS)
     await expect(tracks.first).to_contain_text("bells")
     await expect(tracks.nth(1)).to_contain_text("track 11")
     await expect(tracks.last).to_contain_text("track 2")
