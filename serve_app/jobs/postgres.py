@@ -5,6 +5,7 @@ statements, no settings of a session, no LISTEN, and locks end with their transa
 """
 
 import asyncio
+import random
 import re
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -31,7 +32,8 @@ _DIALECT = Dialect(
 _MOST_CONNECTIONS = 4
 _POOL_S = 30.0  # until a connection is free
 _TRANSACTION_S = 30.0
-_ATTEMPTS = _MOST_CONNECTIONS + 2  # after a restart each connection fails once
+_ATTEMPTS = 3 * _MOST_CONNECTIONS  # after a restart each connection fails once
+_BACK_OFF_S = 0.02  # longest pause after the first collision
 _MIGRATION_LOCK = 0x6D75_7369_6367_656E  # pg_advisory_xact_lock: "musicgen"
 _DEFAULTS = {
     "application_name": "musicgen-serve",
@@ -106,11 +108,13 @@ class PostgresDatabase:
 
     async def _run(self, transaction: Transaction[T]) -> T:
         try:
-            for _ in range(_ATTEMPTS):
+            for attempt in range(_ATTEMPTS):
                 try:
                     return await self._attempt(transaction)
-                except (_LostBeforeCommit, *_UNDONE):
+                except _LostBeforeCommit:
                     continue
+                except _UNDONE:  # apart in time, those that collided pass
+                    await asyncio.sleep(random.uniform(0.0, _BACK_OFF_S * (attempt + 1)))
         except _STATES as error:
             raise JobStoreUnavailable(
                 f"The database of jobs cannot be used: {_reason(error)}."
