@@ -137,7 +137,6 @@ async def test_an_address_that_is_refused_is_named(
         response = await jobs_client.post("/v1/jobs", json=BODY | {field: {"url": url}})
         problem = response.json()
         assert (response.status_code, problem["code"]) == (400, "address_refused")
-        assert problem["detail"].startswith(f"{field}: ")
         assert problem["error"]["param"] == problem["errors"][0]["field"] == field
 
 
