@@ -9,6 +9,7 @@ codebooks. The last line is JSON.
 
 import copy
 import logging
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,13 +46,13 @@ def distributions(
     seen: list[Tensor] = []
     conditioner = Conditioner(checkpoint.text_encoder, musicgen, max_tokens=64, cache_size=4)
     runner = ModelRunner(musicgen, backend, max_slots=1, max_frames=FRAMES, max_text_tokens=64)
-    logits = musicgen.logits
+    logits = runner._logits
 
-    def record(hidden: Tensor) -> Tensor:
-        seen.append(logits(hidden))
+    def record(*arguments: Any) -> Tensor:
+        seen.append(logits(*arguments))
         return seen[-1]
 
-    musicgen.logits = record  # type: ignore[assignment, method-assign]
+    runner._logits = record  # type: ignore[assignment, method-assign]
     text = conditioner.encode_here(conditioner.tokenize(prompt))
     runner.start(0, conditioner.condition(text), SamplingParams(temperature=0.0))
     nothing = torch.zeros(musicgen.config.num_codebooks, 0, dtype=torch.int64)
@@ -60,8 +61,7 @@ def distributions(
         if codes is not None and step:
             runner._state.tokens[0] = codes[:, step - 1]
         runner.step(BatchShape(1, runner.max_length, runner.max_text_tokens))
-    musicgen.logits = logits  # type: ignore[method-assign]
-    logits_of_steps = torch.stack(seen)[:, 0].float()
+    logits_of_steps = torch.stack(seen)[:, 0, 0].float()
     return F.log_softmax(logits_of_steps, dim=-1), runner._state.history[0]
 
 

@@ -36,7 +36,7 @@ def test_the_compared_models_have_equal_weights() -> None:
     ours, _ = decode.our_model(SCALES["tiny"], theirs.state_dict(), "fp32", torch.device("cpu"))
     projected = theirs.condition_provider.conditioners["description"].output_proj(text[0])
     torch.testing.assert_close(ours.text_proj(text[0]), projected)
-    in_proj = theirs.transformer.layers[1].self_attn.in_proj_weight
+    in_proj = theirs.transformer.layers[1].self_attn.in_proj_weight.detach().numpy()
     layer = ours.layers[1]
     assert isinstance(layer, DecoderLayer)
     qkv_proj = layer.self_attn.qkv_proj
