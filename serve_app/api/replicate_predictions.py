@@ -38,6 +38,14 @@ _SHORTEST_S = 5.0  # as Replicate's
 _COMMENT = b": waiting\n\n"
 
 
+@dataclass(frozen=True, slots=True)
+class _Repetition:
+    """Idempotency key of a request, and the digest that a repetition must have."""
+
+    key: str | None
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Predictions:
     """Makes predictions, as jobs, and tells of them."""
@@ -65,7 +73,8 @@ class Predictions:
         if earlier is not None:
             return earlier
         with as_invalid_input(body):
-            return await self._accepted(request, owner, body, model, (key, sha256))
+            repetition = _Repetition(key, sha256)
+            return await self._accepted(request, owner, body, model, repetition, deadline_s)
 
     async def _accepted(
         self,
@@ -73,10 +82,10 @@ class Predictions:
         owner: str,
         body: PredictionBody,
         model: NamedModel,
-        repetition: tuple[str | None, str],
+        repetition: _Repetition,
+        deadline_s: float | None,
     ) -> Job:
-        """Accept a prediction. repetition: the idempotency key, and the request's digest."""
-        key, sha256 = repetition
+        """Accept a prediction."""
         wanted = parsed(MusicGenInput, body.input, "input.")
         check_supported(wanted)
         for name, value in body.input.items():
@@ -84,18 +93,18 @@ class Predictions:
         card = self.models.chosen(model, wanted.model_version)
         audio = await self._audio(request, owner, wanted)
         audio_s = None if audio is None else await self._duration_s(audio, card)
-        deadline_s = cancel_after_s(request.headers.get("cancel-after"))
         told = {"model": model.name, "version": model.version, "input": shown_input(body.input)}
         job, _ = await self.jobs.submit(
             Submission(
                 owner=owner,
                 request=job_request(wanted, card.model_id, audio_s),
                 audio_prompt=audio,
+                audio_prompt_s=audio_s,
                 webhook=webhook_of(body),
                 details={"base_url": base_url(request), DETAILS: told},
                 deadline_s=deadline_s,
-                idempotency_key=key,
-                body_sha256=sha256,
+                idempotency_key=repetition.key,
+                body_sha256=repetition.sha256,
             )
         )
         return job
@@ -170,7 +179,8 @@ class Predictions:
             content = b"".join([block async for block in self.jobs.results.read(file.key)])
         except ResultExpired:
             return None
-        return f"data:{file.media_type};base64,{base64.b64encode(content).decode('ascii')}"
+        encoded = await asyncio.to_thread(base64.b64encode, content)
+        return f"data:{file.media_type};base64,{encoded.decode('ascii')}"
 
 
 def _failure(version: int, text: str) -> list[bytes]:

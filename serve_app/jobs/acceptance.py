@@ -43,7 +43,10 @@ class Acceptance:
             await self.generation.check_file(card, request.encoding())
         if submission.audio_prompt is not None:
             with checking("audio_prompt"):
-                await self._check_audio(submission.audio_prompt, request, card)
+                audio_s = submission.audio_prompt_s or await self._audio_s(
+                    submission.audio_prompt, card
+                )
+                _check_part(audio_s, request)
         return request.model_copy(update={"model": card.model_id, "prompt": prompt})
 
     async def _check_job(self, submission: Submission) -> None:
@@ -90,18 +93,22 @@ class Acceptance:
         if replicas and request.duration_s > replicas[0].model.max_duration_s:
             raise DurationTooLong.of(request.duration_s, replicas[0].model.max_duration_s)
 
-    async def _check_audio(self, content: bytes, request: JobRequest, card: ModelCard) -> None:
-        """Decode the audio prompt, and check that it leaves something to make."""
-        audio = await self.generation.audio_prompts.read(content, card)
-        end_s = min(audio.duration_s, request.audio_prompt_end_s or audio.duration_s)
-        used_s = end_s - request.audio_prompt_start_s
-        if used_s <= 0:
-            raise InvalidRequest(
-                f"The audio prompt has {audio.duration_s:g} seconds, and nothing from "
-                f"{request.audio_prompt_start_s:g} to {end_s:g} seconds"
-            )
-        if used_s >= request.duration_s:
-            raise InvalidRequest(
-                f"The audio prompt has {used_s:g} seconds, and the track {request.duration_s:g}: "
-                "ask for a longer track"
-            )
+    async def _audio_s(self, content: bytes, card: ModelCard) -> float:
+        """Decode an audio prompt for its seconds. Raises InvalidAudio."""
+        return (await self.generation.audio_prompts.read(content, card)).duration_s
+
+
+def _check_part(audio_s: float, request: JobRequest) -> None:
+    """Check that an audio prompt of `audio_s` seconds has its part, which leaves something to make."""
+    end_s = min(audio_s, request.audio_prompt_end_s or audio_s)
+    used_s = end_s - request.audio_prompt_start_s
+    if used_s <= 0:
+        raise InvalidRequest(
+            f"The audio prompt has {audio_s:g} seconds, and nothing from "
+            f"{request.audio_prompt_start_s:g} to {end_s:g} seconds"
+        )
+    if used_s >= request.duration_s:
+        raise InvalidRequest(
+            f"The audio prompt has {used_s:g} seconds, and the track {request.duration_s:g}: "
+            "ask for a longer track"
+        )

@@ -64,14 +64,6 @@ class DeliveryLoop:
                 task.cancel()
             await asyncio.gather(*sending, return_exceptions=True)
 
-    async def deliver_once(self) -> int:
-        """Send the messages that are due, at most _MOST_AT_ONCE; return their number."""
-        deliveries = await self._store.claim_deliveries(_MOST_AT_ONCE, self._lease_s)
-        async with asyncio.TaskGroup() as group:
-            for delivery in deliveries:
-                group.create_task(self._deliver(delivery))
-        return len(deliveries)
-
     async def _due(self, owners: Collection[str]) -> list[Delivery]:
         """Claim messages; none while there is no place, or no store. owners: of those being sent."""
         places = min(_MOST_AT_ONCE - len(owners), _MOST_OF_OWNER)

@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import re
-import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -50,15 +49,6 @@ class FolderResults:
     async def put(self, key: str, content: bytes, media_type: str) -> None:  # noqa: ARG002
         """Store a file. Raises ResultsUnavailable."""
         await asyncio.to_thread(self._store, key, lambda file: file.write(content))
-
-    async def put_file(self, key: str, path: Path, media_type: str) -> None:  # noqa: ARG002
-        """Store a copy of a local file likewise."""
-
-        def copy(file: BinaryIO) -> None:
-            with path.open("rb") as source:
-                shutil.copyfileobj(source, file, _BLOCK_BYTES)
-
-        await asyncio.to_thread(self._store, key, copy)
 
     async def size(self, key: str) -> int | None:
         """Size in bytes; None: there is no such file. Raises ResultsUnavailable."""

@@ -1,7 +1,6 @@
 """The protocol of a results' store: files of jobs, by key."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Protocol
 
 
@@ -19,10 +18,6 @@ class ResultStore(Protocol):
 
     async def put(self, key: str, content: bytes, media_type: str) -> None:
         """Store a file so that it survives a crash once this returns."""
-        ...
-
-    async def put_file(self, key: str, path: Path, media_type: str) -> None:
-        """Store a local file likewise."""
         ...
 
     async def size(self, key: str) -> int | None:

@@ -6,7 +6,6 @@ roles of nodes and of pods), and because `ray up` on AWS needs it already. Its c
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from serve_app.errors import ConfigError
@@ -38,15 +37,6 @@ class S3Results:
         await self._call(
             lambda: self._client.put_object(
                 Bucket=self._bucket, Key=self._key(key), Body=content, ContentType=media_type
-            )
-        )
-
-    async def put_file(self, key: str, path: Path, media_type: str) -> None:
-        """Store a local file, in parts if it is large."""
-        extra = {"ContentType": media_type}
-        await self._call(
-            lambda: self._client.upload_file(
-                str(path), self._bucket, self._key(key), ExtraArgs=extra
             )
         )
 

@@ -1,11 +1,14 @@
 """A receiver of webhooks: an HTTP server that records what it gets."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import time
+
+from serve_app.jobs.delivery import DeliveryLoop
 
 
 @dataclass(frozen=True)
@@ -94,3 +97,10 @@ def receiver(*answers: int | tuple[int, dict[str, str]]) -> Iterator[Receiver]:
         yield server
     finally:
         server.stop()
+
+
+async def deliver_once(loop: DeliveryLoop) -> int:
+    """Send the messages that are due, as the loop does in a round; return their number."""
+    due = await loop._due(())
+    await asyncio.gather(*(loop._deliver(one) for one in due))
+    return len(due)

@@ -14,7 +14,7 @@ from serve_app.jobs.delivery import DELAYS_S, DeliveryLoop, settlement_of
 from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.job import Delivery, EventName, Job, Webhook
 from serve_app.jobs.store import Settlement
-from tests.jobs.receiver import receiver
+from tests.jobs.receiver import deliver_once, receiver
 from tests.jobs.rooms import JobRoom, addresses_of, submission
 
 ALL: tuple[EventName, ...] = ("started", "progress", "completed")
@@ -38,7 +38,7 @@ async def finished(
 async def test_a_receiver_gets_a_signed_message(room: JobRoom) -> None:
     with receiver() as hook:
         job = await finished(room, hook.url)
-        assert await loop_of(room).deliver_once() == 1
+        assert await deliver_once(loop_of(room)) == 1
     [message] = hook.received
     [secret] = await room.store.webhook_secrets("")
     event = Verifier(secret).verify(message.body, message.headers)
@@ -47,7 +47,7 @@ async def test_a_receiver_gets_a_signed_message(room: JobRoom) -> None:
     assert (event["data"]["id"], event["data"]["status"]) == (job.id, "succeeded")
     assert event["data"]["result"][0]["sha256"] == job.results[0].sha256
     assert message.headers["content-type"] == "application/json"
-    assert await loop_of(room).deliver_once() == 0, "it is delivered once"
+    assert await deliver_once(loop_of(room)) == 0, "it is delivered once"
 
 
 async def test_messages_of_a_rotation_are_verified_by_both_secrets(room: JobRoom) -> None:
@@ -55,7 +55,7 @@ async def test_messages_of_a_rotation_are_verified_by_both_secrets(room: JobRoom
     second = await room.store.rotate_webhook_secret("", 3600.0)
     with receiver() as hook:
         await finished(room, hook.url)
-        await loop_of(room).deliver_once()
+        await deliver_once(loop_of(room))
     [message] = hook.received
     for secret in (first, second):
         assert Verifier(secret).verify(message.body, message.headers)
@@ -64,7 +64,7 @@ async def test_messages_of_a_rotation_are_verified_by_both_secrets(room: JobRoom
 async def test_the_latest_progress_and_the_end_are_told(room: JobRoom) -> None:
     with receiver() as hook:
         await finished(room, hook.url, ALL)
-        await loop_of(room).deliver_once()
+        await deliver_once(loop_of(room))
     types = sorted(json.loads(message.body)["type"] for message in hook.received)
     assert types in (["job.completed"], ["job.completed", "job.progress"])
 
@@ -72,10 +72,10 @@ async def test_the_latest_progress_and_the_end_are_told(room: JobRoom) -> None:
 async def test_a_repetition_has_the_same_id_and_another_signature(room: JobRoom) -> None:
     with receiver(500, 204) as hook:
         job = await finished(room, hook.url)
-        await loop_of(room).deliver_once()
-        assert await loop_of(room).deliver_once() == 0, "the second attempt is not due yet"
+        await deliver_once(loop_of(room))
+        assert await deliver_once(loop_of(room)) == 0, "the second attempt is not due yet"
         assert await room.service.redeliver("", job.id) == 1
-        await loop_of(room).deliver_once()
+        await deliver_once(loop_of(room))
     first, second = hook.received
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
@@ -84,9 +84,9 @@ async def test_a_repetition_has_the_same_id_and_another_signature(room: JobRoom)
 async def test_a_receiver_that_is_gone_gets_no_more(room: JobRoom) -> None:
     with receiver(410) as hook:
         await finished(room, hook.url)
-        await loop_of(room).deliver_once()
+        await deliver_once(loop_of(room))
         await finished(room, hook.url)
-        assert await loop_of(room).deliver_once() == 0
+        assert await deliver_once(loop_of(room)) == 0
     assert len(hook.received) == 1
 
 
@@ -94,7 +94,7 @@ async def test_private_addresses_get_nothing(room: JobRoom) -> None:
     """Also where a name led to a public address when the job was accepted."""
     with receiver() as hook:
         await finished(room, hook.url)
-        assert await loop_of(room, private=False).deliver_once() == 1
+        assert await deliver_once(loop_of(room, private=False)) == 1
     assert hook.received == []
 
 
@@ -243,11 +243,11 @@ async def test_what_cannot_be_recorded_is_sent_again(
     monkeypatch.setattr(room.store, "settle", failing)
     with receiver() as hook:
         job = await finished(room, hook.url)
-        assert await loop_of(room).deliver_once() == 1
+        assert await deliver_once(loop_of(room)) == 1
         assert "could not be recorded" in caplog.text
         monkeypatch.setattr(room.store, "settle", settle)
         await room.service.redeliver("", job.id)
-        await loop_of(room).deliver_once()
+        await deliver_once(loop_of(room))
     assert len({message.headers["webhook-id"] for message in hook.received}) == 1
     assert len(hook.received) == 2
 
@@ -263,7 +263,7 @@ async def _settled(room: JobRoom, loop: DeliveryLoop) -> Settlement:
 
     store: Any = room.store
     store.settle = recording
-    await loop.deliver_once()
+    await deliver_once(loop)
     [settlement] = found
     return settlement
 

@@ -50,14 +50,6 @@ async def test_a_file_is_read_as_it_was_stored(results: FolderResults, root: Pat
     assert files_in(root) == [KEY]
 
 
-async def test_a_local_file_is_copied(results: FolderResults, tmp_path: Path) -> None:
-    source = tmp_path / "upload"
-    source.write_bytes(b"music")
-    await results.put_file("inputs/01abc", source, "audio/wav")
-    assert await content_of(results, "inputs/01abc") == b"music"
-    assert source.exists()
-
-
 async def test_a_file_is_replaced_whole(results: FolderResults) -> None:
     await results.put(KEY, b"first", "audio/wav")
     await results.put(KEY, b"second", "audio/wav")

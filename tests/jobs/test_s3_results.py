@@ -4,7 +4,6 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,12 +72,6 @@ async def test_a_file_is_read_as_it_was_stored(results: S3Results, bucket: Any) 
     [stored] = bucket.objects.all()
     assert stored.key == f"jobs/a/{KEY}"
     assert stored.get()["ContentType"] == "audio/wav"
-
-
-async def test_a_local_file_is_stored(results: S3Results, tmp_path: Path) -> None:
-    (tmp_path / "upload").write_bytes(b"music")
-    await results.put_file("inputs/01abc", tmp_path / "upload", "audio/flac")
-    assert await content_of(results, "inputs/01abc") == b"music"
 
 
 async def test_a_deleted_file_is_gone(results: S3Results) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 
 from serve_app.api import openapi
 from serve_app.api.body_reader import read_json
@@ -54,9 +55,7 @@ def create_router(service: GenerationService) -> APIRouter:
 
     @router.post(
         MUSIC,
-        response_class=Response,
-        responses=openapi.elevenlabs_responses(),
-        openapi_extra=openapi.json_body(Music),
+        **_documented(Music),
         summary="Make music (ElevenLabs)",
     )
     async def compose(
@@ -70,9 +69,7 @@ def create_router(service: GenerationService) -> APIRouter:
 
     @router.post(
         f"{MUSIC}/stream",
-        response_class=Response,
-        responses=openapi.elevenlabs_responses(),
-        openapi_extra=openapi.json_body(Music),
+        **_documented(Music),
         summary="Stream music (ElevenLabs)",
     )
     async def stream(
@@ -91,9 +88,7 @@ def create_router(service: GenerationService) -> APIRouter:
 
     @router.post(
         f"{MUSIC}/detailed",
-        response_class=Response,
-        responses=openapi.elevenlabs_responses(multipart=True),
-        openapi_extra=openapi.json_body(DetailedMusic),
+        **_documented(DetailedMusic, multipart=True),
         summary="Make music, with its facts (ElevenLabs)",
     )
     async def compose_detailed(
@@ -108,9 +103,7 @@ def create_router(service: GenerationService) -> APIRouter:
 
     @router.post(
         SOUND,
-        response_class=Response,
-        responses=openapi.elevenlabs_responses(),
-        openapi_extra=openapi.json_body(Sound),
+        **_documented(Sound),
         summary="Make music by a text (ElevenLabs' sound effects)",
     )
     async def convert(
@@ -127,6 +120,15 @@ def create_router(service: GenerationService) -> APIRouter:
     for path in _UNSERVED:
         router.add_api_route(f"{MUSIC}/{path}", _refuse, methods=["POST"], include_in_schema=False)
     return router
+
+
+def _documented(model: type[BaseModel], *, multipart: bool = False) -> dict[str, Any]:
+    """Document a route that takes `model` and answers with a file, or with two parts."""
+    return {
+        "response_class": Response,
+        "responses": openapi.elevenlabs_responses(multipart=multipart),
+        "openapi_extra": openapi.json_body(model),
+    }
 
 
 async def _refuse(request: Request) -> Response:

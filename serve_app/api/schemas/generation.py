@@ -59,15 +59,8 @@ class Generation(FileOptions, SamplingParams, frozen=True):
         )
 
 
-class GenerationBody(Generation, frozen=True):
-    """A track to make."""
-
-    model_config = ConfigDict(
-        strict=True,
-        json_schema_extra={
-            "examples": [{"prompt": "calm ambient piano, 70 bpm", "duration_s": 8, "seed": 7}]
-        },
-    )
+class PromptedGeneration(Generation, frozen=True):
+    """A track to make from a text, from the beginning in an audio file, or from both."""
 
     prompt: Annotated[
         str,
@@ -80,6 +73,18 @@ class GenerationBody(Generation, frozen=True):
             f"a {UPLOAD_FORMATS} file, in base64, or as a form's file."
         ),
     ] = None
+
+
+class GenerationBody(PromptedGeneration, frozen=True):
+    """A track to make."""
+
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={
+            "examples": [{"prompt": "calm ambient piano, 70 bpm", "duration_s": 8, "seed": 7}]
+        },
+    )
+
     n: Annotated[
         int,
         Field(

@@ -2,16 +2,14 @@
 
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from serve_app.api.schemas.conversion import without_empty_texts
-from serve_app.api.schemas.generation import Generation
-from serve_app.audio.upload_format import UPLOAD_FORMATS
+from serve_app.api.schemas.generation import PromptedGeneration
 from serve_app.jobs.description import JobDescription
 from serve_app.jobs.job import MAX_PRIORITY, EventName, JobRequest, Webhook
-from serve_app.types import MAX_SEED
 
 MOST_METADATA_BYTES = 4096
 MOST_DEADLINE_S = 604_800.0
@@ -81,7 +79,7 @@ def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata
 
 
-class JobBody(Generation, frozen=True):
+class JobBody(PromptedGeneration, frozen=True):
     """A job to make. The fields of a generation, and those of the job itself."""
 
     model_config = ConfigDict(
@@ -93,17 +91,6 @@ class JobBody(Generation, frozen=True):
         },
     )
 
-    prompt: Annotated[
-        str,
-        Field(description="Text that describes the music. Optional with an audio prompt."),
-    ] = ""
-    audio_prompt: Annotated[
-        str | None,
-        Field(
-            description="Beginning of the track, which the model continues: "
-            f"a {UPLOAD_FORMATS} file, in base64, or as a form's file."
-        ),
-    ] = None
     n: Annotated[
         int,
         Field(
@@ -148,14 +135,6 @@ class JobBody(Generation, frozen=True):
             description="Seconds from now within which the job must have ended, else it fails.",
         ),
     ] = None
-
-    @model_validator(mode="after")
-    def _options_go_together(self) -> Self:
-        if self.seed + self.n - 1 > MAX_SEED:
-            raise ValueError(f"seed must be at most {MAX_SEED + 1 - self.n} for n variations")
-        if self.upload is not None and self.n > 1:
-            raise ValueError("upload takes one file: leave it out, or ask for n = 1")
-        return self
 
     def request(self) -> JobRequest:
         """Collect the fields of the tracks; the model as it is named."""

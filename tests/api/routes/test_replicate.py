@@ -23,7 +23,7 @@ from serve_app.errors import InvalidInput
 from serve_app.jobs.delivery import DeliveryLoop
 from tests.api.jobs_api import jobs_api
 from tests.fakes import SMALL
-from tests.jobs.receiver import receiver
+from tests.jobs.receiver import deliver_once, receiver
 from tests.jobs.rooms import CONTENT, JobRoom, addresses_of, client_of
 from tests.jobs.test_service import wav
 
@@ -434,9 +434,9 @@ async def test_webhooks_obey_their_filter(
         claim = await room.claim()
         await room.progress(claim, 0.5)
         loop = DeliveryLoop(room.store, addresses_of(True, 5.0), 5.0)
-        await loop.deliver_once()
+        await deliver_once(loop)
         await room.succeed(claim)
-        await loop.deliver_once()
+        await deliver_once(loop)
     bodies = [json.loads(message.body) for message in hook.received]
     assert [body["status"] for body in bodies] == told
     assert {body["id"] for body in bodies} == {prediction["id"]}
