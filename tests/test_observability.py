@@ -84,11 +84,12 @@ def prometheus(sources: str, folder: Path) -> Iterator[str]:
 
 
 def names_in(api: str) -> set[str]:
-    """Names of all metrics in Prometheus; none until it answers."""
+    """Names of all metrics in Prometheus; none until it answers, and while it starts (503)."""
     try:
-        return set(httpx.get(f"{api}/label/__name__/values").json()["data"])
+        response = httpx.get(f"{api}/label/__name__/values")
     except httpx.TransportError:
         return set()
+    return set(response.json()["data"]) if response.is_success else set()
 
 
 def value_of(query: str, api: str) -> float:
