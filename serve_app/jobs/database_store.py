@@ -8,7 +8,8 @@ from serve_app.errors import ServeAppError
 from serve_app.jobs import ending, erasure, leasing, outbox, stored_secrets, submission
 from serve_app.jobs.database import Collision, Database, Transaction
 from serve_app.jobs.errors import JobStoreUnavailable
-from serve_app.jobs.job import Claim, Delivery, Job, JobStatus, NewJob, Outcome, is_id
+from serve_app.jobs.ids import is_id
+from serve_app.jobs.job import Claim, Delivery, Job, JobStatus, NewJob, Outcome
 from serve_app.jobs.store import NewDelivery, Progressed, QueuePlace, Settlement, StoreStats
 
 T = TypeVar("T")

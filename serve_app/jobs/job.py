@@ -1,7 +1,5 @@
 """Jobs and their parts: plain values, without a database and without HTTP."""
 
-import secrets
-import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -14,7 +12,6 @@ from serve_app.types import DurationS, ExtendStrideS, SamplingParams
 MAX_PRIORITY = 10
 EventName = Literal["started", "progress", "completed"]
 Dialect = Literal["native", "replicate"]
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 
 
 class JobStatus(StrEnum):
@@ -174,18 +171,3 @@ class Delivery:
     body: str
     attempt: int
     lease: str
-
-
-def new_id(at_s: float | None = None) -> str:
-    """Draw an id of 26 characters: 10 of the time in milliseconds, 16 random (the ULID's form).
-
-    Ids sort by the Unix time `at_s`, to the millisecond; default: now, by this machine's clock.
-    """
-    milliseconds = time.time_ns() // 1_000_000 if at_s is None else int(at_s * 1000)
-    number = milliseconds << 80 | secrets.randbits(80)
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
-
-
-def is_id(text: str) -> bool:
-    """Whether the text has the form of an id."""
-    return len(text) == 26 and set(text) <= set(_ALPHABET)

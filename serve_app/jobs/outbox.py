@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from serve_app.jobs.bounds import within
 from serve_app.jobs.database import Steps, statement
-from serve_app.jobs.job import Delivery, new_id
+from serve_app.jobs.ids import new_id
+from serve_app.jobs.job import Delivery
 from serve_app.jobs.rows import delivery_of
 from serve_app.jobs.store import NewDelivery, Settlement
 

@@ -13,8 +13,9 @@ from serve_app.jobs.acceptance import Acceptance
 from serve_app.jobs.description import Estimate, JobDescription
 from serve_app.jobs.errors import IdempotencyMismatch, JobNotFound, ResultsUnavailable
 from serve_app.jobs.files import JobFile, file_of, signed_file
+from serve_app.jobs.ids import is_id, new_id
 from serve_app.jobs.intake import Submission
-from serve_app.jobs.job import Job, JobStatus, NewJob, is_id, new_id
+from serve_app.jobs.job import Job, JobStatus, NewJob
 from serve_app.jobs.links import Links
 from serve_app.jobs.results import ResultStore
 from serve_app.jobs.store import JobStore

@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 
 from serve_app.jobs.errors import UploadNotFound
-from serve_app.jobs.job import is_id, new_id
+from serve_app.jobs.ids import is_id, new_id
 from serve_app.jobs.links import Grant, Links
 from serve_app.jobs.results import ResultStore
 from serve_app.jobs.store import JobStore

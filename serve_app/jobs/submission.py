@@ -6,7 +6,8 @@ from serve_app.errors import QueueFull
 from serve_app.jobs.database import Collision, Steps, statement
 from serve_app.jobs.erasure import IDEMPOTENCY_S, keep
 from serve_app.jobs.errors import IdempotencyMismatch
-from serve_app.jobs.job import Job, JobStatus, NewJob, new_id
+from serve_app.jobs.ids import new_id
+from serve_app.jobs.job import Job, JobStatus, NewJob
 from serve_app.jobs.rows import JOB_COLUMNS, SHOWN_COLUMNS, job_of, new_job_values
 from serve_app.jobs.store import QueuePlace, StoreStats
 

@@ -28,7 +28,8 @@ from serve_app.jobs.errors import (
     JobNotFound,
     ResultExpired,
 )
-from serve_app.jobs.job import Job, JobRequest, JobStatus, Upload, Webhook, new_id
+from serve_app.jobs.ids import new_id
+from serve_app.jobs.job import Job, JobRequest, JobStatus, Upload, Webhook
 from serve_app.jobs.store import Progressed
 from tests.fakes import FakeGenerator
 from tests.jobs.rooms import CONTENT, JobRoom, job_room, submission

@@ -9,7 +9,8 @@ import pytest
 from serve_app.errors import QueueFull
 from serve_app.jobs.database_store import DatabaseStore
 from serve_app.jobs.errors import IdempotencyMismatch
-from serve_app.jobs.job import JobStatus, Outcome, Upload, is_id
+from serve_app.jobs.ids import is_id
+from serve_app.jobs.job import JobStatus, Outcome, Upload
 from serve_app.jobs.store import Progressed, QueuePlace
 from tests.jobs.stores import (
     HOOK,

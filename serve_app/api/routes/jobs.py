@@ -23,8 +23,9 @@ from serve_app.api.request_context import request_context
 from serve_app.api.schemas.jobs import JobBody, JobList
 from serve_app.errors import InvalidRequest
 from serve_app.jobs.description import JobDescription
+from serve_app.jobs.ids import is_id
 from serve_app.jobs.intake import Submission
-from serve_app.jobs.job import Job, JobStatus, Upload, is_id
+from serve_app.jobs.job import Job, JobStatus, Upload
 from serve_app.jobs.service import JobService
 
 _MOST_RETRY_AFTER_S = 60

@@ -25,7 +25,7 @@ from serve_app.api.replicate_predictions import Predictions
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.replicate import PredictionBody, PredictionPage, WebhookKey
 from serve_app.errors import InvalidInput, InvalidRequest
-from serve_app.jobs.job import is_id
+from serve_app.jobs.ids import is_id
 from serve_app.jobs.prediction import Prediction, prediction_of, stream_purpose
 
 _TAGS = ["Replicate clients"]
