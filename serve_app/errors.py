@@ -11,9 +11,8 @@ from typing import Any, ClassVar
 class ServeAppError(Exception):
     """Base of this package's errors.
 
-    status: HTTP status; code: stable machine-readable name; title: short meaning of the code;
-    retryable: whether the same request may succeed later;
-    retry_after_s: seconds until then; None: unknown.
+    status: HTTP status; code: stable name for machines; title: its short meaning; retryable: whether
+    the request may succeed later; retry_after_s: seconds until then; None: unknown.
     """
 
     status: ClassVar[int] = 500
@@ -92,27 +91,17 @@ class FormatNotSigned(InvalidRequest):
     title = "Files of this format cannot hold the signed manifest that the service requires"
 
 
-class InvalidInput(InvalidRequest):
+class MelodyNotSupported(InvalidRequest):
     status = 422
-    code = "invalid_input"
-    title = "The input of the prediction is not valid"
-
-
-class DecoderUnavailable(InvalidRequest):
-    code = "decoder_unavailable"
-    title = "No served model has the requested decoder"
+    field = "melody"
+    code = "melody_not_supported"
+    title = "The model takes no melody"
 
 
 class Unauthorized(ServeAppError):
     status = 401
     code = "unauthorized"
     title = "The request has no valid API key"
-
-
-class OriginNotAllowed(ServeAppError):
-    status = 403
-    code = "origin_not_allowed"
-    title = "Web pages of this origin may not call the service"
 
 
 class ModelNotFound(ServeAppError):
@@ -134,18 +123,6 @@ class StreamNotFound(ServeAppError):
     title = "No stream has this id, or it has expired"
 
 
-class UnsupportedEncoding(ServeAppError):
-    status = 415
-    code = "unsupported_encoding"
-    title = "The body's content encoding is not supported"
-
-
-class RangeNotSatisfiable(ServeAppError):
-    status = 416
-    code = "range_not_satisfiable"
-    title = "The requested range lies beyond the end of the file"
-
-
 class PayloadTooLarge(ServeAppError):
     status = 413
     code = "payload_too_large"
@@ -162,13 +139,6 @@ class QueueFull(ServeAppError):
     status = 429
     code = "queue_full"
     title = "Too many requests of this kind are waiting"
-    retryable = True
-
-
-class Overloaded(ServeAppError):
-    status = 429
-    code = "overloaded"
-    title = "The service is working on as many requests as it can"
     retryable = True
 
 

@@ -13,7 +13,8 @@ from urllib.parse import quote, unquote
 from pydantic import BaseModel, Field
 
 from serve_app.marks import DIGITAL_SOURCE_TYPE
-from serve_app.types import ModelCard, Timings
+from serve_app.model_status import ModelCard
+from serve_app.types import Timings
 
 _PREFIX = "x-musicgen-"
 _EXTENDED = "UTF-8''"  # marks a percent-encoded value (RFC 8187)

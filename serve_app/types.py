@@ -1,4 +1,4 @@
-"""Requests, audio and their state: plain values, without torch and without ray."""
+"""Requests and audio: plain values, without torch and without ray."""
 
 import secrets
 from dataclasses import dataclass
@@ -87,7 +87,8 @@ class Audio:
 class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_allowed=True):
     """A request for one track: `duration_s` seconds of music by the model with the id `model`.
 
-    audio_prompt: the beginning of the track, part of its `duration_s`;
+    audio_prompt: the beginning of the track, part of its `duration_s`; melody: audio whose melody
+    the track follows, for a model that takes one;
     extend_stride_s: stride of the model's window in a longer track; None: 0.6 of the window;
     progress: whether the stream has Progress items; streamed: whether it is played as it is made;
     caller: the name of the API key; deadline: Unix time at which the request is given up;
@@ -100,6 +101,7 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
     duration_s: DurationS
     sampling: SamplingParams = Field(default_factory=SamplingParams)
     audio_prompt: Audio | None = None
+    melody: Audio | None = None
     extend_stride_s: ExtendStrideS | None = None
     progress: bool = False
     streamed: bool = False
@@ -165,85 +167,3 @@ class AudioChunk:
 
 
 StreamItem = Progress | AudioChunk
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """Snapshot of a replica's engine. Rates: averages over a few seconds; audio: seconds of music.
-
-    admitted_slots: filled while requests wait, 0: unknown; queued_audio_s, running_audio_s: left of
-    waiting, of running tracks; background_requests: those among them; late_chunks_total: of those
-    of streams; step_s: of a step, one frame of every track; lone_pace_s, full_pace_s: from step to
-    step of one sequence, of all admitted slots; mean_audio_s: of recent tracks; codec_s,
-    text_encoder_s: busy so far; eager_steps_total: without a graph.
-    """
-
-    slots: int
-    admitted_slots: int = 0
-    slots_used: int = 0
-    queued_requests: int = 0
-    background_requests: int = 0
-    queued_audio_s: float = 0.0
-    running_audio_s: float = 0.0
-    steps_total: int = 0
-    steps_per_s: float = 0.0
-    real_time_factor: float = 0.0
-    streamed_chunks_total: int = 0
-    late_chunks_total: int = 0
-    step_s: float = 0.0
-    lone_pace_s: float = 0.0
-    full_pace_s: float = 0.0
-    mean_audio_s: float = 0.0
-    codec_s: float = 0.0
-    text_encoder_s: float = 0.0
-    kv_cache_bytes: int = 0
-    eager_steps_total: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """Properties that a replica tells of its model.
-
-    sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights."""
-
-    sample_rate: int
-    channels: int
-    frame_rate: float
-    max_duration_s: float
-    parameters: int
-    device: str
-    precision: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaStatus:
-    """One replica of a model: the loaded model and the engine's state."""
-
-    model: LoadedModel
-    stats: EngineStats
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """A served model as configured.
-
-    source: a hub id, or the name of a folder without its path; license: of the weights;
-    fallbacks: ids of the models that answer instead when this model's queue is full;
-    price_per_hour: of one replica, in US dollars; None: unknown; max_queued_audio_s: seconds of
-    music that may wait in one ingress replica; None: no bound; scales_to_zero: may have no replica.
-    """
-
-    model_id: str
-    source: str
-    aliases: tuple[str, ...]
-    license: str
-    fallbacks: tuple[str, ...] = ()
-    price_per_hour: float | None = None
-    max_queued_audio_s: float | None = None
-    scales_to_zero: bool = False
-
-    def cost_usd(self, timings: Timings) -> float | None:
-        """Cost of a track in US dollars; None when the price is unknown."""
-        if self.price_per_hour is None:
-            return None
-        return round(self.price_per_hour * timings.compute_s / 3600, 8)

@@ -8,15 +8,12 @@ from numpy.typing import NDArray
 
 from serve_app.errors import QueueFull
 from serve_app.gateway.observer import Outcome
+from serve_app.model_status import EngineStats, LoadedModel, ModelCard, ReplicaStatus
 from serve_app.types import (
     AudioChunk,
-    EngineStats,
     FinishReason,
     GenerationRequest,
-    LoadedModel,
-    ModelCard,
     Progress,
-    ReplicaStatus,
     StreamItem,
     Timings,
 )

@@ -44,7 +44,7 @@ from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.gateway.streams import Streams
 from serve_app.jobs.service import JobService
-from serve_app.types import ModelCard
+from serve_app.model_status import ModelCard
 from serve_app.watermark.detector_process import DetectorProcess
 
 JobMaker = Callable[[GenerationService, Limits], JobService | str]

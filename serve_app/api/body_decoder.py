@@ -2,7 +2,8 @@
 
 import zlib
 
-from serve_app.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncoding
+from serve_app.api.errors import UnsupportedEncoding
+from serve_app.errors import InvalidRequest, PayloadTooLarge
 
 _GZIP_BITS = 16 + zlib.MAX_WBITS
 # zlib's window bits, by the names of the encodings.

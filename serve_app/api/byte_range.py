@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from serve_app.errors import RangeNotSatisfiable
+from serve_app.api.errors import RangeNotSatisfiable
 
 _MOST_DIGITS = 4000  # Python converts at most 4300
 _ONE_RANGE = re.compile(r"bytes\s*+=\s*+(\d*+)\s*+-\s*+(\d*+)", re.ASCII | re.IGNORECASE)

@@ -2,25 +2,27 @@
 
 from typing import Any
 
+from serve_app.api.errors import (
+    InvalidInput,
+    OriginNotAllowed,
+    Overloaded,
+    RangeNotSatisfiable,
+    UnsupportedEncoding,
+)
 from serve_app.api.openapi import Responses, errors, file_content
 from serve_app.errors import (
     DurationTooLong,
     FormatNotSigned,
     InvalidAudio,
-    InvalidInput,
     InvalidRequest,
     ModelLoading,
     ModelNotFound,
-    OriginNotAllowed,
-    Overloaded,
     PayloadTooLarge,
     QueueFull,
-    RangeNotSatisfiable,
     RequestTimeout,
     ServeAppError,
     SigningFailed,
     Unauthorized,
-    UnsupportedEncoding,
 )
 from serve_app.jobs.errors import (
     AddressRefused,

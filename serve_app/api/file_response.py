@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from serve_app.api.byte_range import parse_range
 from serve_app.api.error_handlers import problem
-from serve_app.errors import RangeNotSatisfiable
+from serve_app.api.errors import RangeNotSatisfiable
 from serve_app.jobs.files import JobFile
 
 _NO_STORE = {"cache-control": "no-store"}

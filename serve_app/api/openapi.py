@@ -8,6 +8,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from serve_app.api.error_forms import PROBLEM_MEDIA_TYPE
+from serve_app.api.errors import (
+    OriginNotAllowed,
+    Overloaded,
+    RangeNotSatisfiable,
+    UnsupportedEncoding,
+)
 from serve_app.api.schemas.problem import ApiProblem, ElevenLabsProblem, Problem
 from serve_app.api.schemas.tracks import Variations
 from serve_app.audio.file_format import FORMATS
@@ -20,12 +26,9 @@ from serve_app.errors import (
     InvalidRequest,
     ModelLoading,
     ModelNotFound,
-    OriginNotAllowed,
-    Overloaded,
     PayloadTooLarge,
     PromptTooLong,
     QueueFull,
-    RangeNotSatisfiable,
     RateLimited,
     ReplicaFailed,
     RequestTimeout,
@@ -33,7 +36,6 @@ from serve_app.errors import (
     SigningFailed,
     StreamNotFound,
     Unauthorized,
-    UnsupportedEncoding,
 )
 from serve_app.track_fields import HEADERS
 

@@ -2,9 +2,9 @@
 
 import json
 
+from serve_app.api.errors import InvalidInput
 from serve_app.api.replicate_input import parsed
 from serve_app.api.schemas.replicate import PredictionBody
-from serve_app.errors import InvalidInput
 
 
 def prediction_body(content: bytes) -> PredictionBody:

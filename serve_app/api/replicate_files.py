@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from serve_app.api.errors import InvalidInput
 from serve_app.api.paths import FILES
-from serve_app.errors import InvalidInput
 from serve_app.jobs.clock import iso
 from serve_app.jobs.errors import UploadNotFound
 from serve_app.jobs.stored_files import StoredFile, StoredFiles

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from serve_app.api.body_reader import audio_content
+from serve_app.api.errors import InvalidInput
 from serve_app.api.schemas.replicate import MusicGenInput, PredictionBody, WebhookFilter
-from serve_app.errors import InvalidAudio, InvalidInput, InvalidRequest, ServeAppError
+from serve_app.errors import InvalidAudio, InvalidRequest, ServeAppError
 from serve_app.jobs.addresses import Addresses, NotAnswered
 from serve_app.jobs.job import EventName, JobRequest, Webhook
 

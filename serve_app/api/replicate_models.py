@@ -4,11 +4,12 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from serve_app.api.errors import InvalidInput
 from serve_app.api.openapi import schema_of
 from serve_app.api.schemas.replicate import HostedModel, ModelVersion, MusicGenInput
-from serve_app.errors import InvalidInput, ModelNotFound
+from serve_app.errors import ModelNotFound
 from serve_app.gateway.routing import ModelRouter
-from serve_app.types import ModelCard
+from serve_app.model_status import ModelCard
 
 MUSICGEN = "meta/musicgen"
 _OWNER = "musicgen-serve"  # of models whose source has none

@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.sse import format_sse_event
 
 from serve_app.api.base_url import base_url
+from serve_app.api.errors import InvalidInput
 from serve_app.api.idempotency import body_sha256, idempotency_key
 from serve_app.api.replicate_files import OwnFiles
 from serve_app.api.replicate_input import (
@@ -23,14 +24,13 @@ from serve_app.api.replicate_input import (
 )
 from serve_app.api.replicate_models import NamedModel, ReplicateModels
 from serve_app.api.schemas.replicate import MusicGenInput, PredictionBody
-from serve_app.errors import InvalidInput
 from serve_app.jobs.errors import ResultExpired
 from serve_app.jobs.intake import Submission, check_storable, checking
 from serve_app.jobs.job import Job
 from serve_app.jobs.prediction import DETAILS, Prediction, logs_of, prediction_of
 from serve_app.jobs.service import JobService
 from serve_app.jobs.stored_files import StoredFiles
-from serve_app.types import ModelCard
+from serve_app.model_status import ModelCard
 
 MOST_DATA_URL_BYTES = 8 * 2**20  # of a file that is sent as a data URL
 _DURATION = re.compile(r"(?:(\d{1,3})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s?)?", re.ASCII)

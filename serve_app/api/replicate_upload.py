@@ -8,8 +8,9 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from serve_app.api.errors import InvalidInput
 from serve_app.api.repeated_fields import refuse_repeated
-from serve_app.errors import InvalidInput, InvalidRequest
+from serve_app.errors import InvalidRequest
 from serve_app.jobs.intake import check_storable
 from serve_app.jobs.stored_files import StoredFile, StoredFiles
 

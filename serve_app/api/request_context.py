@@ -9,7 +9,8 @@ from serve_app.api.body_reader import audio_content
 from serve_app.api.schemas.generation import Generation
 from serve_app.errors import InvalidRequest
 from serve_app.gateway.service import GenerationService
-from serve_app.types import GenerationRequest, ModelCard
+from serve_app.model_status import ModelCard
+from serve_app.types import GenerationRequest
 
 
 class RequestContext(TypedDict):

@@ -10,8 +10,9 @@ from serve_app.audio.file_options import FileOptions
 from serve_app.audio.mastering import Mastering
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import LiveTrack, Track
+from serve_app.model_status import ModelCard
 from serve_app.track_fields import to_headers
-from serve_app.types import GenerationRequest, ModelCard
+from serve_app.types import GenerationRequest
 
 NO_STORE = {"cache-control": "no-store"}
 

@@ -36,8 +36,9 @@ from serve_app.gateway.streams import StreamPart, StreamState
 from serve_app.jobs.observer import LogJobObserver
 from serve_app.jobs.runtime import JobRuntime
 from serve_app.jobs.service import JobService
+from serve_app.model_status import ModelCard, ReplicaStatus
 from serve_app.placement import obstacle
-from serve_app.types import GenerationRequest, ModelCard, ReplicaStatus, StreamItem
+from serve_app.types import GenerationRequest, StreamItem
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from ray.serve.metrics import Counter, Gauge, Histogram
 
 from serve_app.gateway.observer import LogObserver, Outcome
-from serve_app.types import EngineStats
+from serve_app.model_status import EngineStats
 
 _MOST_KEY_NAMES = 100
 _SECONDS = [0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0]

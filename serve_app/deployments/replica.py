@@ -26,7 +26,8 @@ from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
 from serve_app.deployments.replica_status import to_plain
 from serve_app.deployments.tracing import trace_timings
 from serve_app.errors import ConfigError, ReplicaFailed, ServeAppError
-from serve_app.types import AudioChunk, EngineStats, GenerationRequest, ReplicaStatus, StreamItem
+from serve_app.model_status import EngineStats, ReplicaStatus
+from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 
 if TYPE_CHECKING:
     from serve_app.checkpoints.checkpoint import Checkpoint

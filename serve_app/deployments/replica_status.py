@@ -14,7 +14,7 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.types import EngineStats, LoadedModel, ReplicaStatus
+from serve_app.model_status import EngineStats, LoadedModel, ReplicaStatus
 
 TIMEOUT_S = 2.0
 

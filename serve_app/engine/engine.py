@@ -24,9 +24,10 @@ from serve_app.engine.memory import default_slots
 from serve_app.engine.read_speed import position_read_s
 from serve_app.engine.sequence import Sequence
 from serve_app.errors import ReplicaFailed, ServeAppError
+from serve_app.model_status import EngineStats, LoadedModel
 from serve_app.models.audioseal.watermark import Watermark
 from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
-from serve_app.types import AudioChunk, EngineStats, GenerationRequest, LoadedModel, StreamItem
+from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 
 WARM_UP_S = 0.2  # seconds of music
 

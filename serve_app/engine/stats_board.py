@@ -7,7 +7,7 @@ from time import perf_counter
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.throughput import RATE_PERIOD_S, Throughput
-from serve_app.types import EngineStats
+from serve_app.model_status import EngineStats
 
 
 class StatsBoard:

@@ -9,7 +9,8 @@ from serve_app.gateway.estimate import remaining_s
 from serve_app.gateway.generator import Generator
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.waiting_line import WaitingLine
-from serve_app.types import AudioChunk, GenerationRequest, ModelCard, Progress, StreamItem
+from serve_app.model_status import ModelCard
+from serve_app.types import AudioChunk, GenerationRequest, Progress, StreamItem
 
 INTERVAL_S = 0.5  # between two reports to a waiting request
 

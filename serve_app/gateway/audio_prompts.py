@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from serve_app.audio.workers import AudioWorkers
 from serve_app.gateway.readiness import Readiness
-from serve_app.types import Audio, ModelCard
+from serve_app.model_status import ModelCard
+from serve_app.types import Audio
 
 _MUSICGEN_RATE = 32_000  # Hz, of every published model
 

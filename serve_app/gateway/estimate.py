@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from serve_app.types import EngineStats, ReplicaStatus
+from serve_app.model_status import EngineStats, ReplicaStatus
 
 
 def expected_s(replicas: Iterable[ReplicaStatus], duration_s: float) -> float | None:

@@ -3,7 +3,8 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from serve_app.types import GenerationRequest, ReplicaStatus, StreamItem
+from serve_app.model_status import ReplicaStatus
+from serve_app.types import GenerationRequest, StreamItem
 
 
 class Generator(Protocol):

@@ -11,10 +11,11 @@ from serve_app.config.provenance import ProvenanceConfig
 from serve_app.errors import FormatNotSigned, SigningFailed
 from serve_app.gateway.observer import LogObserver, RequestObserver
 from serve_app.marks import tags_of
+from serve_app.model_status import ModelCard
 from serve_app.provenance.credentials import read_credentials
 from serve_app.provenance.manifest import Converted, Definition, Generated
 from serve_app.provenance.signer import ManifestSigner, SigningJob
-from serve_app.types import GenerationRequest, ModelCard
+from serve_app.types import GenerationRequest
 
 _Version = tuple[int, int, int] | None  # changes whenever the file does
 

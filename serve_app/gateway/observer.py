@@ -9,7 +9,8 @@ from time import perf_counter
 from typing import Protocol
 
 from serve_app.errors import RequestAborted, ServeAppError
-from serve_app.types import AudioChunk, GenerationRequest, ModelCard, StreamItem, Timings
+from serve_app.model_status import ModelCard
+from serve_app.types import AudioChunk, GenerationRequest, StreamItem, Timings
 
 logger = logging.getLogger(__name__)
 

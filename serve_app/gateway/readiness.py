@@ -7,7 +7,7 @@ from time import monotonic
 from serve_app.errors import ModelUnplaceable
 from serve_app.gateway.cold_starts import ColdStarts
 from serve_app.gateway.generator import Fleet
-from serve_app.types import LoadedModel, ModelCard, ReplicaStatus
+from serve_app.model_status import LoadedModel, ModelCard, ReplicaStatus
 
 _POLL_S = 0.5
 _MAX_AGE_S = 0.5  # of statuses that `recent` returns

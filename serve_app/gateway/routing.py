@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from serve_app.errors import ModelNotFound
-from serve_app.types import ModelCard
+from serve_app.model_status import ModelCard
 
 
 class ModelRouter:

@@ -8,7 +8,7 @@ from serve_app.errors import ModelLoading, QueueFull
 from serve_app.gateway.estimate import expected_s
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter
-from serve_app.types import ModelCard, ReplicaStatus
+from serve_app.model_status import ModelCard, ReplicaStatus
 
 _AUTO_WAIT_S = 60.0
 

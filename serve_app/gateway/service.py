@@ -17,7 +17,8 @@ from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.selection import ModelSelector
 from serve_app.gateway.track import LiveTrack, Track
-from serve_app.types import GenerationRequest, ModelCard
+from serve_app.model_status import ModelCard
+from serve_app.types import GenerationRequest
 
 
 class GenerationService:

@@ -16,8 +16,9 @@ from serve_app.audio.streamed_size import streamed_size
 from serve_app.errors import GenerationFailed, InvalidRequest
 from serve_app.gateway.marking import Marking
 from serve_app.marks import DIGITAL_SOURCE_TYPE
+from serve_app.model_status import ModelCard
 from serve_app.track_fields import TrackReport
-from serve_app.types import AudioChunk, GenerationRequest, ModelCard, Progress, StreamItem, Timings
+from serve_app.types import AudioChunk, GenerationRequest, Progress, StreamItem, Timings
 
 _tracer = trace.get_tracer("musicgen-serve")
 

@@ -14,7 +14,8 @@ from serve_app.gateway.service import GenerationService
 from serve_app.jobs.addresses import Addresses
 from serve_app.jobs.intake import Submission, check_storable, checking
 from serve_app.jobs.job import JobRequest
-from serve_app.types import MAX_SEED, ModelCard
+from serve_app.model_status import ModelCard
+from serve_app.types import MAX_SEED
 
 
 @dataclass(frozen=True)

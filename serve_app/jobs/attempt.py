@@ -14,7 +14,8 @@ from serve_app.jobs.results import ResultStore, result_key
 from serve_app.jobs.room import Room
 from serve_app.jobs.store import Progressed
 from serve_app.jobs.upload import send_file
-from serve_app.types import Audio, GenerationRequest, ModelCard, SamplingParams
+from serve_app.model_status import ModelCard
+from serve_app.types import Audio, GenerationRequest, SamplingParams
 
 _PAUSE_S = 1.0  # before a variation that the key's limits refused is tried again
 

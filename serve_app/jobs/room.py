@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from time import monotonic
 
 from serve_app.gateway.estimate import pace_s
-from serve_app.types import EngineStats, ReplicaStatus
+from serve_app.model_status import EngineStats, ReplicaStatus
 
 _AHEAD = 2  # jobs of a loaded model that are claimed before there is a place for them
 _SLOWDOWN = 1.25  # of steps, while there are interactive requests

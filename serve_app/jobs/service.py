@@ -19,7 +19,7 @@ from serve_app.jobs.job import Job, JobStatus, NewJob
 from serve_app.jobs.links import Links
 from serve_app.jobs.results import ResultStore
 from serve_app.jobs.store import JobStore
-from serve_app.types import ReplicaStatus
+from serve_app.model_status import ReplicaStatus
 
 logger = logging.getLogger(__name__)
 

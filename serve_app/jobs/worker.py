@@ -17,7 +17,7 @@ from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.owner_limits import OwnerLimits
 from serve_app.jobs.room import Room
 from serve_app.jobs.store import JobStore
-from serve_app.types import ModelCard
+from serve_app.model_status import ModelCard
 
 logger = logging.getLogger(__name__)
 

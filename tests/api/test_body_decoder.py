@@ -7,7 +7,8 @@ import zlib
 import pytest
 
 from serve_app.api.body_decoder import BodyDecoder
-from serve_app.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncoding
+from serve_app.api.errors import UnsupportedEncoding
+from serve_app.errors import InvalidRequest, PayloadTooLarge
 
 TEXT = b'{"prompt": "lofi beat"}' * 40
 

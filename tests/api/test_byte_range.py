@@ -3,7 +3,7 @@
 import pytest
 
 from serve_app.api.byte_range import ByteRange, parse_range
-from serve_app.errors import RangeNotSatisfiable
+from serve_app.api.errors import RangeNotSatisfiable
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from serve_app.deployments import metrics
 from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
 from serve_app.gateway.observer import Outcome
-from serve_app.types import EngineStats
+from serve_app.model_status import EngineStats
 from tests.fakes import TIMINGS
 
 Tags = dict[str, str]

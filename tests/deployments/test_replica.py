@@ -11,7 +11,8 @@ from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.replica import JobsNote, MusicGenReplica
 from serve_app.deployments.replica_status import from_plain
 from serve_app.errors import CheckpointError
-from serve_app.types import AudioChunk, EngineStats, GenerationRequest, SamplingParams
+from serve_app.model_status import EngineStats
+from serve_app.types import AudioChunk, GenerationRequest, SamplingParams
 from tests.audioseal import write_generator
 from tests.conftest import EMBEDDED
 from tests.fakes import Clock

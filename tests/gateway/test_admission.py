@@ -10,14 +10,8 @@ from serve_app.errors import QueueFull
 from serve_app.gateway import admission
 from serve_app.gateway.admission import AdmissionQueue
 from serve_app.gateway.readiness import Readiness
-from serve_app.types import (
-    AudioChunk,
-    FinishReason,
-    GenerationRequest,
-    ModelCard,
-    Progress,
-    StreamItem,
-)
+from serve_app.model_status import ModelCard
+from serve_app.types import AudioChunk, FinishReason, GenerationRequest, Progress, StreamItem
 from tests.fakes import FakeGenerator
 
 RATE = 100

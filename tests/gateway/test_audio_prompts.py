@@ -8,7 +8,7 @@ from serve_app.audio.workers import AudioWorkers
 from serve_app.errors import InvalidAudio
 from serve_app.gateway.audio_prompts import AudioPrompts
 from serve_app.gateway.readiness import Readiness
-from serve_app.types import ModelCard, ReplicaStatus
+from serve_app.model_status import ModelCard, ReplicaStatus
 from tests.audio.files import RATE, case, pcm_file, tone
 from tests.fakes import LARGE, SMALL, FakeGenerator
 

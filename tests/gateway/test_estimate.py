@@ -3,7 +3,7 @@
 import pytest
 
 from serve_app.gateway.estimate import expected_s, remaining_s
-from serve_app.types import EngineStats, LoadedModel, ReplicaStatus
+from serve_app.model_status import EngineStats, LoadedModel, ReplicaStatus
 
 MODEL = LoadedModel(32_000, 1, 50.0, 30.0, 1000, "cpu", "fp32")
 

@@ -4,7 +4,7 @@ import pytest
 
 from serve_app.errors import ModelNotFound
 from serve_app.gateway.routing import ModelRouter
-from serve_app.types import ModelCard
+from serve_app.model_status import ModelCard
 from tests.fakes import LARGE, SMALL
 
 

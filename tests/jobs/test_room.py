@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from serve_app.jobs.room import Room, places_for_jobs
-from serve_app.types import EngineStats, LoadedModel, ReplicaStatus
+from serve_app.model_status import EngineStats, LoadedModel, ReplicaStatus
 from tests.fakes import Clock
 
 MODEL = LoadedModel(32_000, 1, 50.0, 30.0, 300, "cpu", "fp32")

@@ -26,7 +26,7 @@ from serve_app.jobs.errors import JobStoreUnavailable, ResultsUnavailable
 from serve_app.jobs.job import Claim, Job, JobStatus, Upload, Webhook
 from serve_app.jobs.observer import LogJobObserver
 from serve_app.jobs.store import JobStore
-from serve_app.types import ReplicaStatus
+from serve_app.model_status import ReplicaStatus
 from tests.fakes import Unexpected
 from tests.jobs.workshop import OWNER, Workshop, eventually, level_of, workshop
 from tests.raw_server import answer, raw_server

@@ -28,16 +28,8 @@ from serve_app.jobs.job import EventName, Job, JobRequest, JobStatus, NewJob
 from serve_app.jobs.store import JobStore, NewDelivery, StoreStats
 from serve_app.jobs.stores import StoreAddress, store_at
 from serve_app.jobs.worker import Worker
-from serve_app.types import (
-    Audio,
-    AudioChunk,
-    EngineStats,
-    FinishReason,
-    GenerationRequest,
-    LoadedModel,
-    ReplicaStatus,
-    StreamItem,
-)
+from serve_app.model_status import EngineStats, LoadedModel, ReplicaStatus
+from serve_app.types import Audio, AudioChunk, FinishReason, GenerationRequest, StreamItem
 from tests.fakes import LARGE, SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator, RecordingObserver
 
 SAMPLES_PER_CHUNK = 3200

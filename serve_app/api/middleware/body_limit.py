@@ -7,8 +7,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.body_decoder import ACCEPTED, BodyDecoder
 from serve_app.api.error_handlers import problem
+from serve_app.api.errors import UnsupportedEncoding
 from serve_app.api.paths import route_path, takes_audio
-from serve_app.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncoding
+from serve_app.errors import InvalidRequest, PayloadTooLarge
 
 
 class BodyLimit:

@@ -3,8 +3,8 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.error_handlers import problem
+from serve_app.api.errors import Overloaded
 from serve_app.api.paths import HEALTH_PATHS, route_path
-from serve_app.errors import Overloaded
 
 
 class Capacity:

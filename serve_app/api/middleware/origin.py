@@ -8,9 +8,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.allowed_origins import AllowedOrigins
 from serve_app.api.error_handlers import problem
+from serve_app.api.errors import OriginNotAllowed
 from serve_app.api.middleware.authentication import is_page
 from serve_app.api.paths import STREAM, route_path
-from serve_app.errors import OriginNotAllowed
 
 # Names that the public DNS does not have, so that no web page can point one at this service
 # (RFC 6761, RFC 6762, RFC 8375, ICANN's resolution 2024.07.29.06).

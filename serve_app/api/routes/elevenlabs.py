@@ -22,8 +22,9 @@ from serve_app.api.track_answers import file_answer, made_file, started, stream_
 from serve_app.audio.file_options import FileOptions
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import Track
+from serve_app.model_status import ModelCard
 from serve_app.track_fields import to_headers
-from serve_app.types import GenerationRequest, ModelCard
+from serve_app.types import GenerationRequest
 
 _UNSERVED = ("plan", "upload", "stem-separation", "video-to-music", "detailed/stream")
 _DESCRIPTION = (

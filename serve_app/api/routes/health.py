@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from serve_app.api.openapi import json_content
 from serve_app.api.paths import HEALTH, LIVE
 from serve_app.gateway.service import GenerationService
-from serve_app.types import LoadedModel
+from serve_app.model_status import LoadedModel
 
 _STARTING: dict[int | str, dict[str, Any]] = {
     503: {

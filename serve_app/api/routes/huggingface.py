@@ -19,8 +19,9 @@ from serve_app.api.schemas.huggingface import Body, Options, failures
 from serve_app.audio.file_format import FLAC, WAV, Encoding
 from serve_app.errors import InvalidRequest, ModelLoading
 from serve_app.gateway.service import GenerationService
+from serve_app.model_status import LoadedModel, ModelCard
 from serve_app.track_fields import to_headers
-from serve_app.types import GenerationRequest, LoadedModel, ModelCard
+from serve_app.types import GenerationRequest
 
 _OPENAPI = body(json_content(schema_of(Body)))
 _TOLD = {"model", "seed", "digital_source_type"}  # in headers

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from serve_app.api import openapi
 from serve_app.api.content_negotiation import wants_page
 from serve_app.api.error_handlers import as_serve_app_error
+from serve_app.api.errors import OriginNotAllowed
 from serve_app.api.openapi import contract_responses, json_content
 from serve_app.api.request_context import request_context
 from serve_app.api.routes.health import device_of
@@ -22,7 +23,7 @@ from serve_app.api.routes.huggingface import answer_at_root, names_inputs
 from serve_app.api.routes.legacy_request import BODY_SCHEMA, LegacyRequest
 from serve_app.api.routes.page import stats_page
 from serve_app.audio.file_format import Encoding
-from serve_app.errors import InvalidRequest, OriginNotAllowed, Unauthorized
+from serve_app.errors import InvalidRequest, Unauthorized
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import Track
 from serve_app.marks import DIGITAL_SOURCE_TYPE

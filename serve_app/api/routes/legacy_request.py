@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serve_app.errors import DecoderUnavailable, InvalidRequest
+from serve_app.api.errors import DecoderUnavailable
+from serve_app.errors import InvalidRequest
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService
-from serve_app.types import ModelCard
+from serve_app.model_status import ModelCard
 
 DECODERS = ("default", "multiband_diffusion")
 BODY_SCHEMA = {

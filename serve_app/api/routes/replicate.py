@@ -16,6 +16,7 @@ from serve_app.api.documented_jobs import (
     job_responses,
     prediction_responses,
 )
+from serve_app.api.errors import InvalidInput
 from serve_app.api.ignored_fields import ignored_header
 from serve_app.api.paths import PREDICTIONS
 from serve_app.api.preferences import preferences
@@ -24,7 +25,7 @@ from serve_app.api.replicate_models import NamedModel
 from serve_app.api.replicate_predictions import Predictions
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.replicate import PredictionBody, PredictionPage, WebhookKey
-from serve_app.errors import InvalidInput, InvalidRequest
+from serve_app.errors import InvalidRequest
 from serve_app.jobs.ids import is_id
 from serve_app.jobs.prediction import Prediction, prediction_of, stream_purpose
 

@@ -5,13 +5,13 @@ from fastapi import APIRouter, Request, Response
 from serve_app.api import openapi
 from serve_app.api.base_url import base_url
 from serve_app.api.documented_jobs import JOB_ERRORS, uploaded_file_responses
+from serve_app.api.errors import InvalidInput
 from serve_app.api.file_response import file_response
 from serve_app.api.paths import FILES
 from serve_app.api.replicate_files import FileAnswer
 from serve_app.api.replicate_predictions import Predictions
 from serve_app.api.replicate_upload import FORM, store_upload
 from serve_app.api.request_context import request_context
-from serve_app.errors import InvalidInput
 from serve_app.jobs.errors import ResultsUnavailable, UploadNotFound
 from serve_app.jobs.files import JobFile
 from serve_app.jobs.stored_files import StoredFile

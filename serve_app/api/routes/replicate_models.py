@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request
 
 from serve_app.api import openapi
 from serve_app.api.base_url import base_url
+from serve_app.api.errors import OriginNotAllowed
 from serve_app.api.replicate_models import ReplicateModels
 from serve_app.api.schemas.models import Model, RepositoryModel
 from serve_app.api.schemas.replicate import ModelVersion, VersionPage
-from serve_app.errors import ModelNotFound, OriginNotAllowed, Unauthorized
+from serve_app.errors import ModelNotFound, Unauthorized
 from serve_app.gateway.service import GenerationService
 
 _MODEL = "/v1/models/{owner}/{name}"

@@ -9,10 +9,10 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from serve_app.api import openapi
 from serve_app.api.byte_range import ByteRange, parse_range
 from serve_app.api.error_handlers import problem
+from serve_app.api.errors import RangeNotSatisfiable
 from serve_app.api.repeated_fields import refuse_repeated
 from serve_app.api.request_context import generation_request, request_context
 from serve_app.api.schemas.generation import StreamQuery
-from serve_app.errors import RangeNotSatisfiable
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_listener import StreamListener
 from serve_app.gateway.streams import Streams, StreamSource, StreamState

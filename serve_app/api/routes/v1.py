@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse
 from serve_app.api import openapi
 from serve_app.api.base_url import base_url
 from serve_app.api.body_reader import generation_content, read_generation
+from serve_app.api.errors import OriginNotAllowed
 from serve_app.api.events import events as track_events
 from serve_app.api.middleware.authentication import KEY_HEADER
 from serve_app.api.replicate_models import ReplicateModels
@@ -22,11 +23,12 @@ from serve_app.api.schemas.tracks import Variation, Variations
 from serve_app.api.track_answers import event_headers, file_answer, started, stream_answer
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
-from serve_app.errors import ModelNotFound, OriginNotAllowed, Unauthorized
+from serve_app.errors import ModelNotFound, Unauthorized
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import Track
+from serve_app.model_status import ModelCard
 from serve_app.track_fields import to_headers
-from serve_app.types import GenerationRequest, ModelCard
+from serve_app.types import GenerationRequest
 
 _File = tuple[bytes, bytes | None]  # with the manifest beside it
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from serve_app.types import ModelCard
+from serve_app.model_status import ModelCard
 
 _NO_SPEECH = "false: the models make music."
 

@@ -19,7 +19,8 @@ from pydantic import (
 from serve_app.api.schemas.absent_nulls import AbsentNulls, without_nulls
 from serve_app.api.schemas.neutral_parameters import WITHOUT_EFFECT, NeutralParameters
 from serve_app.errors import InvalidRequest
-from serve_app.types import DurationS, LoadedModel, SamplingParams
+from serve_app.model_status import LoadedModel
+from serve_app.types import DurationS, SamplingParams
 
 _DURATION_S = 30.0
 _FRAME_RATE = 50.0  # of the published models

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from serve_app.api.schemas.replicate import HostedModel
-from serve_app.types import LoadedModel, ModelCard
+from serve_app.model_status import LoadedModel, ModelCard
 
 
 class Model(BaseModel):

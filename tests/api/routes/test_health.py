@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.api.app import create_api
 from serve_app.config.api import ApiConfig
-from serve_app.types import ModelCard
+from serve_app.model_status import ModelCard
 from tests.fakes import SMALL, FakeGenerator
 
 STARTING = {"status": "starting", "device": "unknown", "model_loaded": False}

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from serve_app.api.app import create_api
+from serve_app.api.errors import InvalidInput
 from serve_app.api.replicate_models import MUSICGEN, ReplicateModels
 from serve_app.api.replicate_predictions import (
     MOST_DATA_URL_BYTES,
@@ -19,7 +20,6 @@ from serve_app.api.replicate_predictions import (
 )
 from serve_app.api.schemas.replicate import MusicGenInput
 from serve_app.config.api import ApiConfig
-from serve_app.errors import InvalidInput
 from serve_app.jobs.delivery import DeliveryLoop
 from tests.api.jobs_api import jobs_api
 from tests.fakes import SMALL

@@ -1,7 +1,7 @@
 """Served models in JSON."""
 
 from serve_app.api.schemas.models import Model
-from serve_app.types import LoadedModel, ModelCard
+from serve_app.model_status import LoadedModel, ModelCard
 from tests.fakes import SMALL
 
 
