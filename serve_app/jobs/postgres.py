@@ -13,26 +13,24 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+from psycopg.rows import dict_row
+from psycopg_pool import PoolClosed, PoolTimeout
 
 from serve_app.errors import ConfigError
 from serve_app.jobs.database import Dialect, JobStoreUnreachable, Transaction
 from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.migrations import migrations_of, missing
+from serve_app.jobs.postgres_pool import MOST_CONNECTIONS, Connection, PostgresPool
 
 T = TypeVar("T")
-Connection = psycopg.AsyncConnection[DictRow]
 _DIALECT = Dialect(
     now="cast(extract(epoch from clock_timestamp()) as double precision)",
     db="musicgen.",  # not `public`, which Supabase serves to the internet
     lock="for update",
     skip_locked="for update skip locked",
 )
-_MOST_CONNECTIONS = 4
-_POOL_S = 30.0  # until a connection is free
 _TRANSACTION_S = 30.0
-_ATTEMPTS = 3 * _MOST_CONNECTIONS  # after a restart each connection fails once
+_ATTEMPTS = 3 * MOST_CONNECTIONS  # after a restart each connection fails once
 _BACK_OFF_S = 0.02  # longest pause after the first collision
 _MIGRATION_LOCK = 0x6D75_7369_6367_656E  # pg_advisory_xact_lock: "musicgen"
 _DEFAULTS = {
@@ -60,20 +58,12 @@ class PostgresDatabase:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._pool: AsyncConnectionPool[Connection] | None = None
+        self._pool: PostgresPool | None = None
 
     async def open(self) -> None:
         options = _options(self._url)
         await _try(options)
-        self._pool = AsyncConnectionPool(
-            kwargs=options,
-            connection_class=Connection,
-            min_size=1,
-            max_size=_MOST_CONNECTIONS,
-            timeout=_POOL_S,
-            name="jobs",
-            open=False,
-        )
+        self._pool = PostgresPool(options)
         await self._pool.open()
 
     async def close(self) -> None:
@@ -101,7 +91,7 @@ class PostgresDatabase:
         return await self._run(transaction)
 
     @property
-    def _connections(self) -> AsyncConnectionPool[Connection]:
+    def _connections(self) -> PostgresPool:
         if self._pool is None:
             raise JobStoreUnavailable("The database of jobs is not open.")
         return self._pool
