@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from serve_app.types import Timings
+from serve_app.types import Content, Timings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class LoadedModel:
     """Properties that a replica tells of its model.
 
     sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights;
-    melody: whether it takes a melody.
+    melody: whether it takes a melody; content: of its tracks, audio where these are not music.
     """
 
     sample_rate: int
@@ -54,6 +54,7 @@ class LoadedModel:
     device: str
     precision: str
     melody: bool = False
+    content: Content = "music"
 
 
 @dataclass(frozen=True, slots=True)

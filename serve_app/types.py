@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,7 @@ Seed = Annotated[
     ),
     BeforeValidator(lambda seed: draw_seed() if seed is None else seed),
 ]
+Content = Literal["music", "audio"]  # of a model's tracks: audio of an AudioGen, sounds of any kind
 ExtendStrideS = Annotated[FiniteFloat, Field(ge=1.0, le=60.0)]
 DurationS = Annotated[FiniteFloat, Field(gt=0.0, le=3600.0)]
 
@@ -89,7 +90,8 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
 
     audio_prompt: the beginning of the track, part of its `duration_s`; melody: audio whose melody
     the track follows, for a model that takes one;
-    extend_stride_s: stride of the model's window in a longer track; None: 0.6 of the window;
+    extend_stride_s: stride of the model's window in a longer track; None: as in AudioCraft, which
+    is 0.6 of the window for music and 2 s for an AudioGen;
     progress: whether the stream has Progress items; streamed: whether it is played as it is made;
     caller: the name of the API key; deadline: Unix time at which the request is given up;
     background: whether interactive requests go first, until it has waited `patience_s` for a slot.

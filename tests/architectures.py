@@ -31,6 +31,7 @@ class Architecture:
     causal: bool = False
     residual_layers: int = 1
     num_filters: int = 4  # of the codec's audio
+    window_s: int = 30
 
     @property
     def num_codebooks(self) -> int:
@@ -58,8 +59,12 @@ EQUAL_TEXT = Architecture(
 )
 # As many filters as the published codecs: its layers and its LSTM run on the CPU kernels.
 WIDE_CODEC = Architecture("wide codec", num_filters=64, upsampling_ratios=(4, 2, 2))
+# AudioGen's sample rate, window, frame rate and width of text, in AudioCraft's format alone.
+AUDIOGEN = Architecture(
+    "audiogen", text_size=1024, upsampling_ratios=(8, 5, 4, 2), sample_rate=16_000, window_s=10
+)
 HUGGINGFACE = [MONO, STEREO, ODD, EQUAL_TEXT]
-AUDIOCRAFT = [MONO, STEREO, BIASES, ODD]
+AUDIOCRAFT = [MONO, STEREO, BIASES, ODD, AUDIOGEN]
 
 
 def randomize(module: nn.Module) -> None:
@@ -183,7 +188,7 @@ def experiment_config(architecture: Architecture) -> dict[str, Any]:
                   "cross": ["description"], "input_interpolate": []},
         "classifier_free_guidance": {"training_dropout": 0.3, "inference_coef": 3.0}, "attribute_dropout": {},
         "interleave_stereo_codebooks": {"use": architecture.stereo, "per_timestep": False},
-        "dataset": {"segment_duration": 30},
+        "dataset": {"segment_duration": architecture.window_s},
     }  # fmt: skip
 
 

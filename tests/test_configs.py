@@ -178,6 +178,10 @@ def test_odd_revisions_are_refused(revision: str) -> None:
     ("source", "license", "public"),
     [
         ("facebook/musicgen-small", "CC-BY-NC-4.0", "facebook/musicgen-small"),
+        ("facebook/audiogen-medium", "CC-BY-NC-4.0", "facebook/audiogen-medium"),
+        ("facebook/magnet-small-10secs", "CC-BY-NC-4.0", "facebook/magnet-small-10secs"),
+        ("facebook/audio-magnet-small", "CC-BY-NC-4.0", "facebook/audio-magnet-small"),
+        ("facebook/other", "unknown", "facebook/other"),
         ("embedded:musicgen-nano", "Apache-2.0", "embedded:musicgen-nano"),
         ("/mnt/secret/place/my-model", "unknown", "my-model"),
         ("./models/my-model", "unknown", "my-model"),

@@ -21,6 +21,7 @@ from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.musicgen.model import MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
+from serve_app.types import Content
 
 IGNORED_BY_CODEC = r"quantizer\.vq\.layers\.\d+\._codebook\.(inited|cluster_size|embed_avg)"
 
@@ -39,6 +40,10 @@ _SUPPORTED_TRANSFORMER = {
     "past_context": (None, None),
 }
 _LONGEST_WINDOW_S = 3600
+# Values of `solver` in an AudioGen's training configuration, the older name last.
+_AUDIOGEN_SOLVERS = ("audiogen", "sound_lm")
+_AUDIOGEN_RATE_HZ = 16_000
+_AUDIOGEN_WINDOW_S = 10
 
 
 def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenConfig:
@@ -63,7 +68,22 @@ def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenCon
         max_duration_s=root.number(
             "dataset.segment_duration", 30.0, at_least=1, at_most=_LONGEST_WINDOW_S
         ),
+        content=_content(cfg),
     )
+
+
+def _content(cfg: ExperimentConfig) -> Content:
+    """Tell an AudioGen from a MusicGen: the two have the same architecture.
+
+    AudioCraft's training configuration names the solver. Without it an AudioGen is a model of the
+    published one's sample rate and window.
+    """
+    solver = cfg.get("solver")
+    if solver is not None:
+        return "audio" if solver in _AUDIOGEN_SOLVERS else "music"
+    window_s = cfg.get("dataset.segment_duration")
+    is_published = (cfg.get("sample_rate"), window_s) == (_AUDIOGEN_RATE_HZ, _AUDIOGEN_WINDOW_S)
+    return "audio" if is_published else "music"
 
 
 def check_language_model(cfg: ExperimentConfig) -> None:
@@ -105,8 +125,12 @@ def _transformer_config(lm: Fields) -> TransformerConfig:
 
 
 def _delays(cfg: ExperimentConfig, num_codebooks: int) -> tuple[int, ...]:
-    if cfg.get("codebooks_pattern.modeling") == "parallel":
+    modeling = cfg.get("codebooks_pattern.modeling")
+    if modeling == "parallel":
         return (0,) * num_codebooks
+    if modeling is None:  # an older configuration: `q_modeling`, whose delays are always these
+        cfg.require("transformer_lm.q_modeling", "delay")
+        return tuple(range(num_codebooks))
     cfg.require("codebooks_pattern.modeling", "delay")
     cfg.require("codebooks_pattern.delay.flatten_first", 0, 0)
     cfg.require("codebooks_pattern.delay.empty_initial", 0, 0)

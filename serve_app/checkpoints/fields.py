@@ -92,7 +92,7 @@ class Fields:
         if value != supported:
             raise CheckpointError(
                 f"{self._place(name)} is {_shown(value)}, which is not supported "
-                f"(only {supported!r}). Use a text-to-music MusicGen of the published kind."
+                f"(only {supported!r}). Use a MusicGen or an AudioGen of the published kind."
             )
 
     def require_divisor(self, name: str, part: int, whole_name: str, whole: int) -> None:

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from serve_app.cli.console import fail
+from serve_app.config.published import hub_id
 from serve_app.config.reader import read_config
 from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from serve_app.errors import CheckpointError, ConfigError
 from serve_app.hub_reachability import hub_endpoint, hub_is_reachable
 
-_PUBLISHED = "facebook/musicgen-"
 _EMBEDDED = "embedded:"
 _NANO = "nano"
 _BUILDER = "serve_app.app:build_app"
@@ -61,7 +61,7 @@ def _full_name(source: str) -> str:
     """Complete the short name of a published model, and of the embedded one."""
     if source == _NANO:
         return f"{_EMBEDDED}musicgen-nano"
-    return source if "/" in source or ":" in source else f"{_PUBLISHED}{source}"
+    return source if "/" in source or ":" in source else hub_id(source)
 
 
 def _is_remote(name: str) -> bool:

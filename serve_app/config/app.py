@@ -15,9 +15,8 @@ from serve_app.config.edge import EdgeConfig
 from serve_app.config.jobs import JobsConfig
 from serve_app.config.model_loading import ModelLoadingConfig, Name
 from serve_app.config.provenance import ProvenanceConfig
+from serve_app.config.published import NON_COMMERCIAL, is_non_commercial
 
-_PUBLISHED = "facebook/musicgen-"
-_NON_COMMERCIAL = "CC-BY-NC-4.0"
 MAX_GRAPHS = 48  # every usual batch of MOST_SLOTS slots and 30 s, and some unusual ones
 MOST_SLOTS = 64  # upper bound of the slots that an engine derives from its GPU's memory
 AUTO = "auto"  # model name that asks for the largest model expected to be fast enough
@@ -134,7 +133,7 @@ class ModelConfig(ClosedModel):
     @property
     def weights_license(self) -> str:
         source = self.model_loading_config.model_source
-        published = _NON_COMMERCIAL if source.startswith(_PUBLISHED) else "unknown"
+        published = NON_COMMERCIAL if is_non_commercial(source) else "unknown"
         return self.license or ("Apache-2.0" if source.startswith("embedded:") else published)
 
 

@@ -133,6 +133,7 @@ class Engine:
             parameters=musicgen.num_parameters,
             device=musicgen.embedding.weight.device.type,
             precision=self.backend.precision,
+            content=musicgen.config.content,
         )
 
     def stats(self) -> EngineStats:

@@ -21,6 +21,7 @@ from serve_app.types import Audio, GenerationRequest
 logger = logging.getLogger(__name__)
 
 EXTEND_STRIDE = 0.6  # of the window: AudioCraft's 18 of 30 seconds
+AUDIO_STRIDE_S = 2.0  # of AudioCraft's AudioGen, in a window of 10 seconds
 
 
 class InputProcessor:
@@ -116,9 +117,14 @@ class InputProcessor:
     def _windows(self, request: GenerationRequest, prefix_frames: int) -> list[Window]:
         frames = self._frames(request.duration_s)
         longest = self.window_frames
-        stride = self._frames(request.extend_stride_s or EXTEND_STRIDE * self.window_s)
+        stride = self._frames(request.extend_stride_s or self._stride_s())
         prefix_frames = min(prefix_frames, frames - 1, longest - 1)
         return windows(frames, longest, min(stride, longest - 1), prefix_frames)
+
+    def _stride_s(self) -> float:
+        """AudioCraft's stride of a window for this model, of a request that asks for none."""
+        is_music = self._checkpoint.musicgen.config.content == "music"
+        return EXTEND_STRIDE * self.window_s if is_music else AUDIO_STRIDE_S
 
     def _frames(self, seconds: float) -> int:
         return num_frames(seconds, self._checkpoint.frame_rate)

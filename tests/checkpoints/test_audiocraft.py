@@ -83,6 +83,10 @@ EXPORT_FAULTS: list[tuple[Callable[[Path], object], str]] = [
         "modeling is 'unroll'",
     ),
     (
+        edit_export(LM, lambda _, c: c["codebooks_pattern"].update(modeling=None)),
+        "transformer_lm.q_modeling is None, which is not supported .only 'delay'",
+    ),
+    (
         edit_export(LM, lambda _, c: c["codebooks_pattern"]["delay"].update(delays=[0, 1])),
         "2 delays for 4 codebooks",
     ),
@@ -174,3 +178,36 @@ def test_faults_of_an_audiocraft_export_are_named(
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(str(export))
     assert re.search(said, caught.value.message), caught.value.message
+
+
+def edit_older_pattern(_: dict[str, Any], cfg: dict[str, Any]) -> None:
+    cfg["codebooks_pattern"] = {"modeling": None, "delay": {"delays": [3, 2, 1, 0]}}
+    cfg["transformer_lm"]["q_modeling"] = "delay"
+
+
+def test_an_older_delay_configuration_has_the_plain_delays(export: Path) -> None:
+    """AudioCraft leaves the section `delay` aside for `q_modeling`."""
+    edit_export(LM, edit_older_pattern)(export)
+    assert load_checkpoint(str(export)).musicgen.config.delays == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "content"),
+    [
+        ({}, "music"),
+        (
+            {"solver": "musicgen", "sample_rate": 16000, "dataset": {"segment_duration": 10}},
+            "music",
+        ),
+        ({"solver": "audiogen"}, "audio"),
+        ({"solver": "sound_lm"}, "audio"),
+        ({"sample_rate": 16000, "dataset": {"segment_duration": 10}}, "audio"),
+        ({"sample_rate": 16000}, "music"),
+        ({"sample_rate": 32000, "dataset": {"segment_duration": 10}}, "music"),
+    ],
+)
+def test_an_audiogen_is_told_from_a_musicgen(
+    export: Path, cfg: dict[str, Any], content: str
+) -> None:
+    edit_export(LM, lambda _, c: c.update(cfg))(export)
+    assert load_checkpoint(str(export)).musicgen.config.content == content

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from serve_app.api.schemas.replicate import HostedModel
 from serve_app.model_status import LoadedModel, ModelCard
+from serve_app.types import Content
 
 
 class Model(BaseModel):
@@ -29,6 +30,10 @@ class Model(BaseModel):
     ]
     loaded: Annotated[bool, Field(description="Whether a replica is ready for requests.")]
     sample_rate: Annotated[int | None, Field(description="Sample rate in Hz.")] = None
+    content: Annotated[
+        Content | None,
+        Field(description="Content of its tracks: music, or audio of any kind (AudioGen)."),
+    ] = None
     channels: Annotated[int | None, Field(description="1: mono; 2: stereo.")] = None
     max_duration_s: Annotated[
         float | None, Field(description="Duration of the longest track, in seconds.")
@@ -47,6 +52,7 @@ class Model(BaseModel):
             license=card.license,
             loaded=loaded is not None,
             sample_rate=loaded.sample_rate if loaded else None,
+            content=loaded.content if loaded else None,
             channels=loaded.channels if loaded else None,
             max_duration_s=loaded.max_duration_s if loaded else None,
         )

@@ -19,6 +19,7 @@ from serve_app.models.musicgen.transformer import (
     TransformerConfig,
     pad_rows,
 )
+from serve_app.types import Content
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class MusicGenConfig:
     """Architecture of a MusicGen.
 
     delays: steps by which each codebook lags behind the first; audio_channels: 2 if the codebooks
-    of a mono codec alternate between left and right.
+    of a mono codec alternate between left and right; content: "audio" of an AudioGen, whose sounds
+    are not music.
     """
 
     transformer: TransformerConfig
@@ -38,6 +40,7 @@ class MusicGenConfig:
     project_text: bool = True
     bias_heads: bool = False
     max_duration_s: float = 30.0
+    content: Content = "music"
     conditioning: ConditioningSpec = field(default_factory=ConditioningSpec)
 
     @property
