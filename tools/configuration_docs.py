@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from serve_app.config.adapter import AdapterSource
 from serve_app.config.api import AccessConfig, ApiConfig
 from serve_app.config.app import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
 from serve_app.config.edge import EdgeConfig
@@ -48,6 +49,11 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ),
     ("models", "Each entry of `args.models`.", ModelConfig),
     ("model_loading_config", "Name and source of a model.", ModelLoadingConfig),
+    (
+        "adapter_source",
+        "Each entry of a model's `adapter_source`. See [Adapters](training.md#adapters).",
+        AdapterSource,
+    ),
     ("engine_kwargs", "The engine of each replica of a model.", EngineConfig),
     (
         "deployment_config",

@@ -5,6 +5,7 @@ only the name of a repository that has it). Each holds `best_state`, a state dic
 training configuration as YAML text.
 """
 
+from serve_app.checkpoints.audiogen import content_of
 from serve_app.checkpoints.experiment_config import ExperimentConfig
 from serve_app.checkpoints.fields import (
     LEAST_SAMPLE_RATE,
@@ -21,7 +22,6 @@ from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.musicgen.model import MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
-from serve_app.types import Content
 
 IGNORED_BY_CODEC = r"quantizer\.vq\.layers\.\d+\._codebook\.(inited|cluster_size|embed_avg)"
 
@@ -40,10 +40,6 @@ _SUPPORTED_TRANSFORMER = {
     "past_context": (None, None),
 }
 _LONGEST_WINDOW_S = 3600
-# Values of `solver` in an AudioGen's training configuration, the older name last.
-_AUDIOGEN_SOLVERS = ("audiogen", "sound_lm")
-_AUDIOGEN_RATE_HZ = 16_000
-_AUDIOGEN_WINDOW_S = 10
 
 
 def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenConfig:
@@ -68,22 +64,8 @@ def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenCon
         max_duration_s=root.number(
             "dataset.segment_duration", 30.0, at_least=1, at_most=_LONGEST_WINDOW_S
         ),
-        content=_content(cfg),
+        content=content_of(cfg),
     )
-
-
-def _content(cfg: ExperimentConfig) -> Content:
-    """Tell an AudioGen from a MusicGen: the two have the same architecture.
-
-    AudioCraft's training configuration names the solver. Without it an AudioGen is a model of the
-    published one's sample rate and window.
-    """
-    solver = cfg.get("solver")
-    if solver is not None:
-        return "audio" if solver in _AUDIOGEN_SOLVERS else "music"
-    window_s = cfg.get("dataset.segment_duration")
-    is_published = (cfg.get("sample_rate"), window_s) == (_AUDIOGEN_RATE_HZ, _AUDIOGEN_WINDOW_S)
-    return "audio" if is_published else "music"
 
 
 def check_language_model(cfg: ExperimentConfig) -> None:

@@ -4,12 +4,14 @@
 assembly serves both formats. Safetensors are preferred; pickles are read as plain data only.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from serve_app.checkpoints import audiocraft, huggingface
+from serve_app.checkpoints.adapter import Adapter, Merge, read_adapter
 from serve_app.checkpoints.building import build
 from serve_app.checkpoints.codec import audiocraft_codec, huggingface_codec
 from serve_app.checkpoints.experiment_config import read_export
@@ -18,6 +20,7 @@ from serve_app.checkpoints.hub import resolve
 from serve_app.checkpoints.tensor_files import read_safetensors
 from serve_app.checkpoints.text_encoder import build_text_encoder, load_text_encoder
 from serve_app.checkpoints.weight_files import has_safetensors
+from serve_app.config.adapter import AdapterSource
 from serve_app.errors import CheckpointError
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.musicgen.model import MusicGen
@@ -59,34 +62,42 @@ def load_checkpoint(
     device: torch.device | str = "cpu",
     text_encoder_source: str | None = None,
     codec_source: str | None = None,
+    adapters: Sequence[AdapterSource] = (),
 ) -> Checkpoint:
     """Load a model: a folder, a hub id, or `embedded:NAME` for a model inside this package.
 
     dtype: of the language model's weights; text encoder and codec stay in fp32.
     text_encoder_source, codec_source:
     replace the repositories that an AudioCraft export only names.
+    adapters: merged into the language model's weights in fp32, before the cast to `dtype`.
 
     Raises CheckpointError naming the file and the tensor.
     """
     device = torch.device(device)
     folder = resolve(source)
+    merged = [read_adapter(adapter) for adapter in adapters]
     with unreadable_named(folder):
         _check_not_empty(folder)
         if (folder / "state_dict.bin").exists() and not has_safetensors(folder):
-            checkpoint = _load_audiocraft(folder, dtype, device, text_encoder_source, codec_source)
+            checkpoint = _load_audiocraft(
+                folder, dtype, device, text_encoder_source, codec_source, merged
+            )
         else:
-            checkpoint = _load_huggingface(folder, dtype, device)
+            checkpoint = _load_huggingface(folder, dtype, device, merged)
     _check_consistency(folder, checkpoint)
     for module in (checkpoint.musicgen, checkpoint.codec, checkpoint.text_encoder):
         module.eval().requires_grad_(False)
     return checkpoint
 
 
-def _load_huggingface(folder: Path, dtype: torch.dtype, device: torch.device) -> Checkpoint:
+def _load_huggingface(
+    folder: Path, dtype: torch.dtype, device: torch.device, adapters: Sequence[Adapter]
+) -> Checkpoint:
     config, t5_section, codec_section = huggingface.musicgen_config(folder)
     store = read_safetensors(folder)
     musicgen = build(folder / "config.json", lambda: MusicGen(config))
-    store.fill(musicgen, huggingface.musicgen_sources(config), dtype, device)
+    sources = huggingface.musicgen_sources(config)
+    store.fill(musicgen, sources, dtype, device, _merge(adapters, musicgen))
     codec = huggingface_codec(folder, "audio_encoder", codec_section, store, device)
     text_encoder = build_text_encoder(folder, "text_encoder", t5_section, store, device)
     store.check_all_taken(ignored=huggingface.IGNORED)
@@ -99,6 +110,7 @@ def _load_audiocraft(
     device: torch.device,
     text_encoder_source: str | None,
     codec_source: str | None,
+    adapters: Sequence[Adapter],
 ) -> Checkpoint:
     file = folder / "state_dict.bin"
     cfg, store = read_export(file)
@@ -107,9 +119,18 @@ def _load_audiocraft(
     text_encoder = load_text_encoder(resolve(t5_source), device)
     config = audiocraft.musicgen_config(cfg, text_encoder.hidden_size)
     musicgen = build(file, lambda: MusicGen(config))
-    store.fill(musicgen, audiocraft.musicgen_sources(config, store), dtype, device)
+    sources = audiocraft.musicgen_sources(config, store)
+    store.fill(musicgen, sources, dtype, device, _merge(adapters, musicgen))
     store.check_all_taken(ignored="")
     return Checkpoint(musicgen, audiocraft_codec(folder, codec_source, device), text_encoder)
+
+
+def _merge(
+    adapters: Sequence[Adapter], musicgen: MusicGen
+) -> Callable[[str, torch.Tensor], torch.Tensor]:
+    """The change that adapters make; they have transformers' names, whatever the base's format."""
+    names = huggingface.musicgen_sources(musicgen.config)
+    return Merge(adapters, names, musicgen.state_dict()).apply
 
 
 def _check_not_empty(folder: Path) -> None:

@@ -5,8 +5,15 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
+from serve_app.checkpoints.adapter_config import CONFIG, base_of
 from serve_app.checkpoints.faults import faults_named, unreadable_named
-from serve_app.checkpoints.weight_files import has_safetensors, refuse_ignored
+from serve_app.checkpoints.weight_files import (
+    ADAPTER,
+    check_adapter_files,
+    has_safetensors,
+    is_adapter,
+    refuse_ignored,
+)
 from serve_app.errors import CheckpointError
 
 EMBEDDED_PREFIX = "embedded:"
@@ -16,6 +23,7 @@ _HUB_ID = re.compile(rf"{_HUB_NAME}(/{_HUB_NAME})?(@\w[\w./-]*)?")
 _OWNED_HUB_ID = re.compile(rf"{_HUB_NAME}/{_HUB_NAME}(@\w[\w./-]*)?")
 _CURE = "Name an existing folder, OWNER/REPOSITORY, OWNER/REPOSITORY@REVISION or embedded:NAME."
 _SAFE_FILES = ("*.json", "*.safetensors", "*.model")
+_ADAPTER_FILES = (CONFIG, ADAPTER)
 _EXPORT_FILES = ("state_dict.bin", "compression_state_dict.bin")
 
 
@@ -28,11 +36,42 @@ def resolve(source: str) -> Path:
     Raises CheckpointError if `source` is none of them, cannot be downloaded, or holds
     weights that would be ignored, such as an adapter.
     """
-    folder = _embedded(source) if source.startswith(EMBEDDED_PREFIX) else local_folder(source)
-    folder = folder or _from_hub(source)
+    folder = _find(source)
     with unreadable_named(folder):
+        if is_adapter(folder):
+            raise CheckpointError(_without_base(source, folder))
         refuse_ignored(folder)
     return folder
+
+
+def fetch(source: str) -> Path:
+    """Return the local folder of a model as `resolve` does, or of an adapter."""
+    folder = _find(source)
+    return folder if is_adapter(folder) else resolve(source)
+
+
+def resolve_adapter(source: str) -> Path:
+    """Return the local folder of a LoRA adapter: a folder or a hub id, as in `resolve`.
+
+    Raises CheckpointError if `source` is neither, cannot be downloaded, or holds no adapter.
+    """
+    folder = local_folder(source) or _download(*_revision(source), _ADAPTER_FILES)
+    with unreadable_named(folder):
+        check_adapter_files(folder)
+    return folder
+
+
+def _find(source: str) -> Path:
+    folder = _embedded(source) if source.startswith(EMBEDDED_PREFIX) else local_folder(source)
+    return folder or _from_hub(source)
+
+
+def _without_base(source: str, folder: Path) -> str:
+    base = base_of(folder) or "the model that it was trained on"
+    return (
+        f"{folder}: holds a LoRA adapter, and no model. Write its base in model_source ({base}), and "
+        f"adapter_source: {source}"
+    )
 
 
 def is_hub_id(name: str) -> bool:
@@ -57,11 +96,17 @@ def local_folder(source: str) -> Path | None:
 
 
 def _from_hub(source: str) -> Path:
-    repository, _, revision = source.partition("@")
-    folder = _download(repository, revision or None, _SAFE_FILES)
+    repository, revision = _revision(source)
+    folder = _download(repository, revision, _SAFE_FILES)
     if has_safetensors(folder):
         return folder
-    return _download(repository, revision or None, _EXPORT_FILES)
+    return _download(repository, revision, _EXPORT_FILES)
+
+
+def _revision(source: str) -> tuple[str, str | None]:
+    """Repository and revision of a hub id."""
+    repository, _, revision = source.partition("@")
+    return repository, revision or None
 
 
 def _embedded(source: str) -> Path:

@@ -5,13 +5,15 @@ A check before a start, without torch. Loading checks the tensors themselves.
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+from serve_app.checkpoints.adapter_config import read_adapter_config
 from serve_app.checkpoints.faults import unreadable_named
-from serve_app.checkpoints.hub import EMBEDDED_PREFIX, local_folder, resolve
+from serve_app.checkpoints.hub import EMBEDDED_PREFIX, local_folder, resolve, resolve_adapter
 from serve_app.checkpoints.torch_format import is_archive
 from serve_app.checkpoints.watermark_file import Network, read_facts
-from serve_app.checkpoints.weight_files import INDEX, SINGLE, has_safetensors, weight_files
+from serve_app.checkpoints.weight_files import ADAPTER, INDEX, SINGLE, has_safetensors, weight_files
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.errors import CheckpointError
 
@@ -36,6 +38,21 @@ def check_source(source: str, needs_codec: bool = True) -> bool:
         return True
     repository, _, revision = source.partition("@")
     if _is_cached(repository, revision or None):
+        return True
+    _ask_hub(repository, revision or None)
+    return False
+
+
+def check_adapter(source: str) -> bool:
+    """Check the files and the options of a LoRA adapter, as `check_source` does those of a model."""
+    if local_folder(source):
+        folder = resolve_adapter(source)
+        with unreadable_named(folder):
+            read_adapter_config(folder)
+            _check_safetensors(folder / ADAPTER)
+        return True
+    repository, _, revision = source.partition("@")
+    if _is_cached(repository, revision or None, (ADAPTER,)):
         return True
     _ask_hub(repository, revision or None)
     return False
@@ -115,13 +132,12 @@ def _check_pickle(file: Path) -> None:
     is_archive(file)
 
 
-def _is_cached(repository: str, revision: str | None) -> bool:
+def _is_cached(
+    repository: str, revision: str | None, names: Iterable[str] = (SINGLE, INDEX, _EXPORT)
+) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    cached = (
-        try_to_load_from_cache(repository, name, revision=revision)
-        for name in (SINGLE, INDEX, _EXPORT)
-    )
+    cached = (try_to_load_from_cache(repository, name, revision=revision) for name in names)
     return any(isinstance(file, str) and os.path.exists(file) for file in cached)  # noqa: PTH110
 
 

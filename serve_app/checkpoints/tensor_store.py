@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -21,6 +21,11 @@ class Third(NamedTuple):
 
 
 Source = str | Third
+
+
+def _unchanged(_: str, weight: Tensor) -> Tensor:
+    return weight
+
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _ARCHITECTURE_CURE = "Use the configuration that was saved with these weights."
@@ -71,8 +76,11 @@ class TensorStore:
         sources: Mapping[str, tuple[Source, ...]],
         dtype: torch.dtype,
         device: torch.device,
+        change: Callable[[str, Tensor], Tensor] = _unchanged,
     ) -> None:
         """Load every parameter of `module`, which may be on the meta device.
+
+        change: takes a parameter's name and its weight in the file, and returns the weight to load.
 
         Raises CheckpointError naming the file and the tensor that is missing, has another shape, or
         holds values that are not finite or beyond the range of `dtype`.
@@ -80,12 +88,13 @@ class TensorStore:
         expected = module.state_dict()
 
         def load(name: str) -> Tensor:
-            return self._shaped(sources[name], expected[name].shape).to(device=device, dtype=dtype)
+            weight = change(name, self._shaped(sources[name], expected[name].shape))
+            return weight.to(device=device, dtype=dtype)
 
         with ThreadPoolExecutor(_cores() if device.type == "cpu" else 1) as threads:
             state = dict(zip(expected, threads.map(load, expected), strict=True))
         for name in not_finite(state):
-            self._refuse_values(sources[name], dtype)
+            self._refuse_values(sources[name], dtype, change(name, self.take(sources[name])))
         module.load_state_dict(state, strict=True, assign=True)
 
     def check_all_taken(self, ignored: str) -> None:
@@ -102,9 +111,10 @@ class TensorStore:
                 "configuration that was saved with these weights."
             )
 
-    def _refuse_values(self, sources: tuple[Source, ...], dtype: torch.dtype) -> None:
-        """Raise the CheckpointError for tensors that are not finite after the cast to `dtype`."""
-        tensor = self.take(sources)
+    def _refuse_values(
+        self, sources: tuple[Source, ...], dtype: torch.dtype, tensor: Tensor
+    ) -> None:
+        """Raise the CheckpointError for a tensor that is not finite after the cast to `dtype`."""
         place = f"{self.origin}: tensor '{_names(sources)}'"
         if not tensor.isfinite().all():
             raise CheckpointError(

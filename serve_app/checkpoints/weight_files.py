@@ -10,8 +10,11 @@ from pathlib import Path
 from serve_app.checkpoints.faults import faults_named
 from serve_app.errors import CheckpointError
 
+ADAPTER = "adapter_model.safetensors"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_EXPORT = "state_dict.bin"
+_ADAPTER_CONFIG = "adapter_config.json"
 _SUFFIX = ".safetensors"
 _AGAIN = "Save or download the checkpoint again."
 # The same weights in another precision, as transformers' `variant` names them: model.fp16.safetensors
@@ -85,8 +88,8 @@ def refuse_ignored(folder: Path) -> None:
         if file.name not in loaded and not _VARIANT.fullmatch(file.name):
             raise CheckpointError(
                 f"{file}: would be ignored, because a model is loaded from {SINGLE} or from the "
-                f"shards that {INDEX} names. If it is an adapter (LoRA), merge it into its base; if "
-                "it is a shard, add the index; else move it out of the folder."
+                f"shards that {INDEX} names. If it is an adapter (LoRA), name its folder in adapter_source; "
+                "if it is a shard, add the index; else move it out of the folder."
             )
 
 
@@ -95,12 +98,34 @@ def _refuse_adapters(folder: Path) -> None:
     for file in sorted(folder.rglob("*") if _has_weights(folder) else folder.iterdir()):
         if _ADAPTER.fullmatch(file.name):
             raise CheckpointError(
-                f"{file}: the folder holds a LoRA adapter, and adapters are not merged at "
-                "load. Merge it into its base (PEFT: `merge_and_unload()`, then "
-                "`save_pretrained()`) and name the merged folder, or remove the adapter's files to "
-                "serve the base alone."
+                f"{file}: the folder holds a LoRA adapter, which would be ignored. To merge it at "
+                "load, move its files into a folder of their own and name that in adapter_source; to "
+                "serve the base alone, remove them."
             )
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds an adapter, and no model."""
+    files = {file.name for file in folder.iterdir()}
+    has_model = not files.isdisjoint((SINGLE, INDEX, _EXPORT))
+    return not has_model and any(map(_ADAPTER.fullmatch, files))
+
+
+def check_adapter_files(folder: Path) -> None:
+    """Raise CheckpointError unless the folder holds an adapter of PEFT as safetensors."""
+    for name in (_ADAPTER_CONFIG, ADAPTER):
+        if (folder / name).exists():
+            continue
+        if name == ADAPTER and (folder / "adapter_model.bin").exists():
+            raise CheckpointError(
+                f"{folder / 'adapter_model.bin'}: pickled adapters are not read. Load it with PEFT "
+                "and save it again: `save_pretrained()` writes safetensors."
+            )
+        raise CheckpointError(
+            f"{folder / name}: the file is missing. Name the folder of a LoRA adapter that PEFT "
+            "saved in adapter_source; a model belongs into model_source."
+        )
+
+
 def _has_weights(folder: Path) -> bool:
-    return has_safetensors(folder) or (folder / "state_dict.bin").exists()
+    return has_safetensors(folder) or (folder / _EXPORT).exists()

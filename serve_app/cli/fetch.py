@@ -54,7 +54,9 @@ def _named_by(source: str) -> list[str]:
     except (ServeConfigError, ConfigError) as error:
         fail(str(error))
     models = [model.model_loading_config for config in configs for model in config.models]
-    return list(dict.fromkeys(name for model in models for name, _ in model.sources))
+    named = [name for model in models for name, _ in model.sources]
+    adapters = [name for config in configs for name in config.adapters]
+    return list(dict.fromkeys([*named, *adapters]))
 
 
 def _full_name(source: str) -> str:
@@ -69,10 +71,10 @@ def _is_remote(name: str) -> bool:
 
 
 def _resolve(name: str, *, is_offline: bool) -> Path:
-    from serve_app.checkpoints.hub import resolve  # imports torch
+    from serve_app.checkpoints import hub  # imports torch
 
     try:
-        return resolve(name)
+        return hub.fetch(name)
     except CheckpointError as error:
         if is_offline and _is_remote(name):
             fail(

@@ -103,8 +103,8 @@ class ModelConfig(ClosedModel):
     aliases: tuple[Name, ...] = ()
     """Further names that the model answers to."""
     license: str | None = None
-    """Licence of the weights, reported to clients. Default: known for published models, else
-    `unknown`."""
+    """Licence of the weights, adapters included, reported to clients. Default: known for published
+    models, whose licence holds for a merge with adapters, too; else `unknown`."""
     accelerator_type: str | None = None
     """GPU type that a replica needs: `T4`, `A10G`, `L4`, `L40S`, `A100`, `H100`. Default: any."""
     fallbacks: tuple[Name, ...] = ()
@@ -125,16 +125,25 @@ class ModelConfig(ClosedModel):
 
     @property
     def public_source(self) -> str:
-        """The source as clients may see it: only the last part of a folder's path."""
+        """The source and its adapters as clients may see them: the last parts of folders' paths."""
         source = self.model_loading_config.model_source
-        is_path = source.startswith(("/", ".", "~")) or source.count("/") > 1
-        return PurePath(source).name if is_path else source
+        adapters = self.model_loading_config.adapter_source
+        return " + ".join(map(_public, (source, *(adapter.source for adapter in adapters))))
 
     @property
     def weights_license(self) -> str:
         source = self.model_loading_config.model_source
-        published = NON_COMMERCIAL if is_non_commercial(source) else "unknown"
-        return self.license or ("Apache-2.0" if source.startswith("embedded:") else published)
+        if self.license is not None:
+            return self.license
+        if is_non_commercial(source):
+            return NON_COMMERCIAL
+        is_ours = source.startswith("embedded:") and not self.model_loading_config.adapter_source
+        return "Apache-2.0" if is_ours else "unknown"
+
+
+def _public(source: str) -> str:
+    is_path = source.startswith(("/", ".", "~")) or source.count("/") > 1
+    return PurePath(source).name if is_path else source
 
 
 class AppConfig(ClosedModel):
@@ -190,6 +199,12 @@ class AppConfig(ClosedModel):
                     f"models: use some of {others}"
                 )
         return self
+
+    @property
+    def adapters(self) -> list[str]:
+        """Sources of the adapters of all models."""
+        loading = (model.model_loading_config for model in self.models)
+        return [adapter.source for one in loading for adapter in one.adapter_source]
 
     def _names(self) -> list[str]:
         """Every id and alias, in the order of the configuration."""

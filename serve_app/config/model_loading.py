@@ -1,14 +1,35 @@
 """Source of a model's weights, and the commit that pins them."""
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from serve_app.config.adapter import AdapterSource
 from serve_app.config.closed_model import ClosedModel
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+def _as_list(value: object) -> object:
+    """One adapter as the list of it: its source alone is enough."""
+    if isinstance(value, dict):
+        return [value]
+    return [{"source": value}] if isinstance(value, str) else value
+
+
+def _document_forms(schema: dict[str, Any]) -> None:
+    """Document that a source alone is accepted for a list."""
+    adapters = {name: schema.pop(name) for name in ("type", "items")}
+    schema["anyOf"] = [{"type": "string"}, adapters]
+
+
+Adapters = Annotated[
+    tuple[AdapterSource, ...],
+    BeforeValidator(_as_list),
+    Field(json_schema_extra=_document_forms),
+]
 
 
 class ModelLoadingConfig(ClosedModel):
@@ -28,6 +49,9 @@ class ModelLoadingConfig(ClosedModel):
     codec_source: str | None = None
     """Hub id or folder of an AudioCraft export's codec; `OWNER/REPOSITORY@REVISION` pins a
     revision. Default: the one the export names."""
+    adapter_source: Adapters = ()
+    """LoRA adapters that are merged into the weights at load: a folder or hub id, or a list with a
+    weight for each. See [Adapters](training.md#adapters)."""
 
     @property
     def pinned_source(self) -> str:

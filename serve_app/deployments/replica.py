@@ -189,6 +189,7 @@ def _load(config: ModelConfig) -> "tuple[Checkpoint, ExecutionBackend]":
         device=device,
         text_encoder_source=loading.text_encoder_source,
         codec_source=loading.codec_source,
+        adapters=loading.adapter_source,
     )
     options = config.engine_kwargs
     backend = prepare_model(checkpoint.musicgen, precision, options.kernels, options.kv_cache)

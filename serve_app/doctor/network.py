@@ -1,12 +1,13 @@
 """Ports of this machine, and weights in the cache or on the hub."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psutil
 
-from serve_app.checkpoints.inventory import check_source
+from serve_app.checkpoints.inventory import check_adapter, check_source
 from serve_app.config.app import AppConfig
 from serve_app.doctor.finding import Finding, note, ok, problem
 from serve_app.errors import CheckpointError
@@ -42,14 +43,12 @@ def check_weights(config: AppConfig) -> Iterator[Finding]:
     Each source that the configuration names is checked as a start does.
     """
     named = [one for model in config.models for one in model.model_loading_config.sources]
-    here = []
-    others = []
+    here: list[str] = []
+    others: list[Finding] = []
     for source, needs_codec in dict.fromkeys(named):
-        finding = _check_weights_of(source, needs_codec)
-        if finding is None:
-            here.append(source)
-        else:
-            others.append(finding)
+        _add(source, _checked(source, partial(check_source, source, needs_codec)), here, others)
+    for source in dict.fromkeys(config.adapters):
+        _add(source, _checked(source, partial(check_adapter, source)), here, others)
     if here:
         yield ok(_WEIGHTS, f"{', '.join(dict.fromkeys(here))}: here")
     yield from others
@@ -58,10 +57,18 @@ def check_weights(config: AppConfig) -> Iterator[Finding]:
         yield note(_WEIGHTS, f"the hub ({hub_endpoint()}) cannot be reached", advice)
 
 
-def _check_weights_of(source: str, needs_codec: bool) -> Finding | None:
+def _add(source: str, finding: Finding | None, here: list[str], others: list[Finding]) -> None:
+    """Sort a source in: here without a finding."""
+    if finding is None:
+        here.append(source)
+    else:
+        others.append(finding)
+
+
+def _checked(source: str, check: Callable[[], bool]) -> Finding | None:
     """Check one source. None if its weights are here and whole."""
     try:
-        if check_source(source, needs_codec):
+        if check():
             return None
     except CheckpointError as error:
         return problem(_WEIGHTS, error.message, _ADVICE)

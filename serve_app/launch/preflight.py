@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from serve_app.checkpoints.inventory import check_source, check_watermark_files
+from serve_app.checkpoints.inventory import check_adapter, check_source, check_watermark_files
 from serve_app.config.app import ModelConfig
 from serve_app.config.reader import ingress_environment, read_config
 from serve_app.errors import CheckpointError, ConfigError
@@ -63,6 +63,8 @@ def _check_application(application: dict[str, Any]) -> None:
     sources = [named for model in config.models for named in model.model_loading_config.sources]
     for source, needs_codec in dict.fromkeys(sources):
         check_source(source, needs_codec)
+    for source in dict.fromkeys(config.adapters):
+        check_adapter(source)
     check_runtime_envs(application, config)
 
 
