@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from serve_app.cli.console import AsJson
+from serve_app.cli.console import AsJson, fail
 from serve_app.cli.listening_options import Port
-from serve_app.config.files import CONFIG_HELP, find_config
 from serve_app.doctor import Finding, Level, examine
+from serve_app.launch.error import LaunchError
+from serve_app.launch.target import TARGET_HELP, find_target
 
 _MARKS = {
     Level.OK: "[green]ok     [/]",
@@ -19,7 +20,7 @@ _MARKS = {
 
 
 def doctor(
-    config: Annotated[str, typer.Argument(help=CONFIG_HELP)] = "nano",
+    config: Annotated[str, typer.Argument(help=TARGET_HELP)] = "nano",
     port: Port = 8000,
     as_json: AsJson = False,
 ) -> None:
@@ -27,7 +28,11 @@ def doctor(
 
     A note keeps nothing from working. The exit status is 1 if there is a problem.
     """
-    findings = list(examine(find_config(config), port))
+    try:
+        with find_target(config).as_file() as file:
+            findings = list(examine(file, port))
+    except LaunchError as error:
+        fail(str(error), error.exit_code)
     if as_json:
         print(json.dumps([_fields(finding) for finding in findings]))
     else:

@@ -5,6 +5,11 @@ _AUDIOGEN = "facebook/audiogen-"
 NON_COMMERCIAL = "CC-BY-NC-4.0"
 # Owner and beginning of the names of Meta's repositories whose weights have that licence.
 _FAMILIES = (_MUSICGEN, _AUDIOGEN, "facebook/magnet-", "facebook/audio-magnet-")
+# Short names of the published models that are served.
+SIZES = (
+    "small", "medium", "large", "melody", "melody-large", "stereo-small", "stereo-medium",
+    "stereo-large", "stereo-melody", "stereo-melody-large", "audiogen",
+)  # fmt: skip
 _AUDIOGEN_NAMES = ("audiogen", "audiogen-medium")
 
 

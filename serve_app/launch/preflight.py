@@ -79,7 +79,8 @@ def _check_gpu(model: ModelConfig) -> None:
     kind = f" of type {model.accelerator_type}" if model.accelerator_type else ""
     raise LaunchError(
         f"Model '{model.model_id}' needs a GPU{kind}, and this machine has none that NVIDIA's driver "
-        "shows (nvidia-smi). Use a machine that has one, or use the configuration nano, which needs none."
+        "shows (nvidia-smi). Use a machine that has one. `musicgen serve FOLDER` and `musicgen serve "
+        "OWNER/REPOSITORY` use the CPU where there is no GPU, and the configuration nano needs none."
     )
 
 

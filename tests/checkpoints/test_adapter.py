@@ -15,45 +15,15 @@ from serve_app.checkpoints.hub import fetch
 from serve_app.checkpoints.inventory import check_adapter
 from serve_app.config.adapter import AdapterSource
 from serve_app.errors import CheckpointError
+from tests.adapters import write_adapters
 from tests.architectures import put_in_cache
-from tests.untraced import untraced
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-# As in ylacombe/musicgen-dreamboothing, whose adapters most people train.
-MODULES = [
-    *("enc_to_dec_proj", "q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
-    *(f"lm_heads.{k}" for k in range(4)),
-    *(f"embed_tokens.{k}" for k in range(4)),
-]
 PATTERNS = {
     "rank_pattern": {"fc1": 2, r"layers\.1\.self_attn\.[qk]_proj": 6},
     "alpha_pattern": {"q_proj": 3, r"decoder\.lm_heads\.2": 1},
 }
-
-
-@untraced
-def write_adapters(base: Path, folder: Path, *options: dict[str, Any]) -> tuple[Path, list[Path]]:
-    """Write random adapters by PEFT, and their base with all of them merged."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import MusicgenForConditionalGeneration
-
-    torch.manual_seed(2)
-    model = MusicgenForConditionalGeneration.from_pretrained(base)
-    names = [f"adapter {index}" for index in range(len(options))]
-    configs = [
-        LoraConfig(init_lora_weights=False, **{"r": 4, "target_modules": MODULES} | one)
-        for one in options
-    ]
-    peft = get_peft_model(model, configs[0], names[0])
-    for name, config in zip(names[1:], configs[1:], strict=True):
-        peft.add_adapter(name, config)
-    peft.save_pretrained(folder)
-    merged = peft.merge_and_unload(adapter_names=names)
-    merged.save_pretrained(folder / "merged")
-    for file in base.glob("*token*"):
-        (folder / "merged" / file.name).write_bytes(file.read_bytes())
-    return folder / "merged", [folder / name for name in names]
 
 
 @pytest.fixture(scope="module")
