@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from serve_app.models.chroma import MelodyConfig
 from serve_app.models.musicgen.conditioning import ConditioningSpec, Conditions, CrossAttentionKV
 from serve_app.models.musicgen.transformer import (
     At,
@@ -28,7 +30,8 @@ class MusicGenConfig:
 
     delays: steps by which each codebook lags behind the first; audio_channels: 2 if the codebooks
     of a mono codec alternate between left and right; content: "audio" of an AudioGen, whose sounds
-    are not music.
+    are not music; melody: None for a model without melody conditioning.
+    Raises ValueError if `conditioning` has no room for the melody.
     """
 
     transformer: TransformerConfig
@@ -42,6 +45,17 @@ class MusicGenConfig:
     max_duration_s: float = 30.0
     content: Content = "music"
     conditioning: ConditioningSpec = field(default_factory=ConditioningSpec)
+    melody: MelodyConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.melody is None:
+            return
+        room = self.conditioning.prefix_positions
+        if room != self.melody.chroma_length:
+            raise ValueError(
+                f"prefix_positions is {room}, but the melody has {self.melody.chroma_length} frames "
+                "of chroma: set both to the same length"
+            )
 
     @property
     def special_token(self) -> int:
@@ -71,6 +85,9 @@ class MusicGen(nn.Module):
         self.text_proj: nn.Module = nn.Identity()
         if config.project_text:
             self.text_proj = nn.Linear(config.text_hidden_size, hidden_size)
+        self.melody_proj: nn.Module = nn.Identity()
+        if config.melody is not None and config.melody.projected:
+            self.melody_proj = nn.Linear(config.melody.num_chroma, hidden_size)
         self.num_parameters = sum(parameter.numel() for parameter in self.parameters())
 
     def conditions(self, text: Tensor | None, leading: Tensor | None = None) -> Conditions:
@@ -89,6 +106,29 @@ class MusicGen(nn.Module):
             return Conditions(self._cross_attention_kv(projected), leading)
         rows = self._text_prefix(projected)
         return Conditions(prefix=rows if leading is None else torch.cat([leading, rows], dim=1))
+
+    def leading(self, chroma: Tensor | None) -> Tensor:
+        """Return embeddings [branches, chroma_length, D] of a melody, to lead `conditions`.
+
+        chroma [chroma_length]: pitch classes, cut or repeated to that length by `chroma.fit`; None
+        is silence, as in the unconditional row. Raises ValueError for another length, and for a
+        model without melody conditioning.
+        """
+        melody = self.config.melody
+        if melody is None:
+            raise ValueError("the model has no melody conditioning: pass no `leading` conditions")
+        silence = torch.zeros(
+            melody.chroma_length, dtype=torch.int64, device=self.embedding.weight.device
+        )
+        given = silence if chroma is None else chroma.to(silence.device)
+        if given.shape != silence.shape:
+            raise ValueError(
+                f"the melody has {tuple(given.shape)} frames of chroma, but the model takes "
+                f"{melody.chroma_length}: cut or repeat them (`chroma.fit`)"
+            )
+        rows = torch.stack([given, silence][: self.config.conditioning.branches])
+        one_hot = F.one_hot(rows, melody.num_chroma).to(self.embedding.weight.dtype)
+        return cast(Tensor, self.melody_proj(one_hot))
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Sum the codebooks' embeddings, for all rows: tokens [n, K] -> [n, 1, D].

@@ -54,12 +54,12 @@ class PrefixMusicGen(MusicGen):
 
     def __init__(self, config: MusicGenConfig) -> None:
         super().__init__(config)
-        self.leading = torch.nn.Parameter(torch.empty(LEADING, config.transformer.hidden_size))
+        self.further = torch.nn.Parameter(torch.empty(LEADING, config.transformer.hidden_size))
 
     def conditions(self, text: Tensor | None, leading: Tensor | None = None) -> Conditions:
         assert leading is None
         branches = self.config.conditioning.branches
-        return super().conditions(text, self.leading.expand(branches, -1, -1))
+        return super().conditions(text, self.further.expand(branches, -1, -1))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def model(nano: Checkpoint) -> PrefixMusicGen:
     )
     model = PrefixMusicGen(config)
     randomize(model)
-    torch.nn.init.normal_(model.leading, std=2.0)
+    torch.nn.init.normal_(model.further, std=2.0)
     torch.nn.init.normal_(model.embedding.weight, std=1.0)
     return model.eval().requires_grad_(False)
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from serve_app.models.chroma import MelodyConfig
 from serve_app.models.musicgen.conditioning import ConditioningSpec
 from serve_app.models.musicgen.kv_cache import FloatKVCache
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
@@ -80,6 +81,52 @@ def test_further_conditions_precede_the_text_and_have_their_length() -> None:
     assert prefix.shape == (2, 8, 32)
     with pytest.raises(ValueError, match=r"0 positions .* but this model takes 3: pass `leading`"):
         model.conditions(None)
+
+
+MELODY = MelodyConfig(chroma_length=3)
+
+
+def melody_model(melody: MelodyConfig = MELODY, hidden_size: int = 32) -> MusicGen:
+    spec = ConditioningSpec(text="prefix", prefix_positions=melody.chroma_length)
+    transformer = replace(TRANSFORMER, hidden_size=hidden_size)
+    config = replace(
+        new_model(spec).config, transformer=transformer, conditioning=spec, melody=melody
+    )
+    model = MusicGen(config).requires_grad_(False)
+    randomize(model)
+    return model
+
+
+def test_a_melody_leads_and_the_unconditional_row_has_silence() -> None:
+    model = melody_model()
+    projection = model.melody_proj
+    assert isinstance(projection, nn.Linear)
+    columns = projection.weight.T
+    leading = model.leading(torch.tensor([4, 0, 11]))
+    assert torch.equal(leading[0], columns[[4, 0, 11]] + projection.bias)
+    assert torch.equal(leading[1], columns[[0, 0, 0]] + projection.bias)
+    assert torch.equal(model.leading(None), leading[1].expand(2, -1, -1))
+    prefix = model.conditions(torch.randn(5, TEXT_SIZE), leading).prefix
+    assert prefix is not None
+    assert prefix.shape == (2, 8, 32)
+    assert torch.equal(prefix[:, :3], leading)
+
+
+def test_a_melody_as_wide_as_the_model_is_not_projected() -> None:
+    model = melody_model(MelodyConfig(chroma_length=2, projected=False), hidden_size=12)
+    expected = torch.zeros(2, 2, 12)
+    expected[0, [0, 1], [7, 3]] = 1
+    expected[1, :, 0] = 1
+    assert torch.equal(model.leading(torch.tensor([7, 3])), expected)
+
+
+def test_melodies_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"has \(4,\) frames of chroma, but the model takes 3"):
+        melody_model().leading(torch.tensor([1, 2, 3, 4]))
+    with pytest.raises(ValueError, match="no melody conditioning"):
+        new_model().leading(None)
+    with pytest.raises(ValueError, match="prefix_positions is 0, but the melody has 3 frames"):
+        replace(new_model(ConditioningSpec(text="prefix")).config, melody=MELODY)
 
 
 @pytest.mark.parametrize("rows", [1, 2])
