@@ -98,6 +98,12 @@ class MelodyNotSupported(InvalidRequest):
     title = "The model takes no melody"
 
 
+class DecoderUnavailable(InvalidRequest):
+    field = "decoder"
+    code = "decoder_unavailable"
+    title = "No served model has the requested decoder"
+
+
 class Unauthorized(ServeAppError):
     status = 401
     code = "unauthorized"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from serve_app.types import Content, Timings
+from serve_app.types import ENCODEC, Content, Decoder, Timings
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +10,7 @@ class EngineStats:
     """Snapshot of a replica's engine. Rates: averages over a few seconds; audio: seconds of music.
 
     admitted_slots: filled while requests wait, 0: unknown; queued_audio_s, running_audio_s: left of
-    waiting, of running tracks; background_requests: those among them; late_chunks_total: of those
+    waiting, of running tracks (those that wait for a decoder of whole tracks, too); background_requests: those among them; late_chunks_total: of those
     of streams; step_s: of a step, one frame of every track; lone_pace_s, full_pace_s: from step to
     step of one sequence, of all admitted slots; mean_audio_s: of recent tracks; codec_s,
     text_encoder_s: busy so far; eager_steps_total: without a graph.
@@ -72,7 +72,8 @@ class ModelCard:
     source: a hub id, or the name of a folder without its path; license: of the weights;
     fallbacks: ids of the models that answer instead when this model's queue is full;
     price_per_hour: of one replica, in US dollars; None: unknown; max_queued_audio_s: seconds of
-    music that may wait in one ingress replica; None: no bound; scales_to_zero: may have no replica.
+    music that may wait in one ingress replica; None: no bound; scales_to_zero: may have no replica;
+    decoders: of the codes, by which a request may ask for its track.
     """
 
     model_id: str
@@ -83,6 +84,7 @@ class ModelCard:
     price_per_hour: float | None = None
     max_queued_audio_s: float | None = None
     scales_to_zero: bool = False
+    decoders: tuple[Decoder, ...] = (ENCODEC,)
 
     def cost_usd(self, timings: Timings) -> float | None:
         """Cost of a track in US dollars; None when the price is unknown."""

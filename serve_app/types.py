@@ -56,6 +56,9 @@ Seed = Annotated[
 Content = Literal["music", "audio"]  # of a model's tracks: audio of an AudioGen, sounds of any kind
 ExtendStrideS = Annotated[FiniteFloat, Field(ge=1.0, le=60.0)]
 DurationS = Annotated[FiniteFloat, Field(gt=0.0, le=3600.0)]
+Decoder = Literal["encodec", "multiband_diffusion"]
+ENCODEC: Decoder = "encodec"
+MULTIBAND_DIFFUSION: Decoder = "multiband_diffusion"
 
 
 class SamplingParams(BaseModel, frozen=True, extra="forbid"):
@@ -90,6 +93,7 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
 
     audio_prompt: the beginning of the track, part of its `duration_s`; melody: audio whose melody
     the track follows, for a model that takes one;
+    decoder: of the codes; all but EnCodec's decode whole tracks only;
     extend_stride_s: stride of the model's window in a longer track; None: as in AudioCraft, which
     is 0.6 of the window for music and 2 s for an AudioGen;
     progress: whether the stream has Progress items; streamed: whether it is played as it is made;
@@ -104,6 +108,7 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
     sampling: SamplingParams = Field(default_factory=SamplingParams)
     audio_prompt: Audio | None = None
     melody: Audio | None = None
+    decoder: Decoder = ENCODEC
     extend_stride_s: ExtendStrideS | None = None
     progress: bool = False
     streamed: bool = False

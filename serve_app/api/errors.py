@@ -9,11 +9,6 @@ class InvalidInput(InvalidRequest):
     title = "The input of the prediction is not valid"
 
 
-class DecoderUnavailable(InvalidRequest):
-    code = "decoder_unavailable"
-    title = "No served model has the requested decoder"
-
-
 class OriginNotAllowed(ServeAppError):
     status = 403
     code = "origin_not_allowed"

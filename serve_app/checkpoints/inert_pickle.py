@@ -63,16 +63,16 @@ _INERT = [
 ]
 
 
-def read_inert(file: Path) -> dict[str, Any]:
+def read_inert(file: Path, most_bytes: int = _MOST_BYTES) -> dict[str, Any]:
     """Read a dict saved by `torch.save`: tensors, plain values, and OmegaConf's objects as plain values.
 
-    No code in the file is run. Raises CheckpointError if the file is missing, damaged, too large, or
+    No code in the file is run. most_bytes: of the file, unpacked. Raises CheckpointError if the file is missing, damaged, too large, or
     holds anything else.
     """
     if not file.is_file():
         raise CheckpointError(f"{file}: the file is missing. {_AGAIN}")
     with faults_named(file, "not a readable PyTorch file of tensors and plain values", _AGAIN):
-        _check_size(file)
+        _check_size(file, most_bytes)
         with torch.serialization.safe_globals(_INERT):  # type: ignore[arg-type]
             package = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(package, dict):
@@ -100,7 +100,7 @@ def plain(file: Path, value: Any, depth: int = 0) -> Any:
     return value if isinstance(value, str | int | float | bool | torch.Tensor) else None
 
 
-def _check_size(file: Path) -> None:
+def _check_size(file: Path, most_bytes: int) -> None:
     """Raise CheckpointError for a file of PyTorch's older format, which tells no sizes, or a too large one."""
     if not is_archive(file):
         raise CheckpointError(
@@ -109,7 +109,7 @@ def _check_size(file: Path) -> None:
         )
     with zipfile.ZipFile(file) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
-    if size > _MOST_BYTES:
+    if size > most_bytes:
         raise CheckpointError(
-            f"{file}: unpacks to {size} bytes, above the {_MOST_BYTES} of any AudioSeal. {_AGAIN}"
+            f"{file}: unpacks to {size} bytes, above the {most_bytes} of any such file. {_AGAIN}"
         )

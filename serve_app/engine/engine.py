@@ -26,8 +26,9 @@ from serve_app.engine.sequence import Sequence
 from serve_app.errors import ReplicaFailed, ServeAppError
 from serve_app.model_status import EngineStats, LoadedModel
 from serve_app.models.audioseal.watermark import Watermark
+from serve_app.models.multiband_diffusion import MultiBandDiffusion
 from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
-from serve_app.types import AudioChunk, GenerationRequest, StreamItem
+from serve_app.types import ENCODEC, MULTIBAND_DIFFUSION, AudioChunk, GenerationRequest, StreamItem
 
 WARM_UP_S = 0.2  # seconds of music
 
@@ -39,7 +40,8 @@ class Engine:
 
     backend: returned by `prepare_model`; None for a model whose layers are as they were loaded;
     gpu_share: of the GPU's memory, for an engine that shares the card;
-    watermark: of every track; None: tracks are not marked.
+    watermark: of every track; None: tracks are not marked;
+    diffusion: decoder of the tracks that ask for it; None: those are refused.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Engine:
         backend: ExecutionBackend | None = None,
         gpu_share: float = 1.0,
         watermark: Watermark | None = None,
+        diffusion: MultiBandDiffusion | None = None,
     ) -> None:
         musicgen = checkpoint.musicgen
         configure_device(musicgen.embedding.weight.device)
@@ -62,13 +65,19 @@ class Engine:
             self._fail,
         )
         self.input_processor = InputProcessor(
-            checkpoint, self.conditioner, config.max_duration_s, self._fail
+            checkpoint,
+            self.conditioner,
+            config.max_duration_s,
+            self._fail,
+            (ENCODEC,) if diffusion is None else (ENCODEC, MULTIBAND_DIFFUSION),
         )
         frames = self.input_processor.window_frames
         slots = config.max_slots or default_slots(musicgen, config, frames, gpu_share)
         batch = Batch(musicgen, self.backend, config, self.conditioner, slots, frames)
         position_s = position_read_s(musicgen, config)
-        self.loop = EngineLoop(checkpoint, config, batch, self.conditioner, watermark, position_s)
+        self.loop = EngineLoop(
+            checkpoint, config, batch, self.conditioner, watermark, position_s, diffusion
+        )
 
     @property
     def graphs_s(self) -> float:

@@ -15,8 +15,8 @@ from serve_app.engine.frames import num_frames
 from serve_app.engine.sequence import Sequence, Sink
 from serve_app.engine.window import Window, windows
 from serve_app.engine.worker_thread import OnFailure, report_to_nobody
-from serve_app.errors import DurationTooLong, GenerationFailed, InvalidRequest
-from serve_app.types import Audio, GenerationRequest
+from serve_app.errors import DecoderUnavailable, DurationTooLong, GenerationFailed, InvalidRequest
+from serve_app.types import ENCODEC, Audio, Decoder, GenerationRequest
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ AUDIO_STRIDE_S = 2.0  # of AudioCraft's AudioGen, in a window of 10 seconds
 class InputProcessor:
     """Checks and encodes requests to one model, for tracks up to `max_duration_s` seconds.
 
-    on_failure: see WorkerThread.
+    on_failure: see WorkerThread; decoders: of the codes, that the engine has.
     """
 
     def __init__(
@@ -36,9 +36,11 @@ class InputProcessor:
         conditioner: Conditioner,
         max_duration_s: float,
         on_failure: OnFailure = report_to_nobody,
+        decoders: tuple[Decoder, ...] = (ENCODEC,),
     ) -> None:
         self.max_duration_s = max_duration_s
         self.window_s = min(max_duration_s, checkpoint.musicgen.config.max_duration_s)
+        self._decoders = decoders
         self._checkpoint = checkpoint
         self._conditioner = conditioner
         self._audio_prompter = AudioPrompter(checkpoint, on_failure)
@@ -90,6 +92,7 @@ class InputProcessor:
 
     def _check(self, request: GenerationRequest) -> None:
         """Raise DurationTooLong, or InvalidRequest for lengths beyond the model's window."""
+        self._check_decoder(request)
         wanted_s = request.duration_s
         window_s = self.window_s
         if wanted_s > self.max_duration_s:
@@ -103,6 +106,18 @@ class InputProcessor:
             )
         if request.audio_prompt is not None:
             self._check_audio_prompt(request.audio_prompt, wanted_s)
+
+    def _check_decoder(self, request: GenerationRequest) -> None:
+        """Raise DecoderUnavailable for a decoder that the replica lacks, or that makes no streams."""
+        if request.decoder not in self._decoders:
+            raise DecoderUnavailable(
+                f"Decoder '{request.decoder}' is not available for this model. Use 'encodec'."
+            )
+        if request.streamed and request.decoder != ENCODEC:
+            raise DecoderUnavailable(
+                f"Decoder '{request.decoder}' decodes whole tracks only, and makes no streams. Ask "
+                "for the whole file, or use 'encodec'."
+            )
 
     def _check_audio_prompt(self, audio_prompt: Audio, wanted_s: float) -> None:
         """Raise InvalidRequest for an audio prompt that leaves nothing to make, or at an odd rate."""

@@ -27,6 +27,7 @@ from serve_app.engine.stats_board import StatsBoard
 from serve_app.engine.throughput import Throughput
 from serve_app.errors import GenerationFailed, ReplicaFailed, RequestAborted, ServeAppError
 from serve_app.models.audioseal.watermark import Watermark
+from serve_app.models.multiband_diffusion import MultiBandDiffusion
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class EngineLoop:
         conditioner: Conditioner,
         watermark: Watermark | None = None,
         position_s: float = 0.0,
+        diffusion: MultiBandDiffusion | None = None,
     ) -> None:
         self.batch = batch
         self.graphs_s = 0.0
@@ -57,7 +59,7 @@ class EngineLoop:
         self._conditioner = conditioner
         self._throughput = Throughput(position_s)
         self._scheduler = self._new_scheduler(config, checkpoint.frame_rate)
-        self._output = OutputProcessor(checkpoint, config, self.fail, watermark)
+        self._output = OutputProcessor(checkpoint, config, self.fail, watermark, diffusion)
         rate = checkpoint.frame_rate
         self._progress = ProgressReporter(
             self._scheduler, self._throughput, rate, lambda: self._output.final_s
@@ -68,6 +70,7 @@ class EngineLoop:
             rate,
             batch.runner.kv_cache_bytes,
             lambda: (self._output.streamed_chunks, self._output.late_chunks),
+            lambda: self._output.pending_frames,
         )
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="musicgen-engine", daemon=True)
@@ -90,7 +93,7 @@ class EngineLoop:
 
     def abort_request(self, sequence: Sequence) -> None:
         """End a sequence within one step. Has no effect on one that has ended."""
-        self._inbox.put(lambda: self._end(sequence, RequestAborted("The request was cancelled.")))
+        self._inbox.put(lambda: self._abort(sequence))
 
     def record_graphs(self) -> None:
         """Capture the CUDA graphs of the usual batches before the next sequence starts."""
@@ -192,6 +195,10 @@ class EngineLoop:
         else:
             self._scheduler.add_request(sequence)
             self._throughput.record_request(sequence.request.duration_s)
+
+    def _abort(self, sequence: Sequence) -> None:
+        self._output.abort(sequence)
+        self._end(sequence, RequestAborted("The request was cancelled."))
 
     def _end(self, sequence: Sequence, error: ServeAppError | None = None) -> None:
         """Remove a sequence, waiting or running. Has no effect on one that has ended."""

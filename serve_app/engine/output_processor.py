@@ -9,6 +9,7 @@ from torch import Tensor
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
 from serve_app.engine.cuda_streams import Handover
+from serve_app.engine.diffusion_output import DiffusionOutput
 from serve_app.engine.frames import num_frames
 from serve_app.engine.playback import Playback
 from serve_app.engine.sequence import Sequence
@@ -16,7 +17,8 @@ from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.engine.worker_thread import OnFailure, WorkerThread
 from serve_app.errors import ReplicaFailed
 from serve_app.models.audioseal.watermark import Watermark
-from serve_app.types import AudioChunk, FinishReason
+from serve_app.models.multiband_diffusion import MultiBandDiffusion
+from serve_app.types import MULTIBAND_DIFFUSION, AudioChunk, FinishReason
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +40,13 @@ class OutputProcessor:
 
     Its methods are called from one thread, and it writes to no sequence.
 
-    codec_s: busy seconds of the codec so far; final_s: exponential moving average of those for the
+    final_s: exponential moving average of those for the
     last codes of a track;
     streamed_chunks, late_chunks: chunks of streams, and those that came after the end of the audio
     before them.
     on_failure: called in the codec's thread with an error of the codec;
-    watermark: of all tracks; None: they are not marked.
+    watermark: of all tracks; None: they are not marked;
+    diffusion: decodes the tracks that ask for it; None: no sequence does.
     """
 
     def __init__(
@@ -52,11 +55,12 @@ class OutputProcessor:
         config: EngineConfig,
         on_failure: OnFailure,
         watermark: Watermark | None = None,
+        diffusion: MultiBandDiffusion | None = None,
     ) -> None:
-        self.codec_s = 0.0
         self.final_s = 0.0
         self.streamed_chunks = 0
         self.late_chunks = 0
+        self._codec_s = 0.0
         self._checkpoint = checkpoint
         self._on_failure = on_failure
         self._watermark = watermark
@@ -65,9 +69,25 @@ class OutputProcessor:
         self._outputs: dict[int, _Output] = {}
         device = checkpoint.codec.codebooks.device
         self._thread = WorkerThread("musicgen-codec", device, on_failure)
+        self._diffusion: DiffusionOutput | None = None
+        if diffusion is not None:
+            self._diffusion = DiffusionOutput(diffusion, checkpoint, on_failure, watermark)
+
+    @property
+    def codec_s(self) -> float:
+        """Busy seconds of the decoders so far."""
+        return self._codec_s + (self._diffusion.busy_s if self._diffusion else 0.0)
+
+    @property
+    def pending_frames(self) -> int:
+        """Frames of tracks that wait for MultiBand Diffusion."""
+        return self._diffusion.pending_frames if self._diffusion else 0
 
     def open(self, sequence: Sequence) -> None:
         """Prepare the output of a new sequence."""
+        if (whole := self._diffusion_of(sequence)) is not None:
+            whole.open(sequence)
+            return
         decoder = StreamingDecoder(
             self._checkpoint.codec,
             self._checkpoint.stereo_codebooks,
@@ -81,8 +101,15 @@ class OutputProcessor:
         """Forget an ended sequence. Codes given to `send` are still decoded and sent."""
         self._outputs.pop(sequence.sequence_id, None)
 
+    def abort(self, sequence: Sequence) -> None:
+        """Give up the decoding of a sequence whose steps may have ended."""
+        if (whole := self._diffusion_of(sequence)) is not None:
+            whole.abort(sequence)
+
     def due(self, sequence: Sequence) -> range | None:
         """Return the frames of the track to send now; None while they are too few for a chunk."""
+        if (whole := self._diffusion_of(sequence)) is not None:
+            return whole.due(sequence)
         decoder = self._outputs[sequence.sequence_id].decoder
         ready = sequence.frames_complete
         if sequence.window_finished or decoder.is_due(ready):
@@ -94,13 +121,22 @@ class OutputProcessor:
 
         The last chunk has the timings, so that all of the sequence's steps must be recorded before.
         """
+        if (whole := self._diffusion_of(sequence)) is not None:
+            whole.send(sequence, codes)
+            return
         output = self._outputs[sequence.sequence_id]
         output.decoder.advance(codes.shape[1])
         self._thread.submit(self._send, sequence, output, Handover(codes), sequence.finished)
 
     def shutdown(self) -> None:
-        """Send all that is decoded, then end the thread. Blocks."""
+        """Send all that is decoded, then end the threads. Blocks."""
         self._thread.shutdown()
+        if self._diffusion is not None:
+            self._diffusion.shutdown()
+
+    def _diffusion_of(self, sequence: Sequence) -> DiffusionOutput | None:
+        """Return the decoder of whole tracks, if the sequence asks for it."""
+        return self._diffusion if sequence.request.decoder == MULTIBAND_DIFFUSION else None
 
     def _send(self, sequence: Sequence, output: _Output, codes: Handover, final: bool) -> None:
         try:
@@ -127,7 +163,7 @@ class OutputProcessor:
         samples = output.decoder.decode(codes.take(), final)
         ended_at = perf_counter()
         output.codec_s += ended_at - started_at
-        self.codec_s += ended_at - started_at
+        self._codec_s += ended_at - started_at
         if output.first_audio_at is None and samples.shape[1]:
             output.first_audio_at = ended_at
         chunk = AudioChunk(

@@ -13,7 +13,8 @@ from serve_app.model_status import EngineStats
 class StatsBoard:
     """Snapshots of the scheduler and the throughput: one thread publishes, any thread reads.
 
-    chunks: returns the chunks of streams so far, and those among them that were late.
+    chunks: returns the chunks of streams so far, and those among them that were late;
+    pending_frames: returns the frames of tracks that have left their slots and are not decoded yet.
     """
 
     def __init__(
@@ -23,12 +24,14 @@ class StatsBoard:
         frame_rate: float,
         kv_cache_bytes: int,
         chunks: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        pending_frames: Callable[[], int] = lambda: 0,
     ) -> None:
         self._scheduler = scheduler
         self._throughput = throughput
         self._frame_rate = frame_rate
         self._kv_cache_bytes = kv_cache_bytes
         self._chunks = chunks
+        self._pending_frames = pending_frames
         self._stats = EngineStats(scheduler.max_slots)
         self._published_at = perf_counter()
 
@@ -54,7 +57,8 @@ class StatsBoard:
             queued_requests=len(scheduler.waiting),
             background_requests=scheduler.background_requests,
             queued_audio_s=self._audio_s(scheduler.waiting.values()),
-            running_audio_s=self._audio_s(scheduler.running.values()),
+            running_audio_s=self._audio_s(scheduler.running.values())
+            + self._pending_frames() / self._frame_rate,
             steps_total=self._throughput.steps_total,
             steps_per_s=steps_per_s,
             real_time_factor=frames_per_s / self._frame_rate,
