@@ -103,6 +103,14 @@ class DecoderUnavailable(InvalidRequest):
     code = "decoder_unavailable"
     title = "No served model has the requested decoder"
 
+    @classmethod
+    def of_stream(cls, decoder: str) -> "DecoderUnavailable":
+        """Build the error of a stream by a decoder of whole tracks."""
+        return cls(
+            f"Decoder '{decoder}' decodes whole tracks only, and makes no streams. Ask for the whole "
+            "file, or use 'encodec'."
+        )
+
 
 class Unauthorized(ServeAppError):
     status = 401

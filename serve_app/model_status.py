@@ -10,10 +10,11 @@ class EngineStats:
     """Snapshot of a replica's engine. Rates: averages over a few seconds; audio: seconds of music.
 
     admitted_slots: filled while requests wait, 0: unknown; queued_audio_s, running_audio_s: left of
-    waiting, of running tracks (those that wait for a decoder of whole tracks, too); background_requests: those among them; late_chunks_total: of those
-    of streams; step_s: of a step, one frame of every track; lone_pace_s, full_pace_s: from step to
-    step of one sequence, of all admitted slots; mean_audio_s: of recent tracks; codec_s,
-    text_encoder_s: busy so far; eager_steps_total: without a graph.
+    waiting, of running tracks, with those that wait for a decoder of whole tracks;
+    background_requests: those among them; late_chunks_total: of those of streams; step_s: of a step,
+    one frame of every track; lone_pace_s, full_pace_s: from step to step of one sequence, of all
+    admitted slots; mean_audio_s: of recent tracks; codec_s, text_encoder_s: busy so far;
+    eager_steps_total: without a graph.
     """
 
     slots: int

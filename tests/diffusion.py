@@ -5,6 +5,9 @@ from typing import Any
 
 import torch
 
+from serve_app.checkpoints.checkpoint import Checkpoint
+from serve_app.checkpoints.multiband_diffusion import convert, load_multiband_diffusion
+from serve_app.models.multiband_diffusion import MultiBandDiffusion
 from tests.architectures import randomize
 from tests.untraced import untraced
 
@@ -64,3 +67,17 @@ def write_diffusion(file: Path, sample_rate: int, codec_dim: int) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(diffusion_package(sample_rate, codec_dim), file)
     return file
+
+
+def write_converted(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a converted folder that fits the codec of `checkpoint`."""
+    config = checkpoint.codec.config
+    convert(write_diffusion(folder / "mbd.th", config.sample_rate, config.codebook_dim), folder)
+    return folder
+
+
+def load_converted(folder: Path, checkpoint: Checkpoint) -> MultiBandDiffusion:
+    """Load a small random model for the codec of `checkpoint`."""
+    loaded = load_multiband_diffusion(str(write_converted(folder, checkpoint)), checkpoint.codec)
+    assert loaded is not None
+    return loaded

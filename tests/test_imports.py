@@ -77,7 +77,8 @@ IMPORTED_BY = {
     "httpx": {"client", "cli", "hub_reachability"},
     "psycopg": {"jobs"},
     "psycopg_pool": {"jobs"},
-    "audiocraft": set[str](),
+    "audiocraft": {"models", "checkpoints"},
+    "demucs": {"models", "checkpoints"},
 }
 # The rooms that may import torch as soon as they are imported themselves.
 TORCH_AT_ONCE = {"kernels", "models", "checkpoints", "engine"}

@@ -14,6 +14,7 @@ from serve_app.api.schemas.replicate import MusicGenInput, PredictionBody, Webho
 from serve_app.errors import InvalidAudio, InvalidRequest, ServeAppError
 from serve_app.jobs.addresses import Addresses, NotAnswered
 from serve_app.jobs.job import EventName, JobRequest, Webhook
+from serve_app.types import ENCODEC, MULTIBAND_DIFFUSION
 
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.ASCII)
 _SHOWN_CHARS = 2048  # of a text in the input that answers repeat
@@ -23,6 +24,7 @@ _EVENTS: dict[WebhookFilter, EventName] = {
 _FIELDS = {  # of a job's
     "prompt": "input.prompt", "duration_s": "input.duration", "audio_prompt": "input.input_audio",
     "response_format": "input.output_format", "webhook": "webhook",
+    "decoder": "input.multi_band_diffusion",
 }  # fmt: skip
 _MOST_S = 3600.0  # of a track
 _ALL: tuple[WebhookFilter, ...] = ("start", "logs", "output", "completed")
@@ -73,10 +75,6 @@ def as_invalid_input(body: PredictionBody) -> Iterator[None]:
 
 def check_supported(wanted: MusicGenInput) -> None:
     """Refuse what the service cannot do. Raises InvalidInput."""
-    if wanted.multi_band_diffusion:
-        raise InvalidInput(
-            "input.multi_band_diffusion: only false is supported, the decoder is EnCodec's"
-        )
     if wanted.input_audio is None:
         if wanted.continuation:
             raise InvalidInput("input.continuation: true needs input_audio")
@@ -136,6 +134,7 @@ def job_request(wanted: MusicGenInput, model_id: str, audio_s: float | None) -> 
         duration_s=wanted.duration + kept_s,
         audio_prompt_start_s=start_s,
         audio_prompt_end_s=end_s,
+        decoder=MULTIBAND_DIFFUSION if wanted.multi_band_diffusion else ENCODEC,
         temperature=wanted.temperature,
         top_k=wanted.top_k,
         top_p=wanted.top_p,

@@ -47,13 +47,16 @@ async def generation_request(
     """Check the request and select its model. Raises ServeAppError."""
     prompt = service.check_prompt(wanted.prompt, required=audio_prompt is None)
     content = None if audio_prompt is None else await audio_content(audio_prompt)
-    card = await service.selector.select(wanted.model, wanted.duration_s, wanted.max_wait_s)
+    card = await service.selector.select(
+        wanted.model, wanted.duration_s, wanted.max_wait_s, wanted.decoder
+    )
     generation = GenerationRequest(
         **request_context(request),
         prompt=prompt,
         audio_prompt=None if content is None else await service.audio_prompts.read(content, card),
         duration_s=wanted.duration_s,
         extend_stride_s=wanted.extend_stride_s,
+        decoder=wanted.decoder,
         model=card.model_id,
         sampling=wanted.sampling(),
     )

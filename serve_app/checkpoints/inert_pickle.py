@@ -66,8 +66,9 @@ _INERT = [
 def read_inert(file: Path, most_bytes: int = _MOST_BYTES) -> dict[str, Any]:
     """Read a dict saved by `torch.save`: tensors, plain values, and OmegaConf's objects as plain values.
 
-    No code in the file is run. most_bytes: of the file, unpacked. Raises CheckpointError if the file is missing, damaged, too large, or
-    holds anything else.
+    No code in the file is run. most_bytes: of the file, unpacked.
+
+    Raises CheckpointError if the file is missing, damaged, too large, or holds anything else.
     """
     if not file.is_file():
         raise CheckpointError(f"{file}: the file is missing. {_AGAIN}")

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from serve_app.checkpoints import diffusion_file
 from serve_app.checkpoints.adapter_config import read_adapter_config
 from serve_app.checkpoints.faults import unreadable_named
 from serve_app.checkpoints.hub import EMBEDDED_PREFIX, local_folder, resolve, resolve_adapter
@@ -83,6 +84,13 @@ def check_watermark_files(config: WatermarkConfig) -> None:
             file = Path(name).expanduser()
             read_facts(file, network)
             _check_safetensors(file)
+
+
+def check_diffusion_files(source: str | None) -> None:
+    """Check the converted files of MultiBand Diffusion, if there is a source. Raises CheckpointError."""
+    if source is not None:
+        weights, _ = diffusion_file.read_facts(source)
+        _check_safetensors(weights)
 
 
 def _check_config(file: Path) -> None:

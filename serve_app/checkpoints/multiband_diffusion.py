@@ -124,7 +124,9 @@ def _processor(facts: ProcessorFacts, sample_rate: int) -> nn.Module:
     return MultiBandProcessor(sample_rate=sample_rate, **options)  # type: ignore[no-any-return]
 
 
-def _fill(weights: Path, module: nn.Module, prefix: str, device: torch.device, assign: bool) -> None:
+def _fill(
+    weights: Path, module: nn.Module, prefix: str, device: torch.device, assign: bool
+) -> None:
     """Load a module's tensors in fp32. assign: replace those of the module, which has no memory yet."""
     with faults_named(weights, f"its tensors '{prefix}*' do not fit {FACTS}", CONVERT):
         with safe_open(weights, framework="pt") as file:

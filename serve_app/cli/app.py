@@ -6,6 +6,7 @@ import typer
 
 import serve_app
 from serve_app.cli.command_group import CommandGroup
+from serve_app.cli.convert_mbd import convert_mbd
 from serve_app.cli.doctor import doctor
 from serve_app.cli.edge import edge
 from serve_app.cli.env import env
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 for command in (generate, models, serve, env, edge, fetch, doctor):
     app.command()(command)
+app.command("convert-mbd")(convert_mbd)
 app.add_typer(provenance, name="provenance")
 app.add_typer(jobs, name="jobs")
 

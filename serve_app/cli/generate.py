@@ -17,6 +17,7 @@ from serve_app.cli.output_files import check_files, manifest_file, output_files
 from serve_app.cli.player import play_file
 from serve_app.client import ApiError, MusicGenClient, Progress, Track
 from serve_app.client.problems import cut_off
+from serve_app.types import ENCODEC
 
 _TRACK = Path("track.wav")
 _NOT_SIGNED = "format_not_signed"  # code of the API's error
@@ -89,7 +90,7 @@ def generate(
     audio_prompt = _content(begin)
     with connected(url, key) as client:
         tracks: list[Track] = []
-        if not (whole or n > 1 or given.get("normalization") in _OF_THE_WHOLE):
+        if not (whole or n > 1 or _is_of_the_whole(given)):
             tracks = _stream_if_allowed(client, prompt, audio_prompt, given, quiet=as_json)
         tracks = tracks or _make(client, prompt, n, audio_prompt, given, quiet=as_json)
     for track, file in zip(tracks, files, strict=True):
@@ -113,6 +114,12 @@ def _content(file: Path | None) -> bytes | None:
         return None if file is None else file.read_bytes()
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}", code=2)
+
+
+def _is_of_the_whole(fields: Mapping[str, Any]) -> bool:
+    """Whether the service refuses to stream such a track."""
+    by_encodec = fields.get("decoder") in (None, ENCODEC)
+    return not by_encodec or fields.get("normalization") in _OF_THE_WHOLE
 
 
 def _make(

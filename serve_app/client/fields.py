@@ -145,6 +145,16 @@ class GenerationFields(FileFields, total=False):
             ),
         ),
     ]
+    decoder: Annotated[
+        Literal["encodec", "multiband_diffusion"],
+        Field(
+            description=(
+                "Decoder of the codes. encodec; multiband_diffusion: better sound and many "
+                "times the computation, for whole tracks of models that are configured with it."
+                " Default: encodec."
+            )
+        ),
+    ]
 
 
 class ServedModel(TypedDict):

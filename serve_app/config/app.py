@@ -16,9 +16,11 @@ from serve_app.config.jobs import JobsConfig
 from serve_app.config.model_loading import ModelLoadingConfig, Name
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.config.published import NON_COMMERCIAL, is_non_commercial
+from serve_app.types import ENCODEC, MULTIBAND_DIFFUSION, Decoder
 
 MAX_GRAPHS = 48  # every usual batch of MOST_SLOTS slots and 30 s, and some unusual ones
 MOST_SLOTS = 64  # upper bound of the slots that an engine derives from its GPU's memory
+DEMUCS = "adefossez/HTDemucs"  # the model whose stems AudioCraft takes
 AUTO = "auto"  # model name that asks for the largest model expected to be fast enough
 
 
@@ -61,6 +63,23 @@ class EngineConfig(ClosedModel):
     """Beside streams, take no more requests than keep up with the music. Default: on a GPU."""
     num_threads: PositiveInt | None = None
     """CPU threads of the engine. Default: the replica's `num_cpus`."""
+    multiband_diffusion_source: str | None = Field(default=None, min_length=1)
+    """Folder that `musicgen convert-mbd` wrote, or the file of weights in it, on every node that runs
+    the model. Requests may then ask for the decoder `multiband_diffusion`; it needs the extra
+    `audiocraft`, 4.6 GB of memory and a GPU. Default: EnCodec's decoder alone."""
+    melody_stems: Literal["none", "demucs"] = "none"
+    """Source of a melody's chroma. `none`: the whole mix; `demucs`: its vocals and other instruments
+    without drums and bass, as AudioCraft's, which needs the extra `demucs` and seconds for each melody."""
+    melody_stems_source: str = Field(default=DEMUCS, min_length=1)
+    """HTDemucs of `melody_stems: demucs`: a file of safetensors in Demucs' own form, a folder with one,
+    or a hub id."""
+
+    @property
+    def decoders(self) -> tuple[Decoder, ...]:
+        """Decoders of the codes that a request may ask for."""
+        if self.multiband_diffusion_source is None:
+            return (ENCODEC,)
+        return (ENCODEC, MULTIBAND_DIFFUSION)
 
 
 class DeploymentConfig(ClosedModel):

@@ -241,4 +241,5 @@ def card_of(model: ModelConfig) -> ModelCard:
         price_per_hour=model.price_per_hour,
         max_queued_audio_s=model.max_queued_audio_s,
         scales_to_zero=0 in (scaling.get("min_replicas"), scaling.get("initial_replicas")),
+        decoders=model.engine_kwargs.decoders,
     )

@@ -146,6 +146,7 @@ def _warm_engine(
     import torch
     from transformers.utils import logging as transformers_logging
 
+    from serve_app.checkpoints.multiband_diffusion import load_multiband_diffusion
     from serve_app.checkpoints.watermark import load_watermark
     from serve_app.engine.engine import Engine
 
@@ -156,9 +157,11 @@ def _warm_engine(
     try:
         checkpoint, backend = _load(config)
         mark = load_watermark(watermark, checkpoint.sample_rate, checkpoint.codec.codebooks.device)
+        options = config.engine_kwargs
+        diffusion = load_multiband_diffusion(options.multiband_diffusion_source, checkpoint.codec)
         loaded_at = perf_counter()
         share = gpu_share(config)
-        engine = Engine(checkpoint, config.engine_kwargs, backend, share, mark)
+        engine = Engine(checkpoint, options, backend, share, mark, diffusion)
         engine.warm_up()
     except torch.OutOfMemoryError as error:
         raise ConfigError(

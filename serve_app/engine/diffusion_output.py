@@ -164,7 +164,9 @@ class DiffusionOutput:
         seed = track.sequence.request.sampling.seed
         audio = self._diffusion.decode(batch, seed, lambda: self._go_on(track)).flatten(0, 1)
         if not bool(audio.isfinite().all()):
-            raise GenerationFailed("the audio of MultiBand Diffusion is not finite; try another seed")
+            raise GenerationFailed(
+                "the audio of MultiBand Diffusion is not finite; try another seed"
+            )
         if self._watermark is not None:
             audio = WatermarkStream(self._watermark).add(audio, final=True)
         return audio.cpu().numpy()

@@ -114,10 +114,7 @@ class InputProcessor:
                 f"Decoder '{request.decoder}' is not available for this model. Use 'encodec'."
             )
         if request.streamed and request.decoder != ENCODEC:
-            raise DecoderUnavailable(
-                f"Decoder '{request.decoder}' decodes whole tracks only, and makes no streams. Ask "
-                "for the whole file, or use 'encodec'."
-            )
+            raise DecoderUnavailable.of_stream(request.decoder)
 
     def _check_audio_prompt(self, audio_prompt: Audio, wanted_s: float) -> None:
         """Raise InvalidRequest for an audio prompt that leaves nothing to make, or at an odd rate."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from serve_app.errors import ModelNotFound
+from serve_app.errors import DecoderUnavailable, ModelNotFound
 from serve_app.model_status import ModelCard
+from serve_app.types import ENCODEC, Decoder
 
 
 class ModelRouter:
@@ -46,6 +47,36 @@ class ModelRouter:
             return card
         return self.resolve(repository.rpartition("/")[2].removeprefix("musicgen-"))
 
-    def with_fallbacks(self, card: ModelCard) -> tuple[ModelCard, ...]:
-        """The model and its fallbacks, in the order in which they are tried."""
-        return (card, *(self._by_name[model_id] for model_id in card.fallbacks))
+    def with_fallbacks(self, card: ModelCard, decoder: Decoder = ENCODEC) -> tuple[ModelCard, ...]:
+        """The model and its fallbacks with that decoder, in the order in which they are tried."""
+        fallbacks = (self._by_name[model_id] for model_id in card.fallbacks)
+        return (card, *(other for other in fallbacks if decoder in other.decoders))
+
+    def with_decoder(self, decoder: Decoder) -> tuple[ModelCard, ...]:
+        """The models with that decoder, the default model first. Raises DecoderUnavailable."""
+        cards = sorted(self.cards, key=lambda card: card is not self.default)
+        able = tuple(card for card in cards if decoder in card.decoders)
+        if not able:
+            raise self._decoder_unavailable(decoder, ENCODEC)
+        return able
+
+    def check_decoder(self, card: ModelCard, decoder: Decoder, instead: str = ENCODEC) -> None:
+        """Raise DecoderUnavailable if the model lacks the decoder.
+
+        instead: the caller's name of the decoder that all models have.
+        """
+        if decoder in card.decoders:
+            return
+        able = [other.model_id for other in self.cards if decoder in other.decoders]
+        if not able:
+            raise self._decoder_unavailable(decoder, instead)
+        raise DecoderUnavailable(
+            f"Decoder '{decoder}' is not available for model '{card.model_id}', only for "
+            f"{', '.join(able)}. Ask for one of these, or use '{instead}'."
+        )
+
+    def _decoder_unavailable(self, decoder: Decoder, instead: str) -> DecoderUnavailable:
+        return DecoderUnavailable(
+            f"Decoder '{decoder}' is not available: none of the models served here "
+            f"({', '.join(self.names)}) is configured with it. Use '{instead}'."
+        )

@@ -9,6 +9,7 @@ from serve_app.gateway.estimate import expected_s
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter
 from serve_app.model_status import ModelCard, ReplicaStatus
+from serve_app.types import ENCODEC, Decoder
 
 _AUTO_WAIT_S = 60.0
 
@@ -30,25 +31,32 @@ class ModelSelector:
         self._readiness = readiness
 
     async def select(
-        self, name: str | None, duration_s: float, max_wait_s: float | None
+        self,
+        name: str | None,
+        duration_s: float,
+        max_wait_s: float | None,
+        decoder: Decoder = ENCODEC,
     ) -> ModelCard:
         """Find the model of that name.
 
         For `auto`: the largest that is expected to finish a track of `duration_s` within
-        `max_wait_s`, else the quickest.
+        `max_wait_s`, else the quickest. Only models with the decoder are taken.
 
-        Raises ModelNotFound; with a `max_wait_s`, ModelLoading when no replica is ready, and
+        Raises ModelNotFound; DecoderUnavailable; with a `max_wait_s`, ModelLoading when no replica is ready, and
         QueueFull when the track is expected to take longer.
         """
         if name == AUTO:
-            return await self._select_largest(duration_s, max_wait_s or _AUTO_WAIT_S)
+            return await self._select_largest(decoder, duration_s, max_wait_s or _AUTO_WAIT_S)
         card = self._router.resolve(name)
+        self._router.check_decoder(card, decoder)
         if max_wait_s is not None:
             await self._check_wait(card, duration_s, max_wait_s)
         return card
 
-    async def _select_largest(self, duration_s: float, max_wait_s: float) -> ModelCard:
-        cards = self._router.cards
+    async def _select_largest(
+        self, decoder: Decoder, duration_s: float, max_wait_s: float
+    ) -> ModelCard:
+        cards = self._router.with_decoder(decoder)
         replicas = await asyncio.gather(*(self._readiness.replicas(card) for card in cards))
         candidates = [
             candidate
@@ -59,7 +67,7 @@ class ModelSelector:
             raise ModelLoading(
                 "No model that makes a track of this length is ready. "
                 "Send the request again later.",
-                self._readiness.wake(self._router.default),
+                self._readiness.wake(cards[0]),
             )
         in_time = [candidate for candidate in candidates if candidate.expected_s <= max_wait_s]
         if in_time:

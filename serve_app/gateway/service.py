@@ -7,7 +7,7 @@ from collections.abc import Callable
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.api import ApiConfig
-from serve_app.errors import GenerationFailed, QueueFull
+from serve_app.errors import DecoderUnavailable, GenerationFailed, QueueFull
 from serve_app.gateway.audio_prompts import AudioPrompts
 from serve_app.gateway.generator import Generator
 from serve_app.gateway.marking import Marking
@@ -18,7 +18,7 @@ from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.selection import ModelSelector
 from serve_app.gateway.track import LiveTrack, Track
 from serve_app.model_status import ModelCard
-from serve_app.types import GenerationRequest
+from serve_app.types import ENCODEC, GenerationRequest
 
 
 class GenerationService:
@@ -50,11 +50,13 @@ class GenerationService:
 
         Returns once there is audio, or progress if the request asks for that.
         """
+        if request.decoder != ENCODEC:
+            raise DecoderUnavailable.of_stream(request.decoder)
         return await self._start_one_of(request.model_copy(update={"streamed": True}), card)
 
     async def _start_one_of(self, request: GenerationRequest, card: ModelCard) -> LiveTrack:
         """Start a track by the model of `card`, or by its next fallback while a queue is full."""
-        *others, last = self.router.with_fallbacks(card)
+        *others, last = self.router.with_fallbacks(card, request.decoder)
         for model in others:
             with contextlib.suppress(QueueFull):
                 return await self._start(request, model)

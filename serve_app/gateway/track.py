@@ -155,7 +155,9 @@ class LiveTrack:
         made_s = 0.0
         async with contextlib.aclosing(self.later):
             async for item in self._items():
-                if not isinstance(item, AudioChunk):
+                if isinstance(item, Progress):
+                    if made is not None and not item.queue_position:
+                        made(item.audio_s)
                     continue
                 chunks.append(item)
                 made_s += item.duration_s

@@ -81,12 +81,15 @@ class Acceptance:
         """Resolve the model. `auto` without a ready model is the default, which the job waits for."""
         name = submission.request.model or None
         duration_s = submission.request.duration_s
+        decoder = submission.request.decoder
         try:
-            return await self.generation.selector.select(name, duration_s, submission.max_wait_s)
+            return await self.generation.selector.select(
+                name, duration_s, submission.max_wait_s, decoder
+            )
         except ModelLoading:
             if name != AUTO or submission.max_wait_s is not None:
                 raise
-            return self.generation.router.default
+            return self.generation.router.with_decoder(decoder)[0]
 
     async def _check_duration(self, request: JobRequest, card: ModelCard) -> None:
         self.limits.check_size(request.duration_s)

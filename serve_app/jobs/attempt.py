@@ -77,6 +77,7 @@ class Attempt:
             ),
             audio_prompt=await self._audio_prompt(card),
             extend_stride_s=wanted.extend_stride_s,
+            decoder=wanted.decoder,
             caller=job.owner,
             deadline=_deadline(job),
         )

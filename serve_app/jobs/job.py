@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from serve_app.audio.file_options import FileOptions
-from serve_app.types import DurationS, ExtendStrideS, SamplingParams
+from serve_app.types import ENCODEC, Decoder, DurationS, ExtendStrideS, SamplingParams
 
 MAX_PRIORITY = 10
 EventName = Literal["started", "progress", "completed"]
@@ -40,6 +40,7 @@ class JobRequest(FileOptions, SamplingParams, frozen=True):
     prompt: str = ""
     duration_s: DurationS = 30.0
     extend_stride_s: ExtendStrideS | None = None
+    decoder: Decoder = ENCODEC
     n: Annotated[int, Field(ge=1, le=8)] = 1
     audio_prompt: str | None = None
     audio_prompt_start_s: Annotated[float, Field(ge=0.0)] = 0.0

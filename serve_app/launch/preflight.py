@@ -7,7 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from serve_app.checkpoints.inventory import check_adapter, check_source, check_watermark_files
+from serve_app.checkpoints.inventory import (
+    check_adapter,
+    check_diffusion_files,
+    check_source,
+    check_watermark_files,
+)
 from serve_app.config.app import ModelConfig
 from serve_app.config.reader import ingress_environment, read_config
 from serve_app.errors import CheckpointError, ConfigError
@@ -60,6 +65,8 @@ def _check_application(application: dict[str, Any]) -> None:
     check_watermark_files(config.provenance.watermark)
     for model in config.models:
         _check_gpu(model)
+        _check_extras(model)
+        check_diffusion_files(model.engine_kwargs.multiband_diffusion_source)
     sources = [named for model in config.models for named in model.model_loading_config.sources]
     for source, needs_codec in dict.fromkeys(sources):
         check_source(source, needs_codec)
@@ -82,6 +89,23 @@ def _check_gpu(model: ModelConfig) -> None:
         "shows (nvidia-smi). Use a machine that has one. `musicgen serve FOLDER` and `musicgen serve "
         "OWNER/REPOSITORY` use the CPU where there is no GPU, and the configuration nano needs none."
     )
+
+
+def _check_extras(model: ModelConfig) -> None:
+    """Refuse options whose packages are missing here, unless the replica's own environment has them."""
+    options = model.engine_kwargs
+    wanted = {
+        "audiocraft": options.multiband_diffusion_source is not None,
+        "demucs": options.melody_stems == "demucs",
+    }
+    if "runtime_env" in (model.deployment_config.ray_actor_options or {}):
+        return
+    for package, is_wanted in wanted.items():
+        if is_wanted and find_spec(package) is None:
+            raise ConfigError(
+                f"model '{model.model_id}' needs the extra `{package}`, which is not installed: "
+                f"`uv sync --extra {package}`, or `pip install 'musicgen-serve[{package}]'`"
+            )
 
 
 def _needs_gpu(model: ModelConfig) -> bool:

@@ -44,7 +44,7 @@ def test_a_running_replica_has_not_imported_audiocraft(service: Service) -> None
         ray.shutdown()
     assert "torch" in modules
     assert "serve_app.engine.engine" in modules
-    assert not {"audiocraft", "spacy", "librosa", "xformers"} & set(modules)
+    assert not {"audiocraft", "demucs", "spacy", "librosa", "xformers"} & set(modules)
 
 
 @pytest.mark.long

@@ -182,6 +182,7 @@ async def _make_track(legacy: LegacyRequest, request: Request, service: Generati
         duration_s=legacy.duration,
         model=legacy.model.model_id,
         sampling=SamplingParams(temperature=legacy.temperature),
+        decoder=legacy.decoder_of_codes,
     )
     await service.check_file(legacy.model, Encoding())
     return await service.make_track(generation, legacy.model)

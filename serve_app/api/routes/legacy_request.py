@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serve_app.api.errors import DecoderUnavailable
 from serve_app.errors import InvalidRequest
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService
 from serve_app.model_status import ModelCard
+from serve_app.types import ENCODEC, MULTIBAND_DIFFUSION, Decoder
 
-DECODERS = ("default", "multiband_diffusion")
+DECODERS = ("default", MULTIBAND_DIFFUSION)
 BODY_SCHEMA = {
     "type": "object",
     "required": ["prompt"],
@@ -43,6 +43,11 @@ class LegacyRequest:
     model: ModelCard
     decoder: str
 
+    @property
+    def decoder_of_codes(self) -> Decoder:
+        """The decoder by this project's own name."""
+        return MULTIBAND_DIFFUSION if self.decoder == MULTIBAND_DIFFUSION else ENCODEC
+
     @classmethod
     def parse(
         cls, body: Any, service: GenerationService, model_fields: Sequence[str]
@@ -54,6 +59,7 @@ class LegacyRequest:
         if not isinstance(body, dict):
             raise InvalidRequest("Request body must be a JSON object")
         prompt = body.get("prompt")
+        model = _model(body, service.router, model_fields)
         return cls(
             prompt=service.check_prompt(prompt if isinstance(prompt, str) else ""),
             duration=_number(
@@ -67,8 +73,8 @@ class LegacyRequest:
                     "Temperature must be between 0.1 and 2.0",
                 )
             ),
-            model=_model(body, service.router, model_fields),
-            decoder=_decoder(body.get("decoder", "default"), service.router),
+            model=model,
+            decoder=_decoder(body.get("decoder", "default"), model, service.router),
         )
 
 
@@ -86,12 +92,10 @@ def _model(body: dict[str, Any], router: ModelRouter, fields: Sequence[str]) -> 
     return router.resolve(name)
 
 
-def _decoder(name: object, router: ModelRouter) -> str:
+def _decoder(name: object, model: ModelCard, router: ModelRouter) -> str:
+    """Return the decoder's name. Raises DecoderUnavailable for one that the model lacks."""
     if name not in DECODERS:
         raise InvalidRequest("Invalid decoder. Must be 'default' or 'multiband_diffusion'")
-    if name != "default":
-        raise DecoderUnavailable(
-            f"Decoder '{name}' is not available: none of the models served here "
-            f"({', '.join(router.names)}) is configured with it. Use 'default'."
-        )
-    return "default"
+    if name == MULTIBAND_DIFFUSION:
+        router.check_decoder(model, MULTIBAND_DIFFUSION, "default")
+    return str(name)

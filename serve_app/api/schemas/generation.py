@@ -9,7 +9,14 @@ from serve_app.api.schemas.refusal import refusal
 from serve_app.audio.file_format import FORMATS, FormatSpec
 from serve_app.audio.file_options import FORMATS_TEXT, FileOptions, FormatName
 from serve_app.audio.upload_format import UPLOAD_FORMATS
-from serve_app.types import MAX_SEED, DurationS, ExtendStrideS, SamplingParams
+from serve_app.types import (
+    ENCODEC,
+    MAX_SEED,
+    Decoder,
+    DurationS,
+    ExtendStrideS,
+    SamplingParams,
+)
 
 if TYPE_CHECKING:
     FormatOrJson = str
@@ -51,6 +58,13 @@ class Generation(FileOptions, SamplingParams, frozen=True):
             "window; 18 when absent."
         ),
     ] = None
+    decoder: Annotated[
+        Decoder,
+        Field(
+            description="Decoder of the codes. encodec; multiband_diffusion: better sound and many "
+            "times the computation, for whole tracks of models that are configured with it."
+        ),
+    ] = ENCODEC
 
     def sampling(self) -> SamplingParams:
         """Collect the sampling parameters."""
@@ -127,6 +141,8 @@ class GenerationBody(PromptedGeneration, frozen=True):
             raise refusal("'sse' needs stream: true", "stream_format")
         if self.stream and is_json:
             raise refusal("'json' cannot be streamed; stream_format 'sse' can", "response_format")
+        if self.stream:
+            refuse_whole_tracks(self.decoder)
         if self.n > 1 and not is_json:
             raise refusal("above 1 it needs response_format 'json'", "n")
         if self.audio_format is not None and not is_json:
@@ -147,6 +163,16 @@ class GenerationForm(GenerationBody, frozen=True):
         return without_empty_texts(fields)
 
 
+def refuse_whole_tracks(decoder: Decoder) -> None:
+    """Refuse a decoder of whole tracks for a stream."""
+    if decoder != ENCODEC:
+        raise refusal(
+            f"'{decoder}' decodes whole tracks only and makes no streams: ask for the whole file, or "
+            f"for '{ENCODEC}'",
+            "decoder",
+        )
+
+
 class StreamQuery(Generation, frozen=True):
     """A track to play while it is being made. An empty field counts as absent."""
 
@@ -154,6 +180,11 @@ class StreamQuery(Generation, frozen=True):
     @classmethod
     def _drop_empty_fields(cls, fields: object) -> object:
         return without_empty_texts(fields)
+
+    @model_validator(mode="after")
+    def _is_streamable(self) -> Self:
+        refuse_whole_tracks(self.decoder)
+        return self
 
     response_format: Annotated[
         StreamFormatName, Field(description=f"Format of the file. {FORMATS_TEXT}.")

@@ -57,7 +57,8 @@ class MusicGenInput(AbsentNulls, frozen=True, protected_namespaces=()):
         _WHOLE,
     ] = None
     multi_band_diffusion: Annotated[
-        bool, Field(description="Only false: this service has EnCodec's decoder alone.")
+        bool,
+        Field(description="Whether to decode by MultiBand Diffusion, where it is configured."),
     ] = False
     normalization_strategy: Annotated[
         Literal["loudness", "clip", "peak", "rms"], Field(description="Gain, as `normalization`.")

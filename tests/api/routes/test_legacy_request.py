@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from serve_app.api.errors import DecoderUnavailable
 from serve_app.api.routes.legacy_request import BODY_SCHEMA, DECODERS, LegacyRequest
 from serve_app.config.api import ApiConfig
-from serve_app.errors import InvalidRequest
+from serve_app.errors import DecoderUnavailable, InvalidRequest
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService

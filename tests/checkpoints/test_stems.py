@@ -1,0 +1,144 @@
+"""Demucs' files: the stems equal AudioCraft's; other files are refused, and no class of theirs is called."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from serve_app.checkpoints.stems import load_separator
+from serve_app.errors import CheckpointError, ConfigError
+from serve_app.models.stems import StemSeparator
+from tests.untraced import untraced
+
+RATE = 32_000
+CPU = torch.device("cpu")
+SOURCES = ["drums", "bass", "other", "vocals"]
+ARGUMENTS: dict[str, Any] = {
+    "sources": SOURCES,
+    "channels": 4,
+    "depth": 4,
+    "t_layers": 1,
+    "t_heads": 2,
+    "bottom_channels": 16,
+    "samplerate": 44_100,
+    "segment": {"_type": "fraction", "numerator": 1, "denominator": 2},
+}
+
+
+@untraced
+def write_htdemucs(file: Path, **arguments: Any) -> Path:
+    """Write a small random model as Demucs' tools export it: class and arguments in the header."""
+    from fractions import Fraction
+
+    from demucs.htdemucs import HTDemucs
+
+    torch.manual_seed(4)
+    arguments = ARGUMENTS | arguments
+    model = HTDemucs(**arguments | {"segment": Fraction(1, 2)})
+    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(arguments)}
+    state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, file, metadata)
+    return file
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_htdemucs(tmp_path_factory.mktemp("demucs") / "0a1b2c3d.safetensors")
+
+
+@pytest.fixture(scope="module")
+def separator(file: Path) -> StemSeparator:
+    loaded = load_separator("demucs", str(file), CPU)
+    assert loaded is not None
+    return loaded
+
+
+@untraced
+def audiocrafts(file: Path, samples: Tensor) -> Tensor:
+    """AudioCraft's stems of a melody [channels, n], without its random shifts."""
+    from audiocraft.modules.conditioners import ChromaStemConditioner
+    from demucs.apply import apply_model
+    from demucs.hf import load_safetensors_model
+
+    model = load_safetensors_model(file).eval()
+    with mock.patch("demucs.pretrained.get_model", return_value=model):
+        conditioner = ChromaStemConditioner(8, RATE, 12, 14, duration=1.0)
+    wav = samples.mean(dim=0, keepdim=True)[None]  # as ConditioningProvider collates melodies
+    with mock.patch("demucs.apply.apply_model", partial(apply_model, shifts=0)):
+        return conditioner._get_stemmed_wav(wav, RATE)[0, 0]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("channels", "length"), [(1, 20_000), (2, 41_111)])
+def test_the_stems_equal_audiocrafts(
+    file: Path, separator: StemSeparator, channels: int, length: int
+) -> None:
+    samples = torch.rand(channels, length) - 0.5
+    expected = audiocrafts(file, samples)[:length]
+    made = separator.separate(samples, RATE)
+    assert made.shape == (length,)
+    torch.testing.assert_close(made[: len(expected)], expected, rtol=1e-4, atol=1e-6)
+    assert made.abs().max() > 1e-5
+    mix = samples.mean(dim=0)
+    assert (made - mix).abs().max() > 0.1 * mix.abs().max(), "it is not the mix"
+    assert torch.equal(separator.separate(samples, RATE), made), "no random shifts"
+
+
+def test_none_is_no_separator() -> None:
+    assert load_separator("none", "no such file", CPU) is None
+
+
+def test_a_folder_with_one_file_is_loaded(file: Path) -> None:
+    assert load_separator("demucs", str(file.parent), CPU) is not None
+
+
+def test_a_folder_without_or_with_several_files_is_refused(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="must hold one file of safetensors, and holds none"):
+        load_separator("demucs", str(tmp_path), CPU)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").write_bytes(file.read_bytes())
+    with pytest.raises(CheckpointError, match=r"holds a.safetensors, b.safetensors"):
+        load_separator("demucs", str(tmp_path), CPU)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"klass": "os.system", "args": '["exit"]', "kwargs": "{}"}, "is of the class 'os.system'"),
+        (None, "is of the class None"),
+        ({"klass": "demucs.htdemucs.HTDemucs", "structure": "{}"}, "quantized weights"),
+        ({"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": "["}, "not a readable file"),
+        (
+            {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": "{}"},
+            "describes no possible",
+        ),
+    ],
+)
+def test_other_files_are_refused(
+    file: Path, tmp_path: Path, metadata: dict[str, str] | None, message: str
+) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file(load_file(file), other, metadata)
+    with pytest.raises(CheckpointError, match=message):
+        load_separator("demucs", str(other), CPU)
+
+
+def test_a_model_without_the_stems_is_refused(tmp_path: Path) -> None:
+    sources = ["drums", "bass", "other", "piano"]
+    file = write_htdemucs(tmp_path / "a.safetensors", sources=sources)
+    with pytest.raises(
+        CheckpointError, match="separates drums, bass, other, piano, but not vocals"
+    ):
+        load_separator("demucs", str(file), CPU)
+
+
+def test_a_missing_demucs_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "demucs.htdemucs", None)
+    with pytest.raises(ConfigError, match=r"melody_stems is demucs.*--extra demucs"):
+        load_separator("demucs", str(file), CPU)
