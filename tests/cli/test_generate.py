@@ -96,6 +96,18 @@ def test_every_other_field_is_an_option(run: Run, generator: FakeGenerator, tmp_
     assert (tmp_path / "a.mp3").stat().st_size < 8_000
 
 
+def test_a_decoder_of_whole_tracks_is_not_streamed(
+    run: Run, generator: FakeGenerator, tmp_path: Path
+) -> None:
+    arguments = ("a", "-o", tmp_path / "a.wav", "--duration", 1, "--decoder")
+    result = run("generate", *arguments, "multiband_diffusion")
+    assert result.exit_code == 1
+    assert "(decoder_unavailable)" in result.stderr, "a stream would be an invalid_request"
+    result = run("generate", *arguments, "encodec")
+    assert result.exit_code == 0, result.output
+    assert generator.requests[-1].streamed
+
+
 @pytest.mark.parametrize("normalization", ["none", "clip", "peak", "rms", "loudness"])
 def test_every_normalization_works(run: Run, tmp_path: Path, normalization: str) -> None:
     arguments = ["--duration", 1, "--normalization", normalization]

@@ -6,7 +6,7 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.app import build_app
-from serve_app.config.app import AppConfig
+from serve_app.config.app import AppConfig, ModelConfig
 from serve_app.deployments.ingress import (
     as_serve_app_error,
     card_of,
@@ -120,6 +120,15 @@ def test_a_card_tells_whether_the_model_may_have_no_replica(
     deployment = model.deployment_config.model_copy(update={"autoscaling_config": scaling})
     card = card_of(model.model_copy(update={"deployment_config": deployment}))
     assert card.scales_to_zero is scales_to_zero
+
+
+def test_a_models_decoders_are_those_of_its_configuration() -> None:
+    loading = {"model_id": "nano", "model_source": "embedded:musicgen-nano"}
+    plain = ModelConfig.model_validate({"model_loading_config": loading})
+    assert card_of(plain).decoders == ("encodec",)
+    options = {"multiband_diffusion_source": "folder"}
+    able = ModelConfig.model_validate({"model_loading_config": loading, "engine_kwargs": options})
+    assert card_of(able).decoders == ("encodec", "multiband_diffusion")
 
 
 def test_a_store_of_jobs_that_cannot_be_chosen_is_refused_before_the_start(

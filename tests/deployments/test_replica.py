@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import ModelConfig
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.replica import JobsNote, MusicGenReplica
 from serve_app.deployments.replica_status import from_plain
 from serve_app.errors import CheckpointError
 from serve_app.model_status import EngineStats
-from serve_app.types import AudioChunk, GenerationRequest, SamplingParams
+from serve_app.types import MULTIBAND_DIFFUSION, AudioChunk, GenerationRequest, SamplingParams
 from tests.audioseal import write_generator
 from tests.conftest import EMBEDDED
+from tests.diffusion import write_converted
 from tests.fakes import Clock
 
 
@@ -124,3 +126,26 @@ async def test_a_replica_reports_the_queued_jobs() -> None:
     assert (await replica.record_autoscaling_stats())["jobs_audio_s"] == 0.0
     await replica.note_jobs(90.0)
     assert (await replica.record_autoscaling_stats())["jobs_audio_s"] == 90.0
+
+
+async def test_a_replica_decodes_by_a_configured_diffusion(
+    nano: Checkpoint, tmp_path: Path
+) -> None:
+    folder = write_converted(tmp_path, nano)
+    replica = MusicGenReplica(config(device="cpu", multiband_diffusion_source=str(folder)))
+    plain = GenerationRequest(
+        request_id="1", model="nano", prompt="a", duration_s=0.3, sampling=SamplingParams(seed=3)
+    )
+    whole = plain.model_copy(update={"decoder": MULTIBAND_DIFFUSION})
+    audio = {}
+    for request in (plain, whole):
+        items = [item async for item in replica.generate(request)]
+        chunks = [item.samples for item in items if isinstance(item, AudioChunk)]
+        audio[request.decoder] = np.concatenate(chunks, axis=1)
+    assert audio["encodec"].shape == audio["multiband_diffusion"].shape
+    assert np.abs(audio["encodec"] - audio["multiband_diffusion"]).max() > 1e-3
+
+
+def test_a_diffusion_that_cannot_be_loaded_keeps_the_replica_from_starting() -> None:
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        MusicGenReplica(config(device="cpu", multiband_diffusion_source="no-such-folder"))

@@ -74,3 +74,19 @@ def test_an_8_bit_cache_leaves_room_for_more_slots(
         assert default_slots(model, config, 300) == 20
         narrow = config.model_copy(update={"kv_cache": "int8"})
         assert default_slots(model, narrow, 300) > 20
+
+
+@pytest.mark.parametrize(("max_duration_s", "slots"), [(30.0, 20), (195.0, 12)])
+def test_a_second_decoder_takes_memory_of_slots(
+    nano: Checkpoint, max_duration_s: float, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of slots of 1 GiB: 48 MiB for each second of the longest track."""
+    gib = 2**30
+    free = RESERVED + 20 * gib + memory.DIFFUSION_BYTES * 30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80 * gib))
+    monkeypatch.setattr(memory, "slot_bytes", lambda *_: gib)
+    config = EngineConfig(
+        max_graphs=0, max_duration_s=max_duration_s, multiband_diffusion_source="folder"
+    )
+    with fake_gpu():
+        assert default_slots(moved(nano.musicgen), config, 300) == slots

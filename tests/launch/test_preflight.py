@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +45,10 @@ def unknown_option(_: dict[str, Any], args: dict[str, Any]) -> None:
 
 def no_watermark(_: dict[str, Any], args: dict[str, Any]) -> None:
     args["provenance"] = {"watermark": {"generator_file": "/none/generator.safetensors"}}
+
+
+def no_diffusion(_: dict[str, Any], args: dict[str, Any]) -> None:
+    args["models"][0]["engine_kwargs"] = {"multiband_diffusion_source": "/none/mbd"}
 
 
 def no_trust_list(_: dict[str, Any], args: dict[str, Any]) -> None:
@@ -85,6 +90,7 @@ def test_a_good_configuration_passes() -> None:
             "x.yaml: provenance.required: true needs a certificate and a private key",
         ),
         (no_watermark, "x.yaml: /none/generator.safetensors: there is no such file. Convert"),
+        (no_diffusion, "x.yaml: /none/mbd: there is no such file. Convert the published file once"),
         (no_trust_list, "x.yaml: provenance.trust_anchors_file: /none/root.pem cannot be read: No"),
         (unknown_option, "- api.max_body_byte: unknown option. Did you mean max_body_bytes?"),
         (no_folder, "x.yaml: '/none/such' is neither a folder nor the id of a hub repository."),
@@ -94,6 +100,29 @@ def test_what_the_configuration_lacks_is_named(change: Change, message: str) -> 
     error = fault(changed(change))
     assert message in str(error)
     assert error.exit_code == CONFIGURATION == 2
+
+
+@pytest.mark.parametrize(
+    ("package", "options"),
+    [
+        ("audiocraft", {"multiband_diffusion_source": "/none/mbd"}),
+        ("demucs", {"melody_stems": "demucs"}),
+    ],
+)
+def test_extras_that_a_model_needs_are_named(
+    package: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(name: str) -> object:
+        return None if name == package else find_spec(name)
+
+    def configure(_: dict[str, Any], args: dict[str, Any]) -> None:
+        args["models"][0]["engine_kwargs"] = options
+
+    monkeypatch.setattr(preflight, "find_spec", found)
+    error = fault(changed(configure))
+    assert f"needs the extra `{package}`, which is not installed" in str(error)
+    assert f"musicgen-serve[{package}]" in str(error)
+    assert error.exit_code == CONFIGURATION
 
 
 def test_packages_that_a_runtime_env_cannot_install_are_said(
