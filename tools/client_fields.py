@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from serve_app.api.schemas.generation import Generation
-from serve_app.api.schemas.models import Model
+from serve_app.api.schemas.models import Capabilities, Model
 from serve_app.audio.file_options import FileOptions
 
 FILE = Path(__file__).parent.parent / "serve_app" / "client" / "fields.py"
@@ -42,6 +42,11 @@ def source() -> str:
             "GenerationFields(FileFields, total=False)",
             Generation,
             _without(generation, ("prompt", *file_fields)),
+        ),
+        _class(
+            "ModelCapabilities(TypedDict)",
+            Capabilities,
+            Capabilities.model_json_schema()["properties"],
         ),
         _class("ServedModel(TypedDict)", Model, Model.model_json_schema()["properties"]),
     ]
@@ -85,6 +90,8 @@ def _annotation(schema: Mapping[str, Any]) -> str:
 
 
 def _type(schema: Mapping[str, Any]) -> str:
+    if "$ref" in schema:
+        return f"Model{schema['$ref'].rpartition('/')[2]}"
     values = schema.get("enum", [schema["const"]] if "const" in schema else [])
     if values:
         return f"Literal[{', '.join(map(repr, values))}]"

@@ -24,6 +24,7 @@ from serve_app.api.routes import (
 )
 from serve_app.api.routes import provenance as provenance_routes
 from serve_app.api.routes import streams as streams_routes
+from serve_app.api.uploaded_audio import UploadedAudio
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.api import ApiConfig, Dialect
 from serve_app.config.provenance import ProvenanceConfig
@@ -89,10 +90,12 @@ def create_api(
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
     checks = _checks(workers, limits, config, provenance or ProvenanceConfig())
     with_replicate = "replicate" in config.dialects
-    kept = jobs and create_job_routers(
-        jobs(service, limits), service, with_replicate=with_replicate
+    kept = None if jobs is None else jobs(service, limits)
+    with_jobs = (
+        [] if kept is None else create_job_routers(kept, service, with_replicate=with_replicate)
     )
-    _add_routes(app, service, streams, converted, checks, kept or [])
+    uploaded = UploadedAudio(None if isinstance(kept, str) else kept, config.max_upload_bytes)
+    _add_routes(app, service, uploaded, streams, converted, checks, with_jobs)
     keys = KeyRing(config.access, observer.keys_rejected)
     add_middleware(app, config, keys, limits, max_requests)
     return app
@@ -133,6 +136,7 @@ def _empty_app(
 def _add_routes(
     app: FastAPI,
     service: GenerationService,
+    uploaded: UploadedAudio,
     streams: Streams,
     converted: Conversions,
     checks: ProvenanceChecks,
@@ -140,7 +144,7 @@ def _add_routes(
 ) -> None:
     """Add all routes, their OpenAPI document, and the rendering of their errors."""
     for router in (
-        v1.create_router(service),
+        v1.create_router(service, uploaded),
         streams_routes.create_router(service, streams),
         conversions.create_router(converted),
         provenance_routes.create_router(checks),

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -16,15 +15,15 @@ from starlette.exceptions import HTTPException
 from serve_app.api.openapi import json_content, schema_of
 from serve_app.api.repeated_fields import refuse_repeated
 from serve_app.api.schemas.conversion import Conversion
-from serve_app.api.schemas.generation import Generation, GenerationBody, GenerationForm
+from serve_app.api.schemas.generation import GenerationBody, GenerationForm, PromptedGeneration
 from serve_app.api.schemas.jobs import JobBody, JobForm
 from serve_app.audio.upload_format import UPLOAD_FORMATS
-from serve_app.errors import InvalidAudio, InvalidRequest, PayloadTooLarge
+from serve_app.errors import InvalidRequest, PayloadTooLarge
 from serve_app.provenance_report import MOST_MANIFEST_BYTES
 
 FORM = "multipart/form-data"
 _NEITHER = f"The request's body must be a JSON object, or a form ({FORM})"
-_TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+_FILES = ("audio_prompt", "melody")  # of a generation
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
@@ -34,14 +33,12 @@ class _NoFields(BaseModel, extra="forbid"):
 
 def generation_content() -> dict[str, Any]:
     """Document the body of a generation."""
-    schema = schema_of(GenerationBody)
-    return json_content(schema) | {FORM: {"schema": _with_file(schema, "audio_prompt")}}
+    return _json_or_form(schema_of(GenerationBody))
 
 
 def job_content() -> dict[str, Any]:
     """Document the body of a job."""
-    schema = schema_of(JobBody)
-    return json_content(schema) | {FORM: {"schema": _with_file(schema, "audio_prompt")}}
+    return _json_or_form(schema_of(JobBody))
 
 
 def conversion_content() -> dict[str, Any]:
@@ -64,14 +61,14 @@ def check_content() -> dict[str, Any]:
 
 
 async def read_generation(request: Request) -> GenerationBody:
-    """Read a generation's body; a form's file becomes base64.
+    """Read a generation's body; a form's files become base64.
 
     Raises RequestValidationError, and InvalidRequest for a body that is neither JSON nor a form.
     """
     fields = await _fields_of(request)
     schema = GenerationForm if _content_type(request) == FORM else GenerationBody
     generation: GenerationBody = _valid(schema, fields)
-    _require_prompt(generation, generation.audio_prompt)
+    _require_prompt(generation)
     return generation
 
 
@@ -79,24 +76,24 @@ async def read_job(request: Request) -> tuple[JobBody, dict[str, Any]]:
     """Read a job's body likewise; return with it the fields as they were sent."""
     fields = await _fields_of(request)
     job: JobBody = _valid(JobForm if _content_type(request) == FORM else JobBody, fields)
-    _require_prompt(job, job.audio_prompt)
+    _require_prompt(job)
     return job, fields
 
 
 async def _fields_of(request: Request) -> dict[str, Any]:
-    """Read the fields of JSON or of a form, whose file becomes base64. Raises InvalidRequest."""
+    """Read the fields of JSON or of a form, whose files become base64. Raises InvalidRequest."""
     if _content_type(request) != FORM:
         return await _json(request, _NEITHER)
-    fields = await _form(request, ("audio_prompt",))
+    fields = await _form(request, _FILES)
     return {name: await asyncio.to_thread(_base64, value) for name, value in fields.items()}
 
 
-def _require_prompt(wanted: Generation, audio_prompt: str | None) -> None:
+def _require_prompt(wanted: PromptedGeneration) -> None:
     """Raise RequestValidationError for a track without any prompt."""
-    if wanted.prompt or audio_prompt is not None:
+    if wanted.prompt or wanted.audio_prompt is not None or wanted.melody is not None:
         return
     is_given = "prompt" in wanted.model_fields_set
-    message = "Empty, and there is no audio_prompt" if is_given else "Field required"
+    message = "Empty, and there is no audio_prompt or melody" if is_given else "Field required"
     raise RequestValidationError([{"loc": ("body", "prompt"), "msg": message}])
 
 
@@ -137,23 +134,6 @@ def _check_size(manifest: bytes) -> None:
             f"The manifest has {len(manifest)} bytes, and the limit is {MOST_MANIFEST_BYTES}: "
             "send the `.c2pa` file of the audio"
         )
-
-
-async def audio_content(text: str) -> bytes:
-    """Decode the base64 of a body's audio, off the event loop. Raises InvalidAudio."""
-    return await asyncio.to_thread(_decoded, text.partition("base64,")[2] or text)
-
-
-def _decoded(text: str) -> bytes:
-    """Decode base64 of either alphabet (RFC 4648, sections 4 and 5), wrapped or not, padded or not.
-
-    Raises InvalidAudio.
-    """
-    compact = "".join(text.split()).translate(_TO_STANDARD_ALPHABET).rstrip("=")
-    try:
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidAudio("audio_prompt is not valid base64") from error
 
 
 async def _json(request: Request, refusal: str) -> dict[str, Any]:
@@ -230,6 +210,14 @@ def _content_type(request: Request) -> str:
 
 def _content_with_audio(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {FORM: {"schema": _with_file(schema, "audio") | {"required": ["audio"]}}}
+
+
+def _json_or_form(schema: dict[str, Any]) -> dict[str, Any]:
+    """Document a body whose audio is base64 in JSON, or a file of a form."""
+    form: Mapping[str, Any] = schema
+    for field in _FILES:
+        form = _with_file(form, field)
+    return json_content(schema) | {FORM: {"schema": form}}
 
 
 def _with_file(schema: Mapping[str, Any], field: str) -> dict[str, Any]:

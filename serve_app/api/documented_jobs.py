@@ -15,6 +15,7 @@ from serve_app.errors import (
     FormatNotSigned,
     InvalidAudio,
     InvalidRequest,
+    MelodyNotSupported,
     ModelLoading,
     ModelNotFound,
     PayloadTooLarge,
@@ -49,7 +50,7 @@ _ACCEPTANCE_ERRORS: tuple[type[ServeAppError], ...] = (
     ModelNotFound, IdempotencyMismatch, QueueFull, ModelLoading, SigningFailed, ResultsUnavailable,
 )  # fmt: skip
 _FIELD_ERRORS: tuple[type[ServeAppError], ...] = (
-    DurationTooLong, InvalidAudio, FormatNotSigned, AddressRefused,
+    DurationTooLong, InvalidAudio, FormatNotSigned, MelodyNotSupported, AddressRefused,
 )  # fmt: skip
 
 

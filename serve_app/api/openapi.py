@@ -24,6 +24,7 @@ from serve_app.errors import (
     GenerationFailed,
     InvalidAudio,
     InvalidRequest,
+    MelodyNotSupported,
     ModelLoading,
     ModelNotFound,
     PayloadTooLarge,
@@ -37,6 +38,7 @@ from serve_app.errors import (
     StreamNotFound,
     Unauthorized,
 )
+from serve_app.jobs.errors import JobStoreUnavailable, ResultsUnavailable
 from serve_app.track_fields import HEADERS
 
 _ERRORS: tuple[type[ServeAppError], ...] = (
@@ -147,7 +149,8 @@ def elevenlabs_responses(*, multipart: bool = False) -> Responses:
 def generation_responses() -> Responses:
     """Document a generation's answers: a file, server-sent events, or JSON."""
     documented = speech_responses()
-    return documented | {200: documented[200] | {"model": Variations}}
+    failures = errors(*_ERRORS, MelodyNotSupported, JobStoreUnavailable, ResultsUnavailable)
+    return documented | failures | {200: documented[200] | {"model": Variations}}
 
 
 def speech_responses() -> Responses:

@@ -28,7 +28,7 @@ _SIGNED = re.compile(
     rf"{JOBS}/[^/]+/audio(/[^/]+)?|{PREDICTIONS}/[^/]+/stream|{FILES}/[^/]+/content", re.ASCII
 )
 _UPLOADS = re.compile(
-    rf"{GENERATIONS}|{CONVERSIONS}|{PROVENANCE}|{JOBS}|{FILES}|"
+    rf"{GENERATIONS}|{CONVERSIONS}|{PROVENANCE}|{JOBS}|{FILES}|{ROOT}|{GENERATE}|"
     r"/v1/((models|deployments)/[^/]+/[^/]+/)?predictions",
     re.ASCII,
 )

@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from serve_app.api.body_reader import audio_content
 from serve_app.api.errors import InvalidInput
 from serve_app.api.schemas.replicate import MusicGenInput, PredictionBody, WebhookFilter
+from serve_app.api.uploaded_audio import audio_content
 from serve_app.errors import InvalidAudio, InvalidRequest, ServeAppError
 from serve_app.jobs.addresses import Addresses, NotAnswered
 from serve_app.jobs.job import EventName, JobRequest, Webhook
@@ -23,7 +23,7 @@ _EVENTS: dict[WebhookFilter, EventName] = {
 }  # fmt: skip
 _FIELDS = {  # of a job's
     "prompt": "input.prompt", "duration_s": "input.duration", "audio_prompt": "input.input_audio",
-    "response_format": "input.output_format", "webhook": "webhook",
+    "melody": "input.input_audio", "response_format": "input.output_format", "webhook": "webhook",
     "decoder": "input.multi_band_diffusion",
 }  # fmt: skip
 _MOST_S = 3600.0  # of a track
@@ -80,11 +80,6 @@ def check_supported(wanted: MusicGenInput) -> None:
             raise InvalidInput("input.continuation: true needs input_audio")
         if not wanted.prompt.strip():
             raise InvalidInput("input.prompt: is required without input_audio")
-    elif not wanted.continuation:
-        raise InvalidInput(
-            "input.input_audio: as a melody it needs a melody model, and none is served: set "
-            "continuation to true to continue it"
-        )
     end = wanted.continuation_end
     if end is not None and 0 <= end <= wanted.continuation_start:
         raise InvalidInput("input.continuation_end: must be above continuation_start")
@@ -121,8 +116,8 @@ async def _fetched(address: str, addresses: Addresses, most_bytes: int) -> bytes
 def job_request(wanted: MusicGenInput, model_id: str, audio_s: float | None) -> JobRequest:
     """Translate an input.
 
-    audio_s: seconds of the file to continue. As in Replicate's model, `duration` comes after it.
-    Raises InvalidInput.
+    audio_s: seconds of the file to continue. As in Replicate's model, `duration` comes after it, and a
+    melody may be a part of its file, too. Raises InvalidInput.
     """
     start_s = 0.0 if audio_s is None else float(wanted.continuation_start)
     end_s = None if audio_s is None else _end_s(wanted, audio_s)
@@ -135,6 +130,8 @@ def job_request(wanted: MusicGenInput, model_id: str, audio_s: float | None) -> 
         audio_prompt_start_s=start_s,
         audio_prompt_end_s=end_s,
         decoder=MULTIBAND_DIFFUSION if wanted.multi_band_diffusion else ENCODEC,
+        melody_start_s=float(wanted.continuation_start) if wanted.is_melody else 0.0,
+        melody_end_s=_named_end_s(wanted) if wanted.is_melody else None,
         temperature=wanted.temperature,
         top_k=wanted.top_k,
         top_p=wanted.top_p,
@@ -161,8 +158,14 @@ def _check_part(wanted: MusicGenInput, audio_s: float | None, kept_s: float) -> 
 
 def _end_s(wanted: MusicGenInput, audio_s: float) -> float:
     """Second at which the part to continue ends: at most the file's end."""
+    end_s = _named_end_s(wanted)
+    return audio_s if end_s is None else min(end_s, audio_s)
+
+
+def _named_end_s(wanted: MusicGenInput) -> float | None:
+    """Second at which the part of the file ends; None: at the file's end."""
     end = wanted.continuation_end
-    return audio_s if end is None or end == -1 else min(float(end), audio_s)
+    return None if end is None or end == -1 else float(end)
 
 
 def webhook_of(body: PredictionBody) -> Webhook | None:

@@ -91,15 +91,19 @@ class Predictions:
         for name, value in body.input.items():
             check_storable(f"input.{name}", value)
         card = self.models.chosen(model, wanted.model_version)
+        if wanted.is_melody:
+            await self.jobs.generation.selector.melody_models.check(card, wanted.model_version)
         audio = await self._audio(request, owner, wanted)
-        audio_s = None if audio is None else await self._duration_s(audio, card)
+        prompt = None if wanted.is_melody else audio
+        audio_s = None if prompt is None else await self._duration_s(prompt, card)
         told = {"model": model.name, "version": model.version, "input": shown_input(body.input)}
         job, _ = await self.jobs.submit(
             Submission(
                 owner=owner,
                 request=job_request(wanted, card.model_id, audio_s),
-                audio_prompt=audio,
+                audio_prompt=prompt,
                 audio_prompt_s=audio_s,
+                melody=audio if wanted.is_melody else None,
                 webhook=webhook_of(body),
                 details={"base_url": base_url(request), DETAILS: told},
                 deadline_s=deadline_s,

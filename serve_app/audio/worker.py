@@ -71,7 +71,7 @@ def _answer(job: Job, content: bytes) -> tuple[Answer, memoryview]:
 
 
 def _read(job: Job, content: bytes) -> tuple[Answer, memoryview]:
-    samples, rate = read_samples(content, job["max_duration_s"], job["sample_rate"])
+    samples, rate = read_samples(content, job["max_duration_s"], job["sample_rate"], cut=job["cut"])
     answer = {"channels": len(samples), "sample_rate": rate}
     return answer, np.ascontiguousarray(samples, "<f4").data.cast("B")
 

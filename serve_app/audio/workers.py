@@ -51,16 +51,23 @@ class AudioWorkers:
         self._converters = WorkerPool(size, _YIELDING)
 
     async def read(
-        self, content: bytes, max_duration_s: float, sample_rate: int | None = None
+        self,
+        content: bytes,
+        max_duration_s: float,
+        sample_rate: int | None = None,
+        *,
+        cut: bool = False,
     ) -> Audio:
         """Decode a file of the UPLOAD_FORMATS, of one channel or mixed to two.
 
-        sample_rate: to resample to; None: the file's own, at most 48 kHz. Raises InvalidAudio.
+        sample_rate: to resample to; None: the file's own, at most 48 kHz; cut: take the beginning of
+        a file that is longer than `max_duration_s`, which else is refused. Raises InvalidAudio.
         """
         job = {
             "task": "read",
             "max_duration_s": max_duration_s,
             "sample_rate": sample_rate,
+            "cut": cut,
             "max_cpu_s": _READ_CPU_S + _READ_CPU_PER_S * max_duration_s,
         }
         answer, samples = await self._readers.run(job, content)

@@ -15,6 +15,7 @@ from serve_app.cli.generation_options import with_generation_options
 from serve_app.cli.jobs import submit_job
 from serve_app.cli.output_files import check_files, manifest_file, output_files
 from serve_app.cli.player import play_file
+from serve_app.cli.uploads import Begin, Melody, check_prompt
 from serve_app.client import ApiError, MusicGenClient, Progress, Track
 from serve_app.client.problems import cut_off
 from serve_app.types import ENCODEC
@@ -50,10 +51,8 @@ def generate(
             help="Number of tracks, with the seed and the following ones: NAME-1.wav, ...",
         ),
     ] = 1,
-    begin: Annotated[
-        Path | None,
-        typer.Option(help="Audio file that the track begins with; makes the prompt optional."),
-    ] = None,
+    begin: Begin = None,
+    melody: Melody = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite existing files.")] = False,
     url: Url = DEFAULT_URL,
     key: Key = None,
@@ -76,23 +75,19 @@ def generate(
     **fields: Any,
 ) -> None:
     """Make a track, or several, and write it to a file."""
-    if prompt == "" and begin is None:
-        fail(
-            "The prompt is empty: describe the music, or give a file that it begins with (--begin).",
-            code=2,
-        )
+    check_prompt(prompt, begin, melody)
     given = fields | {"response_format": _response_format(output)}
     if detach:
-        submit_job(prompt, begin, given | {"n": n}, None, (url, key), as_json=as_json)
+        submit_job(prompt, (begin, melody), given | {"n": n}, None, (url, key), as_json=as_json)
         return
     files = output_files(output, n)
     check_files(files, force=force)
-    audio_prompt = _content(begin)
+    uploads = {"audio_prompt": _content(begin), "melody": _content(melody)}
     with connected(url, key) as client:
         tracks: list[Track] = []
         if not (whole or n > 1 or _is_of_the_whole(given)):
-            tracks = _stream_if_allowed(client, prompt, audio_prompt, given, quiet=as_json)
-        tracks = tracks or _make(client, prompt, n, audio_prompt, given, quiet=as_json)
+            tracks = _stream_if_allowed(client, prompt, given | uploads, quiet=as_json)
+        tracks = tracks or _make(client, prompt, n, given | uploads, quiet=as_json)
     for track, file in zip(tracks, files, strict=True):
         _save(track, file)
         _print(track, file, as_json=as_json)
@@ -126,7 +121,6 @@ def _make(
     client: MusicGenClient,
     prompt: str,
     n: int,
-    audio_prompt: bytes | None,
     fields: Mapping[str, Any],
     *,
     quiet: bool,
@@ -137,20 +131,19 @@ def _make(
         *_WAITING, console=stderr, disable=quiet or not stderr.is_terminal
     ) as bar:
         bar.add_task(shown, total=None)
-        return client.variations(prompt, n=n, audio_prompt=audio_prompt, **fields)
+        return client.variations(prompt, n=n, **fields)
 
 
 def _stream_if_allowed(
     client: MusicGenClient,
     prompt: str,
-    audio_prompt: bytes | None,
     fields: Mapping[str, Any],
     *,
     quiet: bool,
 ) -> list[Track]:
     """Request one track as a stream; none where the service sends signed files only."""
     try:
-        return [_stream(client, prompt, audio_prompt, fields, quiet=quiet)]
+        return [_stream(client, prompt, fields, quiet=quiet)]
     except ApiError as error:
         if error.code != _NOT_SIGNED:
             raise
@@ -160,7 +153,6 @@ def _stream_if_allowed(
 def _stream(
     client: MusicGenClient,
     prompt: str,
-    audio_prompt: bytes | None,
     fields: Mapping[str, Any],
     *,
     quiet: bool,
@@ -170,7 +162,7 @@ def _stream(
         *_MAKING, console=stderr, disable=quiet or not stderr.is_terminal
     ) as bar:
         task = bar.add_task("connecting", total=1.0)
-        for event in client.stream(prompt, audio_prompt=audio_prompt, **fields):
+        for event in client.stream(prompt, **fields):
             if isinstance(event, Progress):
                 bar.update(task, completed=event.fraction, description=_state(event))
             elif isinstance(event, Track):

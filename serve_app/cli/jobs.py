@@ -15,6 +15,7 @@ from serve_app.cli.console import AsJson, fail, stderr
 from serve_app.cli.generation_options import with_generation_options
 from serve_app.cli.job_store import migrate
 from serve_app.cli.output_files import check_files, output_files
+from serve_app.cli.uploads import Begin, Melody, check_prompt
 from serve_app.client import Job, MusicGenClient
 
 _FORMATS = ", ".join(FORMATS)
@@ -48,10 +49,8 @@ def submit(
         str, typer.Option("--format", help=f"Format of the files: one of {_FORMATS}.")
     ] = "wav",
     n: Annotated[int, typer.Option("-n", min=1, max=8, help="Number of tracks.")] = 1,
-    begin: Annotated[
-        Path | None,
-        typer.Option(help="Audio file that the track begins with; makes the prompt optional."),
-    ] = None,
+    begin: Begin = None,
+    melody: Melody = None,
     priority: Annotated[
         int, typer.Option(min=-10, max=10, help="Jobs of a higher priority start first.")
     ] = 0,
@@ -73,28 +72,29 @@ def submit(
     given = fields | {"response_format": response_format, "n": n, "priority": priority}
     if webhook is not None:
         given["webhook"] = {"url": webhook}
-    submit_job(prompt, begin, given, idempotency_key, (url, key), as_json=as_json)
+    submit_job(prompt, (begin, melody), given, idempotency_key, (url, key), as_json=as_json)
 
 
 def submit_job(
     prompt: str,
-    begin: Path | None,
+    uploads: tuple[Path | None, Path | None],
     fields: dict[str, Any],
     idempotency_key: str | None,
     connection: tuple[str, str | None],
     *,
     as_json: bool,
 ) -> None:
-    """Add a job and print its id. connection: URL and key."""
-    if prompt == "" and begin is None:
-        fail(
-            "The prompt is empty: describe the music, or give a file that it begins with (--begin).",
-            code=2,
-        )
+    """Add a job and print its id. uploads: beginning and melody; connection: URL and key."""
+    begin, melody = uploads
+    check_prompt(prompt, begin, melody)
     with connected(*connection) as client:
         try:
             job = client.jobs.submit(
-                prompt, audio_prompt=begin, idempotency_key=idempotency_key, **fields
+                prompt,
+                audio_prompt=begin,
+                melody=melody,
+                idempotency_key=idempotency_key,
+                **fields,
             )
         except OSError as error:
             fail(str(error), code=2)

@@ -18,7 +18,7 @@ from serve_app.client.answers import (
     variations_of,
 )
 from serve_app.client.async_jobs import AsyncJobs
-from serve_app.client.audio_input import AudioInput
+from serve_app.client.audio_input import AudioInput, Uploads
 from serve_app.client.calls import (
     Call,
     check_call,
@@ -46,8 +46,9 @@ class AsyncMusicGenClient:
 
     Every method raises ApiError for a refusal of the service and for a broken answer, and
     httpx.HTTPError where the service cannot be reached or does not answer in time. `fields` are
-    those of the API (docs/api.md); None counts as absent. An `audio_prompt` is a path, bytes, or an
-    open file. A URL, key or field that cannot be sent is a ValueError before any request.
+    those of the API (docs/api.md); None counts as absent. An `audio_prompt` (the track's beginning)
+    and a `melody` (that it follows, for models that take one) are a path, bytes, or an open
+    file. A URL, key or field that cannot be sent is a ValueError before any request.
 
     jobs: durable jobs of the API key.
     """
@@ -69,10 +70,12 @@ class AsyncMusicGenClient:
         prompt: str = "",
         *,
         audio_prompt: AudioInput | None = None,
+        melody: AudioInput | None = None,
         **fields: Unpack[GenerationFields],
     ) -> Track:
         """Make a track."""
-        return track_of(await self._send(generation_call(prompt, audio_prompt, fields)))
+        uploads = Uploads(audio_prompt, melody)
+        return track_of(await self._send(generation_call(prompt, uploads, fields)))
 
     async def variations(
         self,
@@ -80,10 +83,11 @@ class AsyncMusicGenClient:
         *,
         n: int,
         audio_prompt: AudioInput | None = None,
+        melody: AudioInput | None = None,
         **fields: Unpack[GenerationFields],
     ) -> list[Track]:
         """Make `n` tracks, with the seed and the following ones."""
-        call = variations_call(prompt, n, audio_prompt, fields)
+        call = variations_call(prompt, n, Uploads(audio_prompt, melody), fields)
         return variations_of(await self._send(call), n)
 
     async def stream(
@@ -91,6 +95,7 @@ class AsyncMusicGenClient:
         prompt: str = "",
         *,
         audio_prompt: AudioInput | None = None,
+        melody: AudioInput | None = None,
         **fields: Unpack[GenerationFields],
     ) -> AsyncIterator[Event]:
         """Yield Progress and Audio while the track is made, then the whole Track.
@@ -98,7 +103,8 @@ class AsyncMusicGenClient:
         Closing the iterator early cancels the request. A stream that ends before the Track raises
         ApiError with the code `cut_off`.
         """
-        response = await self._send(stream_call(prompt, audio_prompt, fields))
+        uploads = Uploads(audio_prompt, melody)
+        response = await self._send(stream_call(prompt, uploads, fields))
         try:
             with broken_answers():
                 check_media_type(response, "text/event-stream")

@@ -1,11 +1,34 @@
 """Audio that callers give: a path, bytes, or an open file."""
 
+import base64
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 AudioInput = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 _SHOWN = 60  # characters of a text that names no file
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Audio of a request for a track. audio_prompt: its beginning; melody: that it follows."""
+
+    audio_prompt: AudioInput | None = None
+    melody: AudioInput | None = None
+
+    @property
+    def are_there(self) -> bool:
+        return self.audio_prompt is not None or self.melody is not None
+
+    def as_fields(self) -> dict[str, str]:
+        """Build the fields of the body: base64. Raises as `read_audio`."""
+        given = {"audio_prompt": self.audio_prompt, "melody": self.melody}
+        return {
+            name: base64.b64encode(read_audio(audio)).decode("ascii")
+            for name, audio in given.items()
+            if audio is not None
+        }
 
 
 def read_audio(audio: AudioInput) -> bytes:

@@ -1,6 +1,5 @@
 """Requests of the clients as values: one Call for each method."""
 
-import base64
 import math
 import os
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from serve_app.client.audio_input import AudioInput, read_audio
+from serve_app.client.audio_input import AudioInput, Uploads, read_audio
 from serve_app.client.fields import FileFields, GenerationFields
 from serve_app.client.problems import UNUSABLE_URL, UnusableUrl
 
@@ -64,20 +63,21 @@ def _check_url(url: str) -> None:
 
 
 def generation_call(
-    prompt: str, audio_prompt: AudioInput | None, fields: GenerationFields, **more: object
+    prompt: str, uploads: Uploads, fields: GenerationFields, **more: object
 ) -> Call:
     """Build the request for a track. more: fields that choose the form of the answer.
 
-    Raises TypeError for a field that does not exist, ValueError for an empty prompt without an audio
-    prompt, for text that UTF-8 cannot have, and for a number that is not finite, and OSError for an
-    audio prompt that cannot be read.
+    Raises TypeError for a field that does not exist, ValueError for an empty prompt without an
+    upload, for text that UTF-8 cannot have, and for a number that is not finite, and OSError for an
+    upload that cannot be read.
     """
-    if prompt == "" and audio_prompt is None:
-        raise ValueError("The prompt is empty: describe the music, or give an audio_prompt.")
+    if prompt == "" and not uploads.are_there:
+        raise ValueError(
+            "The prompt is empty: describe the music, or give an audio_prompt or a melody."
+        )
     _check_text("prompt", prompt)
     body: dict[str, Any] = {"prompt": prompt, **_checked(fields, GenerationFields), **more}
-    if audio_prompt is not None:
-        body["audio_prompt"] = base64.b64encode(read_audio(audio_prompt)).decode("ascii")
+    body |= uploads.as_fields()
     return Call(
         "POST",
         _GENERATIONS,
@@ -87,19 +87,17 @@ def generation_call(
     )
 
 
-def variations_call(
-    prompt: str, n: int, audio_prompt: AudioInput | None, fields: GenerationFields
-) -> Call:
+def variations_call(prompt: str, n: int, uploads: Uploads, fields: GenerationFields) -> Call:
     """Build the request for `n` tracks in JSON. Raises as `generation_call`."""
     file_format = fields.get("response_format", "wav")
     return generation_call(
-        prompt, audio_prompt, fields, n=n, response_format="json", audio_format=file_format
+        prompt, uploads, fields, n=n, response_format="json", audio_format=file_format
     )
 
 
-def stream_call(prompt: str, audio_prompt: AudioInput | None, fields: GenerationFields) -> Call:
+def stream_call(prompt: str, uploads: Uploads, fields: GenerationFields) -> Call:
     """Build the request for a track as events. Raises as `generation_call`."""
-    return generation_call(prompt, audio_prompt, fields, stream=True, stream_format="sse")
+    return generation_call(prompt, uploads, fields, stream=True, stream_format="sse")
 
 
 def conversion_call(audio: AudioInput, fields: FileFields) -> Call:

@@ -157,6 +157,23 @@ class GenerationFields(FileFields, total=False):
     ]
 
 
+class ModelCapabilities(TypedDict):
+    """Kinds of requests that a model takes.
+
+    Properties that are read from its checkpoint are null until a replica has told them.
+    """
+
+    text: Annotated[bool, Field(description="Whether it makes music from a prompt. Default: True.")]
+    melody: Annotated[bool | None, Field(description="Whether tracks may follow a melody.")]
+    stereo: Annotated[bool | None, Field(description="Whether its tracks are stereo.")]
+    continuation: Annotated[
+        bool, Field(description="Whether tracks may begin with given audio. Default: True.")
+    ]
+    max_duration_s: Annotated[
+        float | None, Field(description="Duration of the longest track, in seconds.")
+    ]
+
+
 class ServedModel(TypedDict):
     """A served model.
 
@@ -181,4 +198,7 @@ class ServedModel(TypedDict):
     channels: Annotated[int | None, Field(description="1: mono; 2: stereo.")]
     max_duration_s: Annotated[
         float | None, Field(description="Duration of the longest track, in seconds.")
+    ]
+    capabilities: Annotated[
+        ModelCapabilities, Field(description="Kinds of requests that it takes.")
     ]

@@ -8,7 +8,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from serve_app.client.answers import check_media_type
-from serve_app.client.audio_input import AudioInput
+from serve_app.client.audio_input import Uploads
 from serve_app.client.calls import Call, generation_call
 from serve_app.client.fields import GenerationFields
 from serve_app.client.problems import UNREADABLE, ApiError, bad_answer, failure
@@ -96,7 +96,7 @@ class JobPage(TypedDict):
 
 def submit_call(
     prompt: str,
-    audio_prompt: AudioInput | None,
+    uploads: Uploads,
     idempotency_key: str | None,
     fields: Mapping[str, Any],
 ) -> Call:
@@ -107,7 +107,7 @@ def submit_call(
     own = JobFields.__annotations__.keys() - GenerationFields.__annotations__.keys()
     more = {name: value for name, value in fields.items() if name in own and value is not None}
     others: Any = {name: value for name, value in fields.items() if name not in own}
-    body = generation_call(prompt, audio_prompt, others, **more).content
+    body = generation_call(prompt, uploads, others, **more).content
     headers = {"idempotency-key": f'"{_checked_key(idempotency_key or str(uuid.uuid4()))}"'}
     return Call("POST", _JOBS, {**body, "headers": headers})
 

@@ -7,7 +7,7 @@ from typing import Unpack
 import httpx
 
 from serve_app.client.answers import AudioFile, file_of
-from serve_app.client.audio_input import AudioInput
+from serve_app.client.audio_input import AudioInput, Uploads
 from serve_app.client.calls import Call
 from serve_app.client.jobs import (
     Job,
@@ -41,11 +41,13 @@ class Jobs:
         prompt: str = "",
         *,
         audio_prompt: AudioInput | None = None,
+        melody: AudioInput | None = None,
         idempotency_key: str | None = None,
         **fields: Unpack[JobFields],
     ) -> Job:
         """Add a job; a repetition with the same idempotency key returns the first one."""
-        return job_of(self._send(submit_call(prompt, audio_prompt, idempotency_key, fields)))
+        uploads = Uploads(audio_prompt, melody)
+        return job_of(self._send(submit_call(prompt, uploads, idempotency_key, fields)))
 
     def get(self, job_id: str) -> Job:
         """Fetch the state of a job."""

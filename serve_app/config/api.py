@@ -50,6 +50,8 @@ class ApiConfig(ClosedModel):
     """Seconds for which an unfinished track of `/v1/audio/stream` goes on without a listener."""
     max_audio_prompt_s: PositiveFloat = 30.0
     """Longest audio that a track may begin with, in seconds; longer audio gets `400`."""
+    max_melody_s: PositiveFloat = 120.0
+    """Longest part of a melody that is used, in seconds; the rest of a longer file is not read."""
     max_conversion_s: PositiveFloat = 600.0
     """Longest audio that is converted or checked for marks, in seconds; longer gets `400`."""
     body_timeout_s: PositiveFloat = 10.0

@@ -15,7 +15,7 @@ from serve_app.model_status import ModelCard
 from serve_app.provenance.credentials import read_credentials
 from serve_app.provenance.manifest import Converted, Definition, Generated
 from serve_app.provenance.signer import ManifestSigner, SigningJob
-from serve_app.types import GenerationRequest
+from serve_app.types import Audio, GenerationRequest
 
 _Version = tuple[int, int, int] | None  # changes whenever the file does
 
@@ -198,12 +198,12 @@ class Marking:
             raise
 
     def _generated(self, request: GenerationRequest, model: ModelCard) -> Definition:
-        audio = request.audio_prompt
         return Generated(
             model=model.model_id,
             source=model.source,
             tags=self._all_tags(request, model),
-            audio_prompt_sha256="" if audio is None else audio.file_sha256,
+            audio_prompt_sha256=_sha256_of(request.audio_prompt),
+            melody_sha256=_sha256_of(request.melody),
             training_use=self._config.training_use,
         ).definition()
 
@@ -211,6 +211,10 @@ class Marking:
         prompt = request.prompt if self.with_prompt else None
         name = f"{model.model_id} ({model.source})"
         return tags_of(name, model.license, request.sampling.seed, prompt)
+
+
+def _sha256_of(upload: Audio | None) -> str:
+    return "" if upload is None else upload.file_sha256
 
 
 def _signer(config: ProvenanceConfig, environment: Mapping[str, str]) -> ManifestSigner | None:

@@ -20,6 +20,7 @@ class Readiness:
         self._fleet = fleet
         self._cold_starts = ColdStarts()
         self._ready_once: set[str] = set()
+        self._known: dict[str, LoadedModel] = {}
         self._recent: dict[str, tuple[float, list[ReplicaStatus]]] = {}
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -28,6 +29,7 @@ class Readiness:
         replicas = await self._fleet.replicas(card.model_id)
         self._recent[card.model_id] = (monotonic(), replicas)
         if replicas:
+            self._known[card.model_id] = replicas[0].model
             self.record_answer(card)
         return replicas
 
@@ -43,6 +45,14 @@ class Readiness:
         """Describe the model as a replica has loaded it; None while no replica is ready."""
         replicas = await self.replicas(card)
         return replicas[0].model if replicas else None
+
+    async def known(self, card: ModelCard) -> LoadedModel | None:
+        """Describe the model as a replica last told it, also while none is ready; None: none has."""
+        return self.remembered(card) or await self.loaded(card)
+
+    def remembered(self, card: ModelCard) -> LoadedModel | None:
+        """Describe the model as a replica last told this process; None: none has."""
+        return self._known.get(card.model_id)
 
     async def wait_until_loaded(self, card: ModelCard, timeout_s: float) -> LoadedModel | None:
         """Wake the model if no replica is ready, and wait for it; None after `timeout_s`."""

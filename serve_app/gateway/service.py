@@ -7,7 +7,12 @@ from collections.abc import Callable
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.api import ApiConfig
-from serve_app.errors import DecoderUnavailable, GenerationFailed, QueueFull
+from serve_app.errors import (
+    DecoderUnavailable,
+    GenerationFailed,
+    MelodyNotSupported,
+    QueueFull,
+)
 from serve_app.gateway.audio_prompts import AudioPrompts
 from serve_app.gateway.generator import Generator
 from serve_app.gateway.marking import Marking
@@ -38,7 +43,7 @@ class GenerationService:
         self.readiness = readiness
         self.selector = ModelSelector(router, readiness)
         self.audio_prompts = AudioPrompts(
-            workers or AudioWorkers(), readiness, config.max_audio_prompt_s
+            workers or AudioWorkers(), readiness, config.max_audio_prompt_s, config.max_melody_s
         )
         self.config = config
         self._marking = marking or Marking()
@@ -56,7 +61,10 @@ class GenerationService:
 
     async def _start_one_of(self, request: GenerationRequest, card: ModelCard) -> LiveTrack:
         """Start a track by the model of `card`, or by its next fallback while a queue is full."""
-        *others, last = self.router.with_fallbacks(card, request.decoder)
+        first, *fallbacks = self.router.with_fallbacks(card, request.decoder)
+        if request.melody is not None:
+            fallbacks = await self.selector.melody_models.with_melody(fallbacks)
+        *others, last = first, *fallbacks
         for model in others:
             with contextlib.suppress(QueueFull):
                 return await self._start(request, model)
@@ -128,7 +136,10 @@ class GenerationService:
     async def _start(self, request: GenerationRequest, card: ModelCard) -> LiveTrack:
         request = request.model_copy(update={"model": card.model_id})
         items = observed(self._generator.generate(request), request, card, self._observer)
-        first = await anext(items, None)
+        try:
+            first = await anext(items, None)
+        except MelodyNotSupported as error:  # of a model of which no replica had told it
+            raise await self.selector.melody_models.refusal(card) from error
         if first is None:
             raise GenerationFailed("the model's audio ended too early")
         self.readiness.record_answer(card)

@@ -14,6 +14,7 @@ from serve_app.gateway.service import GenerationService
 from serve_app.jobs.addresses import Addresses
 from serve_app.jobs.intake import Submission, check_storable, checking
 from serve_app.jobs.job import JobRequest
+from serve_app.jobs.parts import read_melody
 from serve_app.model_status import ModelCard
 from serve_app.types import MAX_SEED
 
@@ -34,7 +35,7 @@ class Acceptance:
         """
         await self._check_job(submission)
         request = submission.request
-        has_audio = submission.audio_prompt is not None
+        has_audio = submission.audio_prompt is not None or submission.melody is not None
         with checking("prompt"):
             prompt = self.generation.check_prompt(request.prompt, required=not has_audio)
         card = await self._select(submission)
@@ -48,6 +49,9 @@ class Acceptance:
                     submission.audio_prompt, card
                 )
                 _check_part(audio_s, request)
+        if submission.melody is not None:
+            with checking("melody"):
+                await read_melody(self.generation, submission.melody, request, card)
         return request.model_copy(update={"model": card.model_id, "prompt": prompt})
 
     async def _check_job(self, submission: Submission) -> None:
@@ -78,18 +82,21 @@ class Acceptance:
             )
 
     async def _select(self, submission: Submission) -> ModelCard:
-        """Resolve the model. `auto` without a ready model is the default, which the job waits for."""
+        """Resolve the model. `auto` without a ready model is the default, or another that may take the
+        melody, which the job waits for."""
         name = submission.request.model or None
         duration_s = submission.request.duration_s
         decoder = submission.request.decoder
+        with_melody = submission.melody is not None
+        selector = self.generation.selector
         try:
-            return await self.generation.selector.select(
-                name, duration_s, submission.max_wait_s, decoder
+            return await selector.select(
+                name, duration_s, submission.max_wait_s, decoder, with_melody=with_melody
             )
         except ModelLoading:
             if name != AUTO or submission.max_wait_s is not None:
                 raise
-            return self.generation.router.with_decoder(decoder)[0]
+            return await selector.awaited(decoder, with_melody=with_melody)
 
     async def _check_duration(self, request: JobRequest, card: ModelCard) -> None:
         self.limits.check_size(request.duration_s)

@@ -2,14 +2,15 @@
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import time
 
-from serve_app.errors import InvalidAudio, QueueFull, RateLimited
+from serve_app.errors import QueueFull, RateLimited
 from serve_app.gateway.service import GenerationService, variation
 from serve_app.gateway.track import Track
 from serve_app.jobs.addresses import Addresses
 from serve_app.jobs.job import Job, ResultFile
+from serve_app.jobs.parts import cut, read_melody
 from serve_app.jobs.results import ResultStore, result_key
 from serve_app.jobs.room import Room
 from serve_app.jobs.store import Progressed
@@ -76,6 +77,7 @@ class Attempt:
                 wanted.model_dump(include=set(SamplingParams.model_fields))
             ),
             audio_prompt=await self._audio_prompt(card),
+            melody=await self._melody(card),
             extend_stride_s=wanted.extend_stride_s,
             decoder=wanted.decoder,
             caller=job.owner,
@@ -87,9 +89,20 @@ class Attempt:
         wanted = self._job.request
         if wanted.audio_prompt is None:
             return None
-        blocks = [block async for block in self._means.results.read(wanted.audio_prompt)]
-        audio = await self._means.service.audio_prompts.read(b"".join(blocks), card)
+        content = await self._upload(wanted.audio_prompt)
+        audio = await self._means.service.audio_prompts.read(content, card)
         return cut(audio, wanted.audio_prompt_start_s, wanted.audio_prompt_end_s)
+
+    async def _melody(self, card: ModelCard) -> Audio | None:
+        """Read the stored melody, and cut it likewise. Raises InvalidAudio."""
+        wanted = self._job.request
+        if wanted.melody is None:
+            return None
+        content = await self._upload(wanted.melody)
+        return await read_melody(self._means.service, content, wanted, card)
+
+    async def _upload(self, key: str) -> bytes:
+        return b"".join([block async for block in self._means.results.read(key)])
 
     async def _variation(
         self, request: GenerationRequest, card: ModelCard, index: int
@@ -139,19 +152,6 @@ class Attempt:
             duration_s=track.duration_s,
             report=track.report().model_dump(mode="json"),
         )
-
-
-def cut(audio: Audio, start_s: float, end_s: float | None) -> Audio:
-    """Take a part of an audio prompt. end_s: None: its end. Raises InvalidAudio for an empty one."""
-    start = round(start_s * audio.sample_rate)
-    end = None if end_s is None else round(end_s * audio.sample_rate)
-    samples = audio.samples[:, start:end]
-    if not samples.size:
-        raise InvalidAudio(
-            f"The audio prompt has {audio.duration_s:.2f} s, and its part from {start_s:g} s to "
-            f"{'its end' if end_s is None else f'{end_s:g} s'} is empty: name another part"
-        )
-    return replace(audio, samples=samples)
 
 
 def cost_of(results: tuple[ResultFile, ...]) -> float | None:

@@ -10,7 +10,10 @@ from serve_app.jobs.job import EventName, Job, JobStatus, ResultFile
 from serve_app.jobs.links import Links
 from serve_app.track_fields import TrackReport
 
-_INTERNAL = {"model", "audio_prompt", "audio_prompt_start_s", "audio_prompt_end_s"}
+_INTERNAL = {
+    "model", "audio_prompt", "audio_prompt_start_s", "audio_prompt_end_s", "melody", "melody_start_s",
+    "melody_end_s",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,8 @@ class JobDescription(BaseModel):
     request: Annotated[
         dict[str, Any] | None,
         Field(
-            description="The request's fields with their defaults; `audio_prompt`: whether one was "
-            "sent."
+            description="The request's fields with their defaults; `audio_prompt`, `melody`: whether "
+            "one was sent."
         ),
     ]
     priority: Annotated[int, Field(description="Priority, -10 to 10.")]
@@ -145,5 +148,7 @@ def _times(job: Job) -> dict[str, str | None]:
 
 
 def _request(job: Job) -> dict[str, Any]:
-    fields = job.request.model_dump(mode="json", exclude=_INTERNAL)
-    return fields | {"audio_prompt": job.request.audio_prompt is not None}
+    wanted = job.request
+    fields = wanted.model_dump(mode="json", exclude=_INTERNAL)
+    uploads = {"audio_prompt": wanted.audio_prompt, "melody": wanted.melody}
+    return fields | {name: key is not None for name, key in uploads.items()}

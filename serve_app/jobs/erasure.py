@@ -37,7 +37,7 @@ from hit where key = hit_key returning key"""
 
 
 def files_of(job: Job) -> tuple[str, ...]:
-    """List the keys of all files that a job may have: its upload, and the results of each attempt.
+    """List the keys of all files that a job may have: its uploads, and the results of each attempt.
 
     An attempt that did not count has the number of the next one.
     """
@@ -48,8 +48,7 @@ def files_of(job: Job) -> tuple[str, ...]:
         for index in range(request.n)
     )
     recorded = (result.key for result in job.results if result.key is not None)
-    upload = (request.audio_prompt,) if request.audio_prompt else ()
-    return tuple(dict.fromkeys((*upload, *results, *recorded)))
+    return tuple(dict.fromkeys((*request.uploads, *results, *recorded)))
 
 
 def erase(keys: tuple[str, ...]) -> Steps[None]:

@@ -16,8 +16,8 @@ _MOST_DEPTH = 32  # of JSON that is stored and sent again
 class Submission:
     """A job to check and accept.
 
-    request: its `model` as it was named, empty for the default; audio_prompt: content of the file;
-    audio_prompt_s: its seconds, where it was decoded before;
+    request: its `model` as it was named, empty for the default; audio_prompt, melody: contents of
+    the files; audio_prompt_s: its seconds, where it was decoded before;
     max_wait_s: as of a generation; expires_in_s: None: the configured time;
     the other fields: as of a NewJob.
     """
@@ -26,6 +26,7 @@ class Submission:
     request: JobRequest
     audio_prompt: bytes | None = None
     audio_prompt_s: float | None = None
+    melody: bytes | None = None
     max_wait_s: float | None = None
     priority: int = 0
     webhook: Webhook | None = None

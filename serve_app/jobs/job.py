@@ -32,8 +32,9 @@ class JobRequest(FileOptions, SamplingParams, frozen=True):
     """The tracks of a job: `n` variations with the seed and the following ones.
 
     model: id of a served model, resolved when the job was accepted; seed: drawn by then, so that
-    each attempt makes the same music; audio_prompt: key of the stored upload in the results' store;
-    audio_prompt_start_s, audio_prompt_end_s: the part of it that the tracks begin with.
+    each attempt makes the same music; audio_prompt, melody: keys of stored uploads in the results'
+    store; audio_prompt_start_s, audio_prompt_end_s: the part of it that the tracks begin with;
+    melody_start_s, melody_end_s: the part of it that they follow.
     """
 
     model: str
@@ -45,6 +46,15 @@ class JobRequest(FileOptions, SamplingParams, frozen=True):
     audio_prompt: str | None = None
     audio_prompt_start_s: Annotated[float, Field(ge=0.0)] = 0.0
     audio_prompt_end_s: Annotated[float, Field(gt=0.0)] | None = None
+
+    melody: str | None = None
+    melody_start_s: Annotated[float, Field(ge=0.0)] = 0.0
+    melody_end_s: Annotated[float, Field(gt=0.0)] | None = None
+
+    @property
+    def uploads(self) -> tuple[str, ...]:
+        """Keys of the stored uploads."""
+        return tuple(key for key in (self.audio_prompt, self.melody) if key is not None)
 
     @property
     def audio_s(self) -> float:

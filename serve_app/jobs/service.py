@@ -59,11 +59,12 @@ class JobService:
         if earlier is not None:
             return earlier, False
         request = await self.acceptance.check(submission)
-        upload = await self._store_upload(submission.audio_prompt)
+        audio_prompt = await self._store_upload(submission.audio_prompt)
+        melody = await self._store_upload(submission.melody)
         config = self.acceptance.config
         new_job = NewJob(
             owner=submission.owner,
-            request=request.model_copy(update={"audio_prompt": upload}),
+            request=request.model_copy(update={"audio_prompt": audio_prompt, "melody": melody}),
             kept_s=submission.expires_in_s or config.kept_s,
             priority=submission.priority,
             metadata=submission.metadata,
@@ -74,7 +75,7 @@ class JobService:
             idempotency_key=submission.idempotency_key,
             body_sha256=submission.body_sha256,
         )
-        return await self._add(new_job, upload)
+        return await self._add(new_job)
 
     async def repeated(self, owner: str, key: str | None, body_sha256: str) -> Job | None:
         """Find the job that an earlier request made with this idempotency key.
@@ -193,15 +194,15 @@ class JobService:
         await self.results.put(key, content, _UPLOAD_TYPE)
         return key
 
-    async def _add(self, job: NewJob, key: str | None) -> tuple[Job, bool]:
-        """Add the row. The upload of a job that is refused is erased at once."""
+    async def _add(self, job: NewJob) -> tuple[Job, bool]:
+        """Add the row. The uploads of a job that is refused are erased at once."""
         try:
             added, is_new = await self.store.add(job, self.acceptance.config.max_queued)
         except (QueueFull, IdempotencyMismatch):
-            await self._erase(() if key is None else (key,))
+            await self._erase(job.request.uploads)
             raise
-        if not is_new and key is not None:
-            await self._erase((key,))
+        if not is_new:
+            await self._erase(job.request.uploads)
         if is_new and self.added is not None:
             self.added()
         return added, is_new

@@ -43,8 +43,8 @@ def add(new: NewJob, max_queued: int) -> Steps[tuple[Job, bool]]:
     [row] = yield statement(_ADD, **values)
     if key is not None:
         yield from _remember(key, job_id, created_at)
-    if new.request.audio_prompt is not None:
-        yield from keep(new.request.audio_prompt)
+    for upload in new.request.uploads:
+        yield from keep(upload)
     return job_of(row), True
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from serve_app.client import AsyncMusicGenClient, MusicGenClient
+from serve_app.client.audio_input import Uploads
 from serve_app.client.calls import conversion_call, generation_call
 from serve_app.client.problems import UnusableUrl
 
@@ -39,25 +40,27 @@ def test_an_empty_prompt_needs_an_audio_prompt() -> None:
             client.variations(n=2)
         with pytest.raises(ValueError, match="The prompt is empty"):
             next(iter(client.stream()))
-    assert "audio_prompt" in generation_call("", b"RIFF", {}).content["json"]
+    for field in ("audio_prompt", "melody"):
+        body = generation_call("", Uploads(**{field: b"RIFF"}), {}).content["json"]
+        assert body == {"prompt": "", field: "UklGRg=="}
 
 
 def test_text_that_utf_8_cannot_have_is_named() -> None:
     with pytest.raises(ValueError, match=r"^prompt is not valid text: character 3 is U\+D800"):
-        generation_call("a \ud800", None, {})
+        generation_call("a \ud800", Uploads(), {})
     with pytest.raises(ValueError, match=r"^model is not valid text: character 1 is U\+DCFF"):
-        generation_call("a", None, {"model": "\udcff"})
-    assert generation_call("\U0001f3b9 caf\u00e9", None, {}).content["json"]
+        generation_call("a", Uploads(), {"model": "\udcff"})
+    assert generation_call("\U0001f3b9 caf\u00e9", Uploads(), {}).content["json"]
 
 
 def test_none_counts_as_absent() -> None:
-    call = generation_call("a", None, {"seed": None, "model": None, "max_wait_s": 3})
+    call = generation_call("a", Uploads(), {"seed": None, "model": None, "max_wait_s": 3})
     assert call.content == {"json": {"prompt": "a", "max_wait_s": 3}}
     assert not call.is_repeatable
 
 
 def test_a_seed_makes_a_request_repeatable() -> None:
-    assert generation_call("a", None, {"seed": 0}).is_repeatable
+    assert generation_call("a", Uploads(), {"seed": 0}).is_repeatable
     assert conversion_call(b"RIFF", {}).is_repeatable
 
 
@@ -68,5 +71,5 @@ def test_a_type_checker_knows_the_fields() -> None:
             client.generate("a", tempo=80)  # type: ignore[call-arg]
         with pytest.raises(TypeError, match="unknown field seed"):
             client.convert(b"RIFF", seed=7)  # type: ignore[call-arg]
-    assert generation_call("a", None, {"duration_s": "8"})  # type: ignore[typeddict-item]
-    assert generation_call("a", None, {"normalization": "loud"})  # type: ignore[typeddict-item]
+    assert generation_call("a", Uploads(), {"duration_s": "8"})  # type: ignore[typeddict-item]
+    assert generation_call("a", Uploads(), {"normalization": "loud"})  # type: ignore[typeddict-item]

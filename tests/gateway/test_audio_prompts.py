@@ -25,7 +25,7 @@ class At24kHz(FakeGenerator):
 
 
 def prompts(fleet: FakeGenerator) -> AudioPrompts:
-    return AudioPrompts(AudioWorkers(), Readiness(fleet), 30.0)
+    return AudioPrompts(AudioWorkers(), Readiness(fleet), 30.0, 40.0)
 
 
 async def read_rate(prompts: AudioPrompts, card: ModelCard) -> int:

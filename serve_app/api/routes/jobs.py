@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from serve_app.api import openapi
 from serve_app.api.base_url import base_url
-from serve_app.api.body_reader import audio_content, job_content, read_job
+from serve_app.api.body_reader import job_content, read_job
 from serve_app.api.documented_jobs import (
     IDEMPOTENCY_KEY,
     JOB_ERRORS,
@@ -21,6 +21,7 @@ from serve_app.api.paths import JOBS
 from serve_app.api.preferences import preferences
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.jobs import JobBody, JobList
+from serve_app.api.uploaded_audio import UploadedAudio, Uploads
 from serve_app.errors import InvalidRequest
 from serve_app.jobs.description import JobDescription
 from serve_app.jobs.ids import is_id
@@ -33,6 +34,7 @@ _MOST_RETRY_AFTER_S = 60
 
 def create_router(jobs: JobService) -> APIRouter:
     router = APIRouter(tags=["jobs"])
+    uploaded = UploadedAudio(jobs, jobs.generation.config.max_upload_bytes)
 
     @router.post(
         JOBS,
@@ -49,7 +51,9 @@ def create_router(jobs: JobService) -> APIRouter:
         """
         wanted = preferences(request.headers)
         body, fields = await read_job(request)
-        job, _ = await jobs.submit(await _submission(request, body, fields))
+        owner = request_context(request)["caller"]
+        uploads = await uploaded.both(owner, body.audio_prompt, body.melody)
+        job, _ = await jobs.submit(await _submission(request, body, fields, uploads))
         if wanted.wait_s is not None:
             job = await jobs.wait(job, wanted.wait_s)
         headers = {"location": f"{jobs.links.at(base_url(request))}{JOBS}/{job.id}"}
@@ -114,16 +118,18 @@ def create_router(jobs: JobService) -> APIRouter:
     return router
 
 
-async def _submission(request: Request, body: JobBody, fields: dict[str, object]) -> Submission:
-    """Collect what a request asks for. Raises InvalidRequest and InvalidAudio."""
-    audio = None if body.audio_prompt is None else await audio_content(body.audio_prompt)
+async def _submission(
+    request: Request, body: JobBody, fields: dict[str, object], uploads: Uploads
+) -> Submission:
+    """Collect what a request asks for. Raises InvalidRequest."""
     key = idempotency_key(request.headers)
     webhook = body.webhook
     upload = body.upload
     return Submission(
         owner=request_context(request)["caller"],
         request=body.request(),
-        audio_prompt=audio,
+        audio_prompt=uploads.audio_prompt,
+        melody=uploads.melody,
         max_wait_s=body.max_wait_s,
         priority=body.priority,
         webhook=None if webhook is None else webhook.webhook(),

@@ -17,11 +17,12 @@ from serve_app.api.content_negotiation import wants_page
 from serve_app.api.error_handlers import as_serve_app_error
 from serve_app.api.errors import OriginNotAllowed
 from serve_app.api.openapi import contract_responses, json_content
-from serve_app.api.request_context import request_context
+from serve_app.api.request_context import decoded_melody, request_context
 from serve_app.api.routes.health import device_of
 from serve_app.api.routes.huggingface import answer_at_root, names_inputs
-from serve_app.api.routes.legacy_request import BODY_SCHEMA, LegacyRequest
+from serve_app.api.routes.legacy_request import BODY_SCHEMA, MELODY, LegacyRequest
 from serve_app.api.routes.page import stats_page
+from serve_app.api.uploaded_audio import Uploads, audio_content
 from serve_app.audio.file_format import Encoding
 from serve_app.errors import InvalidRequest, Unauthorized
 from serve_app.gateway.service import GenerationService
@@ -176,16 +177,21 @@ def _object(content: bytes) -> Any:
 
 
 async def _make_track(legacy: LegacyRequest, request: Request, service: GenerationService) -> Track:
+    card = legacy.model
+    melody = None if legacy.melody is None else await audio_content(legacy.melody, MELODY)
+    if melody is not None:
+        await service.selector.melody_models.check(card, legacy.model_name)
     generation = GenerationRequest(
         **request_context(request),
         prompt=legacy.prompt,
         duration_s=legacy.duration,
-        model=legacy.model.model_id,
+        model=card.model_id,
         sampling=SamplingParams(temperature=legacy.temperature),
         decoder=legacy.decoder_of_codes,
+        melody=await decoded_melody(service, Uploads(melody=melody), card, legacy.duration),
     )
-    await service.check_file(legacy.model, Encoding())
-    return await service.make_track(generation, legacy.model)
+    await service.check_file(card, Encoding())
+    return await service.make_track(generation, card)
 
 
 async def _base64_wav(track: Track) -> tuple[str, int]:

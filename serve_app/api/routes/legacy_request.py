@@ -13,6 +13,7 @@ from serve_app.gateway.service import GenerationService
 from serve_app.model_status import ModelCard
 from serve_app.types import ENCODEC, MULTIBAND_DIFFUSION, Decoder
 
+MELODY = "melody_audio_base64"
 DECODERS = ("default", MULTIBAND_DIFFUSION)
 BODY_SCHEMA = {
     "type": "object",
@@ -29,19 +30,30 @@ BODY_SCHEMA = {
         "temperature": {"type": "number", "minimum": 0.1, "maximum": 2.0, "default": 1.0},
         "model": {"type": "string", "description": "Id or alias of a served model."},
         "decoder": {"type": "string", "enum": list(DECODERS), "default": "default"},
+        "melody_audio_base64": {
+            "type": ["string", "null"],
+            "description": "File of audio whose melody the track follows, in base64 or as a data URL, "
+            "for models that take one; the prompt may then be empty.",
+        },
     },
 }
 
 
 @dataclass(frozen=True)
 class LegacyRequest:
-    """A checked request. duration: as the caller wrote it, because answers repeat it."""
+    """A checked request.
+
+    duration: as the caller wrote it, because answers repeat it; melody: base64; model_name: as the
+    caller wrote it.
+    """
 
     prompt: str
     duration: int | float
     temperature: float
     model: ModelCard
     decoder: str
+    melody: str | None = None
+    model_name: str | None = None
 
     @property
     def decoder_of_codes(self) -> Decoder:
@@ -59,9 +71,12 @@ class LegacyRequest:
         if not isinstance(body, dict):
             raise InvalidRequest("Request body must be a JSON object")
         prompt = body.get("prompt")
-        model = _model(body, service.router, model_fields)
+        text = prompt if isinstance(prompt, str) else ""
+        melody = body.get(MELODY)
+        name = _model_name(body, service.router, model_fields)
+        model = service.router.resolve(name)
         return cls(
-            prompt=service.check_prompt(prompt if isinstance(prompt, str) else ""),
+            prompt=service.check_prompt(text, required=melody is None),
             duration=_number(
                 body.get("duration", 30), 1, 30, "Duration must be between 1 and 30 seconds"
             ),
@@ -75,6 +90,8 @@ class LegacyRequest:
             ),
             model=model,
             decoder=_decoder(body.get("decoder", "default"), model, service.router),
+            melody=None if melody is None else _melody(melody),
+            model_name=name,
         )
 
 
@@ -85,11 +102,17 @@ def _number(value: object, low: float, high: float, sentence: str) -> int | floa
     return value
 
 
-def _model(body: dict[str, Any], router: ModelRouter, fields: Sequence[str]) -> ModelCard:
+def _model_name(body: dict[str, Any], router: ModelRouter, fields: Sequence[str]) -> str | None:
     name = next((body[field] for field in fields if body.get(field) is not None), None)
     if name is not None and name not in router.names:
         raise InvalidRequest(f"Invalid model. Must be one of: {router.names}")
-    return router.resolve(name)
+    return name
+
+
+def _melody(text: object) -> str:
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{MELODY} must be a file of audio in base64")
+    return text
 
 
 def _decoder(name: object, model: ModelCard, router: ModelRouter) -> str:

@@ -35,7 +35,8 @@ def create_router(
         The answer has the fields of OpenAI's clients, and those of Replicate's.
         """
         model = models.named(f"{owner}/{name}")
-        facts = Model.of(model.card, await service.readiness.loaded(model.card), created)
+        loaded = await service.readiness.loaded(model.card)
+        facts = Model.of(model.card, loaded, created, service.readiness.remembered(model.card))
         hosted = models.hosted(model, address(base_url(request)))
         return RepositoryModel(**facts.model_dump(), **dict(hosted))
 

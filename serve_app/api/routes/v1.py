@@ -15,12 +15,13 @@ from serve_app.api.errors import OriginNotAllowed
 from serve_app.api.events import events as track_events
 from serve_app.api.middleware.authentication import KEY_HEADER
 from serve_app.api.replicate_models import ReplicateModels
-from serve_app.api.request_context import generation_request
+from serve_app.api.request_context import generation_request, request_context
 from serve_app.api.schemas.elevenlabs_models import ElevenLabsModel
 from serve_app.api.schemas.generation import Generation, GenerationBody
 from serve_app.api.schemas.models import Model, ModelList
 from serve_app.api.schemas.tracks import Variation, Variations
 from serve_app.api.track_answers import event_headers, file_answer, started, stream_answer
+from serve_app.api.uploaded_audio import UploadedAudio
 from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.errors import ModelNotFound, Unauthorized
@@ -33,7 +34,7 @@ from serve_app.types import GenerationRequest
 _File = tuple[bytes, bytes | None]  # with the manifest beside it
 
 
-def create_router(service: GenerationService) -> APIRouter:
+def create_router(service: GenerationService, uploaded: UploadedAudio) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["v1"])
     created = int(time())
 
@@ -50,7 +51,9 @@ def create_router(service: GenerationService) -> APIRouter:
         The headers tell its model, seed and timings.
         """
         body = await read_generation(request)
-        generation, card = await generation_request(service, body, request, body.audio_prompt)
+        caller = request_context(request)["caller"]
+        uploads = await uploaded.both(caller, body.audio_prompt, body.melody)
+        generation, card = await generation_request(service, body, request, uploads)
         if body.stream:
             return await _stream(service, body, card, generation, body.stream_format == "sse")
         return await _answer(service, body, card, generation)
@@ -92,7 +95,8 @@ def _is_elevenlabs(service: GenerationService, request: Request) -> bool:
 
 
 async def _model(service: GenerationService, card: ModelCard, created: int) -> Model:
-    return Model.of(card, await service.readiness.loaded(card), created)
+    loaded = await service.readiness.loaded(card)
+    return Model.of(card, loaded, created, service.readiness.remembered(card))
 
 
 async def _answer(

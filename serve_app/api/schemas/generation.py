@@ -74,17 +74,27 @@ class Generation(FileOptions, SamplingParams, frozen=True):
 
 
 class PromptedGeneration(Generation, frozen=True):
-    """A track to make from a text, from the beginning in an audio file, or from both."""
+    """A track to make from a text, from the beginning or a melody in an audio file, or from several."""
 
     prompt: Annotated[
         str,
-        Field(description="Text that describes the music. Optional with an audio prompt."),
+        Field(
+            description="Text that describes the music. Optional with an audio prompt or a melody."
+        ),
     ] = ""
     audio_prompt: Annotated[
         str | None,
         Field(
             description="Beginning of the track, which the model continues: "
-            f"a {UPLOAD_FORMATS} file, in base64, or as a form's file."
+            f"a {UPLOAD_FORMATS} file, in base64, or as a form's file, or the address of a file that "
+            "this service keeps (`/v1/jobs/ID/audio/N`, `/v1/files/ID`)."
+        ),
+    ] = None
+    melody: Annotated[
+        str | None,
+        Field(
+            description="Audio whose melody the track follows, for models with the capability "
+            "`melody`: a file, sent likewise."
         ),
     ] = None
 

@@ -138,7 +138,7 @@ class JobBody(PromptedGeneration, frozen=True):
 
     def request(self) -> JobRequest:
         """Collect the fields of the tracks; the model as it is named."""
-        fields = self.model_dump(include=set(JobRequest.model_fields) - {"audio_prompt"})
+        fields = self.model_dump(include=set(JobRequest.model_fields) - {"audio_prompt", "melody"})
         return JobRequest.model_validate(fields | {"model": self.model or ""})
 
 

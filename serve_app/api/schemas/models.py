@@ -9,6 +9,32 @@ from serve_app.model_status import LoadedModel, ModelCard
 from serve_app.types import Content
 
 
+class Capabilities(BaseModel):
+    """Kinds of requests that a model takes.
+
+    Properties that are read from its checkpoint are null until a replica has told them.
+    """
+
+    text: Annotated[bool, Field(description="Whether it makes music from a prompt.")] = True
+    melody: Annotated[bool | None, Field(description="Whether tracks may follow a melody.")] = None
+    stereo: Annotated[bool | None, Field(description="Whether its tracks are stereo.")] = None
+    continuation: Annotated[
+        bool, Field(description="Whether tracks may begin with given audio.")
+    ] = True
+    max_duration_s: Annotated[
+        float | None, Field(description="Duration of the longest track, in seconds.")
+    ] = None
+
+    @classmethod
+    def of(cls, known: LoadedModel | None) -> "Capabilities":
+        """Describe a model by what a replica has told of it. known: None: nothing yet."""
+        if known is None:
+            return cls()
+        return cls(
+            melody=known.melody, stereo=known.channels == 2, max_duration_s=known.max_duration_s
+        )
+
+
 class Model(BaseModel):
     """A served model.
 
@@ -39,9 +65,20 @@ class Model(BaseModel):
         float | None, Field(description="Duration of the longest track, in seconds.")
     ] = None
 
+    capabilities: Annotated[Capabilities, Field(description="Kinds of requests that it takes.")]
+
     @classmethod
-    def of(cls, card: ModelCard, loaded: LoadedModel | None, created: int) -> "Model":
-        """Describe a model. loaded: None while no replica is ready; created: a Unix time."""
+    def of(
+        cls,
+        card: ModelCard,
+        loaded: LoadedModel | None,
+        created: int,
+        known: LoadedModel | None = None,
+    ) -> "Model":
+        """Describe a model.
+
+        loaded: None while no replica is ready; known: as a replica last told it; created: a Unix time.
+        """
         owner, separator, _ = card.source.partition("/")
         return cls(
             id=card.model_id,
@@ -55,6 +92,7 @@ class Model(BaseModel):
             content=loaded.content if loaded else None,
             channels=loaded.channels if loaded else None,
             max_duration_s=loaded.max_duration_s if loaded else None,
+            capabilities=Capabilities.of(loaded or known),
         )
 
 

@@ -34,8 +34,9 @@ class MusicGenInput(AbsentNulls, frozen=True, protected_namespaces=()):
     input_audio: Annotated[
         str | None,
         Field(
-            description="Audio to continue: a data URL, an address of http or https, or a file of "
-            "`/v1/files`. Needs `continuation`."
+            description="Audio to continue, with `continuation`, else audio whose melody the track "
+            "follows, for models that take one: a data URL, an address of http or https, or a file "
+            "of `/v1/files`."
         ),
     ] = None
     duration: Annotated[
@@ -48,7 +49,7 @@ class MusicGenInput(AbsentNulls, frozen=True, protected_namespaces=()):
     )
     continuation_start: Annotated[
         int,
-        Field(ge=0, description="Second of input_audio at which the part to continue begins."),
+        Field(ge=0, description="Second of input_audio at which the part that is used begins."),
         _WHOLE,
     ] = 0
     continuation_end: Annotated[
@@ -80,6 +81,11 @@ class MusicGenInput(AbsentNulls, frozen=True, protected_namespaces=()):
     def drawn_seed(self) -> int:
         """The seed of the track; each call draws another where none is named."""
         return self.seed if self.seed > 0 else draw_seed()
+
+    @property
+    def is_melody(self) -> bool:
+        """Whether `input_audio` is a melody."""
+        return self.input_audio is not None and not self.continuation
 
     @property
     def named_part(self) -> str | None:
