@@ -24,14 +24,12 @@ def write_adapters(base: Path, folder: Path, *options: dict[str, Any]) -> tuple[
     torch.manual_seed(2)
     model = MusicgenForConditionalGeneration.from_pretrained(base)
     names = [f"adapter {index}" for index in range(len(options))]
-    configs = [
-        LoraConfig(init_lora_weights=False, **{"r": 4, "target_modules": MODULES} | one)
-        for one in options
-    ]
-    peft = get_peft_model(model, configs[0], names[0])
+    defaults: dict[str, Any] = {"r": 4, "target_modules": MODULES, "init_lora_weights": False}
+    configs = [LoraConfig(**(defaults | one)) for one in options]
+    peft: Any = get_peft_model(model, configs[0], names[0])
     for name, config in zip(names[1:], configs[1:], strict=True):
         peft.add_adapter(name, config)
-    peft.save_pretrained(folder)
+    peft.save_pretrained(str(folder))
     merged = peft.merge_and_unload(adapter_names=names)
     merged.save_pretrained(folder / "merged")
     for file in base.glob("*token*"):

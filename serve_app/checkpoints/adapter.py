@@ -118,10 +118,10 @@ def _paired(
 
 
 class Place(NamedTuple):
-    """Rows of a parameter that one of transformers' modules makes up: part `index` of `parts`."""
+    """Rows of a parameter that one of transformers' modules makes up: `part` of `parts`."""
 
     parameter: str
-    index: int
+    part: int
     parts: int
 
 
@@ -155,7 +155,7 @@ class Merge:
             return weight
         merged = weight.to(torch.float32, copy=True)
         for place, adapter, module in changes:
-            merged.chunk(place.parts)[place.index].add_(adapter.delta(module))
+            merged.chunk(place.parts)[place.part].add_(adapter.delta(module))
         return merged
 
 

@@ -64,7 +64,6 @@ class Model(BaseModel):
     max_duration_s: Annotated[
         float | None, Field(description="Duration of the longest track, in seconds.")
     ] = None
-
     capabilities: Annotated[Capabilities, Field(description="Kinds of requests that it takes.")]
 
     @classmethod

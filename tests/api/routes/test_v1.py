@@ -232,8 +232,16 @@ async def test_models(client: httpx.AsyncClient) -> None:
             "license": "CC-BY-NC-4.0",
             "loaded": True,
             "sample_rate": 32000,
+            "content": "music",
             "channels": 1,
             "max_duration_s": 30.0,
+            "capabilities": {
+                "text": True,
+                "melody": False,
+                "stereo": False,
+                "continuation": True,
+                "max_duration_s": 30.0,
+            },
         },
         {
             "id": "large",
@@ -244,8 +252,16 @@ async def test_models(client: httpx.AsyncClient) -> None:
             "license": "CC-BY-NC-4.0",
             "loaded": False,
             "sample_rate": None,
+            "content": None,
             "channels": None,
             "max_duration_s": None,
+            "capabilities": {
+                "text": True,
+                "melody": None,
+                "stereo": None,
+                "continuation": True,
+                "max_duration_s": None,
+            },
         },
     ]
 
