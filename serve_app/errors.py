@@ -59,6 +59,14 @@ class InvalidRequest(ServeAppError):
         super().__init__(message)
         self.field = field or self.field
 
+    @property
+    def problem_details(self) -> dict[str, Any]:
+        """The members, with the field at fault in `errors` where one is known."""
+        if self.field is None:
+            return super().problem_details
+        errors = [{"field": self.field, "message": self.message}]
+        return super().problem_details | {"errors": errors}
+
 
 class PromptTooLong(InvalidRequest):
     field = "prompt"

@@ -5,8 +5,9 @@ The path of the request chooses the form, so that an error of the middleware has
 - `/v1` and all paths but the following: problem details, with OpenAI's object `error` (also
   vLLM's), of which its clients show `message` alone;
 - ElevenLabs' routes: its object `detail`;
-- Hugging Face's: problem details, with the sentence as `error`;
-- the older contracts: problem details.
+- Hugging Face's, and `/`, where its clients without a model send: problem details, with the
+  sentence as `error`;
+- `/generate`, the older contract: problem details.
 """
 
 from collections.abc import Mapping
@@ -37,14 +38,16 @@ def in_form_of(scope: Scope, problem: Members) -> tuple[str, dict[str, Any]]:
     if path in (MUSIC, SOUND) or path.startswith(f"{MUSIC}/"):
         request_id = scope.get("state", {}).get("request_id")
         return _JSON, {"detail": elevenlabs_detail(problem, request_id)}
-    if path.startswith(HUGGING_FACE):
+    if path == ROOT or path.startswith(HUGGING_FACE):
         return PROBLEM_MEDIA_TYPE, {**problem, "error": problem["detail"]}
-    if path in (ROOT, GENERATE):
+    if path == GENERATE:
         return PROBLEM_MEDIA_TYPE, dict(problem)
-    return PROBLEM_MEDIA_TYPE, {
-        **problem,
-        "error": openai_error(problem, _parameter(problem, "model")),
-    }
+    return PROBLEM_MEDIA_TYPE, {**problem, "error": openai_object(problem)}
+
+
+def openai_object(problem: Members) -> dict[str, Any]:
+    """Build OpenAI's object `error`, which names the first field at fault."""
+    return openai_error(problem, _parameter(problem, "model"))
 
 
 def elevenlabs_detail(problem: Members, request_id: str | None) -> dict[str, Any]:

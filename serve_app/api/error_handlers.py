@@ -53,9 +53,7 @@ def problem(
     members: added to the body.
     """
     headers = (headers or {}) | error.headers
-    if isinstance(error, InvalidRequest) and error.field is not None:
-        members.setdefault("errors", [{"field": error.field, "message": error.message}])
-    return _problem(error.status, error.code, error.title, error.message, headers, members)
+    return _ProblemResponse(error.problem_details | members, error.status, headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -97,7 +95,10 @@ async def _http_exception(_: Request, error: Exception) -> JSONResponse:
     if status == InvalidRequest.status:
         return problem(InvalidRequest(detail), dict(error.headers or {}))
     title = HTTPStatus(status).phrase
-    return _problem(status, f"http_{status}", title, detail, dict(error.headers or {}), {})
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return _ProblemResponse(
+        body | {"code": f"http_{status}"}, status, dict(error.headers or {})
+    )
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:
@@ -113,18 +114,3 @@ def _field(failure: Mapping[str, Any]) -> str:
     location = (*failure["loc"][1:], *([named] if named else []))
     return ".".join(str(part) for part in location if isinstance(part, str))
 
-
-def _problem(
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    headers: dict[str, str],
-    members: dict[str, Any],
-) -> JSONResponse:
-    body = _body(status, code, title, detail) | members
-    return _ProblemResponse(body, status, headers)
-
-
-def _body(status: int, code: str, title: str, detail: str) -> dict[str, Any]:
-    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}

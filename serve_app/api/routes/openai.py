@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 
 from serve_app.api import openapi
 from serve_app.api.body_reader import read_json
+from serve_app.api.error_forms import openai_object
 from serve_app.api.error_handlers import as_serve_app_error
 from serve_app.api.field_names import named_as
 from serve_app.api.ignored_fields import ignored_header
@@ -26,8 +27,9 @@ from serve_app.api.track_answers import (
 )
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import LiveTrack
-from serve_app.openai_errors import openai_error
 from serve_app.track_fields import TrackReport
+
+_NAMES = {"prompt": "input"}
 
 
 def create_router(service: GenerationService) -> APIRouter:
@@ -47,7 +49,7 @@ def create_router(service: GenerationService) -> APIRouter:
         """
         body = await read_json(request, Speech)
         check_prompt_field(service, body.prompt, "input")
-        with named_as({"prompt": "input"}):
+        with named_as(_NAMES):
             return await _answer(service, body, request)
 
     return router
@@ -68,16 +70,17 @@ async def _answer(service: GenerationService, body: Speech, request: Request) ->
 async def _events(live: LiveTrack, body: Speech) -> AsyncIterator[bytes]:
     """Yield the track's events. The status line has been sent, so an error becomes an event."""
     try:
-        async for part in live.parts(body.encoding(), body.mastering()):
-            if isinstance(part, bytes):
-                audio = base64.b64encode(part).decode("ascii")
-                yield _event("speech.audio.delta", audio=audio)
-            elif isinstance(part, TrackReport):
-                usage = {"type": "duration", "seconds": part.duration_s}
-                yield _event("speech.audio.done", usage=usage, track=part.model_dump())
+        with named_as(_NAMES):
+            async for part in live.parts(body.encoding(), body.mastering()):
+                if isinstance(part, bytes):
+                    audio = base64.b64encode(part).decode("ascii")
+                    yield _event("speech.audio.delta", audio=audio)
+                elif isinstance(part, TrackReport):
+                    usage = {"type": "duration", "seconds": part.duration_s}
+                    yield _event("speech.audio.done", usage=usage, track=part.model_dump())
     except Exception as error:
         problem = as_serve_app_error(error).problem_details
-        yield _event("error", error=openai_error(problem))
+        yield _event("error", error=openai_object(problem))
 
 
 def _event(kind: str, **members: Any) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from serve_app.api.schemas.openai import Speech
-from serve_app.errors import ReplicaFailed
+from serve_app.errors import PromptTooLong, ReplicaFailed
 from serve_app.types import SamplingParams
 from tests.api.schemas.documented import SAMPLING, documented
 from tests.fakes import FakeGenerator
@@ -161,6 +161,15 @@ async def test_a_failure_after_the_first_event_is_an_event(
             "code": "replica_failed",
         },
     }
+
+
+async def test_an_event_of_an_error_names_the_field_at_fault(
+    client: httpx.AsyncClient, generator: FakeGenerator
+) -> None:
+    generator.late_error = PromptTooLong("too long")
+    body = {"input": "a", "stream_format": "sse", "duration_s": 1, "response_format": "pcm"}
+    *_, last = events_of((await client.post(PATH, json=body)).text)
+    assert last["error"]["param"] == "input"
 
 
 @pytest.mark.parametrize("name", SAMPLING)
