@@ -1,8 +1,11 @@
 """Served models, their replicas and the state of these: plain values."""
 
+import re
 from dataclasses import dataclass
 
 from serve_app.types import ENCODEC, Content, Decoder, Timings
+
+_HUB_ID = re.compile(r"[^/:\s]+/[^/:\s]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ class ReplicaStatus:
 class ModelCard:
     """A served model as configured.
 
-    source: a hub id, or the name of a folder without its path; license: of the weights;
+    source: a hub id, or the name of a folder without its path, and the same of each adapter after
+    ` + `; license: of the weights;
     fallbacks: ids of the models that answer instead when this model's queue is full;
     price_per_hour: of one replica, in US dollars; None: unknown; max_queued_audio_s: seconds of
     music that may wait in one ingress replica; None: no bound; scales_to_zero: may have no replica;
@@ -86,6 +90,11 @@ class ModelCard:
     max_queued_audio_s: float | None = None
     scales_to_zero: bool = False
     decoders: tuple[Decoder, ...] = (ENCODEC,)
+
+    @property
+    def is_repository(self) -> bool:
+        """Whether the source is one hub repository: not a folder, nor a merge with adapters."""
+        return _HUB_ID.fullmatch(self.source) is not None
 
     def cost_usd(self, timings: Timings) -> float | None:
         """Cost of a track in US dollars; None when the price is unknown."""

@@ -19,6 +19,10 @@ from serve_app.errors import ConfigError
 from tests.credentials import expired_pair, pair, stored
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+SINGLE = [
+    *("small", "medium", "large", "melody", "stereo-large", "stereo-melody-large"),
+    *("audiogen", "own"),
+]
 NANO = next(file for file in FILES if file.name == "nano.yaml")
 
 
@@ -33,7 +37,7 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_sizes_are_there() -> None:
-    assert {file.stem for file in FILES} >= {"nano", "small", "medium", "large", "all"}
+    assert {file.stem for file in FILES} == {"nano", "all", *SINGLE}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -73,7 +77,7 @@ def test_every_option_is_explained(file: Path) -> None:
     assert len(explained) > 20
 
 
-@pytest.mark.parametrize("size", ["small", "medium", "large", "all"])
+@pytest.mark.parametrize("size", [*SINGLE, "all"])
 def test_every_option_of_a_gpus_engine_is_named(size: str) -> None:
     """With a value, or in a comment that may become a line."""
     named = {
@@ -89,7 +93,7 @@ def test_all_serves_every_size_on_its_own() -> None:
     assert all(model.deployment_config.autoscaling_config for model in config.models)
 
 
-@pytest.mark.parametrize("size", ["small", "medium", "large"])
+@pytest.mark.parametrize("size", SINGLE)
 def test_a_single_size_takes_any_card_and_as_many_slots_as_fit(size: str) -> None:
     [model] = AppConfig.model_validate(args_of(FILES[0].with_name(f"{size}.yaml"))).models
     assert model.accelerator_type is None
@@ -191,6 +195,42 @@ def test_what_callers_see_of_a_source(source: str, license: str, public: str) ->
     loading = {"model_id": "x", "model_source": source}
     model = AppConfig.model_validate({"models": [{"model_loading_config": loading}]}).models[0]
     assert (model.weights_license, model.public_source) == (license, public)
+
+
+@pytest.mark.parametrize(
+    ("base", "license", "reported"),
+    [
+        ("facebook/musicgen-small", None, "CC-BY-NC-4.0"),
+        ("embedded:musicgen-nano", None, "unknown"),
+        ("embedded:musicgen-nano", "MIT", "MIT"),
+    ],
+)
+def test_an_adapter_is_part_of_source_and_licence(
+    base: str, license: str | None, reported: str
+) -> None:
+    adapters = ["/mnt/secret/jazz", {"source": "me/punk", "weight": 0.5}]
+    loading = {"model_id": "x", "model_source": base}
+    loading["adapter_source"] = [
+        {"source": one} if isinstance(one, str) else one for one in adapters
+    ]
+    options = {"model_loading_config": loading, "license": license}
+    [model] = AppConfig.model_validate({"models": [options]}).models
+    assert (model.weights_license, model.public_source) == (reported, f"{base} + jazz + me/punk")
+
+
+def test_an_adapter_may_be_named_alone() -> None:
+    loading = loading_config(model_source="me/base", adapter_source="me/punk")
+    [adapter] = loading.adapter_source
+    assert (adapter.source, adapter.weight) == ("me/punk", 1.0)
+
+
+def test_wrong_adapters_are_named() -> None:
+    args = args_of(NANO)
+    args["models"][0]["model_loading_config"]["adapter_source"] = [{"source": "a/b", "wieght": 1}]
+    with pytest.raises(
+        ConfigError, match=r"adapter_source\[0\].wieght: unknown option. Did you mean"
+    ):
+        build_app(args)
 
 
 def test_missing_keys_end_the_build_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

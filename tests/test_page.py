@@ -121,7 +121,7 @@ async def test_music_is_made_heard_and_downloaded(
     await page.get_by_label("Seed").fill("7")
     await page.get_by_role("button", name="Generate").click()
     status = page.get_by_role("status")
-    await expect(status).to_contain_text("Making music", timeout=PATIENCE_MS)
+    await expect(status).to_contain_text("Making the track", timeout=PATIENCE_MS)
     tracks = page.locator(".track")
     await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
     await expect(status).to_have_text("Done.")
@@ -161,7 +161,9 @@ async def test_again_and_more_like_it(service: Service, page: Page) -> None:
 async def test_cancelling_frees_the_slot(service: Service, page: Page) -> None:
     await page.goto(service.url)
     await generate(page, "a long pad", 60)
-    await expect(page.get_by_role("status")).to_contain_text("Making music", timeout=PATIENCE_MS)
+    await expect(page.get_by_role("status")).to_contain_text(
+        "Making the track", timeout=PATIENCE_MS
+    )
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.get_by_role("button", name="Generate")).to_be_enabled()
     await expect(page.get_by_role("alert")).to_be_hidden()

@@ -143,9 +143,7 @@ class ReplicateModels:
 
 def name_of(card: ModelCard) -> str:
     """Name a model `owner/name`: its repository, or its id below an owner of this service."""
-    owner, separator, name = card.source.partition("/")
-    is_repository = separator and owner and name and ":" not in owner and "/" not in name
-    return card.source if is_repository else f"{_OWNER}/{card.model_id}"
+    return card.source if card.is_repository else f"{_OWNER}/{card.model_id}"
 
 
 def _version_of(card: ModelCard) -> str:

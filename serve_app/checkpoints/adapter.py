@@ -118,7 +118,7 @@ def _paired(
 
 
 class Place(NamedTuple):
-    """Rows of a parameter that one of transformers' modules makes up: `part` of `parts`."""
+    """Rows of a parameter that one of transformers' modules makes up: `part` of `parts`, from 0."""
 
     parameter: str
     part: int
@@ -164,10 +164,10 @@ def _places(
 ) -> dict[str, Place]:
     """Place of each of transformers' modules with a weight, by its name."""
     return {
-        str(source).removesuffix(".weight"): Place(parameter, index, len(sources))
+        str(source).removesuffix(".weight"): Place(parameter, part, len(sources))
         for parameter, sources in names.items()
         if parameter in expected and parameter.endswith(".weight")
-        for index, source in enumerate(sources)
+        for part, source in enumerate(sources)
     }
 
 

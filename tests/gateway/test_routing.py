@@ -1,5 +1,7 @@
 """Names to models."""
 
+from dataclasses import replace
+
 import pytest
 
 from serve_app.errors import ModelNotFound
@@ -53,3 +55,12 @@ def test_an_unknown_repository(router: ModelRouter) -> None:
 def test_fallbacks_follow_their_model(router: ModelRouter) -> None:
     assert router.with_fallbacks(LARGE) == (LARGE, SMALL)
     assert router.with_fallbacks(SMALL) == (SMALL,)
+
+
+def test_a_base_is_found_beside_its_merges() -> None:
+    merged = replace(SMALL, model_id="punk", aliases=(), source=f"{SMALL.source} + me/punk")
+    for cards in ([SMALL, merged], [merged, SMALL]):
+        router = ModelRouter(cards)
+        assert router.resolve_repository(SMALL.source) is SMALL
+        assert router.resolve("punk") is merged
+    assert (SMALL.is_repository, merged.is_repository) == (True, False)

@@ -1,13 +1,14 @@
 """Train the language model of a MusicGen on codes with prompts.
 
     python -m tools.nano.language_model FOLDER [--steps N]
-    python -m tools.nano.language_model FOLDER --checkpoint CHECKPOINT
+    python -m tools.nano.language_model FOLDER --checkpoint CHECKPOINT [--adapter-rank RANK]
 
 The first form trains the embedded model from scratch, with the codec in FOLDER/encodec and the text
 encoder in FOLDER/text_encoder. The second fine-tunes CHECKPOINT. The training data is FOLDER/codes
 (python -m tools.nano.codes).
 Training resumes from FOLDER/lm.pt and saves its state there. FOLDER/lm.png plots the loss. At the
-end FOLDER/checkpoint holds the whole model in the Hugging Face format. As in MusicGen's own
+end FOLDER/checkpoint holds the whole model in the Hugging Face format; with --adapter-rank only a
+LoRA adapter is trained, and FOLDER/adapter holds it. As in MusicGen's own
 training (arXiv:2306.05284, section 3), some examples drop their prompt, for classifier-free
 guidance.
 """
@@ -21,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tools.nano import codes as codes_file
+from tools.nano.adapter import add_adapter
 from tools.nano.batches import EARLY_SHARES, LATE_SHARES, Batch, held_out_batch, training_batch
 from tools.nano.codes import Example
 from tools.nano.huggingface import save
@@ -165,13 +167,18 @@ def logits_of(model: Any, tokens: dict[str, Tensor], codes: Tensor, keep: Tensor
 
 
 def train(
-    folder: Path, steps: int, checkpoint: Path | None = None, learning_rate: float = LEARNING_RATE
+    folder: Path,
+    steps: int,
+    checkpoint: Path | None = None,
+    learning_rate: float = LEARNING_RATE,
+    adapter_rank: int | None = None,
 ) -> None:
-    """Train up to `steps` steps in all, then write FOLDER/checkpoint."""
+    """Train up to `steps` steps in all, then write FOLDER/checkpoint or, of that rank, FOLDER/adapter."""
     torch.manual_seed(0)
     device = training_device()
     examples, held_out = _split(codes_file.load(folder))
     model, tokenizer = build(folder) if checkpoint is None else read(checkpoint)
+    adapter = None if adapter_rank is None else add_adapter(model, adapter_rank)
     model.to(device)
     parameters = (p for p in model.parameters() if p.requires_grad)
     optimizer = torch.optim.AdamW(
@@ -191,7 +198,10 @@ def train(
         return _evaluate(model, held_out_batch(held_out, tokenizer).to(device))
 
     training.run(steps, rate, step_of, evaluate)
-    save(model.cpu(), tokenizer, folder / "checkpoint")
+    if adapter is not None:
+        adapter.save_pretrained(folder / "adapter")
+    else:
+        save(model.cpu(), tokenizer, folder / "checkpoint")
 
 
 def update(model: Any, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
@@ -220,16 +230,20 @@ def _split(examples: list[Example]) -> tuple[Sequence[Example], Sequence[Example
 
 
 def main() -> None:
-    description = "Train the language model of a MusicGen."
-    parser = training_parser("language_model", description, steps=20000)
+    parser = training_parser("language_model", "Train the language model of a MusicGen.", 20000)
     parser.add_argument(
         "--checkpoint", type=Path, help="MusicGen in the Hugging Face format to fine-tune"
     )
     parser.add_argument(
         "--learning-rate", type=float, default=LEARNING_RATE, help="1e-4 or less with --checkpoint"
     )
+    parser.add_argument(
+        "--adapter-rank", type=int, help="train a LoRA adapter of this rank for --checkpoint alone"
+    )
     arguments = parser.parse_args()
-    train(arguments.folder, arguments.steps, arguments.checkpoint, arguments.learning_rate)
+    if arguments.adapter_rank is not None and arguments.checkpoint is None:
+        parser.error("--adapter-rank needs --checkpoint")
+    train(**vars(arguments))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ class Model(BaseModel):
         str, Field(description="Owner of the weights' repository; `unknown` for other weights.")
     ]
     aliases: Annotated[list[str], Field(description="Further names for the `model` field.")]
-    source: Annotated[str, Field(description="Repository or folder of the weights.")]
+    source: Annotated[
+        str, Field(description="Repository or folder of the weights, and of each adapter in them.")
+    ]
     license: Annotated[
         str, Field(description="Licence of the weights; CC-BY-NC-4.0 forbids commercial use.")
     ]
@@ -78,11 +80,10 @@ class Model(BaseModel):
 
         loaded: None while no replica is ready; known: as a replica last told it; created: a Unix time.
         """
-        owner, separator, _ = card.source.partition("/")
         return cls(
             id=card.model_id,
             created=created,
-            owned_by=owner if separator else "unknown",
+            owned_by=card.source.partition("/")[0] if card.is_repository else "unknown",
             aliases=list(card.aliases),
             source=card.source,
             license=card.license,

@@ -39,6 +39,6 @@ export function add(track, actions, isEarlier = false) {
 
 function facts(track) {
   const cost = track.costUsd === null ? [] : [`$${track.costUsd.toFixed(5)}`];
-  const made = `${track.durationS.toFixed(1)} s of music in ${track.generationS.toFixed(1)} s`;
+  const made = `${track.durationS.toFixed(1)} s of audio in ${track.generationS.toFixed(1)} s`;
   return [made, track.model, `seed ${track.seed}`, ...cost, `weights: ${track.license}`].join(" · ");
 }

@@ -119,7 +119,7 @@ function isGone(error) {
 function tell(task, job) {
   if (job === null) return now.tell(task, "The service cannot be reached: trying again", null);
   const left = job.eta_s === null ? "" : `, about ${Math.ceil(job.eta_s)} s left`;
-  if (job.status !== "queued") now.tell(task, `Making music: ${job.audio_s.toFixed(1)} s${left}`, job.progress);
+  if (job.status !== "queued") now.tell(task, `Making the track: ${job.audio_s.toFixed(1)} s${left}`, job.progress);
   else now.tell(task, `Waiting: number ${job.queue_position ?? 1} in the queue${left}`, null);
 }
 

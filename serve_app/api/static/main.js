@@ -22,6 +22,10 @@ const NOT_SIGNED = "format_not_signed"; // code of the error for streams of a se
 const $ = (id) => document.getElementById(id);
 const form = $("form");
 let working = null; // the running task of the form
+const LEADS = {
+  music: "Describe the music: genre, mood, instruments, tempo.",
+  audio: "Describe the sound: its sources, what they do, the place.",
+};
 let served = []; // models
 let sampling = []; // names of the sampling parameters
 let loading = null; // promise of the sampling parameters and the formats
@@ -68,6 +72,7 @@ async function loadModels() {
 function showModel() {
   const model = served.find((one) => one.id === $("model").value);
   $("duration").max = model?.max_duration_s ?? 30;
+  $("lead").textContent = LEADS[model?.content ?? "music"];
   $("license").textContent = model ? `Licence of the weights of ${model.id}: ${model.license}.` : "";
 }
 
@@ -153,7 +158,7 @@ async function make(wanted, signal) {
   } catch (error) {
     stop();
     if (error.code !== NOT_SIGNED) throw error;
-    show("Making music: it is sent when it is finished and signed", null);
+    show("Making the track: it is sent when it is finished and signed", null);
     await makeWhole(wanted, 1, signal);
   }
 }
@@ -161,7 +166,7 @@ async function make(wanted, signal) {
 function tell(progress) {
   const left = progress.remaining_s === null ? "" : `, about ${Math.ceil(progress.remaining_s)} s left`;
   if (progress.queue_position) show(`Waiting: number ${progress.queue_position} in the queue${left}`, null);
-  else show(`Making music: ${progress.audio_s.toFixed(1)} s${left}`, progress.fraction);
+  else show(`Making the track: ${progress.audio_s.toFixed(1)} s${left}`, progress.fraction);
 }
 
 function joined(parts, length) {

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
+from serve_app.config.adapter import AdapterSource
 from tests.tools.nano.test_codec import write_small
 from tools.nano import batches, language_model, text_encoder, training
 
@@ -58,6 +59,20 @@ def test_fine_tuning_keeps_the_text_encoder(folder: Path) -> None:
     ):
         assert torch.equal(before, after)
     assert not torch.equal(first.musicgen.embedding.weight, second.musicgen.embedding.weight)
+
+
+def test_an_adapter_is_trained_and_served_on_its_base(folder: Path) -> None:
+    language_model.train(folder, steps=1)
+    base = (folder / "checkpoint").rename(folder / "base")
+    (folder / "lm.pt").unlink()
+    language_model.train(folder, steps=2, checkpoint=base, learning_rate=1e-2, adapter_rank=4)
+    language_model.train(folder, steps=3, checkpoint=base, learning_rate=1e-2, adapter_rank=4)
+    named = AdapterSource(source=str(folder / "adapter"))
+    before = load_checkpoint(str(base)).musicgen.state_dict()
+    after = load_checkpoint(str(base), adapters=[named]).musicgen.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.endswith("weight") and "norm" not in name}
+    assert not (folder / "checkpoint").exists()
 
 
 def test_without_codes_the_error_names_the_command(tmp_path: Path) -> None:
