@@ -11,6 +11,7 @@ from serve_app.gateway.observer import Outcome
 from serve_app.model_status import EngineStats, LoadedModel, ModelCard, ReplicaStatus
 from serve_app.types import (
     AudioChunk,
+    Content,
     FinishReason,
     GenerationRequest,
     Progress,
@@ -39,7 +40,8 @@ class FakeGenerator:
     error, late_error: raised before the first chunk, and between the two; full: ids of models that raise QueueFull;
     step_s: seconds per step of the ready models; loaded: whether any model is ready;
     closed: number of requests that ended; obstacles: reasons why no node can run a model, by id;
-    noted: seconds of music in queued jobs, as they were told; longest_s: longest track.
+    noted: seconds of music in queued jobs, as they were told; longest_s: longest track;
+    content: of the tracks, as the model list tells it.
     """
 
     error: Exception | None = None
@@ -53,6 +55,7 @@ class FakeGenerator:
     obstacles: dict[str, str] = field(default_factory=dict)
     noted: list[tuple[str, float]] = field(default_factory=list)
     longest_s: float = 30.0
+    content: Content = "music"
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         self.requests.append(request)
@@ -76,7 +79,9 @@ class FakeGenerator:
         if not self.loaded or model_id not in self.step_s:
             return []
         parameters = 3000 if model_id == "large" else 300
-        model = LoadedModel(SAMPLE_RATE, 1, 50.0, self.longest_s, parameters, "cuda", "fp16")
+        model = LoadedModel(
+            SAMPLE_RATE, 1, 50.0, self.longest_s, parameters, "cuda", "fp16", content=self.content
+        )
         stats = EngineStats(
             slots=8,
             slots_used=3,

@@ -208,11 +208,8 @@ def test_what_callers_see_of_a_source(source: str, license: str, public: str) ->
 def test_an_adapter_is_part_of_source_and_licence(
     base: str, license: str | None, reported: str
 ) -> None:
-    adapters = ["/mnt/secret/jazz", {"source": "me/punk", "weight": 0.5}]
-    loading = {"model_id": "x", "model_source": base}
-    loading["adapter_source"] = [
-        {"source": one} if isinstance(one, str) else one for one in adapters
-    ]
+    adapters = [{"source": "/mnt/secret/jazz"}, {"source": "me/punk", "weight": 0.5}]
+    loading = {"model_id": "x", "model_source": base, "adapter_source": adapters}
     options = {"model_loading_config": loading, "license": license}
     [model] = AppConfig.model_validate({"models": [options]}).models
     assert (model.weights_license, model.public_source) == (reported, f"{base} + jazz + me/punk")

@@ -22,7 +22,7 @@ from serve_app.config.jobs import JobsConfig
 from serve_app.errors import ModelLoading, QueueFull
 from serve_app.launcher import Service
 from serve_app.marks import DIGITAL_SOURCE_TYPE
-from serve_app.types import SamplingParams
+from serve_app.types import Content, SamplingParams
 from tests.credentials import SOUND, actions, read, state, stored
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
@@ -243,6 +243,16 @@ async def test_a_page_plays_a_stream_behind_a_key(
     answer = await page.request.get(played, headers={"range": "bytes=0-1"})
     assert answer.status == 206
     assert len(backend.requests) == 1
+
+
+@pytest.mark.parametrize(("content", "lead"), [("music", "the music"), ("audio", "the sound")])
+async def test_the_page_asks_for_what_the_model_makes(
+    backend: FakeGenerator, page: Page, content: Content, lead: str
+) -> None:
+    backend.content = content
+    with served_api(backend) as url:
+        await page.goto(url)
+        await expect(page.get_by_text(f"Describe {lead}:")).to_be_visible()
 
 
 async def test_a_key_is_asked_for(guarded_url: str, page: Page) -> None:

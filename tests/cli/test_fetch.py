@@ -34,6 +34,25 @@ def test_the_models_of_a_configuration_are_fetched(run: Run, hub_cache: Path) ->
     assert "embedded:musicgen-nano: " in result.stdout
 
 
+def write_adapter(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    (folder / "adapter_config.json").write_text("{}")
+
+
+def test_adapters_are_fetched(run: Run, hub_cache: Path, tmp_path: Path) -> None:
+    put_in_cache(hub_cache, "me/fetched-adapter", write_adapter)
+    text = (CONFIGS / "nano.yaml").read_text()
+    source = "model_source: embedded:musicgen-nano"
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        text.replace(source, f"adapter_source: me/fetched-adapter\n            {source}")
+    )
+    for arguments in ([file], ["me/fetched-adapter"]):
+        result = run("fetch", *arguments)
+        assert result.exit_code == 0, result.output
+        assert "me/fetched-adapter: " in result.stdout
+
+
 def test_a_faulty_configuration_is_an_error(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("models: []\n")

@@ -1,12 +1,12 @@
 """`musicgen serve` starts the embedded model's configuration and stops on Ctrl-C."""
 
+import copy
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,9 +18,12 @@ from serve_app.cli.serve import NANO
 from serve_app.config.files import find_config
 from serve_app.machine import free_port
 from tests.adapters import write_adapter
-from tests.architectures import MONO, write_huggingface
 from tests.cli.conftest import Run
 from tests.conftest import CONFIGS
+from tests.sources import ROOT
+
+EMBEDDED_FOLDER = ROOT / "serve_app" / "assets" / "musicgen-nano"
+GENERATIONS = "/v1/audio/generations"
 
 
 def test_the_default_configuration_is_the_embedded_models() -> None:
@@ -75,28 +78,6 @@ def test_wrong_arguments_are_said(run: Run, arguments: list[str], said: str) -> 
     assert said in " ".join(result.stderr.split())
 
 
-@pytest.mark.long
-def test_a_folder_is_served(tmp_path: Path) -> None:
-    """By the real launcher: the written configuration, and an adapter merged into the checkpoint."""
-    model = write_huggingface(
-        replace(MONO, hidden_size=64, upsampling_ratios=(8, 5)), tmp_path / "m"
-    )
-    adapter = write_adapter(model, tmp_path / "adapter")
-    port = free_port()
-    with serving([str(model), "--adapter", str(adapter), "--port", str(port)]) as process:
-        url = f"http://127.0.0.1:{port}"
-        [served] = httpx.get(f"{url}/v1/models").json()["data"]
-        answer = httpx.post(
-            f"{url}/v1/audio/generations",
-            json={"prompt": "calm piano", "duration_s": 1},
-            timeout=60,
-        )
-        assert process.poll() is None
-    assert (served["id"], served["source"]) == ("m", "m + adapter")
-    assert answer.status_code == 200, answer.text
-    assert answer.content.startswith(b"RIFF")
-
-
 @contextmanager
 def serving(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     """Run `musicgen serve` until it is ready, and end it by Ctrl-C afterwards."""
@@ -125,3 +106,49 @@ def test_it_serves_until_ctrl_c() -> None:
     assert process.returncode == 0
     assert output.endswith("Stopped.\n")
     assert [child for child in children if child.is_running()] == []
+
+
+@pytest.mark.long
+def test_a_folder_is_served(tmp_path: Path) -> None:
+    """By the real launcher: the configuration that it wrote, with an adapter merged into the model."""
+    base = EMBEDDED_FOLDER
+    adapter = write_adapter(base, tmp_path / "adapter")
+    port = free_port()
+    arguments = [str(base), "--adapter", str(adapter), "--port", str(port)]
+    with serving(arguments) as process:
+        url = f"http://127.0.0.1:{port}"
+        [served] = httpx.get(f"{url}/v1/models").json()["data"]
+        body = {"prompt": "calm piano", "duration_s": 1}
+        answer = httpx.post(f"{url}{GENERATIONS}", json=body, timeout=60)
+        assert process.poll() is None
+    assert (served["id"], served["source"]) == ("musicgen-nano", "musicgen-nano + adapter")
+    assert answer.status_code == 200, answer.text
+    assert answer.content.startswith(b"RIFF")
+
+
+@pytest.mark.long
+def test_a_base_and_its_merge_are_two_models(tmp_path: Path) -> None:
+    """One file serves a base plain and with an adapter."""
+    adapter = write_adapter(EMBEDDED_FOLDER, tmp_path / "adapter")
+    content = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
+    args = content["applications"][0]["args"]
+    [plain] = args["models"]
+    merged = copy.deepcopy(plain) | {"aliases": []}
+    merged["model_loading_config"] |= {"model_id": "merged", "adapter_source": str(adapter)}
+    for model in (plain, merged):
+        model["deployment_config"]["ray_actor_options"] = {"num_cpus": 0.5}
+    args["models"] = [plain, merged]
+    file = tmp_path / "two.yaml"
+    file.write_text(yaml.safe_dump(content))
+    port = free_port()
+    with serving([str(file), "--port", str(port)]):
+        tracks = [
+            httpx.post(
+                f"http://127.0.0.1:{port}{GENERATIONS}",
+                json={"prompt": "calm piano", "duration_s": 1, "seed": 1, "model": model},
+                timeout=60,
+            ).content
+            for model in ("nano", "merged", "nano")
+        ]
+    assert tracks[0] == tracks[2] != tracks[1]
+    assert all(track.startswith(b"RIFF") for track in tracks)

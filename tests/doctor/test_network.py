@@ -120,6 +120,12 @@ def test_the_parts_of_a_model_are_looked_at(part: str, tmp_path: Path) -> None:
     assert found[1].state.startswith(f"{tmp_path}: has neither model.safetensors")
 
 
+def test_the_adapters_of_a_model_are_looked_at(tmp_path: Path) -> None:
+    found = list(check_weights(changed(NANO, adapter_source=str(tmp_path))))
+    assert [finding.level for finding in found] == [Level.OK, Level.PROBLEM]
+    assert found[1].state.startswith(f"{tmp_path / 'adapter_config.json'}: the file is missing")
+
+
 def test_a_damaged_folder_is_a_problem(tmp_path: Path) -> None:
     folder = shutil.copytree(resolve(NANO), tmp_path / "model")
     (folder / "config.json").write_text("{")

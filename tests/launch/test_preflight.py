@@ -63,6 +63,10 @@ def no_folder(_: dict[str, Any], args: dict[str, Any]) -> None:
     args["models"][0]["model_loading_config"]["model_source"] = "/none/such"
 
 
+def no_adapter(_: dict[str, Any], args: dict[str, Any]) -> None:
+    args["models"][0]["model_loading_config"]["adapter_source"] = [{"source": "/none/such/lora"}]
+
+
 def gpu(_: dict[str, Any], args: dict[str, Any]) -> None:
     args["models"][0]["accelerator_type"] = "T4"
 
@@ -93,6 +97,10 @@ def test_a_good_configuration_passes() -> None:
         (no_diffusion, "x.yaml: /none/mbd: there is no such file. Convert the published file once"),
         (no_trust_list, "x.yaml: provenance.trust_anchors_file: /none/root.pem cannot be read: No"),
         (unknown_option, "- api.max_body_byte: unknown option. Did you mean max_body_bytes?"),
+        (
+            no_adapter,
+            "x.yaml: '/none/such/lora' is neither a folder nor the id of a hub repository.",
+        ),
         (no_folder, "x.yaml: '/none/such' is neither a folder nor the id of a hub repository."),
     ],
 )
