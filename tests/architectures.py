@@ -9,6 +9,7 @@ from unittest import mock
 import torch
 from torch import nn
 
+from tests.separation import separation
 from tests.untraced import untraced
 from tools.nano.tokenizer import make_tokenizer
 
@@ -32,6 +33,17 @@ class Architecture:
     residual_layers: int = 1
     num_filters: int = 4  # of the codec's audio
     window_s: int = 30
+    melody: bool = False
+    chroma_fft_bits: int = 12  # 235 frames of chroma in 30 s of 8 kHz, as in the published models
+
+    @property
+    def chroma_length(self) -> int:
+        """Frames of chroma in a window."""
+        return 1 + self.window_s * self.sample_rate // (self.chroma_fft_size // 4)
+
+    @property
+    def chroma_fft_size(self) -> int:
+        return 1 << self.chroma_fft_bits
 
     @property
     def num_codebooks(self) -> int:
@@ -63,6 +75,8 @@ WIDE_CODEC = Architecture("wide codec", num_filters=64, upsampling_ratios=(4, 2,
 AUDIOGEN = Architecture(
     "audiogen", text_size=1024, upsampling_ratios=(8, 5, 4, 2), sample_rate=16_000, window_s=10
 )
+MELODY = Architecture("melody", melody=True)
+STEREO_MELODY = Architecture("stereo melody", melody=True, stereo=True)
 HUGGINGFACE = [MONO, STEREO, ODD, EQUAL_TEXT]
 AUDIOCRAFT = [MONO, STEREO, BIASES, ODD, AUDIOGEN]
 
@@ -134,27 +148,8 @@ def make_encodec(architecture: Architecture, channels: int = 1) -> Any:
 @untraced
 def write_huggingface(architecture: Architecture, folder: Path, **save: Any) -> Path:
     """Write a MusicGen folder by `transformers`; save: options of its `save_pretrained`."""
-    from transformers import MusicgenConfig, MusicgenDecoderConfig, MusicgenForConditionalGeneration
-
     torch.manual_seed(1)
-    decoder = MusicgenDecoderConfig(
-        vocab_size=architecture.codebook_size,
-        num_hidden_layers=architecture.num_layers,
-        ffn_dim=architecture.ffn_dim,
-        num_attention_heads=architecture.num_heads,
-        hidden_size=architecture.hidden_size,
-        num_codebooks=architecture.num_codebooks,
-        audio_channels=2 if architecture.stereo else 1,
-        pad_token_id=architecture.codebook_size,
-        bos_token_id=architecture.codebook_size,
-    )
-    t5, codec = make_t5(architecture), make_encodec(architecture)
-    config = MusicgenConfig(
-        text_encoder=t5.config.to_dict(),
-        audio_encoder=codec.config.to_dict(),
-        decoder=decoder.to_dict(),
-    )
-    model = MusicgenForConditionalGeneration(config)
+    model = _melody_model(architecture) if architecture.melody else _text_model(architecture)
     randomize(model)
     generation = model.generation_config
     generation.decoder_start_token_id = architecture.codebook_size
@@ -164,7 +159,60 @@ def write_huggingface(architecture: Architecture, folder: Path, **save: Any) -> 
     generation.do_sample = False
     model.save_pretrained(folder, **save)
     make_tokenizer().save_pretrained(folder)
+    if architecture.melody:
+        melody_extractor(architecture).save_pretrained(folder)
     return folder
+
+
+def _text_model(architecture: Architecture) -> Any:
+    from transformers import MusicgenConfig, MusicgenDecoderConfig, MusicgenForConditionalGeneration
+
+    decoder = MusicgenDecoderConfig(**_decoder_options(architecture))
+    config = MusicgenConfig(**_sections(architecture, decoder))
+    return MusicgenForConditionalGeneration(config)
+
+
+def _melody_model(architecture: Architecture) -> Any:
+    from transformers import MusicgenMelodyConfig, MusicgenMelodyForConditionalGeneration
+    from transformers.models.musicgen_melody import MusicgenMelodyDecoderConfig
+
+    decoder = MusicgenMelodyDecoderConfig(**_decoder_options(architecture))
+    sections = _sections(architecture, decoder)
+    config = MusicgenMelodyConfig(**sections, chroma_length=architecture.chroma_length)
+    return MusicgenMelodyForConditionalGeneration(config)
+
+
+def _decoder_options(architecture: Architecture) -> dict[str, Any]:
+    return {
+        "vocab_size": architecture.codebook_size,
+        "num_hidden_layers": architecture.num_layers,
+        "ffn_dim": architecture.ffn_dim,
+        "num_attention_heads": architecture.num_heads,
+        "hidden_size": architecture.hidden_size,
+        "num_codebooks": architecture.num_codebooks,
+        "audio_channels": 2 if architecture.stereo else 1,
+        "pad_token_id": architecture.codebook_size,
+        "bos_token_id": architecture.codebook_size,
+    }
+
+
+def _sections(architecture: Architecture, decoder: Any) -> dict[str, Any]:
+    return {
+        "text_encoder": make_t5(architecture).config.to_dict(),
+        "audio_encoder": make_encodec(architecture).config.to_dict(),
+        "decoder": decoder.to_dict(),
+    }
+
+
+def melody_extractor(architecture: Architecture) -> Any:
+    """Build transformers' extractor of chroma."""
+    from transformers import MusicgenMelodyFeatureExtractor
+
+    return MusicgenMelodyFeatureExtractor(
+        sampling_rate=architecture.sample_rate,
+        n_fft=architecture.chroma_fft_size,
+        hop_length=architecture.chroma_fft_size // 4,
+    )
 
 
 def experiment_config(architecture: Architecture) -> dict[str, Any]:
@@ -177,15 +225,32 @@ def experiment_config(architecture: Architecture) -> dict[str, Any]:
         "bias_attn": architecture.biases, "memory_efficient": True, "dropout": 0.0, "norm": "layer_norm",
         "positional_embedding": "sin", "layer_scale": None, "emb_lr": None, "two_step_cfg": False,
     }  # fmt: skip
+    description = {
+        "model": "t5",
+        "t5": {"name": "t5-small", "finetune": False, "word_dropout": 0.3},
+    }
+    chroma = {
+        "sample_rate": "${sample_rate}",
+        "n_chroma": 12,
+        "radix2_exp": architecture.chroma_fft_bits,
+        "argmax": True,
+        "match_len_on_eval": False,
+        "eval_wavs": None,
+        "n_eval_wavs": 100,
+        "cache_path": "/checkpoint/chroma_cache",
+    }
+    conditioners: dict[str, Any] = {"args": {}, "description": description}
+    if architecture.melody:
+        conditioners["self_wav"] = {"model": "chroma_stem", "chroma_stem": chroma}
     return {
         "sample_rate": architecture.sample_rate, "channels": 2 if architecture.stereo else 1, "device": "cpu",
         "dtype": "float32", "lm_model": "transformer_lm", "transformer_lm": lm,
         "codebooks_pattern": {"modeling": "delay", "delay": {"delays": architecture.delays, "flatten_first": 0,
                                                              "empty_initial": 0}},
-        "conditioners": {"args": {}, "description": {"model": "t5", "t5": {"name": "t5-small", "finetune": False,
-                                                                           "word_dropout": 0.3}}},
-        "fuser": {"cross_attention_pos_emb": False, "cross_attention_pos_emb_scale": 1, "sum": [], "prepend": [],
-                  "cross": ["description"], "input_interpolate": []},
+        "conditioners": conditioners,
+        "fuser": {"cross_attention_pos_emb": False, "cross_attention_pos_emb_scale": 1, "sum": [],
+                  "prepend": ["self_wav", "description"] if architecture.melody else [],
+                  "cross": [] if architecture.melody else ["description"], "input_interpolate": []},
         "classifier_free_guidance": {"training_dropout": 0.3, "inference_coef": 3.0}, "attribute_dropout": {},
         "interleave_stereo_codebooks": {"use": architecture.stereo, "per_timestep": False},
         "dataset": {"segment_duration": architecture.window_s},
@@ -220,8 +285,11 @@ def write_audiocraft(architecture: Architecture, folder: Path, hub_cache: Path) 
     put_in_cache(hub_cache, "t5-small", lambda path: write_t5(architecture, path))
     folder.mkdir(parents=True, exist_ok=True)
     cfg = OmegaConf.create(experiment_config(architecture))
-    with t5_width(architecture):
-        lm = builders.get_lm_model(cfg)
+    built = OmegaConf.create(experiment_config(architecture))
+    if architecture.melody:
+        del built.conditioners.self_wav.chroma_stem["cache_path"]
+    with t5_width(architecture), separation(architecture):
+        lm = builders.get_lm_model(built)
     codec_cfg = OmegaConf.create(codec_experiment_config(architecture))
     codec = builders.get_compression_model(codec_cfg)
     for module, config, name in (

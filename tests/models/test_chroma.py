@@ -68,10 +68,10 @@ def test_equals_audiocraft(name: str, audiocraft_extractor: Any) -> None:
 
 @pytest.mark.parametrize(("sample_rate", "fft_size"), [(32_000, 2**14), (8_000, 2**10)])
 def test_filter_bank_is_that_of_librosa(sample_rate: int, fft_size: int) -> None:
-    from librosa.filters import chroma as chroma_filters
+    from librosa.filters import chroma as librosa_chroma
 
     config = MelodyConfig(sample_rate=sample_rate, fft_size=fft_size)
-    expected = chroma_filters(sr=sample_rate, n_fft=fft_size, tuning=0, n_chroma=12)
+    expected = librosa_chroma(sr=sample_rate, n_fft=fft_size, tuning=0, n_chroma=12)
     assert torch.equal(filter_bank(config), torch.from_numpy(expected).float())
 
 
