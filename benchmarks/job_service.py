@@ -1,18 +1,16 @@
-"""Measure jobs through the service: acceptance, losses, memory, and interactive requests beside them.
+"""Jobs through the service: acceptance, losses, memory, and interactive tracks beside them.
 
-python -m benchmarks.job_service [--jobs 5000] [--store postgresql://...]
-
-The service runs configs/nano.yaml with a job store of its own: an SQLite file in a temporary folder
-without `--store`. First one caller asks for tracks of one second, one after the other. Then all jobs
-are submitted, each for one second of music, by a few callers at once; the first caller goes on until
-the last job has ended. The last line is JSON.
+The service runs configs/nano.yaml with a job store of its own. One caller asks for tracks of one
+second, one after the other with a pause, alone; then jobs of one second each are submitted in one
+go, and the caller goes on in the same way, in rounds with rests between, which are long enough for
+jobs to fill the slots again, until the last job has ended; then alone again.
 """
 
-import argparse
 import asyncio
-import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,8 +19,8 @@ import httpx
 import numpy as np
 import psutil
 import yaml
+from tqdm import tqdm
 
-from benchmarks.report import print_result, summary
 from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
@@ -31,138 +29,227 @@ CONFIG = Path("configs/nano.yaml")
 GENERATIONS = "/v1/audio/generations"
 JOBS = "/v1/jobs"
 SECONDS = 1.0  # of each track
-CALLERS = 4  # that submit at once
-ALONE = 100  # tracks of the interactive caller before the jobs
+ALONE = 60  # tracks of the interactive caller before the jobs, and as many after them
 PAUSE_S = 0.2  # between two of its tracks
+ROUND = 60  # tracks beside the jobs before it rests
+REST_S = 120.0  # jobs leave slots to interactive requests for 30 s after one
+WARM_UP = 40  # jobs and tracks before anything is measured
 PAGE = 100
+POLL_S = 1.0
+MIB = 2**20
+
+Row = dict[str, float]
+Submitted = tuple[float, str]  # seconds, and the id of the job
 
 
-def config_in(folder: Path, store: str | None) -> Path:
+def config_in(folder: Path, store: str) -> Path:
     """Write CONFIG with a job store of its own."""
     content = yaml.safe_load(CONFIG.read_text())
-    args = content["applications"][0]["args"]
-    args["jobs"] = {
-        "store": store or f"sqlite:///{folder / 'jobs.db'}",
-        "results": str(folder / "results"),
-    }
+    results = str(folder.absolute() / "results")
+    content["applications"][0]["args"]["jobs"] = {"store": store, "results": results}
     file = folder / "jobs.yaml"
     file.write_text(yaml.safe_dump(content))
     return file
 
 
-async def generate(client: httpx.AsyncClient, seed: int) -> float:
-    """Seconds that one interactive track takes."""
-    body = {"prompt": "beat", "duration_s": SECONDS, "seed": seed}
-    began = perf_counter()
-    (await client.post(GENERATIONS, json=body)).raise_for_status()
-    return perf_counter() - began
+@dataclass
+class Memory:
+    """Samples of the memory of the service's processes in MiB, by their role."""
+
+    service: Service
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+    def sample(self) -> None:
+        for role, process in self._processes().items():
+            self.samples.setdefault(role, []).append(process.memory_info().rss / MIB)
+
+    def _processes(self) -> dict[str, psutil.Process]:
+        roles = {"Ingress": "ingress", "MusicGen": "replica", "ProxyActor": "proxy"}
+        named = [(process.name(), process) for process in self.service.processes()]
+        return {
+            role: process
+            for name, process in named
+            for part, role in roles.items()
+            if name.startswith("ray::") and part in name
+        }
+
+    def columns(self) -> Row:
+        """Memory before, in the middle, and at the end."""
+        return {
+            f"{role} MiB {when}": round(samples[index])
+            for role, samples in self.samples.items()
+            for when, index in (("before", 0), ("middle", len(samples) // 2), ("end", -1))
+        }
 
 
-async def generate_until(client: httpx.AsyncClient, stop: asyncio.Event) -> list[float]:
-    """Ask for tracks, one after the other, until `stop` is set."""
-    took: list[float] = []
-    while not stop.is_set():
-        took.append(await generate(client, len(took)))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), PAUSE_S)
-    return took
+class Interactive:
+    """A caller that asks for tracks, one after the other with a pause."""
 
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
 
-async def submit(client: httpx.AsyncClient, seeds: "asyncio.Queue[int]") -> list[tuple[float, str]]:
-    """Submit a job for each seed that is left; return the seconds that each took, and its id."""
-    accepted: list[tuple[float, str]] = []
-    while not seeds.empty():
-        body = {"prompt": "beat", "duration_s": SECONDS, "seed": seeds.get_nowait()}
-        began = perf_counter()
-        answer = await client.post(JOBS, json=body)
-        took_s = perf_counter() - began
-        accepted.append((took_s, str(answer.raise_for_status().json()["id"])))
-    return accepted
-
-
-async def listed(client: httpx.AsyncClient) -> list[dict[str, Any]]:
-    """All jobs of the store."""
-    jobs: list[dict[str, Any]] = []
-    query: dict[str, Any] = {"limit": PAGE}
-    while True:
-        page = (await client.get(JOBS, params=query)).raise_for_status().json()
-        jobs += page["data"]
-        if not page.get("next_cursor"):
-            return jobs
-        query["cursor"] = page["next_cursor"]
-
-
-async def unfinished(client: httpx.AsyncClient) -> bool:
-    for status in ("queued", "running"):
-        answer = await client.get(JOBS, params={"status": status, "limit": 1})
-        if answer.raise_for_status().json()["data"]:
-            return True
-    return False
-
-
-async def watch(client: httpx.AsyncClient, ingress: psutil.Process) -> list[float]:
-    """Sample the ingress's memory in MiB each second until all jobs have ended."""
-    samples: list[float] = []
-    while await unfinished(client):
-        samples.append(ingress.memory_info().rss / 2**20)
-        await asyncio.sleep(1.0)
-    return samples
-
-
-async def measure(service: Service, count: int) -> dict[str, Any]:
-    [ingress] = [one for one in service.processes() if "Ingress" in one.name()]
-    async with httpx.AsyncClient(base_url=service.url, timeout=120.0) as client:
-        alone = [await generate(client, seed) for seed in range(ALONE)]
-        before_mib = ingress.memory_info().rss / 2**20
-        seeds: asyncio.Queue[int] = asyncio.Queue()
+    async def ask(self, count: int) -> list[float]:
+        """Seconds of each track."""
+        took: list[float] = []
         for seed in range(count):
-            seeds.put_nowait(seed)
-        began = perf_counter()
-        callers = [submit(client, seeds) for _ in range(CALLERS)]
-        accepted = [one for part in await asyncio.gather(*callers) for one in part]
-        submitted_s = perf_counter() - began
+            body = {"prompt": "beat", "duration_s": SECONDS, "seed": seed}
+            began = perf_counter()
+            (await self._client.post(GENERATIONS, json=body)).raise_for_status()
+            took.append(perf_counter() - began)
+            await asyncio.sleep(PAUSE_S)
+        return took
+
+    async def ask_until(self, stop: asyncio.Event) -> list[float]:
+        """Seconds of each track, in rounds, until `stop` is set."""
+        took: list[float] = []
+        while not stop.is_set():
+            if took and len(took) % ROUND == 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), REST_S)
+            took += await self.ask(1)
+        return took
+
+
+class Jobs:
+    """The caller of jobs."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def submit(self, count: int, callers: int) -> list[Submitted]:
+        """Submit jobs by callers that wait for their answers."""
+        seeds = iter(range(count))
+        parts = await asyncio.gather(*(self._submit(seeds) for _ in range(callers)))
+        return [one for part in parts for one in part]
+
+    async def _submit(self, seeds: Iterator[int]) -> list[Submitted]:
+        accepted: list[Submitted] = []
+        for seed in seeds:
+            body = {"prompt": "beat", "duration_s": SECONDS, "seed": seed}
+            began = perf_counter()
+            answer = await self._client.post(JOBS, json=body)
+            took_s = perf_counter() - began
+            accepted.append((took_s, str(answer.raise_for_status().json()["id"])))
+        return accepted
+
+    async def wait(self, seen: Callable[[], object]) -> None:
+        """Wait until all jobs have ended. seen: called at each look."""
+        while await self._has("queued") or await self._has("running"):
+            seen()
+            await asyncio.sleep(POLL_S)
+
+    async def _has(self, status: str) -> bool:
+        answer = await self._client.get(JOBS, params={"status": status, "limit": 1})
+        return bool(answer.raise_for_status().json()["data"])
+
+    async def all(self) -> list[dict[str, Any]]:
+        """List all jobs of the store."""
+        jobs: list[dict[str, Any]] = []
+        query: dict[str, Any] = {"limit": PAGE}
+        while True:
+            page = (await self._client.get(JOBS, params=query)).raise_for_status().json()
+            jobs += page["data"]
+            if not page["next_cursor"]:
+                return jobs
+            query["cursor"] = page["next_cursor"]
+
+
+def measure(store: str, folder: Path, count: int, callers: int) -> Row:
+    """Measure the service with the job store at an address. folder: for its files."""
+    with Service(config_in(folder, store), free_port(), ProgressLine()) as service:
+        return asyncio.run(_measure(service, folder / "results", count, callers))
+
+
+async def _measure(service: Service, results: Path, count: int, callers: int) -> Row:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=callers + 2)
+    async with httpx.AsyncClient(base_url=service.url, timeout=120.0, limits=limits) as client:
+        interactive = Interactive(client)
+        jobs = Jobs(client)
+        memory = Memory(service)
+        await _warm_up(interactive, jobs)
+        warm = {job["id"] for job in await jobs.all()}
+        alone = await interactive.ask(ALONE)
+        memory.sample()
         stop = asyncio.Event()
-        beside = asyncio.create_task(generate_until(client, stop))
-        memory = await watch(client, ingress)
+        beside = asyncio.create_task(interactive.ask_until(stop))
+        began = perf_counter()
+        accepted = await jobs.submit(count, callers)
+        submitted_s = perf_counter() - began
+        await _watch(jobs, memory)
         took_s = perf_counter() - began
         stop.set()
-        interactive = await beside
-        jobs = await listed(client)
+        tracks = await beside
+        memory.sample()
+        alone += await interactive.ask(ALONE)
+        ended = [job for job in await jobs.all() if job["id"] not in warm]
+    return (
+        _speeds(accepted, submitted_s, took_s)
+        | losses(accepted, ended, count_files(results, warm))
+        | memory.columns()
+        | _interactive(alone, tracks)
+    )
+
+
+def count_files(results: Path, but: set[str]) -> int:
+    """Count the files of results, but for those of some jobs: `<job>/<attempt>/<variation>.wav`."""
+    return sum(file.parts[-3] not in but for file in results.rglob("*.wav"))
+
+
+async def _warm_up(interactive: Interactive, jobs: Jobs) -> None:
+    """Let caches, thread pools and the allocator reach their size."""
+    await interactive.ask(WARM_UP)
+    await jobs.submit(WARM_UP, WARM_UP)
+    await jobs.wait(lambda: None)
+
+
+async def _watch(jobs: Jobs, memory: Memory) -> None:
+    """Sample the memory until all jobs have ended."""
+    with tqdm(desc="jobs run", unit=" s", leave=False) as progress:
+
+        def seen() -> None:
+            memory.sample()
+            progress.update()
+
+        await jobs.wait(seen)
+
+
+def losses(accepted: list[Submitted], jobs: list[dict[str, Any]], files: int) -> Row:
+    """Count what must be zero, but for `succeeded`.
+
+    files: of results; a job that was made twice, or has a second attempt, left a further one.
+    """
     ids = Counter(job["id"] for job in jobs)
+    seeds = Counter(job["request"]["seed"] for job in jobs)
     return {
-        "jobs": count,
-        "submit_p95_ms": 1000 * p95([seconds for seconds, _ in accepted]),
-        "submitted_in_s": submitted_s,
-        "ended_in_s": took_s,
         "succeeded": sum(job["status"] == "succeeded" for job in jobs),
         "lost": len({job_id for _, job_id in accepted} - ids.keys()),
-        "doubled": sum(number > 1 for number in ids.values())
-        + sum(job["attempt"] != 1 for job in jobs),
-        "memory_mib": {"before": before_mib, "middle": middle(memory), "end": memory[-1]},
-        "interactive_p95_ms": {"alone": 1000 * p95(alone), "beside_jobs": 1000 * p95(interactive)},
-        "interactive_tracks": len(interactive),
+        "doubled": sum(number > 1 for number in (*ids.values(), *seeds.values()))
+        + sum(job["attempt"] != 1 for job in jobs)
+        + max(0, files - len(accepted)),
     }
 
 
-def middle(values: list[float]) -> float:
-    return values[len(values) // 2]
+def _speeds(accepted: list[Submitted], submitted_s: float, took_s: float) -> Row:
+    seconds = [took for took, _ in accepted]
+    return {
+        "submit p50 ms": _ms(seconds, 50),
+        "submit p95 ms": _ms(seconds, 95),
+        "submitted/s": round(len(accepted) / submitted_s, 1),
+        "ended/s": round(len(accepted) / took_s, 2),
+    }
 
 
-def p95(values: list[float]) -> float:
-    return float(np.percentile(values, 95))
+def _interactive(alone: list[float], beside: list[float]) -> Row:
+    """Percentiles of interactive tracks, and how many times their p95 is that of a lone one."""
+    return {
+        "alone p50 ms": _ms(alone, 50),
+        "alone p95 ms": _ms(alone, 95),
+        "beside p50 ms": _ms(beside, 50),
+        "beside p95 ms": _ms(beside, 95),
+        "p95 ratio": round(_ms(beside, 95) / _ms(alone, 95), 2),
+        "tracks beside": len(beside),
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=summary(__doc__))
-    parser.add_argument("--jobs", type=int, default=5000, help="number of jobs (default: 5000)")
-    parser.add_argument("--store", help="postgresql://...; default: an SQLite file")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="musicgen-jobs-") as folder:
-        config = config_in(Path(folder), options.store)
-        with Service(config, free_port(), ProgressLine()) as service:
-            figures = asyncio.run(measure(service, options.jobs))
-    print_result("job_service", store=(options.store or "sqlite").partition(":")[0], **figures)
-
-
-if __name__ == "__main__":
-    main()
+def _ms(seconds: list[float], percentile: float) -> float:
+    return round(1000 * float(np.percentile(seconds, percentile)), 1)

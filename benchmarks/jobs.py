@@ -1,112 +1,64 @@
-"""Speed of the job store: jobs accepted, then claimed, heard of and ended, on each database.
+"""Durable jobs: acceptance, losses, memory, and interactive tracks beside them, through the service.
 
-Without `--store`, SQLite in a new folder below the current one. Each name of a store is an address;
-jobs stay in it, so name an empty one. A password belongs into PGPASSWORD: the command is printed.
+python -m benchmarks.jobs [--jobs 5000] [--store sqlite] [--store postgresql] [--alone]
+
+Each `--store` is measured by itself: `sqlite` (the default) is a new file below the current folder,
+`postgresql` a server of its own with Debian's programs, and anything else the address of an empty
+store, whose password belongs into PGPASSWORD: the command is printed. With `--alone` the store is
+measured without the service: jobs are accepted, then claimed, heard of and ended. The last line is
+JSON.
 """
 
 import argparse
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
-from statistics import median, quantiles
-from time import perf_counter
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from benchmarks import job_service, job_store
 from benchmarks.report import print_result, print_table, summary
-from serve_app.jobs.database_store import DatabaseStore
-from serve_app.jobs.job import Claim, JobRequest, JobStatus, NewJob, Outcome, ResultFile
-from serve_app.jobs.results import result_key
-from serve_app.jobs.store import Progressed
-from serve_app.jobs.stores import StoreAddress, store_at
+from tools.postgres import postgres_server
 
-MODEL = "nano"
-LEASE_S = 60.0
-ROOM = 4  # jobs that a worker claims at a time
-
+CALLERS = {"store": 16, "service": 8}  # at a time
 Row = dict[str, float]
-T = TypeVar("T")
 
 
-async def add_jobs(store: DatabaseStore, count: int, callers: int) -> list[float]:
-    """Accept jobs from callers that wait for their answers; return the milliseconds of each."""
-    spent: list[float] = []
-    request = JobRequest(
-        model=MODEL, prompt="lo-fi beat for rainy evenings", duration_s=1.0, seed=1
-    )
-
-    async def add() -> None:
-        for number in range(count // callers):
-            key = f"{id(asyncio.current_task())}-{number}"
-            new = NewJob("key", request, kept_s=86_400.0, idempotency_key=key)
-            started_at = perf_counter()
-            await store.add(new, max_queued=10 * count)
-            spent.append(1000 * (perf_counter() - started_at))
-
-    await asyncio.gather(*(add() for _ in range(callers)))
-    return spent
+@contextmanager
+def address_of(store: str, folder: Path) -> Iterator[str]:
+    """Make an empty store of a kind that needs no address."""
+    if store == "postgresql":
+        with postgres_server() as server:
+            yield server.url(server.new_database())
+    elif store == "sqlite":
+        yield f"sqlite:///{folder.absolute() / 'jobs.db'}"
+    else:
+        yield store
 
 
-async def work(store: DatabaseStore) -> int:
-    """Claim, hear of and end jobs, each in its own transaction, until the queue is empty."""
-    done = 0
-    while claims := await store.claim({MODEL: ROOM}, LEASE_S):
-        for claim in claims:
-            await store.heartbeat(claim, Progressed(0.5, 0.5), LEASE_S)
-            ended = await store.finish(claim, outcome_of(claim))
-            done += ended is not None
-    return done
-
-
-def outcome_of(claim: Claim) -> Outcome:
-    key = result_key(claim.job.id, claim.job.attempt, 0, "wav")
-    file = ResultFile(
-        key=key,
-        media_type="audio/wav",
-        size_bytes=64_044,
-        sha256="0" * 64,
-        duration_s=1.0,
-        report={},
-    )
-    return Outcome(JobStatus.SUCCEEDED, (file,))
-
-
-async def measure(address: str, count: int, callers: int, workers: int) -> Row:
-    """Measure one store. Raises RuntimeError if a job was lost or done twice."""
-    store = store_at(StoreAddress(address, named=True))
-    await store.open()
-    spent, adding_s = await timed(lambda: add_jobs(store, count, callers))
-    done, working_s = await timed(lambda: asyncio.gather(*(work(store) for _ in range(workers))))
-    await store.close()
-    if sum(done) != len(spent):
-        raise RuntimeError(f"{len(spent)} jobs were accepted, and {sum(done)} ended")
-    return {
-        "added/s": round(len(spent) / adding_s),
-        "add p50 ms": round(median(spent), 1),
-        "add p95 ms": round(quantiles(spent, n=20)[-1], 1),
-        "ended/s": round(sum(done) / working_s),
-    }
-
-
-async def timed(action: Callable[[], Awaitable[T]]) -> tuple[T, float]:
-    started_at = perf_counter()
-    return await action(), perf_counter() - started_at
+def measure(store: str, arguments: argparse.Namespace) -> Row:
+    """Measure one store, alone or through the service."""
+    with tempfile.TemporaryDirectory(dir=".", prefix="jobs-") as name:
+        folder = Path(name)
+        with address_of(store, folder) as address:
+            if arguments.alone:
+                callers = arguments.callers or CALLERS["store"]
+                return asyncio.run(job_store.measure(address, arguments.jobs, callers))
+            callers = arguments.callers or CALLERS["service"]
+            return job_service.measure(address, folder, arguments.jobs, callers)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=summary(__doc__))
     parser.add_argument("--jobs", type=int, default=5000, help="default: 5000")
-    parser.add_argument("--callers", type=int, default=16, help="at a time (default: 16)")
-    parser.add_argument("--workers", type=int, default=4, help="at a time (default: 4)")
-    parser.add_argument("--store", action="append", help="address of an empty store; repeatable")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=".") as folder:
-        stores = given.store or [f"sqlite:///{folder}/jobs.db"]
-        rows = {
-            address.partition(":")[0]: asyncio.run(
-                measure(address, given.jobs, given.callers, given.workers)
-            )
-            for address in stores
-        }
+    parser.add_argument("--callers", type=int, help="at a time (default: 8; alone: 16)")
+    parser.add_argument(
+        "--store", action="append", help="sqlite, postgresql, or an address; repeatable"
+    )
+    parser.add_argument("--alone", action="store_true", help="the store without the service")
+    arguments = parser.parse_args()
+    stores = arguments.store or ["sqlite"]
+    rows = {store.partition(":")[0]: measure(store, arguments) for store in stores}
     print_table(rows)
     print_result("jobs", rows=rows)
 

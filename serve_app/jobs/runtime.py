@@ -90,7 +90,7 @@ class JobRuntime:
         worker = Worker(self._store, means, Announcer(self._links), self._observer, self._config)
         self._worker = worker
         acceptance = Acceptance(generation, limits, self._addresses, self._config)
-        return JobService(self._store, self._results, acceptance, self._links, worker.nudge)
+        return JobService(self._store, self._results, acceptance, self._links, worker.added)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

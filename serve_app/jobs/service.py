@@ -36,14 +36,14 @@ class JobService:
     """Accepts jobs, tells their state and files, and ends them.
 
     A job is visible to its owner alone: for others it does not exist. All methods raise
-    ServeAppErrors. added: called once a job is accepted, so that a worker need not wait.
+    ServeAppErrors. added: called with each job that is accepted, so that a worker need not wait.
     """
 
     store: JobStore
     results: ResultStore
     acceptance: Acceptance
     links: Links
-    added: Callable[[], None] | None = None
+    added: Callable[[Job], None] | None = None
 
     @property
     def generation(self) -> GenerationService:
@@ -204,7 +204,7 @@ class JobService:
         if not is_new:
             await self._erase(job.request.uploads)
         if is_new and self.added is not None:
-            self.added()
+            self.added(added)
         return added, is_new
 
     async def _erase(self, keys: Iterable[str]) -> None:

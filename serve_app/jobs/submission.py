@@ -168,8 +168,10 @@ def queued_audio_s() -> Steps[dict[str, float]]:
 
 
 def stats() -> Steps[StoreStats]:
-    """Count jobs by status, and deliveries to be made."""
-    rows = yield statement("select status, count(*) as count from {db}jobs group by status")
+    """Count unfinished jobs by status, and deliveries to be made."""
+    rows = yield statement(
+        "select status, count(*) as count from {db}jobs where status in ('queued', 'running') group by status"
+    )
     [row] = yield statement(
         "select coalesce((select {now} - min(created_at) from {db}jobs where status = 'queued'), 0)"
         " as oldest_s, (select count(*) from {db}deliveries where not settled) as waiting"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections.abc import Iterable
 from time import monotonic
@@ -11,7 +12,7 @@ from serve_app.config.jobs import JobsConfig
 from serve_app.gateway.readiness import Readiness
 from serve_app.jobs.attempt import Attempt, Means
 from serve_app.jobs.errors import JobStoreUnavailable
-from serve_app.jobs.job import Claim
+from serve_app.jobs.job import Claim, Job
 from serve_app.jobs.job_run import Announcing, JobRun
 from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.owner_limits import OwnerLimits
@@ -30,7 +31,8 @@ _UNKNOWN = 1  # jobs that are claimed at a time for models that are not served
 class Worker:
     """Works on the jobs of `store`, several at a time. Several workers may share the store.
 
-    A worker looks for jobs every 0.25 to 1 s, and at once when it is nudged.
+    A worker looks for jobs every 0.25 to 1 s, and at once when it is nudged. It adds up the queue, which
+    may be deep, no more often than every 0.25 s.
     """
 
     def __init__(
@@ -51,13 +53,21 @@ class Worker:
         self._owners = OwnerLimits()
         self._nudged = asyncio.Event()
         self._poll_s = _SHORTEST_POLL_S
+        self._queued: dict[str, float] = {}
+        self._added_up_at = -math.inf
         self._runs: set[asyncio.Task[None]] = set()
         self._noted_at: dict[str, float] = {}
         self._is_reachable = True
 
     def nudge(self) -> None:
-        """Look for jobs at once: one was added, or there is room again."""
+        """Look for jobs at once: there may be room again."""
         self._nudged.set()
+
+    def added(self, job: Job) -> None:
+        """Look for jobs at once. Behind others of its model, one more changes little."""
+        if job.request.model not in self._queued:
+            self._added_up_at = -math.inf
+        self.nudge()
 
     async def run(self) -> None:
         """Work until cancelled; then all jobs return to the queue, without counting the attempt."""
@@ -78,7 +88,7 @@ class Worker:
         """Claim the jobs that there is room for, and start them."""
         self._nudged.clear()
         try:
-            queued = await self._store.queued_audio_s()
+            queued = await self._add_up()
             self._note(queued)
             await self._measure(queued)
             claims = await self._claim(self._room_for(queued))
@@ -89,6 +99,14 @@ class Worker:
         self._poll_s = _SHORTEST_POLL_S if queued else min(_LONGEST_POLL_S, 2 * self._poll_s)
         for claim in claims:
             self._start(claim)
+
+    async def _add_up(self) -> dict[str, float]:
+        """Read the queued seconds of music of each model, or return those of just now, if there were any."""
+        now = monotonic()
+        if not self._queued or now - self._added_up_at >= _SHORTEST_POLL_S:
+            self._queued = await self._store.queued_audio_s()
+            self._added_up_at = now
+        return self._queued
 
     async def _claim(self, room: dict[str, int]) -> list[Claim]:
         if not any(room.values()):
