@@ -10,17 +10,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 import yaml
 from tqdm import tqdm
 
+from benchmarks.process_memory import Memory
 from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
@@ -29,14 +29,11 @@ CONFIG = Path("configs/nano.yaml")
 GENERATIONS = "/v1/audio/generations"
 JOBS = "/v1/jobs"
 SECONDS = 1.0  # of each track
-ALONE = 60  # tracks of the interactive caller before the jobs, and as many after them
 PAUSE_S = 0.2  # between two of its tracks
-ROUND = 60  # tracks beside the jobs before it rests
 REST_S = 120.0  # jobs leave slots to interactive requests for 30 s after one
-WARM_UP = 40  # jobs and tracks before anything is measured
+WARM_UP = 20  # jobs and tracks before anything is measured
 PAGE = 100
 POLL_S = 1.0
-MIB = 2**20
 
 Row = dict[str, float]
 Submitted = tuple[float, str]  # seconds, and the id of the job
@@ -52,34 +49,14 @@ def config_in(folder: Path, store: str) -> Path:
     return file
 
 
-@dataclass
-class Memory:
-    """Samples of the memory of the service's processes in MiB, by their role."""
+@dataclass(frozen=True)
+class Plan:
+    """Extent of a measurement: jobs, those that are submitted at a time, and tracks of each round of
+    the interactive caller, alone and beside the jobs."""
 
-    service: Service
-    samples: dict[str, list[float]] = field(default_factory=dict)
-
-    def sample(self) -> None:
-        for role, process in self._processes().items():
-            self.samples.setdefault(role, []).append(process.memory_info().rss / MIB)
-
-    def _processes(self) -> dict[str, psutil.Process]:
-        roles = {"Ingress": "ingress", "MusicGen": "replica", "ProxyActor": "proxy"}
-        named = [(process.name(), process) for process in self.service.processes()]
-        return {
-            role: process
-            for name, process in named
-            for part, role in roles.items()
-            if name.startswith("ray::") and part in name
-        }
-
-    def columns(self) -> Row:
-        """Memory before, in the middle, and at the end."""
-        return {
-            f"{role} MiB {when}": round(samples[index])
-            for role, samples in self.samples.items()
-            for when, index in (("before", 0), ("middle", len(samples) // 2), ("end", -1))
-        }
+    jobs: int
+    callers: int
+    tracks: int
 
 
 class Interactive:
@@ -99,11 +76,11 @@ class Interactive:
             await asyncio.sleep(PAUSE_S)
         return took
 
-    async def ask_until(self, stop: asyncio.Event) -> list[float]:
-        """Seconds of each track, in rounds, until `stop` is set."""
+    async def ask_until(self, stop: asyncio.Event, tracks: int) -> list[float]:
+        """Seconds of each track, in rounds of so many, until `stop` is set."""
         took: list[float] = []
         while not stop.is_set():
-            if took and len(took) % ROUND == 0:
+            if took and len(took) % tracks == 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), REST_S)
             took += await self.ask(1)
@@ -154,40 +131,41 @@ class Jobs:
             query["cursor"] = page["next_cursor"]
 
 
-def measure(store: str, folder: Path, count: int, callers: int) -> Row:
+def measure(store: str, folder: Path, plan: Plan) -> Row:
     """Measure the service with the job store at an address. folder: for its files."""
     with Service(config_in(folder, store), free_port(), ProgressLine()) as service:
-        return asyncio.run(_measure(service, folder / "results", count, callers))
+        return asyncio.run(_measure(service, folder / "results", plan))
 
 
-async def _measure(service: Service, results: Path, count: int, callers: int) -> Row:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=callers + 2)
+async def _measure(service: Service, results: Path, plan: Plan) -> Row:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=plan.callers + 2)
     async with httpx.AsyncClient(base_url=service.url, timeout=120.0, limits=limits) as client:
         interactive = Interactive(client)
         jobs = Jobs(client)
         memory = Memory(service)
         await _warm_up(interactive, jobs)
         warm = {job["id"] for job in await jobs.all()}
-        alone = await interactive.ask(ALONE)
+        alone = await interactive.ask(plan.tracks)
         memory.sample()
         stop = asyncio.Event()
-        beside = asyncio.create_task(interactive.ask_until(stop))
-        began = perf_counter()
-        accepted = await jobs.submit(count, callers)
-        submitted_s = perf_counter() - began
-        await _watch(jobs, memory)
-        took_s = perf_counter() - began
+        beside = asyncio.create_task(interactive.ask_until(stop, plan.tracks))
+        accepted, speeds = await _run(jobs, memory, plan)
         stop.set()
         tracks = await beside
         memory.sample()
-        alone += await interactive.ask(ALONE)
+        alone += await interactive.ask(plan.tracks)
         ended = [job for job in await jobs.all() if job["id"] not in warm]
-    return (
-        _speeds(accepted, submitted_s, took_s)
-        | losses(accepted, ended, count_files(results, warm))
-        | memory.columns()
-        | _interactive(alone, tracks)
-    )
+    missing = losses(accepted, ended, count_files(results, warm))
+    return speeds | missing | memory.columns() | _interactive(alone, tracks)
+
+
+async def _run(jobs: Jobs, memory: Memory, plan: Plan) -> tuple[list[Submitted], Row]:
+    """Submit the jobs, and wait for their ends; return them and the speeds."""
+    began = perf_counter()
+    accepted = await jobs.submit(plan.jobs, plan.callers)
+    submitted_s = perf_counter() - began
+    await _watch(jobs, memory)
+    return accepted, _speeds(accepted, submitted_s, perf_counter() - began)
 
 
 def count_files(results: Path, but: set[str]) -> int:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import job_service, job_store
+from benchmarks.job_service import Plan
 from benchmarks.report import print_result, print_table, summary
 from tools.postgres import postgres_server
 
@@ -45,13 +46,18 @@ def measure(store: str, arguments: argparse.Namespace) -> Row:
                 callers = arguments.callers or CALLERS["store"]
                 return asyncio.run(job_store.measure(address, arguments.jobs, callers))
             callers = arguments.callers or CALLERS["service"]
-            return job_service.measure(address, folder, arguments.jobs, callers)
+            return job_service.measure(
+                address, folder, Plan(arguments.jobs, callers, arguments.tracks)
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=summary(__doc__))
     parser.add_argument("--jobs", type=int, default=5000, help="default: 5000")
     parser.add_argument("--callers", type=int, help="at a time (default: 8; alone: 16)")
+    parser.add_argument(
+        "--tracks", type=int, default=60, help="of each interactive round (default: 60)"
+    )
     parser.add_argument(
         "--store", action="append", help="sqlite, postgresql, or an address; repeatable"
     )
