@@ -27,8 +27,9 @@ from benchmarks.peers import (
 from benchmarks.report import print_result, print_round
 from serve_app.checkpoints.audiocraft import musicgen_sources
 from serve_app.checkpoints.tensor_store import TensorStore
+from serve_app.engine.bucket import bucket
 from serve_app.engine.device import configure_device, loading_dtype
-from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.engine.step_graphs import CudaStepper
 from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig

@@ -17,8 +17,8 @@ import yaml
 
 from benchmarks.peers import Scale
 from serve_app.config.app import MOST_SLOTS
+from serve_app.engine.bucket import bucket
 from serve_app.engine.memory import RESERVED
-from serve_app.engine.model_runner import bucket
 from serve_app.engine.step_graphs import LENGTH
 from serve_app.models.musicgen.conditioning import ConditioningSpec
 

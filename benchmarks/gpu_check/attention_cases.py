@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks.gpu_check.kernel_case import Case, bound_of, deviation, random
 from benchmarks.gpu_check.measurement import Setting
 from benchmarks.peers import Scale
-from serve_app.engine.model_runner import bucket
+from serve_app.engine.bucket import bucket
 from serve_app.kernels.cuda.attention import decode_attention
 from serve_app.kernels.cuda.cross_attention import cross_attention
 

@@ -12,9 +12,10 @@ from benchmarks.gpu_check.measurement import Setting
 from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, Scale
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.config.app import EngineConfig
+from serve_app.engine.bucket import bucket
 from serve_app.engine.device import loading_dtype
 from serve_app.engine.engine import Engine
-from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig

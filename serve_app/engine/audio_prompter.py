@@ -34,12 +34,15 @@ class AudioPrompter:
         self._thread.shutdown()
 
 
-def check_sample_rate(rate: int, model_rate: int) -> None:
-    """Raise InvalidAudio for a rate in Hz that only a huge kernel resamples to the model's."""
+def check_sample_rate(rate: int, model_rate: int, audio: str = "audio prompt") -> None:
+    """Raise InvalidAudio for a rate in Hz that only a huge kernel resamples to the model's.
+
+    audio: its name in the message.
+    """
     divisor = math.gcd(rate, model_rate)
     if (rate // divisor) * (model_rate // divisor) > _MAX_KERNEL:
         raise InvalidAudio(
-            f"The audio prompt's sample rate of {rate} Hz cannot be resampled to this model's "
+            f"The {audio}'s sample rate of {rate} Hz cannot be resampled to this model's "
             f"{model_rate} Hz: send audio at {model_rate} Hz"
         )
 

@@ -7,13 +7,17 @@ import torch
 from torch import Tensor
 
 from serve_app.config.app import EngineConfig
+from serve_app.engine.bucket import bucket
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.drawing import Draw, draws_by_kernel, kernel_draw
-from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.engine.sequence import Sequence
+from serve_app.engine.slices import run_slice
 from serve_app.engine.step_graphs import CudaStepper
 from serve_app.models.musicgen.execution import ExecutionBackend
 from serve_app.models.musicgen.model import MusicGen
+
+_UNITS = 64  # of a prefill, where no sequence waits for its next step
 
 
 class Batch:
@@ -54,6 +58,7 @@ class Batch:
 
         On a CPU, run a step: it loads the kernels, and would pass for the pace of a track.
         """
+        self.runner.compute_template()
         text_tokens = min(bucket(1), self.runner.max_text_tokens)
         if isinstance(self._stepper, CudaStepper):
             self._stepper.record_usual(text_tokens, self._padded_slots)
@@ -66,12 +71,28 @@ class Batch:
             raise RuntimeError(f"sequence {sequence.sequence_id} has no encoded prompt")
         started_at = perf_counter()
         slot = slot_of(sequence)
-        conditions = self._conditioner.condition(sequence.text)
+        conditions = self._conditioner.condition(sequence.text, sequence.melody)
         self.runner.start(slot, conditions, sequence.request.sampling)
         sequence.prefix_positions = conditions.prefix_positions
-        sequence.steps = self.runner.open_window(
-            slot, sequence.prefix_codes, sequence.window.num_frames
-        )
+        self._open(sequence, sequence.prefix_codes)
+        sequence.compute_s += perf_counter() - started_at
+
+    def prefill(self, sequence: Sequence, budget_s: float | None) -> None:
+        """Do part of what precedes the sequence's next step, for about `budget_s` seconds.
+
+        None: without a limit of time, but not all at once, so that a request can be cancelled.
+        """
+        started_at = perf_counter()
+        slot = slot_of(sequence)
+
+        def run_unit() -> int:
+            sequence.prefill_units = self.runner.prefill(slot, 1)
+            return sequence.prefill_units
+
+        if budget_s is None:
+            sequence.prefill_units = self.runner.prefill(slot, _UNITS)
+        else:
+            run_slice(run_unit, budget_s, self.runner.clock)
         sequence.compute_s += perf_counter() - started_at
 
     def step(self, slots: int, sequences: Iterable[Sequence]) -> None:
@@ -93,17 +114,28 @@ class Batch:
         """Open the sequence's next window, which begins with the end of the present one."""
         started_at = perf_counter()
         slot = slot_of(sequence)
-        last = sequence.windows.pop(0)
-        window = sequence.window
-        prefix_codes = self.runner.codes(slot, window.start - last.start, last.num_frames)
-        sequence.steps = self.runner.open_window(
-            slot, prefix_codes, window.num_frames, window.start
-        )
+        last = sequence.window
+        changed = sequence.slide()
+        start = sequence.window.start - last.start
+        prefix_codes = self.runner.codes(slot, start, last.num_frames)
+        if changed and sequence.text is not None:
+            conditions = self._conditioner.condition(sequence.text, sequence.melody)
+            self.runner.set_conditions(slot, conditions)
+        self._open(sequence, prefix_codes)
         sequence.compute_s += perf_counter() - started_at
 
     def stop(self, sequence: Sequence) -> None:
         """Deactivate the sequence's slot."""
         self.runner.stop(slot_of(sequence))
+
+    def _open(self, sequence: Sequence, prefix_codes: Tensor) -> None:
+        """Open the sequence's present window."""
+        slot = slot_of(sequence)
+        window = sequence.window
+        sequence.steps = self.runner.open_window(
+            slot, prefix_codes, window.num_frames, window.start
+        )
+        sequence.prefill_units = self.runner.prefill(slot, 0)
 
     def _shape(self, slots: int, sequences: list[Sequence]) -> BatchShape:
         positions = max(sequence.positions for sequence in sequences)

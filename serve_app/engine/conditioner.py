@@ -8,6 +8,7 @@ from collections import OrderedDict
 from time import perf_counter
 
 import torch
+from torch import Tensor
 
 from serve_app.engine.cuda_streams import Handover
 from serve_app.engine.worker_thread import OnFailure, WorkerThread, report_to_nobody
@@ -75,13 +76,18 @@ class Conditioner:
         return text
 
     @torch.inference_mode()
-    def condition(self, text: Handover) -> Conditions:
-        """Project hidden states to the model's conditions.
+    def condition(self, text: Handover, melody: Tensor | None = None) -> Conditions:
+        """Project hidden states and a melody to the model's conditions.
 
-        No hidden states are the empty prompt.
+        No hidden states are the empty prompt. melody [chroma_length]: pitch classes; None: no
+        melody.
         """
         hidden_states = text.take()
-        return self._musicgen.conditions(hidden_states if len(hidden_states) else None)
+        leading = None if self._musicgen.config.melody is None else self._musicgen.leading(melody)
+        conditions = self._musicgen.conditions(
+            hidden_states if len(hidden_states) else None, leading
+        )
+        return conditions._replace(melody=melody is not None)
 
     def shutdown(self) -> None:
         self._thread.shutdown()

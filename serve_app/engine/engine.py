@@ -143,6 +143,7 @@ class Engine:
             device=musicgen.embedding.weight.device.type,
             precision=self.backend.precision,
             content=musicgen.config.content,
+            melody=musicgen.config.melody is not None,
         )
 
     def stats(self) -> EngineStats:

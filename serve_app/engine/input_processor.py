@@ -6,16 +6,25 @@ import logging
 from collections.abc import Iterator
 from time import perf_counter
 
+import numpy as np
 import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.audio_prompter import AudioPrompter, check_sample_rate
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.frames import num_frames
+from serve_app.engine.melody_encoder import MelodyEncoder
 from serve_app.engine.sequence import Sequence, Sink
 from serve_app.engine.window import Window, windows
 from serve_app.engine.worker_thread import OnFailure, report_to_nobody
-from serve_app.errors import DecoderUnavailable, DurationTooLong, GenerationFailed, InvalidRequest
+from serve_app.errors import (
+    DecoderUnavailable,
+    DurationTooLong,
+    GenerationFailed,
+    InvalidAudio,
+    InvalidRequest,
+    MelodyNotSupported,
+)
 from serve_app.types import ENCODEC, Audio, Decoder, GenerationRequest
 
 logger = logging.getLogger(__name__)
@@ -44,6 +53,12 @@ class InputProcessor:
         self._checkpoint = checkpoint
         self._conditioner = conditioner
         self._audio_prompter = AudioPrompter(checkpoint, on_failure)
+        self._melody_encoder: MelodyEncoder | None = None
+        config = checkpoint.musicgen.config
+        if config.melody is not None:
+            self._melody_encoder = MelodyEncoder(
+                config.melody, config.max_duration_s, checkpoint.frame_rate, on_failure
+            )
         self._ids = itertools.count()
 
     @property
@@ -53,8 +68,9 @@ class InputProcessor:
     async def process(self, request: GenerationRequest, sink: Sink) -> Sequence:
         """Check a request and encode its prompts, in other threads than the caller's.
 
-        Raises InvalidRequest for a request beyond the model's limits, GenerationFailed if a prompt
-        cannot be encoded, and ReplicaFailed if the device failed.
+        Raises InvalidRequest for a request beyond the model's limits, MelodyNotSupported for a
+        melody that the model does not take, GenerationFailed if a prompt cannot be encoded, and
+        ReplicaFailed if the device failed.
         """
         sequence = self._sequence(request, sink)
         started_at = perf_counter()
@@ -65,16 +81,21 @@ class InputProcessor:
             with _failing_request(f"audio prompt of {audio_prompt.duration_s:g} s"):
                 sequence.prefix_codes = await self._audio_prompter.encode(audio_prompt)
             sequence.windows = self._windows(request, sequence.prefix_codes.shape[1])
+        if (melody := request.melody) is not None and self._melody_encoder is not None:
+            with _failing_request(f"melody of {melody.duration_s:g} s"):
+                sequence.chroma = await self._melody_encoder.encode(melody, sequence.windows)
         return sequence
 
     def process_here(self, request: GenerationRequest, sink: Sink) -> Sequence:
-        """Process a request without an audio prompt; block until its text is encoded."""
+        """Process a request without audio; block until its text is encoded."""
         sequence = self._sequence(request, sink)
         sequence.text = self._conditioner.encode_blocking(sequence.prompt_tokens)
         return sequence
 
     def shutdown(self) -> None:
         self._audio_prompter.shutdown()
+        if self._melody_encoder is not None:
+            self._melody_encoder.shutdown()
 
     def _sequence(self, request: GenerationRequest, sink: Sink) -> Sequence:
         self._check(request)
@@ -88,16 +109,17 @@ class InputProcessor:
             windows=self._windows(request, 0),
             delays=config.delays,
             sink=sink,
+            prefix_positions=config.conditioning.prefix_length(len(prompt_tokens)),
         )
 
     def _check(self, request: GenerationRequest) -> None:
-        """Raise DurationTooLong, or InvalidRequest for lengths beyond the model's window."""
+        """Raise DurationTooLong, or InvalidRequest for what this model does not take."""
         self._check_decoder(request)
         wanted_s = request.duration_s
         window_s = self.window_s
         if wanted_s > self.max_duration_s:
             raise DurationTooLong.of(wanted_s, self.max_duration_s)
-        if not request.prompt and request.audio_prompt is None:
+        if not request.prompt and request.audio_prompt is None and request.melody is None:
             raise InvalidRequest("Prompt is required and cannot be empty")
         if wanted_s > window_s and (request.extend_stride_s or 0.0) >= window_s:
             raise InvalidRequest(
@@ -106,6 +128,8 @@ class InputProcessor:
             )
         if request.audio_prompt is not None:
             self._check_audio_prompt(request.audio_prompt, wanted_s)
+        if request.melody is not None:
+            self._check_melody(request.melody)
 
     def _check_decoder(self, request: GenerationRequest) -> None:
         """Raise DecoderUnavailable for a decoder that the replica lacks, or that makes no streams."""
@@ -124,6 +148,21 @@ class InputProcessor:
                 f"The audio prompt lasts {audio_prompt.duration_s:g} seconds. It must be "
                 f"shorter than the whole track ({wanted_s:g}) and than this model's window "
                 f"({self.window_s:g})."
+            )
+
+    def _check_melody(self, melody: Audio) -> None:
+        """Raise MelodyNotSupported, or InvalidAudio for a melody that has no chroma."""
+        if (config := self._checkpoint.musicgen.config.melody) is None:
+            raise MelodyNotSupported(
+                "This model takes no melody: leave it out, or use a melody model."
+            )
+        check_sample_rate(melody.sample_rate, config.sample_rate, "melody")
+        if not melody.samples.size:
+            raise InvalidAudio("The melody has no samples: send a longer file.", field="melody")
+        if not np.isfinite(melody.samples).all():
+            raise InvalidAudio(
+                "The melody has samples that are not finite numbers: send other audio.",
+                field="melody",
             )
 
     def _windows(self, request: GenerationRequest, prefix_frames: int) -> list[Window]:

@@ -137,12 +137,23 @@ class EngineLoop:
         for sequence in self._scheduler.schedule():
             self.batch.start(sequence)
             self._output.open(sequence)
-        if self._scheduler.running:
+        if (filling := self._scheduler.filling) is not None:
+            self._prefill(filling)
+        if self._scheduler.decoding:
             self._decode()
         self._progress.report()
         self.stats.publish(
             self._output.codec_s, self._conditioner.text_encoder_s, self.batch.eager_steps_total
         )
+
+    def _prefill(self, sequence: Sequence) -> None:
+        """Fill a sequence's cache for as long as a step takes, while others wait for their steps."""
+        units = sequence.prefill_units
+        started_at = perf_counter()
+        limited = bool(self._scheduler.decoding)
+        self.batch.prefill(sequence, self._throughput.step_s if limited else None)
+        elapsed_s = perf_counter() - started_at
+        self._throughput.record_prefill(units - sequence.prefill_units, elapsed_s)
 
     def _decode(self) -> None:
         started_at = perf_counter()

@@ -3,7 +3,8 @@
 import torch
 
 from serve_app.config.app import MOST_SLOTS, EngineConfig
-from serve_app.engine.model_runner import bucket, max_positions
+from serve_app.engine.bucket import bucket
+from serve_app.engine.model_runner import max_positions
 from serve_app.models.musicgen.model import MusicGen
 
 CPU_SLOTS = 8  # a CPU is compute-bound beyond

@@ -5,16 +5,19 @@ audio. All that depends on a request is a tensor over slots, so that one step se
 requests.
 """
 
-import math
+from time import perf_counter
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from serve_app.engine.bucket import bucket
 from serve_app.engine.cross_attention_slots import CrossAttentionSlots
-from serve_app.engine.delay import delay, num_steps, undelay
-from serve_app.engine.drawing import TO_DRAW, Draw, eager_draw
+from serve_app.engine.delay import num_steps, undelay
+from serve_app.engine.drawing import Draw, eager_draw
+from serve_app.engine.opening import Opening, opening
+from serve_app.engine.prefill import Part, Prefill, Prefiller
+from serve_app.engine.prefixes import Prefixes
 from serve_app.engine.slot_state import Place, SlotState, empty_state
 from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.execution import ExecutionBackend
@@ -26,18 +29,6 @@ from serve_app.models.musicgen.transformer import (
     sinusoidal_positions,
 )
 from serve_app.types import SamplingParams
-
-BUCKET = 64  # positions
-PREFILL = 256  # positions at once
-
-
-def bucket(length: int) -> int:
-    """Round `length` up to a multiple of BUCKET.
-
-    Within a bucket and between buckets, a row's attention result is independent of the batch's
-    length.
-    """
-    return math.ceil(length / BUCKET) * BUCKET
 
 
 class BatchShape(NamedTuple):
@@ -93,17 +84,29 @@ class ModelRunner:
             self._texts = CrossAttentionSlots(
                 config.transformer, max_slots, self.max_text_tokens, weight.dtype, self.device
             )
+        self._prefiller = Prefiller(
+            model, self._cache, self._positions, self._masks, self._texts, self.max_text_tokens
+        )
+        self._prefixes = Prefixes(model, self._cache, self._prefiller)
+        self._prefills: dict[int, Prefill] = {}
+        self._openings: dict[int, Opening] = {}
         self._state = empty_state(config, max_slots, self.max_steps, self.device)
         self._sampling = [SamplingParams()] * max_slots
         self._prefix_positions = [0] * max_slots
 
     @property
     def kv_cache_bytes(self) -> int:
-        return self._cache.nbytes
+        return self._cache.nbytes + self._prefixes.nbytes
+
+    @torch.inference_mode()
+    def compute_template(self, slot: int = 0) -> None:
+        """Compute, once, what tracks without a melody begin with, in a free slot."""
+        self._prefixes.compute_template(slot)
 
     @torch.inference_mode()
     def start(self, slot: int, conditions: Conditions, sampling: SamplingParams) -> None:
         """Put a new sequence into a slot."""
+        self._prefixes.compute_template(slot)
         if not self.is_finite(slot):
             self._cache.clear(slot)
         self._sampling[slot] = sampling
@@ -112,7 +115,7 @@ class ModelRunner:
 
     @torch.inference_mode()
     def set_conditions(self, slot: int, conditions: Conditions) -> None:
-        """Condition the slot's next window.
+        """Condition the slot's next window, which must be opened before the next step.
 
         Raises ValueError for conditions of another kind of model.
         """
@@ -122,8 +125,9 @@ class ModelRunner:
         if self._texts is not None and conditions.cross_attention is not None:
             self._texts.put(slot, conditions.cross_attention)
         self._prefix_positions[slot] = conditions.prefix_positions
-        if conditions.prefix is not None:
-            self._prefill(slot, 0, conditions.prefix.transpose(0, 1))
+        prefill = Prefill(slot, self.device)
+        self._prefixes.fill(prefill, conditions)
+        self._prefills[slot] = prefill
 
     @torch.inference_mode()
     def open_window(
@@ -132,26 +136,50 @@ class ModelRunner:
         """Begin a window of `num_frames` frames, the first of which are `prefix_codes` [K, n].
 
         first_frame: the window's first frame within the track. Returns the steps that the given
-        codes make unnecessary.
+        codes make unnecessary. Its first step follows the units of `prefill`.
         """
-        state = self._state
-        config = self.model.config
-        frames = torch.full((config.num_codebooks, num_frames), TO_DRAW, device=self.device)
-        frames[:, : prefix_codes.shape[1]] = prefix_codes.to(self.device, non_blocking=True)
-        tokens = delay(frames, config.delays, config.special_token)
-        steps = prefix_codes.shape[1] + min(config.delays)
-        inputs = F.pad(tokens[:, :steps], (1, 0), value=config.special_token)
-        if steps:
-            self._prefill(slot, self._prefix_positions[slot], self._embed(inputs[:, :steps].T))
-        state.history[slot, :, : tokens.shape[1]] = tokens
-        state.tokens[slot] = inputs[:, steps]
-        place = Place(steps, self._prefix_positions[slot], first_frame, active=1)
-        state.write(slot, place, self._sampling[slot])
+        given = prefix_codes.to(self.device, non_blocking=True)
+        prefix = self._prefix_positions[slot]
+        opened = opening(self.model.config, given, num_frames, prefix, first_frame)
+        prefill = self._prefills.setdefault(slot, Prefill(slot, self.device))
+        if steps := opened.place.steps:
+            rows = self._embed(opened.given.T)
+            self._prefiller.add(prefill, Part(prefix, self._branches, rows))
+        self._openings[slot] = opened
+        if self._prefiller.units(prefill):
+            opened.write_waiting(self._state, slot, self._sampling[slot])
+        else:
+            self._begin(slot)
         return steps
+
+    @torch.inference_mode()
+    def prefill(self, slot: int, units: int | None = None) -> int:
+        """Run so many units of what precedes the slot's next step, None: all of them.
+
+        A unit is one layer over one block of positions. Returns the units that are left.
+        """
+        if (prefill := self._prefills.get(slot)) is None:
+            return 0
+        left = self._prefiller.units(prefill)
+        for _ in range(left if units is None else min(units, left)):
+            self._prefiller.run_unit(prefill)
+        left = self._prefiller.units(prefill)
+        if not left:
+            self._begin(slot)
+        return left
+
+    def clock(self) -> float:
+        """Return `perf_counter` once the device has done all work so far."""
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+        return perf_counter()
 
     @torch.inference_mode()
     def stop(self, slot: int) -> None:
         """Deactivate a slot. It still runs in the batch; its output is ignored."""
+        self._openings.pop(slot, None)
+        if (prefill := self._prefills.pop(slot, None)) is not None:
+            self._state.finite[slot].logical_and_(prefill.finite)
         self._state.write(slot, Place(), self._sampling[slot])
 
     @torch.inference_mode()
@@ -190,27 +218,10 @@ class ModelRunner:
         logits = self.model.logits(hidden_states)[: shape.slots * rows]
         return logits.view(shape.slots, rows, *logits.shape[1:])
 
-    def _prefill(self, slot: int, first_position: int, x: Tensor) -> None:
-        """Fill a slot's cache from `first_position` on.
-
-        x [T, R or 1, D]: the positions' embeddings.
-        """
-        slots = slice(slot, slot + 1)
-        cross = self._cross(slots, self.max_text_tokens)
-        start = first_position
-        for part in torch.split(x, PREFILL):
-            positions = torch.arange(start, start + len(part), device=self.device)
-            start += len(part)
-            length = bucket(start)
-            hidden_states = self.model(
-                part,
-                self._positions[positions],
-                (torch.zeros_like(positions), positions),
-                self._cache.narrow(slots, self._branches, length),
-                self._masks[:, :length][positions][None, None],
-                cross,
-            )
-            self._state.finite[slot].logical_and_(hidden_states.isfinite().all())
+    def _begin(self, slot: int) -> None:
+        """Let the slot's window begin with the next step."""
+        self._state.finite[slot] = self._prefills.pop(slot).finite
+        self._openings.pop(slot).write(self._state, slot, self._sampling[slot])
 
     def _embed(self, tokens: Tensor) -> Tensor:
         """Embed tokens [n, K] -> [n, 1, D]."""

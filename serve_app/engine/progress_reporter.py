@@ -57,9 +57,13 @@ class ProgressReporter:
         if self._throughput.pace_s(1) is None:
             return []
         ends = ends_s(
-            [sequence.frames_left for sequence in running],
+            [self._steps_left(sequence) for sequence in running],
             [sequence.frames_left for sequence in waiting],
             self._scheduler.slots_in_force,
             lambda sequences: self._throughput.pace_s(sequences) or 0.0,
         )
         return [end + self._final_s() for end in ends]
+
+    def _steps_left(self, sequence: Sequence) -> int:
+        """Steps of the batch until a running sequence ends: a slice of its prefill precedes each."""
+        return sequence.frames_left + self._throughput.prefill_steps(sequence.prefill_units)

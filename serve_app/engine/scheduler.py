@@ -51,9 +51,20 @@ class Scheduler:
         return sum(sequence.request.background for sequence in held)
 
     @property
+    def decoding(self) -> list[Sequence]:
+        """The running sequences that take part in the next step."""
+        return [sequence for sequence in self.running.values() if not sequence.prefill_units]
+
+    @property
+    def filling(self) -> Sequence | None:
+        """The running sequence to prefill next: one whose track has begun goes before new ones."""
+        waiting = [sequence for sequence in self.running.values() if sequence.prefill_units]
+        return min(waiting, key=lambda sequence: sequence.window.start == 0, default=None)
+
+    @property
     def slots_in_reach(self) -> int:
-        """Slots of the batch that covers all running sequences, up to the highest used slot."""
-        return 1 + max((s.slot for s in self.running.values() if s.slot is not None), default=-1)
+        """Slots of the batch that covers all decoding sequences, up to the highest of their slots."""
+        return 1 + max((s.slot for s in self.decoding if s.slot is not None), default=-1)
 
     @property
     def slots_in_force(self) -> int:
@@ -98,8 +109,8 @@ class Scheduler:
         self.running[sequence.sequence_id] = sequence
 
     def update(self) -> list[Sequence]:
-        """Count one step of every running sequence, and return them."""
-        sequences = list(self.running.values())
+        """Count one step of every decoding sequence, and return them."""
+        sequences = self.decoding
         for sequence in sequences:
             sequence.steps += 1
         return sequences

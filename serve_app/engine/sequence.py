@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 
+import torch
 from torch import Tensor
 
 from serve_app.engine.cuda_streams import Handover
@@ -21,7 +22,9 @@ class Sequence:
 
     prefix_codes [K, n]: codes that the track begins with; windows: the present one and later ones;
     sink: takes the audio, or the error that ends the sequence; text: the encoded prompt;
+    chroma: pitch classes of a melody [chroma_length] for each of the windows, empty without one;
     prefix_positions: cache positions before the codes; steps: done in the present window;
+    prefill_units: of ModelRunner.prefill, before the next step;
     arrived_at, started_at: of `perf_counter`; other seconds: as in Timings.
     """
 
@@ -33,9 +36,11 @@ class Sequence:
     delays: tuple[int, ...]
     sink: Sink
     text: Handover | None = None
+    chroma: list[Tensor] = field(default_factory=list)
     slot: int | None = None
     prefix_positions: int = 0
     steps: int = 0
+    prefill_units: int = 0
     compute_s: float = 0.0
     text_encoder_s: float = 0.0
     first_step_s: float = 0.0
@@ -51,6 +56,18 @@ class Sequence:
     def window(self) -> Window:
         """The present window."""
         return self.windows[0]
+
+    @property
+    def melody(self) -> Tensor | None:
+        """The present window's pitch classes."""
+        return self.chroma[0] if self.chroma else None
+
+    def slide(self) -> bool:
+        """Go on to the next window. Returns whether its conditions differ."""
+        melody = self.melody
+        self.windows.pop(0)
+        self.chroma = self.chroma[1:]
+        return melody is not None and not torch.equal(melody, self.chroma[0])
 
     @property
     def positions(self) -> int:

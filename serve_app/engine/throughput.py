@@ -1,8 +1,8 @@
 """Throughput of an engine: steps and frames over the last few seconds, and the time of a step."""
 
+import math
 from bisect import bisect_left
 from collections import deque
-from math import sqrt
 from time import perf_counter
 
 from serve_app.engine.pace import StepTimes
@@ -11,6 +11,7 @@ RATE_PERIOD_S = 5.0
 _SMOOTHING = 0.05  # EMA weight of the newest sample
 _MOST_CHANGE = 2.0  # of one sample of the pace: a window that slides or a hiccup is no slow step
 _MOST_SCALING = 2.0  # of the pace, to a batch size that has not been seen
+_DISTURBED = 3  # steps after a slice of a prefill: a GPU works on several at a time
 
 
 class Throughput:
@@ -26,6 +27,8 @@ class Throughput:
         self._resting = True
         self._paces: dict[int, float] = {}  # by the number of sequences
         self._step_times = StepTimes(position_s)
+        self._disturbed = 0  # steps that are left
+        self._unit_s = 0.0
         self.step_s = 0.0
         self.mean_audio_s = 0.0
 
@@ -38,11 +41,14 @@ class Throughput:
 
         positions: cached by the sequences together.
         """
-        self.step_s = _smooth(self.step_s, step_s)
         now = perf_counter()
         last, steps, frames = self._marks[-1]
-        pace_s = step_s if self._resting else max(step_s, now - last)
-        self._step_times.record(sequences, positions, self._record_pace(sequences, pace_s))
+        if self._disturbed:
+            self._disturbed -= 1
+        else:
+            self.step_s = _smooth(self.step_s, step_s)
+            pace_s = step_s if self._resting else max(step_s, now - last)
+            self._step_times.record(sequences, positions, self._record_pace(sequences, pace_s))
         self._resting = False
         self._marks.append((now, steps + 1, frames + sequences))
         while len(self._marks) > 2 and now - self._marks[0][0] > RATE_PERIOD_S:
@@ -51,6 +57,15 @@ class Throughput:
     def rest(self) -> None:
         """Record that the engine waits for a request: the time until the next step is no step's."""
         self._resting = True
+
+    def record_prefill(self, units: int, elapsed_s: float) -> None:
+        """Record a slice of a prefill. The times of the next steps are not those of steps alone."""
+        self._disturbed = _DISTURBED
+        self._unit_s = _smooth(self._unit_s, elapsed_s / units)
+
+    def prefill_steps(self, units: int) -> int:
+        """Estimate the steps that go on during the rest of a prefill; 0 before the first of them."""
+        return math.ceil(units * self._unit_s / self.step_s) if self.step_s else 0
 
     def record_request(self, audio_s: float) -> None:
         """Record a request for a track of `audio_s` seconds."""
@@ -72,7 +87,7 @@ class Throughput:
             part = (sequences - low) / (high - low)
             return self._paces[low] + part * (self._paces[high] - self._paces[low])
         nearest = seen[0] if index == 0 else seen[-1]
-        scaling = sqrt(sequences / nearest)
+        scaling = math.sqrt(sequences / nearest)
         return self._paces[nearest] * min(max(scaling, 1 / _MOST_SCALING), _MOST_SCALING)
 
     def expected_s(self, sequences: int, positions: int) -> float | None:

@@ -98,6 +98,11 @@ def test_a_window_slides_over_its_end(nano: Checkpoint, conditioner: Conditioner
     assert first is not None
     batch.slide(sequence)
     assert (sequence.window, sequence.steps) == (Window(6, 16, 4), 4)
+    assert sequence.prefill_units == nano.musicgen.config.transformer.num_layers
+    batch.prefill(sequence, budget_s=0.0)
+    assert sequence.prefill_units == nano.musicgen.config.transformer.num_layers - 1
+    batch.prefill(sequence, budget_s=None)
+    assert sequence.prefill_units == 0
     while not sequence.finished:
         batch.step(1, [sequence])
         sequence.steps += 1

@@ -50,6 +50,7 @@ def decode(model: MusicGen, draw: Draw) -> Tensor:
         runner.start(slot, conditions, sampling)
         prefix = given if slot == 1 else given[:, :0]
         ends.append(FRAMES + 3 - runner.open_window(slot, prefix, FRAMES))
+        runner.prefill(slot)
         runner.step(BatchShape(slot + 1, 64, 64))
         ends = [end - 1 for end in ends]
     while any(end > 0 for end in ends):

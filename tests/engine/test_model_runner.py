@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.engine.model_runner import PREFILL, BatchShape, ModelRunner, bucket, max_positions
+from serve_app.engine.bucket import bucket
+from serve_app.engine.model_runner import BatchShape, ModelRunner, max_positions
+from serve_app.engine.prefill import CPU_BLOCK_ROWS
 from serve_app.models.musicgen.execution import torch_backend
 from serve_app.types import MAX_SEED, SamplingParams
 from tests.engine.fake_gpu import Copies, fake_gpu, moved
@@ -26,6 +28,7 @@ def decode(
         conditions = runner.model.conditions(None)
     runner.start(slot, conditions, SamplingParams(seed=9))
     done = runner.open_window(slot, given, frames, first_frame)
+    runner.prefill(slot)
     for step in range(done, frames + 3):
         runner.step(BatchShape(slot + 1, bucket(step + 1), 64))
     codes = runner.codes(slot, 0, frames)
@@ -42,9 +45,9 @@ def test_lengths_are_whole_buckets(nano: Checkpoint, runner: ModelRunner) -> Non
 
 
 def test_given_codes_are_kept_and_continued_as_drawn_codes(runner: ModelRunner) -> None:
-    """The given codes are longer than one prefill; the continuation equals the whole decoding."""
+    """The given codes are longer than one block; the continuation equals the whole decoding."""
     whole = decode(runner, 0, NOTHING, FRAMES)
-    given = whole[:, : PREFILL + 20]
+    given = whole[:, : 8 * CPU_BLOCK_ROWS + 20]
     assert torch.equal(decode(runner, 1, given, FRAMES), whole)
 
 
@@ -65,7 +68,10 @@ def test_a_stopped_slot_stays_where_it_is(runner: ModelRunner) -> None:
 def test_a_request_makes_no_copy_to_a_gpu_that_it_waits_for(
     nano: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its numbers go in one copy, beside the codes of an audio prompt. Only `is_finite` waits."""
+    """Its numbers go in one copy, beside the codes of an audio prompt. Only `is_finite` waits.
+
+    The numbers go twice: before the prefill, during which its slot is not active, and after it.
+    """
     monkeypatch.setattr(ModelRunner, "is_finite", lambda *_: True)
     with fake_gpu():
         model = moved(nano.musicgen)
@@ -74,7 +80,8 @@ def test_a_request_makes_no_copy_to_a_gpu_that_it_waits_for(
         with Copies() as copies:
             runner.start(1, conditions, SamplingParams(seed=MAX_SEED, temperature=0.7))
             runner.open_window(1, torch.zeros(4, 30, dtype=torch.int64), FRAMES)
-            assert len(copies.launched) == 2, copies.launched
+            runner.prefill(1)
+            assert len(copies.launched) == 3, copies.launched
             assert copies.launched[0] == "(4, 30) from cpu to cuda:0"
             runner.step(BatchShape(2, 64, 64))
             runner.stop(1)
@@ -94,6 +101,7 @@ def test_nan_in_given_codes_condemns_the_slot_before_its_first_step(runner: Mode
     whole = decode(runner, 0, NOTHING, 10)
     runner.start(0, bad, SamplingParams(seed=9))
     runner.open_window(0, whole, FRAMES)
+    runner.prefill(0)
     runner.stop(0)
     assert not runner.is_finite(0)
     assert torch.equal(decode(runner, 0, NOTHING, 10), whole)

@@ -11,8 +11,9 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from serve_app.checkpoints.checkpoint import Checkpoint
+from serve_app.engine.bucket import bucket
 from serve_app.engine.conditioner import Conditioner
-from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.engine.step_graphs import LENGTH, CudaRecorder, CudaStepper, StepGraphs, Work
 from serve_app.models.musicgen.execution import torch_backend
 from serve_app.models.musicgen.model import MusicGen

@@ -46,7 +46,11 @@ class ConditioningSpec:
 
     def max_prefix(self, max_text_tokens: int) -> int:
         """Return the most positions that precede the codes."""
-        return self.prefix_positions + (0 if self.cross_attention else max_text_tokens)
+        return self.prefix_length(max_text_tokens)
+
+    def prefix_length(self, text_tokens: int) -> int:
+        """Return the positions that precede the codes. An empty text has one."""
+        return self.prefix_positions + (0 if self.cross_attention else max(1, text_tokens))
 
 
 class CrossAttentionKV(NamedTuple):
@@ -60,11 +64,13 @@ class Conditions(NamedTuple):
     """Conditions of one request.
 
     prefix [branches, positions, D]: embeddings without position embeddings, equally long in every
-    branch.
+    branch; melody: whether the conditional row begins with a melody, and not as the unconditional
+    one.
     """
 
     cross_attention: CrossAttentionKV | None = None
     prefix: Tensor | None = None
+    melody: bool = False
 
     @property
     def prefix_positions(self) -> int:

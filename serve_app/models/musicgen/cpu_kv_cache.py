@@ -32,6 +32,11 @@ class CpuKVCache:
     def nbytes(self) -> int:
         return self._stored.nbytes + self._scales.nbytes
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        arrays = [self._stored, self._scales] if self._scales.size else [self._stored]
+        return [torch.from_numpy(array) for array in arrays]
+
     def narrow(self, slots: slice, rows: int, length: int) -> "CpuLayerCaches":
         """Return each layer's cache. `length` is unused: a position reads up to itself only."""
         del length

@@ -22,6 +22,10 @@ class CudaKVCache:
     def nbytes(self) -> int:
         return self._cache.nbytes
 
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        return self._cache.tensors
+
     def narrow(self, slots: slice, rows: int, length: int) -> Sequence[LayerCache]:
         layers = self._cache.narrow(slots, rows, length)
         typed = cast(list[FloatLayerCache | Int8LayerCache], layers)

@@ -35,6 +35,10 @@ class Int8KVCache:
     def nbytes(self) -> int:
         return self._memory.nbytes + self._scales.nbytes
 
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        return [self._memory, self._scales]
+
     def narrow(self, slots: slice, rows: int, length: int) -> Sequence[LayerCache]:
         part = (slice(None), slice(None), slots, slice(rows * self._num_heads), slice(length))
         layers = zip(self._memory[part].unbind(), self._scales[part].unbind(), strict=True)

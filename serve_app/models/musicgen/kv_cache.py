@@ -19,6 +19,11 @@ class KVCache(Protocol):
     @property
     def nbytes(self) -> int: ...
 
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        """Return the stored numbers, each [num_layers, 2, slots, rows * num_heads, L, ...]."""
+        ...
+
     def narrow(self, slots: slice, rows: int, length: int) -> Sequence[LayerCache]:
         """Return each layer's cache, limited to these slots, rows of a slot and positions."""
         ...
@@ -47,6 +52,10 @@ class FloatKVCache:
     @property
     def nbytes(self) -> int:
         return self._memory.nbytes
+
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        return [self._memory]
 
     def narrow(self, slots: slice, rows: int, length: int) -> Sequence[LayerCache]:
         memory = self._memory[:, :, slots, : rows * self._num_heads, :length]

@@ -1,7 +1,8 @@
 """MusicGen's language model over the codec's codebooks: new positions for every slot of a batch."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -156,6 +157,24 @@ class MusicGen(nn.Module):
         R is the number of the cache's rows. With padded_slots, matrix products have at least so
         many positions, because their rounding depends on the number of rows.
         """
+        layers = self.by_layer(x, position_embedding, at, cache, mask, cross, padded_slots)
+        return deque(layers, maxlen=1).pop()
+
+    def by_layer(
+        self,
+        x: Tensor,
+        position_embedding: Tensor,
+        at: At,
+        cache: Sequence[LayerCache],
+        mask: Tensor,
+        cross: CrossAttentionInputs | None,
+        padded_slots: int = 0,
+    ) -> Iterator[Tensor]:
+        """Run `forward` in parts: run a layer and yield its hidden states, for each of the layers.
+
+        What the caller does between them has no effect on the result, unless it writes to the cache
+        at positions up to the new ones.
+        """
         rows = cache[0].rows
         positions = x.shape[0]
         x = x + position_embedding.to(x.dtype)[:, None]
@@ -164,7 +183,7 @@ class MusicGen(nn.Module):
         crosses = _by_layer(cross, len(self.layers))
         for layer, memory, layer_cross in zip(self.layers, cache, crosses, strict=True):
             x = layer(x, memory, at, mask, layer_cross)
-        return x
+            yield x
 
     def embedding_offsets(self) -> Tensor:
         """Return the first row [K] of each codebook in the embedding table."""

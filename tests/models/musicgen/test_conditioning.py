@@ -20,10 +20,11 @@ from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
+from serve_app.engine.bucket import bucket
 from serve_app.engine.delay import delay, undelay
 from serve_app.engine.engine import Engine
 from serve_app.engine.memory import slot_bytes
-from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.engine.sampler import exponential_noise, token_keys
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.models.encodec.model import Encodec
@@ -147,7 +148,9 @@ def start(runner: ModelRunner, slot: int, text: Tensor, given: Tensor, frames: i
     with torch.inference_mode():
         conditions = runner.model.conditions(text)
     runner.start(slot, conditions, GREEDY)
-    return conditions.prefix_positions + runner.open_window(slot, given, frames)
+    steps = runner.open_window(slot, given, frames)
+    runner.prefill(slot)
+    return conditions.prefix_positions + steps
 
 
 @pytest.mark.parametrize("branches", [0, 3])

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from serve_app.engine.bucket import bucket
 from serve_app.engine.drawing import Draw, kernel_draw
-from serve_app.engine.model_runner import BatchShape, ModelRunner, bucket
+from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.kernels.cpu.packing import unpack_int8
 from serve_app.kernels.cpu.products import QuantizedWeight
 from serve_app.kernels.cuda import products
@@ -94,6 +95,7 @@ def start(
 ) -> None:
     runner.start(slot, text, sampling)
     runner.open_window(slot, codes, FRAMES)
+    runner.prefill(slot)
 
 
 def decode(runner: ModelRunner) -> list[Tensor]:

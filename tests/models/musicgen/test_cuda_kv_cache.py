@@ -47,6 +47,7 @@ def codes(model: MusicGen, backend: ExecutionBackend) -> torch.Tensor:
         with torch.inference_mode():
             runner.start(slot, model.conditions(text), SAMPLED)
         runner.open_window(slot, prompt, FRAMES)
+        runner.prefill(slot)
     for _ in range(STEPS):
         runner.step(BatchShape(SLOTS, 128, runner.max_text_tokens))
     return runner._state.history[:, :, : PROMPT + STEPS]
