@@ -18,7 +18,7 @@ from serve_app.config.provenance import ProvenanceConfig
 from serve_app.config.published import NON_COMMERCIAL, is_non_commercial
 from serve_app.types import ENCODEC, MULTIBAND_DIFFUSION, Decoder
 
-MAX_GRAPHS = 48  # every usual batch of MOST_SLOTS slots and 30 s, and some unusual ones
+MAX_GRAPHS = 64  # every usual batch of MOST_SLOTS slots and 30 s, and some unusual ones
 MOST_SLOTS = 64  # upper bound of the slots that an engine derives from its GPU's memory
 DEMUCS = "adefossez/HTDemucs"  # the model whose stems AudioCraft takes
 AUTO = "auto"  # model name that asks for the largest model expected to be fast enough
