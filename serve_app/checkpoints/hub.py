@@ -74,6 +74,14 @@ def _without_base(source: str, folder: Path) -> str:
     )
 
 
+def folder_with(source: str, patterns: Iterable[str]) -> Path:
+    """Return the local folder of a source, a folder or a hub id, whose files are no MusicGen model.
+
+    patterns: of the files to download. Raises CheckpointError.
+    """
+    return local_folder(source) or _download(*_revision(source), patterns)
+
+
 def is_hub_id(name: str) -> bool:
     """Whether `name` has the form OWNER/REPOSITORY, perhaps with @REVISION."""
     return _OWNED_HUB_ID.fullmatch(name) is not None

@@ -152,15 +152,18 @@ class LiveTrack:
         made: called with the seconds of audio made so far.
         """
         chunks: list[AudioChunk] = []
+        received_s = 0.0
         made_s = 0.0
         async with contextlib.aclosing(self.later):
             async for item in self._items():
-                if isinstance(item, Progress):
-                    if made is not None and not item.queue_position:
-                        made(item.audio_s)
+                if isinstance(item, AudioChunk):
+                    chunks.append(item)
+                    received_s += item.duration_s
+                    made_s = max(made_s, received_s)
+                elif item.queue_position == 0:  # of a decoder of whole tracks
+                    made_s = max(made_s, item.audio_s)
+                else:
                     continue
-                chunks.append(item)
-                made_s += item.duration_s
                 if made is not None:
                     made(made_s)
         timings = _timings_of(chunks[-1] if chunks else None)

@@ -14,12 +14,15 @@ STEMS = ("vocals", "other")
 
 
 class StemSeparator:
-    """Separation of melodies. htdemucs: a `demucs.htdemucs.HTDemucs` with weights."""
+    """Separation of melodies.
+
+    htdemucs: a `demucs.htdemucs.HTDemucs` with weights, on `device`.
+    """
 
     def __init__(self, htdemucs: Any) -> None:
         self._htdemucs = htdemucs
         self._stems = [htdemucs.sources.index(stem) for stem in STEMS]
-        self._device = next(htdemucs.parameters()).device
+        self.device = next(htdemucs.parameters()).device
 
     @torch.inference_mode()
     def separate(self, samples: Tensor, sample_rate: int) -> Tensor:
@@ -31,9 +34,9 @@ class StemSeparator:
         from demucs.audio import convert_audio
 
         demucs = self._htdemucs
-        mono = samples.to(self._device, torch.float32).mean(dim=0)[None, None]
+        mono = samples.to(self.device, torch.float32).mean(dim=0)[None, None]
         mix = convert_audio(mono, sample_rate, demucs.samplerate, demucs.audio_channels)
-        stems = apply_model(demucs, mix, shifts=0, device=self._device)[:, self._stems]
+        stems = apply_model(demucs, mix, shifts=0, device=self.device)[:, self._stems]
         melody = convert_audio(stems.sum(dim=1), demucs.samplerate, sample_rate, 1)[0, 0]
         return _of_length(melody, samples.shape[1])
 

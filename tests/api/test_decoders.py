@@ -140,7 +140,7 @@ async def test_a_job_is_checked_when_it_is_accepted(
 
 async def test_replicates_clients_get_it_or_are_refused(jobs_client: httpx.AsyncClient) -> None:
     body = {"input": {"prompt": "a", "multi_band_diffusion": True}}
-    response = await jobs_client.post("/v1/predictions", json=body)
+    response = await jobs_client.post("/v1/models/meta/musicgen/predictions", json=body)
     assert response.status_code == 422
     assert response.json()["detail"].startswith(
         "input.multi_band_diffusion: Decoder 'multiband_diffusion' is not available"

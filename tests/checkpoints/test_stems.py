@@ -1,6 +1,7 @@
 """Demucs' files: the stems equal AudioCraft's; other files are refused, and no class of theirs is called."""
 
 import json
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from serve_app.checkpoints.stems import load_separator
+from serve_app.config.app import DEMUCS, EngineConfig
 from serve_app.errors import CheckpointError, ConfigError
 from serve_app.models.stems import StemSeparator
+from tests.architectures import put_in_cache
 from tests.untraced import untraced
 
 RATE = 32_000
@@ -22,7 +25,8 @@ CPU = torch.device("cpu")
 SOURCES = ["drums", "bass", "other", "vocals"]
 ARGUMENTS: dict[str, Any] = {
     "sources": SOURCES,
-    "channels": 4,
+    "channels": 8,
+    "dconv_comp": 4,
     "depth": 4,
     "t_layers": 1,
     "t_heads": 2,
@@ -90,12 +94,29 @@ def test_the_stems_equal_audiocrafts(
     assert torch.equal(separator.separate(samples, RATE), made), "no random shifts"
 
 
+@pytest.mark.parametrize("length", [1, 100])
+def test_a_melody_of_a_few_samples_is_separated(separator: StemSeparator, length: int) -> None:
+    made = separator.separate(torch.rand(1, length), RATE)
+    assert made.shape == (length,)
+    assert made.isfinite().all()
+
+
+def test_silence_has_silent_stems(separator: StemSeparator) -> None:
+    assert not separator.separate(torch.zeros(2, 3000), RATE).any()
+
+
 def test_none_is_no_separator() -> None:
     assert load_separator("none", "no such file", CPU) is None
 
 
 def test_a_folder_with_one_file_is_loaded(file: Path) -> None:
     assert load_separator("demucs", str(file.parent), CPU) is not None
+
+
+def test_a_repository_of_the_hub_is_loaded(file: Path, hub_cache: Path) -> None:
+    name = "955717e8.safetensors"
+    put_in_cache(hub_cache, DEMUCS, lambda folder: shutil.copy(file, folder / name))
+    assert load_separator("demucs", EngineConfig().melody_stems_source, CPU) is not None
 
 
 def test_a_folder_without_or_with_several_files_is_refused(file: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
+from serve_app.checkpoints.watermark import load_watermark
 from serve_app.config.app import EngineConfig
+from serve_app.config.watermark import WatermarkConfig
 from serve_app.engine import diffusion_output
 from serve_app.engine.diffusion_output import DiffusionOutput
 from serve_app.engine.engine import Engine
@@ -25,6 +28,7 @@ from serve_app.errors import (
     RequestAborted,
     ServeAppError,
 )
+from serve_app.models.audioseal.watermark import WatermarkStream
 from serve_app.models.multiband_diffusion import MultiBandDiffusion
 from serve_app.types import (
     ENCODEC,
@@ -36,6 +40,7 @@ from serve_app.types import (
     Progress,
     SamplingParams,
 )
+from tests.audioseal import write_generator
 from tests.diffusion import load_converted
 
 FRAMES = 60
@@ -150,7 +155,7 @@ def test_a_track_of_several_windows_is_decoded_at_once(
 ) -> None:
     items = Items()
     sequence = new_sequence(items)
-    sequence.windows = [Window(0, FRAMES, 0), Window(36, FRAMES, 24)]
+    sequence.windows = [Window(0, FRAMES, 0), Window(36, 96, 24)]
     codes = random_codes(nano, 96)
     output = OutputProcessor(nano, EngineConfig(), failures.append, diffusion=diffusion)
     run(output, sequence, codes)
@@ -165,7 +170,7 @@ def test_a_track_of_several_windows_is_decoded_at_once(
     last = items[-1]
     assert last.finish_reason is FinishReason.LENGTH
     assert last.track_samples == expected.shape[1]
-    steps = sum(1 for _ in range(FRAMES + 3)) + FRAMES + 3 - 24
+    steps = 2 * (FRAMES + 3) - 24
     assert last.timings.compute_s == pytest.approx(0.25 * steps + last.timings.codec_s)
     assert 0 < last.timings.codec_s == pytest.approx(output.codec_s)
     assert not failures
@@ -300,6 +305,30 @@ def test_the_channels_of_a_stereo_track_are_a_batch(
     expected = diffusion.decode(both, 7, lambda: None)
     assert items.audio().shape == (2, FRAMES * 640)
     np.testing.assert_array_equal(items.audio(), expected[:, 0].numpy())
+
+
+def test_a_whole_track_is_watermarked_as_others_are(
+    nano: Checkpoint, fake: FakeDiffusion, failures: list[Exception], tmp_path: Path
+) -> None:
+    file = write_generator(tmp_path / "generator.safetensors", causal=True)
+    config = WatermarkConfig(generator_file=str(file), message=7)
+    watermark = load_watermark(config, nano.sample_rate, torch.device("cpu"))
+    assert watermark is not None
+    fake.value = 0.25
+    fake.released.set()
+    output = OutputProcessor(
+        nano, EngineConfig(), failures.append, watermark, cast(MultiBandDiffusion, fake)
+    )
+    items = Items()
+    sequence = new_sequence(items)
+    sequence.windows = [Window(0, 10, 0)]
+    run(output, sequence, random_codes(nano, 10))
+    assert items.ended.wait(PATIENCE_S)
+    output.shutdown()
+    audio = torch.full((1, 10 * 640), 0.25)
+    expected = WatermarkStream(watermark).add(audio, final=True)
+    np.testing.assert_allclose(items.audio(), expected.numpy(), atol=1e-6)
+    assert np.abs(items.audio() - 0.25).max() > 1e-4
 
 
 async def test_an_engine_decodes_what_asks_for_it(

@@ -40,3 +40,9 @@ def test_a_snapshot_is_taken_and_its_rates_grow_stale(monkeypatch: pytest.Monkey
     now += RATE_PERIOD_S + 1
     assert board.latest().real_time_factor == board.latest().steps_per_s == 0
     assert board.latest().steps_total == 1
+
+
+def test_tracks_that_wait_for_their_decoder_are_music_left() -> None:
+    board = StatsBoard(Scheduler(max_slots=1), Throughput(), 50, 7, pending_frames=lambda: 75)
+    board.publish(codec_s=0.0, text_encoder_s=0.0)
+    assert board.latest().running_audio_s == 1.5

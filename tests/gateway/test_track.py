@@ -76,6 +76,16 @@ async def test_parts_are_progress_then_bytes_then_the_report() -> None:
     assert report.model_dump() == FACTS
 
 
+async def test_a_whole_track_tells_how_much_is_made() -> None:
+    """A decoder of whole tracks reports it before there is audio; it never falls."""
+    made: list[float] = []
+    await (await live(FakeGenerator(), progress=True)).finish(made.append)
+    assert made == [0.5, 0.5, 1.0]
+    made.clear()
+    await (await live(FakeGenerator())).finish(made.append)
+    assert made == [10 / SAMPLE_RATE, 1.0]
+
+
 async def test_a_live_track_fades_as_the_whole_one_does() -> None:
     mastering = Mastering(fade_in_s=0.3, fade_out_s=0.5)
     made = await parts(await live(FakeGenerator()), mastering)
