@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 
 from serve_app.checkpoints.building import build
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.checkpoints.faults import faults_named
 from serve_app.checkpoints.hub import folder_with
 from serve_app.errors import CheckpointError, ConfigError
@@ -28,26 +29,34 @@ _INSTALL = (
 
 
 def load_separator(
-    kind: Literal["none", "demucs"], source: str, device: torch.device
+    kind: Literal["none", "demucs"], source: str, checkpoint: Checkpoint
 ) -> StemSeparator | None:
-    """Load what separates melodies; None for `none`.
+    """Load what separates melodies for the model of `checkpoint`, onto its device; None for `none`.
 
     source: a file, a folder with one, or a hub id. Raises CheckpointError for it, and ConfigError
-    where Demucs is not installed.
+    for a model that takes no melody, or where Demucs is not installed.
     """
     if kind == "none":
         return None
+    if checkpoint.musicgen.config.melody is None:
+        raise ConfigError(
+            f"melody_stems is {kind}, but the model takes no melody. Set engine_kwargs.melody_stems "
+            "to none, or serve a melody model."
+        )
     try:
         from demucs.htdemucs import HTDemucs
     except ImportError as error:
         raise ConfigError(
             f"melody_stems is demucs, which cannot be imported ({error}). {_INSTALL}"
         ) from error
-    file = _file_of(source)
+    return _load(_file_of(source), HTDemucs, checkpoint.codec.codebooks.device)
+
+
+def _load(file: Path, htdemucs_class: Any, device: torch.device) -> StemSeparator:
     with faults_named(file, "not a readable file of Demucs", _CURE):
         metadata, tensors = _read(file)
         arguments = _arguments(file, metadata)
-        htdemucs = build(file, lambda: HTDemucs(**arguments))
+        htdemucs = build(file, lambda: htdemucs_class(**arguments))
         htdemucs.load_state_dict(
             {name: tensor.to(device, torch.float32) for name, tensor in tensors.items()},
             assign=True,

@@ -147,6 +147,7 @@ def _warm_engine(
     from transformers.utils import logging as transformers_logging
 
     from serve_app.checkpoints.multiband_diffusion import load_multiband_diffusion
+    from serve_app.checkpoints.stems import load_separator
     from serve_app.checkpoints.watermark import load_watermark
     from serve_app.engine.engine import Engine
 
@@ -159,9 +160,10 @@ def _warm_engine(
         mark = load_watermark(watermark, checkpoint.sample_rate, checkpoint.codec.codebooks.device)
         options = config.engine_kwargs
         diffusion = load_multiband_diffusion(options.multiband_diffusion_source, checkpoint.codec)
+        stems = load_separator(options.melody_stems, options.melody_stems_source, checkpoint)
         loaded_at = perf_counter()
         share = gpu_share(config)
-        engine = Engine(checkpoint, options, backend, share, mark, diffusion)
+        engine = Engine(checkpoint, options, backend, share, mark, diffusion, stems)
         engine.warm_up()
     except torch.OutOfMemoryError as error:
         raise ConfigError(

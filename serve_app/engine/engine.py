@@ -28,6 +28,7 @@ from serve_app.model_status import EngineStats, LoadedModel
 from serve_app.models.audioseal.watermark import Watermark
 from serve_app.models.multiband_diffusion import MultiBandDiffusion
 from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
+from serve_app.models.stems import StemSeparator
 from serve_app.types import ENCODEC, MULTIBAND_DIFFUSION, AudioChunk, GenerationRequest, StreamItem
 
 WARM_UP_S = 0.2  # seconds of music
@@ -41,7 +42,8 @@ class Engine:
     backend: returned by `prepare_model`; None for a model whose layers are as they were loaded;
     gpu_share: of the GPU's memory, for an engine that shares the card;
     watermark: of every track; None: tracks are not marked;
-    diffusion: decoder of the tracks that ask for it; None: those are refused.
+    diffusion: decoder of the tracks that ask for it; None: those are refused;
+    stems: of melodies; None: their chroma is that of the mix.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Engine:
         gpu_share: float = 1.0,
         watermark: Watermark | None = None,
         diffusion: MultiBandDiffusion | None = None,
+        stems: StemSeparator | None = None,
     ) -> None:
         musicgen = checkpoint.musicgen
         configure_device(musicgen.embedding.weight.device)
@@ -70,6 +73,7 @@ class Engine:
             config.max_duration_s,
             self._fail,
             (ENCODEC,) if diffusion is None else (ENCODEC, MULTIBAND_DIFFUSION),
+            stems,
         )
         frames = self.input_processor.window_frames
         slots = config.max_slots or default_slots(musicgen, config, frames, gpu_share)

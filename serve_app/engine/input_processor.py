@@ -25,6 +25,7 @@ from serve_app.errors import (
     InvalidRequest,
     MelodyNotSupported,
 )
+from serve_app.models.stems import StemSeparator
 from serve_app.types import ENCODEC, Audio, Decoder, GenerationRequest
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ AUDIO_STRIDE_S = 2.0  # of AudioCraft's AudioGen, in a window of 10 seconds
 class InputProcessor:
     """Checks and encodes requests to one model, for tracks up to `max_duration_s` seconds.
 
-    on_failure: see WorkerThread; decoders: of the codes, that the engine has.
+    on_failure: see WorkerThread; decoders: of the codes, that the engine has;
+    stems: see MelodyEncoder.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class InputProcessor:
         max_duration_s: float,
         on_failure: OnFailure = report_to_nobody,
         decoders: tuple[Decoder, ...] = (ENCODEC,),
+        stems: StemSeparator | None = None,
     ) -> None:
         self.max_duration_s = max_duration_s
         self.window_s = min(max_duration_s, checkpoint.musicgen.config.max_duration_s)
@@ -57,7 +60,7 @@ class InputProcessor:
         config = checkpoint.musicgen.config
         if config.melody is not None:
             self._melody_encoder = MelodyEncoder(
-                config.melody, config.max_duration_s, checkpoint.frame_rate, on_failure
+                config.melody, config.max_duration_s, checkpoint.frame_rate, on_failure, stems
             )
         self._ids = itertools.count()
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from serve_app.engine.window import Window
 from serve_app.engine.worker_thread import OnFailure, WorkerThread
 from serve_app.models.chroma import MelodyConfig, chroma, fit
+from serve_app.models.stems import StemSeparator
 from serve_app.types import Audio
 
 # Of AudioCraft's resampling, julius. PyTorch's own defaults differ by four times as much.
@@ -25,16 +26,24 @@ _MARGIN_S = 1.0  # of melody beyond the last window, so that its end has no effe
 class MelodyEncoder:
     """Computes one melody's chroma at a time, on the CPU.
 
-    window_s: of the model; frame_rate: of the codes; on_failure: see WorkerThread.
+    window_s: of the model; frame_rate: of the codes; on_failure: see WorkerThread;
+    stems: separates each melody before its chroma is taken; None: the chroma is that of the mix.
     """
 
     def __init__(
-        self, config: MelodyConfig, window_s: float, frame_rate: float, on_failure: OnFailure
+        self,
+        config: MelodyConfig,
+        window_s: float,
+        frame_rate: float,
+        on_failure: OnFailure,
+        stems: StemSeparator | None = None,
     ) -> None:
         self._config = config
         self._window_s = window_s
         self._frame_rate = frame_rate
-        self._thread = WorkerThread("musicgen-melody", torch.device("cpu"), on_failure)
+        self._stems = stems
+        device = torch.device("cpu") if stems is None else stems.device
+        self._thread = WorkerThread("musicgen-melody", device, on_failure)
 
     async def encode(self, melody: Audio, windows: Windows[Window]) -> list[Tensor]:
         """Encode in the encoder's thread; see `encode_here`."""
@@ -46,6 +55,8 @@ class MelodyEncoder:
         starts_s = [window.start / self._frame_rate for window in windows]
         heard_s = starts_s[-1] + self._window_s + _MARGIN_S
         samples = resample(melody, heard_s, self._config.sample_rate)
+        if self._stems is not None:  # once, and not for each window as in AudioCraft
+            samples = self._stems.separate(samples[None], self._config.sample_rate).cpu()
         length = self._config.chroma_length
         if len(windows) == 1:
             return [fit(chroma(samples, self._config), length)]

@@ -1,11 +1,11 @@
 """Demucs' files: the stems equal AudioCraft's; other files are refused, and no class of theirs is called."""
 
-import json
 import shutil
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import cast
 from unittest import mock
 
 import pytest
@@ -13,43 +13,25 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.checkpoints.stems import load_separator
 from serve_app.config.app import DEMUCS, EngineConfig
 from serve_app.errors import CheckpointError, ConfigError
+from serve_app.models.chroma import PUBLISHED
 from serve_app.models.stems import StemSeparator
 from tests.architectures import put_in_cache
+from tests.demucs_files import write_htdemucs
 from tests.untraced import untraced
 
 RATE = 32_000
-CPU = torch.device("cpu")
-SOURCES = ["drums", "bass", "other", "vocals"]
-ARGUMENTS: dict[str, Any] = {
-    "sources": SOURCES,
-    "channels": 8,
-    "dconv_comp": 4,
-    "depth": 4,
-    "t_layers": 1,
-    "t_heads": 2,
-    "bottom_channels": 16,
-    "samplerate": 44_100,
-    "segment": {"_type": "fraction", "numerator": 1, "denominator": 2},
-}
 
 
-@untraced
-def write_htdemucs(file: Path, **arguments: Any) -> Path:
-    """Write a small random model as Demucs' tools export it: class and arguments in the header."""
-    from fractions import Fraction
-
-    from demucs.htdemucs import HTDemucs
-
-    torch.manual_seed(4)
-    arguments = ARGUMENTS | arguments
-    model = HTDemucs(**arguments | {"segment": Fraction(1, 2)})
-    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(arguments)}
-    state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, file, metadata)
-    return file
+@pytest.fixture(scope="module")
+def takes_melody(nano: Checkpoint) -> Checkpoint:
+    """What is loaded for a model with the codec of nano that takes a melody."""
+    config = SimpleNamespace(melody=PUBLISHED)
+    musicgen = SimpleNamespace(config=config)
+    return cast(Checkpoint, SimpleNamespace(musicgen=musicgen, codec=nano.codec))
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +40,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def separator(file: Path) -> StemSeparator:
-    loaded = load_separator("demucs", str(file), CPU)
+def separator(takes_melody: Checkpoint, file: Path) -> StemSeparator:
+    loaded = load_separator("demucs", str(file), takes_melody)
     assert loaded is not None
     return loaded
 
@@ -105,27 +87,31 @@ def test_silence_has_silent_stems(separator: StemSeparator) -> None:
     assert not separator.separate(torch.zeros(2, 3000), RATE).any()
 
 
-def test_none_is_no_separator() -> None:
-    assert load_separator("none", "no such file", CPU) is None
+def test_none_is_no_separator(takes_melody: Checkpoint) -> None:
+    assert load_separator("none", "no such file", takes_melody) is None
 
 
-def test_a_folder_with_one_file_is_loaded(file: Path) -> None:
-    assert load_separator("demucs", str(file.parent), CPU) is not None
+def test_a_folder_with_one_file_is_loaded(takes_melody: Checkpoint, file: Path) -> None:
+    assert load_separator("demucs", str(file.parent), takes_melody) is not None
 
 
-def test_a_repository_of_the_hub_is_loaded(file: Path, hub_cache: Path) -> None:
+def test_a_repository_of_the_hub_is_loaded(
+    takes_melody: Checkpoint, file: Path, hub_cache: Path
+) -> None:
     name = "955717e8.safetensors"
     put_in_cache(hub_cache, DEMUCS, lambda folder: shutil.copy(file, folder / name))
-    assert load_separator("demucs", EngineConfig().melody_stems_source, CPU) is not None
+    assert load_separator("demucs", EngineConfig().melody_stems_source, takes_melody) is not None
 
 
-def test_a_folder_without_or_with_several_files_is_refused(file: Path, tmp_path: Path) -> None:
+def test_a_folder_without_or_with_several_files_is_refused(
+    takes_melody: Checkpoint, file: Path, tmp_path: Path
+) -> None:
     with pytest.raises(CheckpointError, match="must hold one file of safetensors, and holds none"):
-        load_separator("demucs", str(tmp_path), CPU)
+        load_separator("demucs", str(tmp_path), takes_melody)
     for name in ("a", "b"):
         (tmp_path / f"{name}.safetensors").write_bytes(file.read_bytes())
     with pytest.raises(CheckpointError, match=r"holds a.safetensors, b.safetensors"):
-        load_separator("demucs", str(tmp_path), CPU)
+        load_separator("demucs", str(tmp_path), takes_melody)
 
 
 @pytest.mark.parametrize(
@@ -142,24 +128,35 @@ def test_a_folder_without_or_with_several_files_is_refused(file: Path, tmp_path:
     ],
 )
 def test_other_files_are_refused(
-    file: Path, tmp_path: Path, metadata: dict[str, str] | None, message: str
+    takes_melody: Checkpoint,
+    file: Path,
+    tmp_path: Path,
+    metadata: dict[str, str] | None,
+    message: str,
 ) -> None:
     other = tmp_path / "other.safetensors"
     save_file(load_file(file), other, metadata)
     with pytest.raises(CheckpointError, match=message):
-        load_separator("demucs", str(other), CPU)
+        load_separator("demucs", str(other), takes_melody)
 
 
-def test_a_model_without_the_stems_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_the_stems_is_refused(takes_melody: Checkpoint, tmp_path: Path) -> None:
     sources = ["drums", "bass", "other", "piano"]
     file = write_htdemucs(tmp_path / "a.safetensors", sources=sources)
     with pytest.raises(
         CheckpointError, match="separates drums, bass, other, piano, but not vocals"
     ):
-        load_separator("demucs", str(file), CPU)
+        load_separator("demucs", str(file), takes_melody)
 
 
-def test_a_missing_demucs_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_demucs_is_named(
+    takes_melody: Checkpoint, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "demucs.htdemucs", None)
     with pytest.raises(ConfigError, match=r"melody_stems is demucs.*--extra demucs"):
-        load_separator("demucs", str(file), CPU)
+        load_separator("demucs", str(file), takes_melody)
+
+
+def test_a_model_without_melody_needs_no_stems(nano: Checkpoint, file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"melody_stems is demucs, but the model takes no melody"):
+        load_separator("demucs", str(file), nano)
