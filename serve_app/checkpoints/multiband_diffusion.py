@@ -31,8 +31,8 @@ from serve_app.models.multiband_diffusion import Band, MultiBandDiffusion
 
 _MOST_BYTES = 2**35  # unpacked: the published files have below 5 GB
 _INSTALL = (
-    "Install the extra `audiocraft`: `uv sync --extra audiocraft`, or "
-    "`pip install 'musicgen-serve[audiocraft]'`; or remove engine_kwargs.multiband_diffusion_source."
+    "Install the extra: `uv sync --extra audiocraft` (pip refuses it, because AudioCraft's metadata pins "
+    "PyTorch 2.1), or remove engine_kwargs.multiband_diffusion_source."
 )
 
 

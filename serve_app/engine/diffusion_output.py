@@ -142,6 +142,7 @@ class DiffusionOutput:
         return GenerationFailed(f"MultiBand Diffusion failed ({type(error).__name__})")
 
     def _decode(self, track: _Track) -> list[AudioChunk]:
+        self._check(track)
         track.started_at = perf_counter()
         samples = self._samples(track)
         ended_at = perf_counter()
@@ -156,7 +157,7 @@ class DiffusionOutput:
     def _samples(self, track: _Track) -> NDArray[np.float32]:
         """Decode a track: float32 [channels, n]. The channels of a stereo track are a batch.
 
-        Raises GenerationFailed for audio that is not finite, and the errors of `_go_on`.
+        Raises GenerationFailed for audio that is not finite, and the errors of `_check`.
         """
         codes = torch.cat([handed.take() for handed in track.codes], dim=1)
         stereo = self._checkpoint.stereo_codebooks
@@ -171,12 +172,16 @@ class DiffusionOutput:
             audio = WatermarkStream(self._watermark).add(audio, final=True)
         return audio.cpu().numpy()
 
-    def _go_on(self, track: _Track) -> None:
-        """Report progress. Raises ReplicaFailed or RequestAborted for a track that is to end."""
+    def _check(self, track: _Track) -> None:
+        """Raise ReplicaFailed or RequestAborted for a track that is to end."""
         if self._stopping:
             raise ReplicaFailed("The replica is stopping. The same request may be sent again.")
         if track.aborted.is_set():
             raise RequestAborted("The request was cancelled.")
+
+    def _go_on(self, track: _Track) -> None:
+        """Check the track before an evaluation, and report its progress."""
+        self._check(track)
         now = perf_counter()
         done = track.evaluations / self._diffusion.evaluations
         track.evaluations += 1

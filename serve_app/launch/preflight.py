@@ -103,8 +103,8 @@ def _check_extras(model: ModelConfig) -> None:
     for package, is_wanted in wanted.items():
         if is_wanted and find_spec(package) is None:
             raise ConfigError(
-                f"model '{model.model_id}' needs the extra `{package}`, which is not installed: "
-                f"`uv sync --extra {package}`, or `pip install 'musicgen-serve[{package}]'`"
+                f"model '{model.model_id}' needs the extra `{package}`, which is not installed. "
+                f"Install it: `uv sync --extra {package}`"
             )
 
 

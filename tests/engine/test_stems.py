@@ -7,24 +7,39 @@ import pytest
 import torch
 from torch import Tensor
 
-from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.checkpoints.stems import load_separator
 from serve_app.config.app import EngineConfig
 from serve_app.engine.engine import Engine
 from serve_app.engine.melody_encoder import MelodyEncoder
 from serve_app.engine.window import Window
-from serve_app.models.chroma import chroma, fit
+from serve_app.models.chroma import MelodyConfig, chroma, fit
+from serve_app.models.musicgen.conditioning import ConditioningSpec
+from serve_app.models.musicgen.model import MusicGen
+from serve_app.models.musicgen.transformer import TransformerConfig
 from serve_app.models.stems import StemSeparator
 from serve_app.types import Audio, AudioChunk, GenerationRequest, SamplingParams
-from tests.architectures import MELODY, write_huggingface
+from tests.architectures import randomize
 from tests.demucs_files import write_htdemucs
 
-RATE = MELODY.sample_rate
+RATE = 32_000
+CHROMA = MelodyConfig(chroma_length=59, sample_rate=RATE, fft_size=4096)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    return load_checkpoint(str(write_huggingface(MELODY, tmp_path_factory.mktemp("melody"))))
+def checkpoint(nano: Checkpoint) -> Checkpoint:
+    """A small random melody model with the codec and the text encoder of nano."""
+    torch.manual_seed(4)
+    config = replace(
+        nano.musicgen.config,
+        transformer=TransformerConfig(32, 2, 4, ffn_dim=64),
+        conditioning=ConditioningSpec(text="prefix", prefix_positions=CHROMA.chroma_length),
+        melody=CHROMA,
+        project_text=True,
+    )
+    model = MusicGen(config)
+    randomize(model)
+    return replace(nano, musicgen=model.eval().requires_grad_(False))
 
 
 @pytest.fixture(scope="module")

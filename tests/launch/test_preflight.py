@@ -129,7 +129,7 @@ def test_extras_that_a_model_needs_are_named(
     monkeypatch.setattr(preflight, "find_spec", found)
     error = fault(changed(configure))
     assert f"needs the extra `{package}`, which is not installed" in str(error)
-    assert f"musicgen-serve[{package}]" in str(error)
+    assert f"uv sync --extra {package}" in str(error)
     assert error.exit_code == CONFIGURATION
 
 
