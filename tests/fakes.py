@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.errors import QueueFull
+from serve_app.errors import MelodyNotSupported, QueueFull
 from serve_app.gateway.observer import Outcome
 from serve_app.model_status import EngineStats, LoadedModel, ModelCard, ReplicaStatus
 from serve_app.types import (
@@ -41,7 +41,7 @@ class FakeGenerator:
     step_s: seconds per step of the ready models; loaded: whether any model is ready;
     closed: number of requests that ended; obstacles: reasons why no node can run a model, by id;
     noted: seconds of music in queued jobs, as they were told; longest_s: longest track;
-    content: of the tracks, as the model list tells it.
+    content: of the tracks, as the model list tells it; melody: ids of the models that take a melody.
     """
 
     error: Exception | None = None
@@ -56,12 +56,15 @@ class FakeGenerator:
     noted: list[tuple[str, float]] = field(default_factory=list)
     longest_s: float = 30.0
     content: Content = "music"
+    melody: tuple[str, ...] = ()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         self.requests.append(request)
         try:
             if self.error is not None:
                 raise self.error
+            if request.melody is not None and request.model not in self.melody:
+                raise MelodyNotSupported("This model takes no melody.")
             if request.model in self.full:
                 raise QueueFull("Too many requests are waiting for this model.")
             if request.progress:
@@ -80,7 +83,15 @@ class FakeGenerator:
             return []
         parameters = 3000 if model_id == "large" else 300
         model = LoadedModel(
-            SAMPLE_RATE, 1, 50.0, self.longest_s, parameters, "cuda", "fp16", content=self.content
+            SAMPLE_RATE,
+            1,
+            50.0,
+            self.longest_s,
+            parameters,
+            "cuda",
+            "fp16",
+            content=self.content,
+            melody=model_id in self.melody,
         )
         stats = EngineStats(
             slots=8,

@@ -27,9 +27,11 @@ def read_samples(
 
 def _beginning(decoder: Decoder, duration_s: float) -> Iterator[Samples]:
     """Yield the parts of a file until they reach `duration_s` seconds."""
+    left: float | None = None  # samples
     for part in decoder.parts():
         yield part
-        if decoder.decoded_s >= duration_s:
+        left = (duration_s * decoder.sample_rate if left is None else left) - part.shape[1]
+        if left <= 0:
             return
 
 

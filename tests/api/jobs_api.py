@@ -19,13 +19,18 @@ class CurrentJobs:
     """Stands for the JobService of the present test."""
 
     service: JobService
-    generation = GenerationService(
+    _first = GenerationService(
         FakeGenerator(),
         ModelRouter([SMALL, LARGE], "small"),
         Readiness(FakeGenerator()),
         ApiConfig(),
         LogObserver(),
     )
+
+    @property
+    def generation(self) -> GenerationService:
+        """Of the present test; another one while the API is built before any."""
+        return self.service.generation if hasattr(self, "service") else self._first
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.service, name)

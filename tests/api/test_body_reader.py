@@ -270,7 +270,7 @@ async def test_half_a_surrogate_pair_is_answered(client: httpx.AsyncClient, body
 
 @pytest.mark.parametrize(
     ("body", "message"),
-    [({}, "Field required"), ({"prompt": ""}, "Empty, and there is no audio_prompt")],
+    [({}, "Field required"), ({"prompt": ""}, "Empty, and there is no audio_prompt or melody")],
 )
 async def test_an_empty_prompt_is_not_called_absent(
     client: httpx.AsyncClient, body: dict[str, str], message: str

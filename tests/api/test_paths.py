@@ -33,7 +33,9 @@ def test_the_prefix_is_left_out(path: str, root_path: str, expected: str) -> Non
         ("/v1/predictions/1", False),
         ("/v1/models/a/b/c/predictions", False),
         ("/v1/models", False),
-        ("/generate", False),
+        ("/", True),
+        ("/generate", True),
+        ("/v1/audio/speech", False),
     ],
 )
 def test_uploads_are_told_by_their_paths(path: str, expected: bool) -> None:

@@ -6,7 +6,7 @@ from serve_app.audio.file_options import FileOptions
 from serve_app.client import FileFields, GenerationFields, ServedModel
 from tools import client_fields
 
-OWN_PARAMETERS = {"prompt", "audio_prompt", "n"}
+OWN_PARAMETERS = {"prompt", "audio_prompt", "melody", "n"}
 FORM_OF_THE_ANSWER = {"audio_format", "stream", "stream_format"}
 
 

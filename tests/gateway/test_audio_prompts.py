@@ -59,3 +59,31 @@ async def test_odd_rates_never_reach_a_model(rate: int) -> None:
     audio = await prompts(FakeGenerator()).read(content, SMALL)
     assert audio.sample_rate == 32_000
     assert audio.duration_s == pytest.approx(0.5, abs=0.001)
+
+
+async def test_a_melody_is_cut_and_not_refused() -> None:
+    """A track hears one window of it; a longer one hears on, up to the bound, which is 40 s here."""
+    ours = prompts(FakeGenerator())
+    song = pcm_file(tone(50.0, rate=8_000), 8_000)
+    for duration_s, used_s in ((1.0, 30.0), (30.0, 30.0), (31.0, 40.0)):
+        melody = await ours.read_melody(song, SMALL, duration_s)
+        assert (melody.sample_rate, melody.duration_s) == (32_000, used_s)
+    assert (await ours.read_melody(song, SMALL, 1.0, start_s=5.0)).duration_s == 35.0
+    assert (await ours.read_melody(pcm_file(tone(0.5), RATE), SMALL, 1.0)).duration_s == 0.5
+    assert len(melody.file_sha256) == 64
+
+
+async def test_no_more_of_a_melody_is_decoded() -> None:
+    """An hour of silence in a small file costs as much as half a minute."""
+    melody = await prompts(FakeGenerator()).read_melody(case("long_silence.flac"), SMALL, 10.0)
+    assert melody.duration_s == 30.0
+
+
+@pytest.mark.parametrize("content", [case("nan.wav"), b"", b"hi", pcm_file(tone(0.0), RATE)])
+async def test_hostile_melodies_get_the_errors_of_audio_prompts(content: bytes) -> None:
+    ours = prompts(FakeGenerator())
+    with pytest.raises(InvalidAudio) as as_prompt:
+        await ours.read(content, SMALL)
+    with pytest.raises(InvalidAudio) as as_melody:
+        await ours.read_melody(content, SMALL, 10.0)
+    assert as_melody.value.message == as_prompt.value.message

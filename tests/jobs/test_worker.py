@@ -107,6 +107,26 @@ async def test_an_audio_prompt_is_cut_to_its_part(shop: Workshop) -> None:
     assert (missing.status, missing.error["code"]) == (JobStatus.FAILED, "result_expired")
 
 
+async def test_a_melody_is_read_anew_in_each_attempt_and_cut_to_its_part(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.gateway.retries.MAX_TRIES", 1)
+    ramp = np.linspace(0, 0.9, 2 * 32_000, dtype=np.float32)
+    file = io.BytesIO()
+    sf.write(file, ramp, 32_000, format="WAV", subtype="FLOAT")
+    await shop.results.put("inputs/a", file.getvalue(), "audio/wav")
+    shop.studio.errors = [ReplicaFailed("gone")]
+    async with shop.working():
+        job = await shop.add(melody="inputs/a", melody_start_s=0.5, melody_end_s=1.25)
+        ended = await shop.ended(job)
+    assert ended.attempt == 2
+    heard = [request.melody for request in shop.studio.requests]
+    assert len(heard) == 2
+    for melody in heard:
+        assert melody is not None
+        np.testing.assert_allclose(melody.samples[0], ramp[16_000:40_000], atol=1e-4)
+
+
 async def test_progress_is_told_while_the_track_is_made(shop: Workshop) -> None:
     shop.studio.gate.clear()
     webhook = Webhook(url="https://a.example/", events=("started", "progress", "completed"))

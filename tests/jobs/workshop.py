@@ -210,8 +210,10 @@ class Workshop:
 class LocalDecoder:
     """AudioWorkers without processes."""
 
-    async def read(self, content: bytes, max_duration_s: float, sample_rate: int) -> Any:
-        samples, rate = read_samples(content, max_duration_s, sample_rate)
+    async def read(
+        self, content: bytes, max_duration_s: float, sample_rate: int, *, cut: bool = False
+    ) -> Any:
+        samples, rate = read_samples(content, max_duration_s, sample_rate, cut=cut)
         return Audio(samples, rate)
 
 

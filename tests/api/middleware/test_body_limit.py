@@ -11,6 +11,7 @@ import pytest
 from tests.fakes import FakeGenerator
 
 GENERATIONS = "/v1/audio/generations"
+SPEECH = "/v1/audio/speech"
 Content = bytes | Callable[[], AsyncIterator[bytes]]
 
 
@@ -24,8 +25,8 @@ async def chunked() -> AsyncIterator[bytes]:
     [
         (GENERATIONS, b" " * 100_001),
         (GENERATIONS, chunked),
-        ("/generate", b" " * 2001),
-        ("/generate", chunked),
+        (SPEECH, b" " * 2001),
+        (SPEECH, chunked),
     ],
     ids=["announced upload", "chunked upload", "announced", "chunked"],
 )
@@ -89,7 +90,7 @@ async def test_compressed_bodies_that_are_refused(
     client: httpx.AsyncClient, encoding: str, content: bytes, status: int, code: str
 ) -> None:
     headers = {"content-encoding": encoding}
-    response = await client.post("/generate", content=content, headers=headers)
+    response = await client.post(SPEECH, content=content, headers=headers)
     assert (response.status_code, response.json()["code"]) == (status, code)
     expected = "gzip, deflate" if status == 415 else None
     assert response.headers.get("accept-encoding") == expected

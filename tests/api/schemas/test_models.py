@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from serve_app.api.schemas.models import Model
+from serve_app.api.schemas.models import Capabilities, Model
 from serve_app.model_status import LoadedModel, ModelCard
 from tests.fakes import SMALL
 
@@ -23,6 +23,13 @@ def test_a_model_without_a_replica_has_no_properties_of_its_checkpoint() -> None
         "content": None,
         "channels": None,
         "max_duration_s": None,
+        "capabilities": {
+            "text": True,
+            "melody": None,
+            "stereo": None,
+            "continuation": True,
+            "max_duration_s": None,
+        },
     }
 
 
@@ -34,6 +41,14 @@ def test_a_loaded_model_tells_them() -> None:
     assert model.content == "music"
     assert model.channels == 2
     assert model.max_duration_s == 120.0
+    assert model.capabilities == Capabilities(melody=False, stereo=True, max_duration_s=120.0)
+
+
+def test_capabilities_outlive_the_replica_that_told_them() -> None:
+    told = LoadedModel(32_000, 2, 50.0, 120.0, 300, "cuda", "fp16", melody=True)
+    model = Model.of(SMALL, None, 0, told)
+    assert (model.loaded, model.channels) == (False, None)
+    assert model.capabilities == Capabilities(melody=True, stereo=True, max_duration_s=120.0)
 
 
 def test_the_owner_of_other_weights_is_unknown() -> None:
