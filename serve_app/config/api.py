@@ -40,7 +40,8 @@ class ApiConfig(ClosedModel):
     max_body_bytes: PositiveInt = 65_536
     """Largest body of a request, in bytes; a larger one gets `413`."""
     max_upload_bytes: PositiveInt = 16_777_216
-    """The same on the routes that take audio: of generations, conversions and checks of marks."""
+    """The same on the routes that take audio: of generations, jobs, files, conversions, checks of
+    marks, and the older `/` and `/generate`."""
     stream_memory_bytes: PositiveInt = 134_217_728
     """Memory for the files of `/v1/audio/stream` in one ingress replica, in bytes. Files that
     nobody fetches make room for new ones; while all are being fetched, new ones get `429`."""

@@ -175,7 +175,8 @@ def test_defaults() -> None:
     api = ApiConfig()
     assert (api.max_prompt_chars, api.max_header_bytes) == (2000, 32_768)
     assert (api.max_body_bytes, api.max_upload_bytes) == (65_536, 16_777_216)
-    assert (api.max_audio_prompt_s, api.max_conversion_s) == (30.0, 600.0)
+    bounds = (api.max_audio_prompt_s, api.max_melody_s, api.max_conversion_s)
+    assert bounds == (30.0, 120.0, 600.0)
     assert api.cors_origins == LOCAL_ORIGINS
     assert (api.access.keys_env, api.access.require_keys) == ("MUSICGEN_API_KEYS", False)
     deployment = DeploymentConfig()
