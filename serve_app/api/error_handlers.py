@@ -96,9 +96,7 @@ async def _http_exception(_: Request, error: Exception) -> JSONResponse:
         return problem(InvalidRequest(detail), dict(error.headers or {}))
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return _ProblemResponse(
-        body | {"code": f"http_{status}"}, status, dict(error.headers or {})
-    )
+    return _ProblemResponse(body | {"code": f"http_{status}"}, status, dict(error.headers or {}))
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:
@@ -113,4 +111,3 @@ def _field(failure: Mapping[str, Any]) -> str:
     named = failure.get("ctx", {}).get(REFUSED_FIELD)
     location = (*failure["loc"][1:], *([named] if named else []))
     return ".".join(str(part) for part in location if isinstance(part, str))
-
