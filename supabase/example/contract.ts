@@ -28,6 +28,11 @@ export interface MusicRequest {
   customPrompt?: string;
   styleLevel?: number;
   vocalType?: "instrumental" | "minimal-vocals" | "vocal-focused";
+  /**
+   * Audio whose melody the track follows, for models that take one: a data URL (without an `id`), or the path of a file
+   * in the user's folder of the bucket `tracks`, such as `USER/melodies/hummed.m4a`.
+   */
+  melody?: string;
 }
 
 /** Answer (200) to a request without an id. */

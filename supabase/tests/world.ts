@@ -15,6 +15,7 @@ export class World {
   readonly rows = new Map<string, Row>();
   readonly files = new Map<string, string>();
   readonly calls: string[] = [];
+  readonly jobs: Record<string, unknown>[] = [];
   readonly answers: Answers = {};
   url = "";
 
@@ -39,7 +40,10 @@ export class World {
     if (call.endsWith("/auth/v1/user")) return Response.json({ id: USER });
     if (call.endsWith("/rest/v1/tracks")) return await this.#table(request);
     if (call.includes("/storage/v1/object/tracks")) return await this.#storage(request);
-    if (call === "POST /v1/jobs") return Response.json({ id: "j1", status: "queued" }, { status: 202 });
+    if (call === "POST /v1/jobs") {
+      this.jobs.push(await request.json());
+      return Response.json({ id: "j1", status: "queued" }, { status: 202 });
+    }
     if (call === "POST /v1/jobs/j1/cancel") return Response.json({ id: "j1", status: "canceled" });
     if (call === "GET /file") return new Response("music");
     return new Response(null, { status: 404 });
@@ -75,7 +79,13 @@ export class World {
       for (const path of (await request.json()).prefixes) this.files.delete(path);
       return Response.json([]);
     }
-    const path = new URL(request.url).pathname.replace("/storage/v1/object/tracks/", "");
+    const path = decodeURIComponent(new URL(request.url).pathname.replace("/storage/v1/object/tracks/", ""));
+    if (request.method === "GET") {
+      const file = this.files.get(path);
+      return file === undefined
+        ? Response.json({ statusCode: "404", error: "not_found", message: "Object not found" }, { status: 400 })
+        : new Response(file);
+    }
     this.files.set(path, await request.text());
     return Response.json({ Key: path, Id: "1" });
   }

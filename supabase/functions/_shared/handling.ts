@@ -22,8 +22,8 @@ export async function handled(
 }
 
 /** Reads a body of JSON. Throws BadRequest. */
-export async function readJson(request: Request): Promise<unknown> {
-  const body = await readText(request);
+export async function readJson(request: Request, mostBytes = MAX_BODY_BYTES): Promise<unknown> {
+  const body = await readText(request, mostBytes);
   try {
     return JSON.parse(body);
   } catch {
@@ -31,14 +31,14 @@ export async function readJson(request: Request): Promise<unknown> {
   }
 }
 
-/** Reads a body of at most MAX_BODY_BYTES, and not a byte more into memory. Throws BadRequest. */
-export async function readText(request: Request): Promise<string> {
+/** Reads a body of at most `mostBytes`, and not a byte more into memory. Throws BadRequest. */
+export async function readText(request: Request, mostBytes = MAX_BODY_BYTES): Promise<string> {
   const decoder = new TextDecoder();
   let size = 0;
   let text = "";
   for await (const chunk of request.body ?? []) {
     size += chunk.byteLength;
-    if (size > MAX_BODY_BYTES) throw new BadRequest(`body: longer than ${MAX_BODY_BYTES} bytes`);
+    if (size > mostBytes) throw new BadRequest(`body: longer than ${mostBytes} bytes`);
     text += decoder.decode(chunk, { stream: true });
   }
   return text + decoder.decode();

@@ -13,6 +13,8 @@ export interface JobService {
 /** Fields of `POST /v1/jobs` that the functions send. */
 export interface JobBody {
   prompt: string;
+  /** A file in base64. */
+  melody?: string;
   model: string;
   duration_s: number;
   temperature: number;

@@ -96,6 +96,15 @@ export async function upload(
   if (error) throw new FunctionError("The file could not be stored", 503, error.message, "10");
 }
 
+/** Reads a file that the client may see; null: there is none. Throws FunctionError. */
+export async function download(client: SupabaseClient, path: string): Promise<Blob | null> {
+  const { data, error } = await client.storage.from("tracks").download(path);
+  if (data !== null) return data;
+  const status = (error as { status?: number } | null)?.status ?? 500;
+  if (status >= 400 && status < 500) return null;
+  throw new FunctionError("The file could not be read", 503, error?.message ?? "No answer of the storage", "10");
+}
+
 /** Removes a file; none is no error. */
 export async function remove(client: SupabaseClient, path: string): Promise<void> {
   const { error } = await client.storage.from("tracks").remove([path]);

@@ -13,6 +13,7 @@ import {
   stopJob,
 } from "../_shared/jobs.ts";
 import { asProject, asUser, change, find, insert, type Row, setJob, unsent } from "../_shared/tracks.ts";
+import { checkPath, melodyAt } from "./melody.ts";
 import { writePrompt } from "./prompt.ts";
 import { type MusicRequest, parseRequest } from "./request.ts";
 
@@ -33,6 +34,7 @@ export async function enqueue(
 ): Promise<Pick<Row, "id" | "status">> {
   jobServiceFrom(env);
   checkDecoder(wanted);
+  checkPath(wanted.melody, user.id);
   const { id, ...request } = wanted;
   const own = asUser(project, user);
   await insert(own, { id, request, prompt: writePrompt(wanted) });
@@ -83,7 +85,7 @@ async function accepted(
   env: Env,
 ): Promise<Job | null> {
   try {
-    return await addJob(service, row.id, jobOf(row, env));
+    return await addJob(service, row.id, await jobOf(row, all, env));
   } catch (error) {
     if (error instanceof FunctionError && error.retryable) return null;
     if (isRefusal(error)) await change(all, row.id, { status: "failed", error: error.details });
@@ -92,10 +94,13 @@ async function accepted(
 }
 
 /** The job of a row, from its checked request: a row may have been added without this function. */
-function jobOf(row: Row, env: Env): JobBody {
+async function jobOf(row: Row, all: ReturnType<typeof asProject>, env: Env): Promise<JobBody> {
   const request = parseRequest(row.request);
   checkDecoder(request);
+  checkPath(request.melody, row.user_id); // the secret key would read any file
+  const melody = request.melody === undefined ? {} : { melody: await melodyAt(all, request.melody) };
   return {
+    ...melody,
     prompt: writePrompt(request),
     model: request.model,
     duration_s: request.duration,

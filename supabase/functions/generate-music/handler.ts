@@ -5,6 +5,7 @@ import { checkCaller, checkSecretKey, checkUser, type Project } from "../_shared
 import { handled, readJson } from "../_shared/handling.ts";
 import { success } from "./answer.ts";
 import { enqueue, resend } from "./enqueue.ts";
+import { melodyFor, MOST_BODY_BYTES } from "./melody.ts";
 import { writePrompt } from "./prompt.ts";
 import { parseRequest } from "./request.ts";
 import { makeTrack, type Settings } from "./service.ts";
@@ -19,7 +20,7 @@ export function handle(
 ): Promise<Response> {
   return handled("generate-music", request, async (requestId) => {
     await checkCaller(request, project());
-    const body = await readJson(request);
+    const body = await readJson(request, MOST_BODY_BYTES);
     if (isResend(body)) {
       await checkSecretKey(request, project());
       return json(200, { success: true, ...await resend(project(), env) });
@@ -33,7 +34,9 @@ export function handle(
       });
     }
     const prompt = writePrompt(wanted);
-    return success(prompt, await makeTrack(wanted, prompt, settings(), requestId, request.signal));
+    const melody = await melodyFor(request, wanted.melody, project);
+    const track = await makeTrack({ ...wanted, melody }, prompt, settings(), requestId, request.signal);
+    return success(prompt, track);
   });
 }
 

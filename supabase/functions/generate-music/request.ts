@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { BadRequest } from "../_shared/errors.ts";
+import { isMelody } from "./melody.ts";
 
 const text = (max: number) => z.string().max(max);
 
@@ -31,6 +32,9 @@ const requestSchema = z
     customPrompt: text(500).optional(),
     styleLevel: z.number().min(0).max(10).default(5),
     vocalType: z.enum(["instrumental", "minimal-vocals", "vocal-focused"]).default("instrumental"),
+    melody: z.string().refine(isMelody, {
+      message: "Must be a data URL of an audio file, or the path of one in the bucket tracks",
+    }).optional(),
   })
   .superRefine((request, context) => {
     if (request.customPrompt?.trim()) return;

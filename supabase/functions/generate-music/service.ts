@@ -75,8 +75,8 @@ export async function makeTrack(
   const timeout = AbortSignal.timeout(settings.budgetMs);
   const signal = AbortSignal.any([timeout, left]);
   const deadline = performance.now() + settings.budgetMs;
-  const { model, decoder, duration, temperature } = request;
-  const body = JSON.stringify({ prompt, model, decoder, duration, temperature });
+  const { model, decoder, duration, temperature, melody } = request;
+  const body = JSON.stringify({ prompt, model, decoder, duration, temperature, melody_audio_base64: melody });
   let silentAt = performance.now() + settings.silenceMs;
   for (let backOffMs = settings.backOffMs;; backOffMs *= 2) {
     let isThere = false;
