@@ -13,18 +13,20 @@ export function offer(formats) {
 
 /**
  * Adds a track, at the top.
- * track: { fields, model, seed, license, file, samples, sampleRate, channels, durationS, generationS, costUsd }
+ * track: { fields, model, seed, license, file, samples, sampleRate, channels, durationS, generationS, costUsd,
+ *   isRepeatable: false where the page lacks its melody }
  * actions: { again(track), more(track), download(track, format) }; isEarlier: the track goes to the end
  */
 export function add(track, actions, isEarlier = false) {
   document.getElementById("empty").hidden = true;
   const item = template.content.firstElementChild.cloneNode(true);
-  item.querySelector("h3").textContent = track.fields.prompt;
+  item.querySelector("h3").textContent = track.fields.prompt || "A melody";
   item.querySelector(".facts").textContent = facts(track);
   item.querySelector("audio").src = URL.createObjectURL(track.file);
-  item.querySelector("audio").setAttribute("aria-label", track.fields.prompt);
+  item.querySelector("audio").setAttribute("aria-label", track.fields.prompt || "A melody");
   item.querySelector("[data-action=again]").onclick = () => actions.again(track);
   item.querySelector("[data-action=more]").onclick = () => actions.more(track);
+  for (const action of ["again", "more"]) item.querySelector(`[data-action=${action}]`).disabled = !track.isRepeatable;
   item.querySelector("[data-action=download]").onchange = (event) => {
     const format = event.target.value;
     event.target.value = "";

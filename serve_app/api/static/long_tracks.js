@@ -27,7 +27,7 @@ export class LongTracks {
     const submit = () => client.submit(wanted, key, task.signal);
     const job = await jobs.persistently(submit, jobs.isLost, (state) => tell(task, state), task.signal);
     jobs.remember(job.id);
-    await this.#finish(job.id, task);
+    await this.#finish(job.id, task, wanted.melody);
   }
 
   /** Adds the tracks of earlier visits while the page does other things; those that are not finished, later. */
@@ -72,14 +72,14 @@ export class LongTracks {
     }
   }
 
-  /** Follows a job to its end and adds its track. */
-  async #finish(id, task) {
+  /** Follows a job to its end and adds its track. melody: that it follows, where the page has it. */
+  async #finish(id, task, melody) {
     this.#known.add(id);
     const show = (state) => tell(task, state);
     let job = null;
     try {
       job = await jobs.follow(id, show, task.signal);
-      await this.#add(job, (ask) => jobs.persistently(ask, jobs.isPassing, show, task.signal), false);
+      await this.#add(job, (ask) => jobs.persistently(ask, jobs.isPassing, show, task.signal), false, melody);
     } catch (error) {
       this.#known.delete(id);
       if (job === null && (error.name === "AbortError" || isGone(error))) jobs.forget(id);
@@ -88,14 +88,16 @@ export class LongTracks {
   }
 
   /** Fetches the file of an ended job and adds its track. A job without a file is forgotten. */
-  async #add(job, ask, isEarlier) {
+  async #add(job, ask, isEarlier, melody) {
     try {
       check(job);
       const bytes = await ask(() => client.jobFile(job.id));
       const names = ["prompt", "duration_s", ...this.fields];
       const fields = Object.fromEntries(names.map((name) => [name, job.request[name]]));
       const file = { ...wav.read(bytes), file: wav.blob(bytes) };
-      this.keep({ ...fields, model: job.model }, job.result[0], file, isEarlier);
+      if (melody !== undefined) fields.melody = melody;
+      const isRepeatable = melody !== undefined || !job.request.melody;
+      this.keep({ ...fields, model: job.model }, job.result[0], { ...file, isRepeatable }, isEarlier);
       this.#known.add(job.id);
     } catch (error) {
       if (job.status !== "succeeded" || isGone(error)) jobs.forget(job.id);

@@ -1,20 +1,16 @@
 /** The page: the form, the track being made, and the finished tracks. */
 
 import * as client from "./client.js";
+import "./examples.js";
 import * as history from "./history.js";
 import { NO_JOBS } from "./jobs.js";
 import { LivePlayer } from "./live_player.js";
 import { LongTracks } from "./long_tracks.js";
+import * as melody from "./melody.js";
 import * as now from "./now.js";
 import * as parameters from "./parameters.js";
 import * as wav from "./wav.js";
 
-const EXAMPLES = [
-  "lofi beat with piano, 80 bpm",
-  "calm ambient pad, no drums",
-  "energetic techno with synth lead, 130 bpm",
-  "sad strings, minor key, slow tempo",
-];
 const VARIATIONS = 3;
 const LONG_S = 30; // longer tracks are durable jobs, which survive a reload and a lost connection
 const NOT_SIGNED = "format_not_signed"; // code of the error for streams of a service that sends signed files only
@@ -31,17 +27,6 @@ let sampling = []; // names of the sampling parameters
 let loading = null; // promise of the sampling parameters and the formats
 let extensions = {}; // of file names, by format
 const longTracks = new LongTracks({ load: loadParameters, keep, fail });
-
-for (const example of EXAMPLES) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = example;
-  button.onclick = () => {
-    $("prompt").value = example;
-    $("prompt").focus();
-  };
-  $("examples").append(button);
-}
 
 /** Loads the sampling parameters and the formats once; after a failure, again. */
 function loadParameters() {
@@ -71,18 +56,20 @@ async function loadModels() {
 
 function showModel() {
   const model = served.find((one) => one.id === $("model").value);
+  melody.offer((model ? [model] : served).some((one) => one.capabilities.melody));
   $("duration").max = model?.max_duration_s ?? 30;
   $("lead").textContent = LEADS[model?.content ?? "music"];
   $("license").textContent = model ? `Licence of the weights of ${model.id}: ${model.license}.` : "";
 }
 
-function fields() {
+async function fields() {
   const values = Object.fromEntries(new FormData(form));
   const wanted = { prompt: values.prompt.trim(), model: values.model || null };
   for (const name of ["duration_s", ...sampling]) {
     if (values[name] !== "") wanted[name] = Number(values[name]);
   }
-  return wanted;
+  const tune = await melody.content();
+  return tune === null ? wanted : { ...wanted, melody: tune };
 }
 
 /** Runs one task at a time, shows its errors, and lets the user cancel it. */
@@ -187,7 +174,7 @@ async function makeWhole(wanted, count, signal) {
   }
 }
 
-function keep(wanted, made, { file, samples, channels, sampleRate }, isEarlier = false) {
+function keep(wanted, made, { file, samples, channels, sampleRate, isRepeatable = true }, isEarlier = false) {
   const track = {
     fields: wanted,
     model: made.model,
@@ -200,6 +187,7 @@ function keep(wanted, made, { file, samples, channels, sampleRate }, isEarlier =
     durationS: made.duration_s,
     generationS: made.generation_s,
     costUsd: made.cost_usd,
+    isRepeatable,
   };
   history.add(track, { again, more, download }, isEarlier);
 }
@@ -207,6 +195,7 @@ function keep(wanted, made, { file, samples, channels, sampleRate }, isEarlier =
 function again(track) {
   $("prompt").value = track.fields.prompt;
   $("seed").value = track.seed;
+  melody.restore(track.fields.melody ?? null);
   form.requestSubmit();
 }
 
@@ -242,7 +231,7 @@ form.onsubmit = (event) => {
   work("Connecting", async (signal) => {
     await loadParameters(); // without their names, the fields would lack the seed
     if (!served.length) await loadModels();
-    await start(fields(), signal);
+    await start(await fields(), signal);
   });
 };
 $("key").onchange = enterKey;
