@@ -23,6 +23,7 @@ from serve_app.errors import ModelLoading, QueueFull
 from serve_app.launcher import Service
 from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.types import Content, SamplingParams
+from tests.audio.files import RATE, pcm_file, tone
 from tests.credentials import SOUND, actions, read, state, stored
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
@@ -35,6 +36,11 @@ DESKTOP, PHONE = ViewportSize(width=1100, height=900), ViewportSize(width=390, h
 KEY = "page-key-0123456789"
 SCREENSHOTS = os.environ.get("MUSICGEN_SCREENSHOTS")  # a folder: `make screenshots` sets it
 PATIENCE_MS = 60_000
+MELODY = pcm_file(tone(0.5), RATE)
+# The last two: a microphone that beeps, and is granted.
+ARGUMENTS = [
+    "--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+]  # fmt: skip
 
 if CHROMIUM is None:
     reason = "Chromium is not installed: `apt-get install chromium` (Debian), or Google Chrome"
@@ -47,7 +53,7 @@ async def page() -> AsyncIterator[Page]:
     """An empty tab. An uncaught error of the page fails the test."""
     errors: list[str] = []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = await browser.new_page(viewport=DESKTOP)
         page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -707,3 +713,71 @@ async def test_a_service_without_jobs_makes_long_tracks_as_streams(
         await generate_long(page, "at once")
         await expect(page.locator(".track")).to_have_count(1)
     assert backend.requests[-1].streamed
+
+
+async def test_a_melody_is_uploaded_where_the_model_takes_one(
+    backend: FakeGenerator, page: Page
+) -> None:
+    """Its tracks are repeated and varied with it; without it the prompt is required again."""
+    backend.melody = ("small",)
+    with served_api(backend) as url:
+        await page.goto(url)
+        melody = page.get_by_label("Melody to follow")
+        await expect(melody).to_be_visible()
+        await page.get_by_label("Model").select_option("large")
+        await expect(melody).to_be_hidden()
+        await page.get_by_label("Model").select_option("auto")
+        await expect(melody).to_be_visible()
+        await page.get_by_label("Model").select_option("small")
+        file = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": MELODY}
+        await melody.set_input_files(file)
+        await expect(page.get_by_role("note")).to_have_text("hummed.wav")
+        await generate(page, "", 2)
+        tracks = page.locator(".track")
+        await expect(tracks).to_have_count(1)
+        await tracks.first.get_by_role("button", name="More like this").click()
+        await expect(tracks).to_have_count(4)
+        await page.get_by_role("button", name="Remove the melody").click()
+        await expect(page.get_by_role("note")).to_contain_text("None")
+        assert await page.get_by_label("Prompt").evaluate("(prompt) => prompt.required")
+        await tracks.last.get_by_role("button", name="Again with this seed").click()
+        await expect(tracks).to_have_count(5)
+    lengths = [request.melody and request.melody.duration_s for request in backend.requests]
+    assert lengths == [0.5] * 5
+
+
+async def test_a_melody_is_recorded(backend: FakeGenerator, page: Page) -> None:
+    """Chromium's own microphone of tests beeps once a second."""
+    backend.melody = ("small",)
+    with served_api(backend) as url:
+        await page.goto(url)
+        await page.get_by_role("button", name="Record").click()
+        await expect(page.get_by_role("note")).to_have_text("Recording …")
+        await page.wait_for_timeout(1500)
+        await page.get_by_role("button", name="Stop").click()
+        await expect(page.get_by_role("note")).to_have_text("Your recording")
+        await generate(page, "", 2)
+        await expect(page.locator(".track")).to_have_count(1)
+    melody = backend.requests[-1].melody
+    assert melody is not None
+    assert melody.duration_s == pytest.approx(1.5, abs=0.7)
+    assert np.abs(melody.samples).max() > 0.01, "the microphone was heard"
+
+
+async def test_a_long_track_follows_its_melody_and_is_varied_in_this_visit_alone(
+    kept_url: str, backend: FakeGenerator, page: Page
+) -> None:
+    backend.melody = ("small",)
+    await page.goto(kept_url)
+    file = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": MELODY}
+    await page.get_by_label("Melody to follow").set_input_files(file)
+    await expect(page.get_by_role("note")).to_have_text("hummed.wav")
+    await generate_long(page, "a long way")
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(1)
+    assert backend.requests[-1].melody is not None
+    more = tracks.first.get_by_role("button", name="More like this")
+    await expect(more).to_be_enabled()
+    await page.reload()
+    await expect(tracks).to_have_count(1)
+    await expect(more).to_be_disabled()

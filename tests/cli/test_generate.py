@@ -45,6 +45,7 @@ def test_an_empty_prompt_is_told_as_such(
     assert result.exit_code == 2
     assert "The prompt is empty: describe the music" in result.stderr
     assert "--begin" in result.stderr
+    assert "--melody" in result.stderr
     assert generator.requests == []
 
 
@@ -193,6 +194,31 @@ def test_a_track_begins_with_a_file(run: Run, generator: FakeGenerator, tmp_path
     assert audio_prompt.duration_s == 0.5
 
 
+@pytest.mark.parametrize("more", [[], ["--whole"], ["-n", "2"]])
+def test_a_track_follows_a_melody(
+    run: Run, generator: FakeGenerator, tmp_path: Path, more: list[str]
+) -> None:
+    generator.melody = ("small",)
+    melody = tmp_path / "melody.wav"
+    assert run("generate", "a", "-o", melody, "--duration", 0.5).exit_code == 0
+    track = tmp_path / "track.wav"
+    result = run("generate", "-o", track, "--duration", 1, "--melody", melody, *more)
+    assert result.exit_code == 0, result.output
+    heard = generator.requests[-1]
+    assert heard.melody is not None
+    assert (heard.melody.duration_s, heard.prompt) == (0.5, "")
+
+
+def test_a_model_that_takes_no_melody_is_told(run: Run, tmp_path: Path) -> None:
+    melody = tmp_path / "melody.wav"
+    assert run("generate", "a", "-o", melody, "--duration", 0.5).exit_code == 0
+    result = run("generate", "a", "-o", tmp_path / "b.wav", "--melody", melody)
+    assert result.exit_code == 1
+    shown = " ".join(result.stderr.split())
+    assert "Model 'small' takes no melody." in shown
+    assert "(melody_not_supported)" in shown
+
+
 def test_the_track_is_played(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     played: list[list[str]] = []
     monkeypatch.setattr(shutil, "which", lambda name: name == "mpv")
@@ -219,6 +245,7 @@ def test_a_missing_player_is_an_error(
         (["-o", "."], 2, ".: the name must end in one of .wav, .flac"),
         (["-o", "/nowhere/track.wav"], 2, "/nowhere is not a folder"),
         (["--begin", "/nowhere/a.wav"], 2, "/nowhere/a.wav cannot be read: No such file"),
+        (["--melody", "/nowhere/a.wav"], 2, "/nowhere/a.wav cannot be read: No such file"),
         (["-o", "/proc/track.wav"], 2, "/proc/track.wav cannot be written: "),
         (["--duration", "0"], 1, "duration_s: Input should be greater than 0 (invalid_request)"),
         (["--model", "[huge]"], 1, "Model '[huge]' is not served here. Served models: small"),

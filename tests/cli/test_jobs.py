@@ -9,6 +9,7 @@ import soundfile
 
 from serve_app.config.jobs import JobsConfig
 from serve_app.errors import ModelLoading
+from tests.audio.files import RATE, pcm_file, tone
 from tests.cli.conftest import Run
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
@@ -50,6 +51,22 @@ def test_a_job_is_submitted_waited_for_and_fetched(run: Run, tmp_path: Path) -> 
     assert "lofi beat" in run("jobs", "list", "--status", "succeeded").stdout
     assert run("jobs", "delete", job).exit_code == 0
     assert "(job_not_found)" in run("jobs", "show", job).stderr
+
+
+@pytest.mark.usefixtures("served")
+def test_a_job_follows_a_melody(run: Run, generator: FakeGenerator, tmp_path: Path) -> None:
+    generator.melody = ("small",)
+    melody = tmp_path / "melody.wav"
+    melody.write_bytes(pcm_file(tone(0.5), RATE))
+    for job in (
+        submitted(run, "--duration", "1", "--melody", str(melody)),
+        run("generate", "--duration", 1, "--melody", melody, "--detach").stdout.strip(),
+    ):
+        assert run("jobs", "wait", job).exit_code == 0
+        heard = generator.requests[-1].melody
+        assert heard is not None
+        assert heard.duration_s == 0.5
+    assert len(generator.requests) == 2
 
 
 @pytest.mark.usefixtures("served")

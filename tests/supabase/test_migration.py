@@ -135,6 +135,32 @@ def test_each_change_is_broadcast_to_the_tracks_user_alone(dsn: str, admin: Conn
             assert len(connection.execute("select * from realtime.messages").fetchall()) == count
 
 
+@pytest.mark.usefixtures("admin")
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        (f"{ALICE}/melodies/a.m4a", True),
+        (f"{ALICE}/a.mp3", False),
+        (f"{BOB}/melodies/a.m4a", False),
+        ("melodies/a.m4a", False),
+    ],
+)
+def test_users_add_and_delete_melodies_in_their_folder_alone(
+    dsn: str, name: str, allowed: bool
+) -> None:
+    insert = "insert into storage.objects (bucket_id, name) values ('tracks', %s)"
+    with signed_in(dsn, ALICE) as alice:
+        if not allowed:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                alice.execute(insert, [name])
+            return
+        alice.execute(insert, [name])
+        remove = "delete from storage.objects where name = %s"
+        with signed_in(dsn, BOB) as bob:
+            assert bob.execute(remove, [name]).rowcount == 0
+        assert alice.execute(remove, [name]).rowcount == 1
+
+
 def test_users_read_the_files_of_their_folder_alone(dsn: str, admin: Connection) -> None:
     insert = (
         "insert into storage.objects (bucket_id, name) values ('tracks', %s) on conflict do nothing"
