@@ -1,5 +1,6 @@
 """Requests beyond the model's limits are refused before the queue; others become sequences."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.input_processor import InputProcessor
+from serve_app.engine.pace import peak_positions
 from serve_app.engine.window import Window
-from serve_app.errors import DurationTooLong, InvalidAudio, InvalidRequest
+from serve_app.errors import DurationTooLong, InvalidAudio, InvalidRequest, MelodyNotSupported
 from serve_app.types import Audio, GenerationRequest
+from tests.engine.melody_models import CHROMA, melody_model
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +85,64 @@ async def test_a_request_beyond_the_limits_is_refused(
 ) -> None:
     with pytest.raises(error, match=reason):
         await processor.process(refused, lambda _: None)
+
+
+SECOND = Audio(np.zeros((1, 32_000), np.float32), 32_000)
+
+
+@pytest.fixture(scope="module")
+def melodies(nano: Checkpoint) -> InputProcessor:
+    """The limits of a melody model."""
+    checkpoint = replace(nano, musicgen=melody_model())
+    conditioner = Conditioner(nano.text_encoder, checkpoint.musicgen, 64, 4)
+    return InputProcessor(checkpoint, conditioner, max_duration_s=120.0)
+
+
+async def test_a_text_model_takes_no_melody(processor: InputProcessor) -> None:
+    with pytest.raises(MelodyNotSupported, match="leave it out, or use a melody model") as refused:
+        await processor.process(request(5.0, melody=SECOND), lambda _: None)
+    assert (refused.value.status, refused.value.field) == (422, "melody")
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "reason"),
+    [
+        (np.zeros((1, 0)), 32_000, "no samples"),
+        (np.array([[0.0, np.nan]]), 32_000, "not finite"),
+        (np.array([[np.inf], [0.0]]), 32_000, "not finite"),
+        (np.zeros((1, 8000)), 47_999, "melody's sample rate of 47999 Hz cannot be resampled"),
+    ],
+)
+async def test_a_melody_without_chroma_is_refused(
+    melodies: InputProcessor, samples: Any, rate: int, reason: str
+) -> None:
+    melody = Audio(samples.astype(np.float32), rate)
+    with pytest.raises(InvalidAudio, match=reason):
+        await melodies.process(request(5.0, melody=melody), lambda _: None)
+
+
+async def test_a_melody_needs_no_prompt_and_may_be_long_or_short(melodies: InputProcessor) -> None:
+    for seconds in (0.0001, 100.0):
+        melody = Audio(np.ones((2, round(seconds * 32_000)), np.float32), 32_000)
+        sequence = await melodies.process(request(5.0, prompt="", melody=melody), lambda _: None)
+        assert [classes.shape for classes in sequence.chroma] == [(CHROMA,)]
+        assert sequence.prefix_positions == CHROMA + 1
+
+
+async def test_each_window_has_its_chroma(melodies: InputProcessor) -> None:
+    """One after the other, beside the windows."""
+    noise = np.random.default_rng(0).uniform(-1, 1, (1, 50 * 32_000)).astype(np.float32)
+    made = request(60.0, melody=Audio(noise, 32_000))
+    sequence = await melodies.process(made, lambda _: None)
+    assert len(sequence.chroma) == len(sequence.windows) == 3
+    later = sequence.chroma[1]
+    assert sequence.slide()
+    assert sequence.melody is later
+    assert len(sequence.chroma) == len(sequence.windows) == 2
+
+
+async def test_a_waiting_sequence_counts_its_prefix(melodies: InputProcessor) -> None:
+    """By which the scheduler decides, before the sequence has a slot."""
+    sequence = await melodies.process(request(5.0), lambda _: None)
+    assert sequence.prefix_positions == CHROMA + len(sequence.prompt_tokens)
+    assert peak_positions([sequence]) == sequence.prefix_positions + 250 + 3

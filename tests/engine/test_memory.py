@@ -4,11 +4,16 @@ import pytest
 import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
-from serve_app.config.app import MOST_SLOTS, EngineConfig
+from serve_app.config.app import MAX_GRAPHS, MOST_SLOTS, EngineConfig
 from serve_app.engine import memory
 from serve_app.engine.memory import CPU_SLOTS, RESERVED, default_slots, fitting_slots, slot_bytes
-from serve_app.engine.model_runner import ModelRunner
+from serve_app.engine.model_runner import ModelRunner, max_positions
+from serve_app.engine.step_graphs import StepGraphs
+from serve_app.models.chroma import MelodyConfig
+from serve_app.models.musicgen.conditioning import ConditioningSpec
 from serve_app.models.musicgen.execution import TorchBackend
+from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
+from serve_app.models.musicgen.transformer import TransformerConfig
 from tests.engine.fake_gpu import fake_gpu, moved
 
 
@@ -90,3 +95,25 @@ def test_a_second_decoder_takes_memory_of_slots(
     )
     with fake_gpu():
         assert default_slots(moved(nano.musicgen), config, 300) == slots
+
+
+@pytest.mark.parametrize(("size", "positions"), [((1536, 48, 24), 2048), ((2048, 48, 32), 2048)])
+def test_a_published_melody_model_has_slots_of_2048_positions_and_no_text(
+    size: tuple[int, int, int], positions: int
+) -> None:
+    """235 of chroma, 256 of text, and 30 s of codes; in fp16, in both rows."""
+    hidden_size, layers, heads = size
+    with torch.device("meta"):
+        config = MusicGenConfig(
+            TransformerConfig(hidden_size, layers, heads, 4 * hidden_size),
+            4, 2048, (0, 1, 2, 3), 1, 768,
+            conditioning=ConditioningSpec(text="prefix", prefix_positions=235),
+            melody=MelodyConfig(),
+        )  # fmt: skip
+        model = MusicGen(config).half()
+    assert max_positions(model, 1500, 256) == positions
+    assert slot_bytes(model, 1500, 256) == 2 * positions * 2 * layers * hidden_size * 2
+    graphs = StepGraphs(lambda _: None, MOST_SLOTS, positions, lambda work: work)
+    shapes = list(graphs.usual_shapes(0, 0))
+    assert max(shape.length for shape in shapes) == positions
+    assert len(shapes) <= MAX_GRAPHS

@@ -86,3 +86,17 @@ def test_an_estimate_after_idling_is_that_of_before(monkeypatch: pytest.MonkeyPa
         scheduler.finish(track.sequence_id)
         estimates.append(heard[0].remaining_s)
     assert estimates == pytest.approx([49 * 0.02] * 3, rel=0.5)
+
+
+def test_the_estimate_counts_a_prefill() -> None:
+    """A slice, as long as a step, precedes each step of the other tracks."""
+    heard: list[Any] = []
+    scheduler = Scheduler(max_slots=1)
+    scheduler.add_request(sequence(0, heard.append, progress=True))
+    [running] = scheduler.schedule()
+    running.prefill_units = 20
+    throughput = SteadyThroughput()
+    throughput.record_step(1, 0.1)
+    throughput.record_prefill(10, 0.5)
+    ProgressReporter(scheduler, throughput, 50, lambda: 0.0).report()
+    assert heard == [Progress(0, 0.0, pytest.approx(0.1 * (50 + 10)))]

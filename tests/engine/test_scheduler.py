@@ -55,6 +55,32 @@ def test_a_step_counts_for_the_running_alone(scheduler: Scheduler) -> None:
     assert first.finished
 
 
+def test_a_sequence_in_its_prefill_takes_part_in_no_step(scheduler: Scheduler) -> None:
+    first, second = scheduler.schedule()
+    second.prefill_units = 2
+    assert scheduler.slots_in_reach == 1
+    assert scheduler.update() == scheduler.decoding == [first]
+    assert second.steps == 0
+    assert scheduler.filling is second
+    first.prefill_units = 1
+    assert scheduler.filling is first, "first come, first served"
+    first.windows = [Window(2, 5, 1)]
+    second.windows, first.windows = first.windows, second.windows
+    assert scheduler.filling is second, "a track that has begun goes on before another begins"
+    assert scheduler.slots_in_reach == 0
+    first.prefill_units = second.prefill_units = 0
+    assert scheduler.filling is None
+    assert scheduler.slots_in_reach == 2
+
+
+def test_a_prefill_is_cancelled_as_a_step_is(scheduler: Scheduler) -> None:
+    first, _ = scheduler.schedule()
+    first.prefill_units = 5
+    assert scheduler.abort_request(first.sequence_id) is first
+    assert scheduler.filling is None
+    assert [(s.sequence_id, s.slot) for s in scheduler.schedule()] == [(2, 0)]
+
+
 def test_aborting_a_waiting_sequence_forgets_it(scheduler: Scheduler) -> None:
     aborted = scheduler.abort_request(1)
     assert aborted is not None

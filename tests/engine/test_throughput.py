@@ -60,3 +60,32 @@ def test_the_pace_depends_on_the_batch(clock: Clock) -> None:
     assert throughput.pace_s(3) == pytest.approx(0.02, rel=0.05)
     assert throughput.pace_s(1) == pytest.approx(0.01, rel=0.05)
     assert throughput.pace_s(10) == pytest.approx(0.042, rel=0.05)
+
+
+def test_steps_beside_a_prefill_teach_no_pace(clock: Clock) -> None:
+    """A GPU does them after slices of the prefill. They count as steps, nevertheless."""
+    throughput = Throughput()
+    for _ in range(50):
+        clock.now += 0.02
+        throughput.record_step(1, 0.02, 100)
+    for _ in range(10):
+        throughput.record_prefill(2, 0.02)
+        clock.now += 0.04
+        throughput.record_step(1, 0.001, 100)
+    assert throughput.step_s == pytest.approx(0.02)
+    assert throughput.pace_s(1) == pytest.approx(0.02)
+    assert throughput.expected_s(1, 100) == pytest.approx(0.02)
+    assert throughput.steps_total == 60
+    for _ in range(3 + 200):
+        clock.now += 0.03
+        throughput.record_step(1, 0.03, 100)
+    assert throughput.step_s == pytest.approx(0.03, rel=0.01), "learned again after three steps"
+
+
+def test_a_prefill_takes_a_slice_beside_each_step() -> None:
+    throughput = Throughput()
+    assert throughput.prefill_steps(100) == 0, "nothing is known"
+    throughput.record_step(1, 0.02)
+    throughput.record_prefill(10, 0.05)
+    assert throughput.prefill_steps(0) == 0
+    assert throughput.prefill_steps(100) == 25
