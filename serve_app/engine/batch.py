@@ -3,13 +3,12 @@
 from collections.abc import Iterable
 from time import perf_counter
 
-import torch
 from torch import Tensor
 
 from serve_app.config.app import EngineConfig
 from serve_app.engine.bucket import bucket
 from serve_app.engine.conditioner import Conditioner
-from serve_app.engine.drawing import Draw, draws_by_kernel, kernel_draw
+from serve_app.engine.drawing import select_draw
 from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.slices import run_slice
@@ -35,7 +34,7 @@ class Batch:
         slots: int,
         window_frames: int,
     ) -> None:
-        draw = _draw_kernel(config, slots, model.embedding.weight.device)
+        draw = select_draw(config.kernels, slots, model.embedding.weight.device)
         tokens = conditioner.max_tokens
         self.runner = ModelRunner(model, backend, slots, window_frames, tokens, draw)
         self._conditioner = conditioner
@@ -148,13 +147,6 @@ class Batch:
             guided=self._always_guided or guided,
             padded_slots=self._padded_slots,
         )
-
-
-def _draw_kernel(config: EngineConfig, slots: int, device: torch.device) -> Draw | None:
-    """Return the kernel that ends a step; None if PyTorch's operations are to do so."""
-    if config.kernels == "eager" or not draws_by_kernel(device):
-        return None
-    return kernel_draw(slots, device)
 
 
 def slot_of(sequence: Sequence) -> int:

@@ -12,12 +12,23 @@ from torch import Tensor
 from serve_app.engine.sampler import apply_cfg, draw, token_keys
 from serve_app.engine.slot_state import SlotState
 from serve_app.kernels.cuda.compiler import finds_compiler
+from serve_app.models.musicgen.execution import Kernels
 from serve_app.models.musicgen.model import MusicGenConfig
 
 TO_DRAW = -1  # marks a code in the history that is still to be drawn
 LEAST_CAPABILITY = (7, 5)  # of a GPU, for kernels without tl.dot
 
 Draw = Callable[[Tensor, SlotState], None]  # logits [S, R, K, V] and the state of S slots
+
+
+def select_draw(kernels: Kernels, slots: int, device: torch.device) -> Draw | None:
+    """Return the kernel that ends a step, None if PyTorch's operations end it.
+
+    kernels: as of `prepare_model`.
+    """
+    if kernels == "eager" or not draws_by_kernel(device):
+        return None
+    return kernel_draw(slots, device)
 
 
 def eager_draw(config: MusicGenConfig, device: torch.device) -> Draw:
@@ -60,7 +71,9 @@ def kernel_draw(slots: int, device: torch.device) -> Draw:
 
 
 def draws_by_kernel(device: torch.device) -> bool:
-    """Return whether Triton can run the draw kernel on the device."""
-    if device.type != "cuda" or find_spec("triton") is None or not finds_compiler():
+    """Return whether Triton can run the draw kernel on the device, an NVIDIA GPU."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    if find_spec("triton") is None or not finds_compiler():
         return False
     return torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY

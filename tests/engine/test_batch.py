@@ -8,8 +8,7 @@ import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
-from serve_app.engine import batch
-from serve_app.engine.batch import Batch, _draw_kernel
+from serve_app.engine.batch import Batch
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.model_runner import BatchShape
 from serve_app.engine.sequence import Sequence
@@ -58,19 +57,6 @@ def test_the_shape_covers_all_sequences(nano: Checkpoint, conditioner: Condition
     other.steps = 64
     other.prompt_tokens = [5] * 70
     assert batch._shape(2, [one, other]) == BatchShape(2, 128, 128, guided=True)
-
-
-@pytest.mark.parametrize(
-    ("kernels", "by_kernel"), [("auto", True), ("triton", True), ("eager", False)]
-)
-def test_a_gpu_with_triton_draws_by_kernel_unless_told_otherwise(
-    kernels: str, by_kernel: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    device = torch.device("cpu")
-    config = EngineConfig.model_validate({"kernels": kernels})
-    assert _draw_kernel(config, 3, device) is None, "a CPU has none"
-    monkeypatch.setattr(batch, "draws_by_kernel", lambda _device: True)
-    assert (_draw_kernel(config, 3, device) is not None) is by_kernel
 
 
 def test_a_pinned_shape_is_padded_unless_the_backend_is_invariant(

@@ -7,11 +7,17 @@ import torch
 from torch import Tensor
 
 from serve_app.engine import drawing
-from serve_app.engine.drawing import Draw, draws_by_kernel, eager_draw, kernel_draw
+from serve_app.engine.drawing import (
+    Draw,
+    draws_by_kernel,
+    eager_draw,
+    kernel_draw,
+    select_draw,
+)
 from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.engine.slot_state import empty_state
 from serve_app.kernels.cuda import draw as draw_kernels
-from serve_app.models.musicgen.execution import torch_backend
+from serve_app.models.musicgen.execution import Kernels, torch_backend
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
 from serve_app.types import SamplingParams
@@ -106,3 +112,23 @@ def test_the_kernel_needs_triton_and_a_compiler(
     else:
         monkeypatch.setattr(shutil, "which", lambda _name: None)
     assert not draws_by_kernel(torch.device("cuda"))
+
+
+def test_a_gpu_of_another_maker_draws_by_pytorchs_operations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyTorch for ROCm calls AMD's GPUs cuda, too."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 4))
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    assert not draws_by_kernel(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("kernels", "by_kernel"), [("auto", True), ("triton", True), ("eager", False)]
+)
+def test_a_gpu_with_triton_draws_by_kernel_unless_told_otherwise(
+    kernels: Kernels, by_kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert select_draw(kernels, 3, CPU) is None, "a CPU has none"
+    monkeypatch.setattr(drawing, "draws_by_kernel", lambda _device: True)
+    assert (select_draw(kernels, 3, CPU) is not None) is by_kernel

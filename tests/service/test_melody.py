@@ -21,7 +21,7 @@ from tests.architectures import MELODY, write_huggingface
 from tests.audio.files import RATE, case, pcm_file
 from tests.conftest import CONFIGS
 from tests.service.conftest import GENERATIONS, PATIENCE_S
-from tests.test_page import page as page  # noqa: PLC0414 - a fixture
+from tests.test_page import page as page
 
 pytestmark = pytest.mark.long
 
