@@ -29,6 +29,7 @@ from serve_app.checkpoints.audiocraft import musicgen_sources
 from serve_app.checkpoints.tensor_store import TensorStore
 from serve_app.engine.bucket import bucket
 from serve_app.engine.device import configure_device, loading_dtype
+from serve_app.engine.drawing import select_draw
 from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.engine.step_graphs import CudaStepper
 from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model
@@ -87,8 +88,9 @@ def gigabytes_per_second(device: torch.device) -> float:
 def our_run(
     model: MusicGen, backend: ExecutionBackend, text: Tensor, steps: int, batch: int
 ) -> Run:
-    """Return a run of `steps` steps of `batch` sequences."""
-    runner = ModelRunner(model, backend, batch, steps, TEXT_TOKENS)
+    """Return a run of `steps` steps of `batch` sequences, as the engine runs them."""
+    draw = select_draw("auto", batch, model.embedding.weight.device)
+    runner = ModelRunner(model, backend, batch, steps, TEXT_TOKENS, draw)
     stepper = (
         CudaStepper(runner.step, batch, runner.max_length)
         if runner.device.type == "cuda"

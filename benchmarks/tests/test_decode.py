@@ -9,9 +9,11 @@ import torch
 
 from benchmarks import decode
 from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model
+from serve_app.engine import drawing
 from serve_app.engine.device import loading_dtype
 from serve_app.models.musicgen.cpu_layers import CpuLinear
 from serve_app.models.musicgen.transformer import DecoderLayer
+from tests.kernels.cuda.interpreter import interpreted
 
 
 def test_the_last_line_has_consistent_figures(
@@ -43,6 +45,15 @@ def test_the_compared_models_have_equal_weights() -> None:
     assert isinstance(qkv_proj, CpuLinear)
     assert isinstance(qkv_proj.stored, np.ndarray)
     assert np.array_equal(qkv_proj.stored, in_proj)
+
+
+def test_steps_end_by_the_draw_kernel_as_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "draws_by_kernel", lambda _device: True)
+    model, backend = decode.our_model(SCALES["tiny"], None, "fp32", torch.device("cpu"))
+    text = torch.randn(1, TEXT_TOKENS, TEXT_SIZE)
+    with interpreted() as launches:
+        decode.our_run(model, backend, text, steps=2, batch=1)()
+    assert [launch.name for launch in launches] == ["draw_kernel"] * 2
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
