@@ -1,7 +1,7 @@
 """Check 2: capture of the step's CUDA graphs for all usual shapes and for unusual ones."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -17,7 +17,10 @@ _MOST_GRAPHS = 1000  # all that a check steps through
 
 
 def run(setting: Setting) -> Iterator[Measurement]:
-    """Yield seconds, memory and nodes of the graphs of each size."""
+    """Yield seconds, memory and nodes of the graphs of each size.
+
+    Compilation has a time of its own: later processes find the kernels in Triton's cache.
+    """
     for size in ("small",) if setting.tiny else SIZES:
         yield from _capture(size, setting)
         if setting.on_gpu:
@@ -33,6 +36,8 @@ def _capture(size: str, setting: Setting) -> Iterator[Measurement]:
     begin(runner, slots, frames)
     graphs = stepper(runner, slots, setting)
     usual = list(graphs.usual_shapes(64, 0))
+    eager_s = seconds(lambda: _step_each(runner, usual), setting.device)
+    yield found(f"{size}: first eager steps, which compile kernels", round(eager_s, 2), "s")
     before = _allocated(setting)
     elapsed_s = seconds(lambda: graphs.record_usual(64, 0), setting.device)
     label = f"{size}, {slots} slots: {len(usual)} usual graphs"
@@ -50,6 +55,11 @@ def _capture(size: str, setting: Setting) -> Iterator[Measurement]:
     name = f"{size}: {len(usual)} usual and {len(unusual)} unusual shapes are captured and replayed"
     eager = graphs.eager_steps_total
     yield holds(name, eager == 0, f"{eager} steps without a graph" if eager else "")
+
+
+def _step_each(runner: ModelRunner, shapes: Iterable[BatchShape]) -> None:
+    for shape in shapes:
+        runner.step(shape)
 
 
 def _unusual(runner: ModelRunner) -> Iterator[BatchShape]:

@@ -19,15 +19,24 @@ _OTHERS = ("calm ambient piano", "happy bells, driving drums, 140 bpm", "a")
 
 
 def run(setting: Setting) -> Iterator[Measurement]:
-    """Yield equality without and with cuDNN's attention, which the service turns off."""
-    yield _alone_as_among_others(setting, cudnn=False)
+    """Yield equality by the card's own kernels, and by PyTorch's attention, of which cuDNN's is one.
+
+    The service turns cuDNN's attention off.
+    """
+    yield _alone_as_among_others(setting, "auto", cudnn=False)
+    yield _alone_as_among_others(setting, "eager", cudnn=False)
     if setting.on_gpu:
-        yield _alone_as_among_others(setting, cudnn=True)
+        yield _alone_as_among_others(setting, "eager", cudnn=True)
 
 
-def _alone_as_among_others(setting: Setting, cudnn: bool) -> Measurement:
+def _alone_as_among_others(setting: Setting, kernels: str, cudnn: bool) -> Measurement:
     slots = 4 if setting.tiny else MOST_SLOTS
-    options = {"max_slots": slots, "pin_batch_shape": True, "max_duration_s": 30.0}
+    options = {
+        "max_slots": slots,
+        "pin_batch_shape": True,
+        "max_duration_s": 30.0,
+        "kernels": kernels,
+    }
     with running(checkpoint(setting), setting, warm=False, **options) as engine:
         torch.backends.cuda.enable_cudnn_sdp(cudnn)
         engine.warm_up()
@@ -35,7 +44,8 @@ def _alone_as_among_others(setting: Setting, cudnn: bool) -> Measurement:
         alone = asyncio.run(audio(engine, mine))
         among = asyncio.run(_among(engine, mine, slots - 1, setting))
     equal = np.array_equal(alone, among)
-    name = f"audio alone as among {slots}, cuDNN's attention {'on' if cudnn else 'off'}"
+    attention = ", cuDNN's attention" if cudnn else ""
+    name = f"audio alone as among {slots}, kernels: {kernels}{attention}"
     value = "bit-equal" if equal else f"{float(np.abs(alone - among).max()):.1e} apart"
     return found(name, value) if cudnn else holds(name, equal, value)
 

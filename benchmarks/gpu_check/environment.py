@@ -14,6 +14,7 @@ from benchmarks.gpu_check.models import scale_of
 from benchmarks.report import hardware
 from serve_app.doctor.gpu_software import DRIVERS, driver_version
 from serve_app.engine.prefill import BLOCK_ROWS
+from serve_app.kernels.cuda.compiler import finds_compiler
 
 # Parts of kernels' names, the most telling first.
 _BACKENDS = {
@@ -30,8 +31,7 @@ def run(setting: Setting) -> Iterator[Measurement]:
     yield found("PyTorch", torch.__version__)
     if setting.on_gpu:
         yield from _card(setting.device)
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    yield holds("C compiler for Triton", compiler is not None, compiler or "none")
+    yield holds("C compiler for Triton", finds_compiler())
     yield found("compute-sanitizer", shutil.which("compute-sanitizer") or "none")
     yield from _attention(setting)
 

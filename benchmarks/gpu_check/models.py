@@ -14,6 +14,7 @@ from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.config.app import EngineConfig
 from serve_app.engine.bucket import bucket
 from serve_app.engine.device import loading_dtype
+from serve_app.engine.drawing import select_draw
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model
@@ -79,7 +80,9 @@ def slots_that_fit(size: str, setting: Setting, frames: int = 1500) -> int:
 def new_runner(
     model: MusicGen, backend: ExecutionBackend, slots: int, frames: int, text_tokens: int = 64
 ) -> ModelRunner:
-    return ModelRunner(model, backend, slots, frames, text_tokens)
+    """Return a runner whose steps end as the service's do: by the draw kernel where it runs."""
+    draw = select_draw("auto", slots, model.embedding.weight.device)
+    return ModelRunner(model, backend, slots, frames, text_tokens, draw)
 
 
 @torch.inference_mode()
@@ -124,7 +127,8 @@ def running(
     threads = None if setting.on_gpu else 1
     device: Literal["cpu", "cuda"] = "cuda" if setting.on_gpu else "cpu"
     config = EngineConfig(device=device, num_threads=threads, **options)
-    backend = prepare_model(model.musicgen, "fp16" if setting.on_gpu else "fp32")
+    precision = "fp16" if setting.on_gpu else "fp32"
+    backend = prepare_model(model.musicgen, precision, config.kernels)
     engine = Engine(model, config, backend)
     try:
         if warm:

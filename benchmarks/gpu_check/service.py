@@ -66,7 +66,8 @@ def _streams(engine: Engine, streams: int, duration_s: float) -> Iterator[Measur
 async def _listen(engine: Engine, streams: int, duration_s: float) -> list[Listener]:
     async def listen(number: int) -> Listener:
         listener = Listener()
-        async for item in engine.generate(request("lofi beat", duration_s, number)):
+        stream = request("lofi beat", duration_s, number, streamed=True)
+        async for item in engine.generate(stream):
             if isinstance(item, AudioChunk):
                 listener.hear(item, perf_counter())
         return listener

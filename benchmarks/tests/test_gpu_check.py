@@ -19,6 +19,7 @@ from benchmarks.gpu_check import (
     equality,
     faults,
     kernels,
+    models,
     report,
     runner,
     service,
@@ -27,7 +28,11 @@ from benchmarks.gpu_check import (
 )
 from benchmarks.gpu_check.checks import CHECKS
 from benchmarks.gpu_check.measurement import Check, Measurement, Setting, at_least, at_most
+from benchmarks.gpu_check.models import begin, language_model, new_runner, step_shape
 from benchmarks.gpu_check.runner import FAILED, PASSED, SKIPPED, Outcome, Plan, run_all
+from serve_app.engine import drawing
+from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
+from serve_app.models.musicgen.model import MusicGen
 from tests.kernels.cuda.interpreter import interpreted
 from tests.sources import ROOT
 
@@ -69,9 +74,45 @@ def test_the_attention_is_known_by_its_kernels(
     assert environment.sdpa_backend(x, x, x, x[..., :1]) == backend
 
 
+def test_steps_end_by_the_draw_kernel_as_the_services(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "draws_by_kernel", lambda _device: True)
+    model, backend = language_model("small", "fp16", setting)
+    with interpreted() as launches:
+        runner = new_runner(model, backend, 2, 60)
+        begin(runner, 2, 60)
+        runner.step(step_shape(2, 0))
+    assert [launch.name for launch in launches] == ["draw_kernel"]
+
+
+def test_an_engine_runs_the_kernels_that_a_check_asks_for(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def prepare(model: MusicGen, *options: object) -> ExecutionBackend:
+        asked.append(options)
+        return torch_backend(model)
+
+    monkeypatch.setattr(models, "prepare_model", prepare)
+    for way in ("auto", "eager"):
+        with models.running(models.checkpoint(setting), setting, warm=False, kernels=way):
+            pass
+    assert asked == [("fp32", "auto"), ("fp32", "eager")]
+
+
+async def test_streams_are_marked_as_such(setting: Setting) -> None:
+    """The engine admits as many streams as keep up with the music."""
+    with models.running(models.checkpoint(setting), setting, max_slots=2) as engine:
+        await service._listen(engine, 2, 0.5)
+        assert engine.loop._output.streamed_chunks > 0
+
+
 def test_all_usual_and_unusual_shapes_are_captured(setting: Setting) -> None:
     names = measure(capture.run, setting)
-    assert names[0].startswith("small, 4 slots: ")
+    assert names[0] == "small: first eager steps, which compile kernels"
+    assert names[1].startswith("small, 4 slots: ")
     assert names[-1] == "small: 3 usual and 8 unusual shapes are captured and replayed"
 
 
@@ -88,7 +129,10 @@ def test_unequal_codes_are_a_failure(setting: Setting, monkeypatch: pytest.Monke
 
 
 def test_a_track_alone_is_that_among_others(setting: Setting) -> None:
-    assert measure(company.run, setting) == ["audio alone as among 4, cuDNN's attention off"]
+    assert measure(company.run, setting) == [
+        "audio alone as among 4, kernels: auto",
+        "audio alone as among 4, kernels: eager",
+    ]
 
 
 def test_prompts_are_encoded_beside_steps(setting: Setting) -> None:
