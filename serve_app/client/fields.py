@@ -172,6 +172,10 @@ class ModelCapabilities(TypedDict):
     max_duration_s: Annotated[
         float | None, Field(description="Duration of the longest track, in seconds.")
     ]
+    decoders: Annotated[
+        list[Literal["encodec", "multiband_diffusion"]],
+        Field(description="Values of `decoder` in requests."),
+    ]
 
 
 class ServedModel(TypedDict):
@@ -189,12 +193,18 @@ class ServedModel(TypedDict):
         str, Field(description="Owner of the weights' repository; `unknown` for other weights.")
     ]
     aliases: Annotated[list[str], Field(description="Further names for the `model` field.")]
-    source: Annotated[str, Field(description="Repository or folder of the weights.")]
+    source: Annotated[
+        str, Field(description="Repository or folder of the weights, and of each adapter in them.")
+    ]
     license: Annotated[
         str, Field(description="Licence of the weights; CC-BY-NC-4.0 forbids commercial use.")
     ]
     loaded: Annotated[bool, Field(description="Whether a replica is ready for requests.")]
     sample_rate: Annotated[int | None, Field(description="Sample rate in Hz.")]
+    content: Annotated[
+        Literal["music", "audio"] | None,
+        Field(description="Content of its tracks: music, or audio of any kind (AudioGen)."),
+    ]
     channels: Annotated[int | None, Field(description="1: mono; 2: stereo.")]
     max_duration_s: Annotated[
         float | None, Field(description="Duration of the longest track, in seconds.")

@@ -125,6 +125,12 @@ async def test_a_fallback_without_it_does_not_answer(
     assert [request.model for request in generator.requests] == ["large"]
 
 
+async def test_the_model_list_names_each_models_decoders(client: httpx.AsyncClient) -> None:
+    models = (await client.get("/v1/models")).json()["data"]
+    decoders = {model["id"]: model["capabilities"]["decoders"] for model in models}
+    assert decoders == {"small": [ENCODEC], "large": [ENCODEC, MULTIBAND_DIFFUSION]}
+
+
 async def test_a_job_is_checked_when_it_is_accepted(
     jobs_client: httpx.AsyncClient, room: JobRoom
 ) -> None:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from serve_app.api.schemas.replicate import HostedModel
 from serve_app.model_status import LoadedModel, ModelCard
-from serve_app.types import Content
+from serve_app.types import ENCODEC, Content, Decoder
 
 
 class Capabilities(BaseModel):
@@ -25,13 +25,24 @@ class Capabilities(BaseModel):
         float | None, Field(description="Duration of the longest track, in seconds.")
     ] = None
 
+    decoders: Annotated[list[Decoder], Field(description="Values of `decoder` in requests.")] = (
+        Field(default_factory=lambda: [ENCODEC])
+    )
+
     @classmethod
-    def of(cls, known: LoadedModel | None) -> "Capabilities":
-        """Describe a model by what a replica has told of it. known: None: nothing yet."""
+    def of(cls, card: ModelCard, known: LoadedModel | None) -> "Capabilities":
+        """Describe a model by its configuration, and by what a replica has told of it.
+
+        known: None: nothing yet.
+        """
+        decoders = list(card.decoders)
         if known is None:
-            return cls()
+            return cls(decoders=decoders)
         return cls(
-            melody=known.melody, stereo=known.channels == 2, max_duration_s=known.max_duration_s
+            melody=known.melody,
+            stereo=known.channels == 2,
+            max_duration_s=known.max_duration_s,
+            decoders=decoders,
         )
 
 
@@ -92,7 +103,7 @@ class Model(BaseModel):
             content=loaded.content if loaded else None,
             channels=loaded.channels if loaded else None,
             max_duration_s=loaded.max_duration_s if loaded else None,
-            capabilities=Capabilities.of(loaded or known),
+            capabilities=Capabilities.of(card, loaded or known),
         )
 
 

@@ -169,4 +169,5 @@ async def test_models_tell_whether_they_take_one(
         "stereo": False,
         "continuation": True,
         "max_duration_s": 30.0,
+        "decoders": ["encodec"],
     }

@@ -241,6 +241,7 @@ async def test_models(client: httpx.AsyncClient) -> None:
                 "stereo": False,
                 "continuation": True,
                 "max_duration_s": 30.0,
+                "decoders": ["encodec"],
             },
         },
         {
@@ -261,6 +262,7 @@ async def test_models(client: httpx.AsyncClient) -> None:
                 "stereo": None,
                 "continuation": True,
                 "max_duration_s": None,
+                "decoders": ["encodec"],
             },
         },
     ]

@@ -29,6 +29,7 @@ def test_a_model_without_a_replica_has_no_properties_of_its_checkpoint() -> None
             "stereo": None,
             "continuation": True,
             "max_duration_s": None,
+            "decoders": ["encodec"],
         },
     }
 
