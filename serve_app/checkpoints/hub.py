@@ -22,6 +22,7 @@ _HUB_NAME = r"\w[\w.-]*"
 _HUB_ID = re.compile(rf"{_HUB_NAME}(/{_HUB_NAME})?(@\w[\w./-]*)?")
 _OWNED_HUB_ID = re.compile(rf"{_HUB_NAME}/{_HUB_NAME}(@\w[\w./-]*)?")
 _CURE = "Name an existing folder, OWNER/REPOSITORY, OWNER/REPOSITORY@REVISION or embedded:NAME."
+WEIGHTS = ("*.safetensors",)  # of a repository that is no MusicGen
 _SAFE_FILES = ("*.json", "*.safetensors", "*.model")
 _ADAPTER_FILES = (CONFIG, ADAPTER)
 _EXPORT_FILES = ("state_dict.bin", "compression_state_dict.bin")

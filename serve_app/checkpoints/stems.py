@@ -15,11 +15,10 @@ from safetensors import safe_open
 from serve_app.checkpoints.building import build
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.checkpoints.faults import faults_named
-from serve_app.checkpoints.hub import folder_with
+from serve_app.checkpoints.hub import WEIGHTS, folder_with
 from serve_app.errors import CheckpointError, ConfigError
 from serve_app.models.stems import STEMS, StemSeparator
 
-_FILES = "*.safetensors"
 _CLASS = "demucs.htdemucs.HTDemucs"
 _CURE = "Name a file of HTDemucs, such as 955717e8.safetensors of adefossez/HTDemucs, or that id."
 _INSTALL = (
@@ -71,8 +70,8 @@ def _file_of(source: str) -> Path:
     path = Path(source).expanduser()
     if path.suffix == ".safetensors" and path.is_file():
         return path
-    folder = folder_with(source, [_FILES])
-    files = sorted(folder.glob(_FILES))
+    folder = folder_with(source, WEIGHTS)
+    files = sorted(folder.glob(*WEIGHTS))
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise CheckpointError(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from serve_app.cli.console import fail
+from serve_app.config.app import AppConfig
 from serve_app.config.published import hub_id
 from serve_app.config.reader import read_config
 from serve_app.config.serve_file import ServeConfigError, read_serve_config
@@ -32,31 +33,50 @@ def fetch(
 
     Without a network, models in the cache, folders and the embedded model are found all the same.
     """
+    configs = [config for source in sources for config in _configs_of(source)]
     sources = [one for source in sources for one in _named_by(source)]
     names = [_full_name(source) for source in sources]
-    is_offline = any(map(_is_remote, names)) and not hub_is_reachable()
+    named = dict.fromkeys(one for config in configs for one in config.separators)
+    separators = [source for source in named if not Path(source).expanduser().is_file()]
+    is_offline = any(map(_is_remote, [*names, *separators])) and not hub_is_reachable()
     if is_offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported: below
     for source, name in zip(sources, names, strict=True):
-        folder = _resolve(name, is_offline=is_offline)
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        print(f"{source}: {folder} ({size / 1e9:.2f} GB)")
+        _report(source, _resolve(name, is_offline=is_offline))
+    for source in separators:
+        _report(source, _resolve(source, is_offline=is_offline, is_separator=True))
+
+
+def _report(source: str, folder: Path) -> None:
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    print(f"{source}: {folder} ({size / 1e9:.2f} GB)")
 
 
 def _named_by(source: str) -> list[str]:
-    """List the sources that a Serve configuration names; any other source stands for itself."""
-    if not source.endswith((".yaml", ".yml")):
+    """List the models that a Serve configuration names; any other source stands for itself."""
+    if not _is_configuration(source):
         return [source]
-    try:
-        applications = read_serve_config(Path(source))["applications"]
-        ours = [one for one in applications if one.get("import_path") == _BUILDER]
-        configs = [read_config(application.get("args", {})) for application in ours]
-    except (ServeConfigError, ConfigError) as error:
-        fail(str(error))
+    configs = _configs_of(source)
     models = [model.model_loading_config for config in configs for model in config.models]
     named = [name for model in models for name, _ in model.sources]
     adapters = [name for config in configs for name in config.adapters]
     return list(dict.fromkeys([*named, *adapters]))
+
+
+def _is_configuration(source: str) -> bool:
+    return source.endswith((".yaml", ".yml"))
+
+
+def _configs_of(source: str) -> list[AppConfig]:
+    """Read the applications of a Serve configuration; any other source has none."""
+    if not _is_configuration(source):
+        return []
+    try:
+        applications = read_serve_config(Path(source))["applications"]
+        ours = [one for one in applications if one.get("import_path") == _BUILDER]
+        return [read_config(application.get("args", {})) for application in ours]
+    except (ServeConfigError, ConfigError) as error:
+        fail(str(error))
 
 
 def _full_name(source: str) -> str:
@@ -70,11 +90,11 @@ def _is_remote(name: str) -> bool:
     return not name.startswith(_EMBEDDED) and not Path(name).expanduser().is_dir()
 
 
-def _resolve(name: str, *, is_offline: bool) -> Path:
+def _resolve(name: str, *, is_offline: bool, is_separator: bool = False) -> Path:
     from serve_app.checkpoints import hub  # imports torch
 
     try:
-        return hub.fetch(name)
+        return hub.folder_with(name, hub.WEIGHTS) if is_separator else hub.fetch(name)
     except CheckpointError as error:
         if is_offline and _is_remote(name):
             fail(

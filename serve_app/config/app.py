@@ -225,6 +225,12 @@ class AppConfig(ClosedModel):
         loading = (model.model_loading_config for model in self.models)
         return [adapter.source for one in loading for adapter in one.adapter_source]
 
+    @property
+    def separators(self) -> list[str]:
+        """Sources of Demucs of all models that take a melody's stems."""
+        options = (model.engine_kwargs for model in self.models)
+        return [one.melody_stems_source for one in options if one.melody_stems == "demucs"]
+
     def _names(self) -> list[str]:
         """Every id and alias, in the order of the configuration."""
         return [name for model in self.models for name in (model.model_id, *model.aliases)]

@@ -53,6 +53,25 @@ def test_adapters_are_fetched(run: Run, hub_cache: Path, tmp_path: Path) -> None
         assert "me/fetched-adapter: " in result.stdout
 
 
+def test_demucs_is_fetched_where_it_is_configured(
+    run: Run, hub_cache: Path, tmp_path: Path
+) -> None:
+    put_in_cache(hub_cache, "me/HTDemucs", lambda folder: (folder / "a.safetensors").touch())
+    text = (CONFIGS / "nano.yaml").read_text()
+    options = "engine_kwargs:\n            melody_stems_source: me/HTDemucs\n"
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace("engine_kwargs:\n", options))
+    assert "me/HTDemucs" not in run("fetch", file).output
+    file.write_text(
+        text.replace("engine_kwargs:\n", f"{options}            melody_stems: demucs\n")
+    )
+    result = run("fetch", file)
+    assert result.exit_code == 0, result.output
+    assert "me/HTDemucs: " in result.stdout
+    file.write_text(file.read_text().replace("me/HTDemucs", "me/none"))
+    assert "me/none is not in the cache" in run("fetch", file).stderr
+
+
 def test_a_faulty_configuration_is_an_error(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("models: []\n")
