@@ -85,6 +85,22 @@ class DurationTooLong(InvalidRequest):
         return cls(f"{wanted_s:g} seconds were asked for, but this model makes up to {most_s:g}.")
 
 
+def stride_too_long(window_s: float) -> InvalidRequest:
+    """Build the error of a stride that leaves nothing of the model's window to continue from."""
+    return InvalidRequest(
+        f"extend_stride_s must be less than this model's window of {window_s:g} seconds.",
+        field="extend_stride_s",
+    )
+
+
+def audio_prompt_too_long(audio_s: float, wanted_s: float, window_s: float) -> InvalidRequest:
+    """Build the error of an audio prompt that leaves nothing to make, or fills the model's window."""
+    return InvalidRequest(
+        f"The audio prompt lasts {audio_s:g} seconds. It must be shorter than the whole track "
+        f"({wanted_s:g}) and than this model's window ({window_s:g})."
+    )
+
+
 class InvalidAudio(InvalidRequest):
     """decoded_s: seconds that were decoded before the fault was found."""
 

@@ -47,7 +47,8 @@ class LoadedModel:
     """Properties that a replica tells of its model.
 
     sample_rate: in Hz; frame_rate: in frames per second of audio; parameters: number of weights;
-    melody: whether it takes a melody; content: of its tracks, audio where these are not music.
+    melody: whether it takes a melody; content: of its tracks, audio where these are not music;
+    window_s: seconds that it makes at a time.
     """
 
     sample_rate: int
@@ -59,6 +60,7 @@ class LoadedModel:
     precision: str
     melody: bool = False
     content: Content = "music"
+    window_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class ModelCard:
     fallbacks: ids of the models that answer instead when this model's queue is full;
     price_per_hour: of one replica, in US dollars; None: unknown; max_queued_audio_s: seconds of
     music that may wait in one ingress replica; None: no bound; scales_to_zero: may have no replica;
-    decoders: of the codes, by which a request may ask for its track.
+    decoders: of the codes, by which a request may ask for its track; max_prompt_tokens: of a prompt.
     """
 
     model_id: str
@@ -89,6 +91,7 @@ class ModelCard:
     price_per_hour: float | None = None
     max_queued_audio_s: float | None = None
     scales_to_zero: bool = False
+    max_prompt_tokens: int = 256
     decoders: tuple[Decoder, ...] = (ENCODEC,)
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.errors import MelodyNotSupported, QueueFull
+from serve_app.errors import MelodyNotSupported, PromptTooLong, QueueFull
 from serve_app.gateway.observer import Outcome
 from serve_app.model_status import EngineStats, LoadedModel, ModelCard, ReplicaStatus
 from serve_app.types import (
@@ -41,7 +41,8 @@ class FakeGenerator:
     step_s: seconds per step of the ready models; loaded: whether any model is ready;
     closed: number of requests that ended; obstacles: reasons why no node can run a model, by id;
     noted: seconds of music in queued jobs, as they were told; longest_s: longest track;
-    content: of the tracks, as the model list tells it; melody: ids of the models that take a melody.
+    content: of the tracks, as the model list tells it; melody: ids of the models that take a melody;
+    most_words: of a prompt, which stand for its tokens.
     """
 
     error: Exception | None = None
@@ -57,6 +58,7 @@ class FakeGenerator:
     longest_s: float = 30.0
     content: Content = "music"
     melody: tuple[str, ...] = ()
+    most_words: int = 40
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         self.requests.append(request)
@@ -112,6 +114,10 @@ class FakeGenerator:
 
     def note_jobs(self, model_id: str, audio_s: float) -> None:
         self.noted.append((model_id, audio_s))
+
+    async def check_prompt(self, model_id: str, prompt: str) -> None:
+        if self.loaded and model_id in self.step_s and len(prompt.split()) > self.most_words:
+            raise PromptTooLong(f"The prompt has more than {self.most_words} words.")
 
     def obstacle(self, model_id: str) -> str | None:
         return self.obstacles.get(model_id)

@@ -23,6 +23,7 @@ from serve_app.deployments.node_watch import NodeWatch
 from serve_app.deployments.peer_streams import PeerStreams
 from serve_app.deployments.replica_status import connect, running_actors, running_replicas
 from serve_app.errors import (
+    InvalidRequest,
     ModelLoading,
     QueueFull,
     ReplicaFailed,
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_REQUESTS = 1000
 _NOTE_S = 2.0
+_CHECK_S = 1.0
 # Ray's text for an actor lost with its node. Until Ray notices, it is an ActorUnavailableError.
 _NODE_DEATH = "its node has died"
 
@@ -151,6 +153,12 @@ class RayFleet:
             handle = self._handles[model_id]
             self._noting[model_id] = asyncio.create_task(_note_jobs(handle, audio_s))
 
+    async def check_prompt(self, model_id: str, prompt: str) -> None:
+        """Call a running replica, for at most _CHECK_S seconds."""
+        handle = self._handles[model_id]
+        if running_actors(handle):
+            await _check_prompt(handle, prompt)
+
     def obstacle(self, model_id: str) -> str | None:
         """Explain why no node can run the model."""
         return self._nodes.obstacle(model_id)
@@ -158,6 +166,20 @@ class RayFleet:
     def notice(self, model_id: str) -> str | None:
         """Explain why no node can run the model now."""
         return self._nodes.notice(model_id)
+
+
+async def _check_prompt(handle: DeploymentHandle, prompt: str) -> None:
+    """Raise the replica's PromptTooLong. Nothing is known where it does not answer."""
+    call = handle.check_prompt.remote(prompt)
+    try:
+        await asyncio.wait_for(call, _CHECK_S)
+    except TimeoutError:  # the replicas are full
+        call.cancel()
+    except Exception as error:
+        failure = as_serve_app_error(error)
+        if isinstance(failure, InvalidRequest):
+            raise failure from error
+        logger.warning("A replica did not check a prompt: %s", failure.message)
 
 
 async def _note_jobs(handle: DeploymentHandle, audio_s: float) -> None:
@@ -240,6 +262,7 @@ def card_of(model: ModelConfig) -> ModelCard:
         fallbacks=model.fallbacks,
         price_per_hour=model.price_per_hour,
         max_queued_audio_s=model.max_queued_audio_s,
+        max_prompt_tokens=model.engine_kwargs.max_prompt_tokens,
         scales_to_zero=0 in (scaling.get("min_replicas"), scaling.get("initial_replicas")),
         decoders=model.engine_kwargs.decoders,
     )

@@ -75,6 +75,10 @@ class MusicGenReplica:
     async def wake(self) -> None:
         """Do nothing: Serve starts a replica to take the call."""
 
+    async def check_prompt(self, prompt: str) -> None:
+        """Raise PromptTooLong for a prompt of too many tokens."""
+        self._engine.check_prompt(prompt)
+
     async def note_jobs(self, audio_s: float) -> None:
         """Take note of the seconds of music in the model's queued jobs, for the autoscaling policy."""
         self._jobs.take(audio_s)

@@ -146,9 +146,14 @@ class Engine:
             parameters=musicgen.num_parameters,
             device=musicgen.embedding.weight.device.type,
             precision=self.backend.precision,
-            content=musicgen.config.content,
             melody=musicgen.config.melody is not None,
+            content=musicgen.config.content,
+            window_s=self.input_processor.window_s,
         )
+
+    def check_prompt(self, prompt: str) -> None:
+        """Raise PromptTooLong for a prompt of too many tokens."""
+        self.conditioner.tokenize(prompt)
 
     def stats(self) -> EngineStats:
         """Return the snapshot taken after the last step."""

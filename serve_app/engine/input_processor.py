@@ -24,6 +24,8 @@ from serve_app.errors import (
     InvalidAudio,
     InvalidRequest,
     MelodyNotSupported,
+    audio_prompt_too_long,
+    stride_too_long,
 )
 from serve_app.models.stems import StemSeparator
 from serve_app.types import ENCODEC, Audio, Decoder, GenerationRequest
@@ -125,10 +127,7 @@ class InputProcessor:
         if not request.prompt and request.audio_prompt is None and request.melody is None:
             raise InvalidRequest("Prompt is required and cannot be empty")
         if wanted_s > window_s and (request.extend_stride_s or 0.0) >= window_s:
-            raise InvalidRequest(
-                f"extend_stride_s must be less than this model's window of {window_s:g} seconds.",
-                field="extend_stride_s",
-            )
+            raise stride_too_long(window_s)
         if request.audio_prompt is not None:
             self._check_audio_prompt(request.audio_prompt, wanted_s)
         if request.melody is not None:
@@ -147,11 +146,7 @@ class InputProcessor:
         """Raise InvalidRequest for an audio prompt that leaves nothing to make, or at an odd rate."""
         check_sample_rate(audio_prompt.sample_rate, self._checkpoint.sample_rate)
         if audio_prompt.duration_s >= min(wanted_s, self.window_s):
-            raise InvalidRequest(
-                f"The audio prompt lasts {audio_prompt.duration_s:g} seconds. It must be "
-                f"shorter than the whole track ({wanted_s:g}) and than this model's window "
-                f"({self.window_s:g})."
-            )
+            raise audio_prompt_too_long(audio_prompt.duration_s, wanted_s, self.window_s)
 
     def _check_melody(self, melody: Audio) -> None:
         """Raise MelodyNotSupported, or InvalidAudio for a melody that has no chroma."""

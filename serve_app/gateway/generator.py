@@ -36,6 +36,13 @@ class Fleet(Protocol):
         """
         ...
 
+    async def check_prompt(self, model_id: str, prompt: str, /) -> None:
+        """Let one of the model's replicas count the prompt's tokens; pass where none answers soon.
+
+        Raises PromptTooLong.
+        """
+        ...
+
     def obstacle(self, model_id: str, /) -> str | None:
         """Explain why no node of the cluster can run the model; None where one may."""
         ...

@@ -83,6 +83,10 @@ class Readiness:
         """Tell a replica the seconds of music in queued jobs, by which the model scales."""
         self._fleet.note_jobs(card.model_id, audio_s)
 
+    async def check_prompt(self, card: ModelCard, prompt: str) -> None:
+        """Count the prompt's tokens, where a replica answers soon. Raises PromptTooLong."""
+        await self._fleet.check_prompt(card.model_id, prompt)
+
     def ready_in_s(self, card: ModelCard) -> float:
         """Estimate the seconds until the model is ready, counted from the first such call."""
         return self._cold_starts.remaining_s(card.model_id)

@@ -1,7 +1,7 @@
-"""Checks of a job when it is accepted: those of a generation, with the same errors, but for one.
+"""Checks of a job when it is accepted: those of a generation, with the same errors.
 
-The prompt's tokens are counted by the replica that makes the track: a prompt of more than the text
-encoder takes is accepted, and the job fails with `prompt_too_long`.
+A replica counts the prompt's tokens, and knows the model's window. While none is ready, or where
+none answers soon, the job is accepted, and fails with the same error.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from serve_app.gateway.service import GenerationService
 from serve_app.jobs.addresses import Addresses
 from serve_app.jobs.intake import Submission, check_storable, checking
 from serve_app.jobs.job import JobRequest
+from serve_app.jobs.model_limits import check_model_limits
 from serve_app.jobs.parts import read_melody
 from serve_app.model_status import ModelCard
 from serve_app.types import MAX_SEED
@@ -43,15 +44,18 @@ class Acceptance:
             await self._check_duration(request, card)
         with checking("response_format"):
             await self.generation.check_file(card, request.encoding())
+        used_s = None
         if submission.audio_prompt is not None:
             with checking("audio_prompt"):
                 audio_s = submission.audio_prompt_s or await self._audio_s(
                     submission.audio_prompt, card
                 )
-                _check_part(audio_s, request)
+                used_s = _check_part(audio_s, request)
         if submission.melody is not None:
             with checking("melody"):
                 await read_melody(self.generation, submission.melody, request, card)
+        checked = request.model_copy(update={"prompt": prompt})
+        await check_model_limits(self.generation.readiness, card, checked, used_s)
         return request.model_copy(update={"model": card.model_id, "prompt": prompt})
 
     async def _check_job(self, submission: Submission) -> None:
@@ -109,8 +113,11 @@ class Acceptance:
         return (await self.generation.audio_prompts.read(content, card)).duration_s
 
 
-def _check_part(audio_s: float, request: JobRequest) -> None:
-    """Check that an audio prompt of `audio_s` seconds has its part, which leaves something to make."""
+def _check_part(audio_s: float, request: JobRequest) -> float:
+    """Check that an audio prompt of `audio_s` seconds has its part, which leaves something to make.
+
+    Returns the seconds of the part.
+    """
     end_s = min(audio_s, request.audio_prompt_end_s or audio_s)
     used_s = end_s - request.audio_prompt_start_s
     if used_s <= 0:
@@ -123,3 +130,4 @@ def _check_part(audio_s: float, request: JobRequest) -> None:
             f"The audio prompt has {used_s:g} seconds, and the track {request.duration_s:g}: "
             "ask for a longer track"
         )
+    return used_s

@@ -40,7 +40,9 @@ class Announcer:
         data = JobDescription.of(job, self._links.lasting()).model_dump(mode="json")
         envelope = {
             "type": f"job.{event}",
-            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "timestamp": datetime.fromtimestamp(self._links.clock(), UTC).isoformat(
+                timespec="milliseconds"
+            ),
             "data": data,
         }
         return _within_limit(envelope, data, _OF_JOB)

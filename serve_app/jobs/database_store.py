@@ -117,9 +117,15 @@ class DatabaseStore:
         return await self._read(submission.stats)
 
     async def claim_deliveries(
-        self, limit: int, lease_s: float, bounds: Mapping[str, int] | None = None
+        self,
+        limit: int,
+        lease_s: float,
+        bounds: Mapping[str, int] | None = None,
+        hosts: Mapping[str, int] | None = None,
     ) -> list[Delivery]:
-        steps = partial(outbox.claim_deliveries, limit, lease_s, dict(bounds or {}))
+        steps = partial(
+            outbox.claim_deliveries, limit, lease_s, dict(bounds or {}), dict(hosts or {})
+        )
         return await self._write(steps)
 
     async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
@@ -129,6 +135,9 @@ class DatabaseStore:
         if not is_id(job_id):
             return 0
         return await self._write(partial(outbox.redeliver, owner, job_id))
+
+    async def now(self) -> float:
+        return await self._read(submission.now)
 
     async def webhook_secrets(self, owner: str) -> list[str]:
         return await self._write(partial(stored_secrets.webhook_secrets, owner))

@@ -5,10 +5,11 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Collection
-from time import time
+from time import monotonic, time
 
 from serve_app.errors import ServeAppError
 from serve_app.jobs.addresses import Addresses, Answer, NotAnswered
+from serve_app.jobs.destinations import Destinations, host_of
 from serve_app.jobs.job import Delivery
 from serve_app.jobs.store import JobStore, Settlement
 from serve_app.jobs.webhooks import signed_headers
@@ -44,34 +45,38 @@ class DeliveryLoop:
         self._settled = settled
         self._addresses = addresses
         self._lease_s = max(_LEASE_S, 2 * timeout_s)
+        self._destinations = Destinations()
 
     async def run(self) -> None:
         """Deliver until cancelled. Errors of the store are logged, and do not end the loop.
 
-        An owner's messages take at most _MOST_OF_OWNER of the _MOST_AT_ONCE places: its slow
-        receivers delay its own messages, and those of others only where many owners have such ones.
+        An owner's messages take at most _MOST_OF_OWNER of the _MOST_AT_ONCE places, and those to
+        one host as many as `Destinations` allows: slow receivers delay their own messages alone.
         """
-        sending: dict[asyncio.Task[None], str] = {}
+        sending: dict[asyncio.Task[None], Delivery] = {}
         try:
             while True:
                 due = await self._due(sending.values())
-                sending |= {asyncio.create_task(self._deliver(one)): one.owner for one in due}
+                sending |= {asyncio.create_task(self._deliver(one)): one for one in due}
                 if not due:
                     await _pause(sending)
-                sending = {task: owner for task, owner in sending.items() if not task.done()}
+                sending = {task: one for task, one in sending.items() if not task.done()}
         finally:
             for task in sending:
                 task.cancel()
             await asyncio.gather(*sending, return_exceptions=True)
 
-    async def _due(self, owners: Collection[str]) -> list[Delivery]:
-        """Claim messages; none while there is no place, or no store. owners: of those being sent."""
-        places = min(_MOST_AT_ONCE - len(owners), _MOST_OF_OWNER)
+    async def _due(self, sending: Collection[Delivery]) -> list[Delivery]:
+        """Claim messages; none while there is no place, or no store."""
+        most = min(_MOST_OF_OWNER, self._destinations.most)
+        places = min(_MOST_AT_ONCE - len(sending), most)
         if places <= 0:
             return []
-        bounds = {owner: _MOST_OF_OWNER - count for owner, count in Counter(owners).items()}
+        counts = Counter(one.owner for one in sending)
+        bounds = {owner: _MOST_OF_OWNER - count for owner, count in counts.items()}
+        hosts = self._destinations.bounds(host_of(one.url) for one in sending)
         try:
-            return await self._store.claim_deliveries(places, self._lease_s, bounds)
+            return await self._store.claim_deliveries(places, self._lease_s, bounds, hosts)
         except Exception:
             logger.exception("The outbox of webhooks could not be read")
             return []
@@ -95,6 +100,7 @@ class DeliveryLoop:
         """Send a message once."""
         secrets = await self._store.webhook_secrets(delivery.owner)
         headers = signed_headers(delivery.id, int(time()), delivery.body, secrets)
+        began = monotonic()
         try:
             answer = await self._addresses.send(
                 "POST", delivery.url, headers, delivery.body.encode()
@@ -104,6 +110,8 @@ class DeliveryLoop:
         except Exception:  # of the receiver's making: it must not be tried for ever
             logger.exception("Webhook %s met an unexpected error", delivery.id)
             return _failure(delivery, "an unexpected error, which is in the log")
+        finally:
+            self._destinations.answered(host_of(delivery.url), monotonic() - began)
         return settlement_of(answer, delivery.attempt)
 
 

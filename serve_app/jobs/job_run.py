@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from time import monotonic, time
+from time import monotonic
 from typing import Protocol, TypeVar
 
 from serve_app.config.jobs import JobsConfig
@@ -70,7 +70,8 @@ class JobRun:
         self._announcer = announcer
         self._observer = observer
         self._config = config
-        self._announced_at = monotonic()
+        self._began_at = monotonic()
+        self._announced_at = self._began_at
         self.refusal: RateLimited | None = None
 
     @property
@@ -102,6 +103,10 @@ class JobRun:
             await _stop(making)
             await _stop(keeping)
             await _stop(telling)
+
+    def _now(self) -> float:
+        """Tell the Unix time by the database's clock, which dated the claim."""
+        return (self._job.started_at or 0.0) + monotonic() - self._began_at
 
     def _progress(self) -> Progressed:
         return self._attempt.progress
@@ -179,7 +184,7 @@ class JobRun:
             results=outcome.results,
             error=outcome.error,
             cost_usd=outcome.cost_usd,
-            finished_at=time(),
+            finished_at=self._now(),
             progress=1.0 if succeeded else done.progress,
             audio_s=made_s if succeeded else done.audio_s,
         )

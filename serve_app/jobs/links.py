@@ -1,20 +1,23 @@
 """Addresses of jobs and of their files; those of files are signed and expire."""
 
+import asyncio
 import base64
 import binascii
+import contextlib
 import copy
 import hashlib
 import hmac
 from dataclasses import dataclass
-from time import time
 
 from serve_app.config.jobs import JobsConfig
 from serve_app.errors import Unauthorized
+from serve_app.jobs.clock import StoreClock
 from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.job import Job
 from serve_app.jobs.store import JobStore
 
 _SEPARATOR = "."
+_CLOCK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ class Links:
     """Builds addresses below `public_url`, or below the address that the job was accepted at.
 
     A token is `expiry.value.signature`: HMAC-SHA256 with the store's key over the purpose, the
-    expiry (Unix time) and the value. Until `open` has fetched the key, no token is made or accepted:
-    JobStoreUnavailable is raised.
+    expiry (Unix time by the database's clock) and the value. Until `open` has fetched the key, no
+    token is made or accepted: JobStoreUnavailable is raised.
     """
 
     def __init__(self, config: JobsConfig) -> None:
@@ -38,10 +41,19 @@ class Links:
         self._link_s = config.link_s
         self._kept_s = config.kept_s
         self._key = b""
+        self.clock = StoreClock()
 
     async def open(self, store: JobStore) -> None:
-        """Fetch the signing key."""
+        """Fetch the signing key, and read the clock by which tokens expire."""
         self._key = await store.signing_key()
+        await self.clock.read(store.now)
+
+    async def follow(self, store: JobStore) -> None:
+        """Read the clock again every _CLOCK_S seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(_CLOCK_S)
+            with contextlib.suppress(JobStoreUnavailable):
+                await self.clock.read(store.now)
 
     def lasting(self) -> "Links":
         """Build links that are valid as long as results are kept, for messages that may be late."""
@@ -70,7 +82,7 @@ class Links:
 
     def token(self, grant: Grant, valid_s: float | None = None) -> str:
         """Sign a grant. valid_s: `link_s` when absent."""
-        expiry = int(time() + (self._link_s if valid_s is None else valid_s))
+        expiry = int(self.clock() + (self._link_s if valid_s is None else valid_s))
         parts = (str(expiry), _encoded(grant.value.encode()), self._signature(grant, expiry))
         return _SEPARATOR.join(parts)
 
@@ -79,7 +91,7 @@ class Links:
         grant, expiry, signature = _parsed(purpose, token)
         if not hmac.compare_digest(signature, self._signature(grant, expiry)):
             raise _refused()
-        if expiry < time():
+        if expiry < self.clock():
             raise Unauthorized("The link has expired: fetch the job again for a new one")
         return grant.value
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from serve_app.jobs.bounds import within
 from serve_app.jobs.database import Steps, statement
+from serve_app.jobs.destinations import host_of
 from serve_app.jobs.ids import new_id
 from serve_app.jobs.job import Delivery
 from serve_app.jobs.rows import delivery_of
@@ -23,8 +24,8 @@ returning id, job_id, owner, url, event, body, attempt, lease, created_at"""
 
 _ADD = """
 insert into {db}deliveries (
-  id, job_id, owner, url, event, body, attempt, created_at, due_at, settled
-) select :id, :job_id, :owner, :url, :event, :body, 0, {now}, {now}, false
+  id, job_id, owner, url, host, event, body, attempt, created_at, due_at, settled
+) select :id, :job_id, :owner, :url, :host, :event, :body, 0, {now}, {now}, false
 where not exists (select 1 from {db}webhooks_disabled where owner = :owner and url = :url)
   and not (:once and exists (
     select 1 from {db}deliveries where job_id = :job_id and event = :event
@@ -55,6 +56,7 @@ def add_deliveries(job_id: str, owner: str, new: tuple[NewDelivery, ...]) -> Ste
             job_id=job_id,
             owner=owner,
             url=one.url,
+            host=host_of(one.url),
             event=one.event,
             body=one.body,
             once=one.event == "started",
@@ -71,17 +73,24 @@ def drop_progress(job_id: str) -> Steps[None]:
 
 
 def claim_deliveries(
-    limit: int, lease_s: float, bounds: Mapping[str, int]
+    limit: int, lease_s: float, bounds: Mapping[str, int], hosts: Mapping[str, int]
 ) -> Steps[list[Delivery]]:
-    """Lease the messages that are due, the oldest first, at most so many of each owner in `bounds`."""
-    condition, parameters = within(bounds, _DUE, _ORDER)
-    next_ones = f"select id as next_id {_DUE} {condition} order by {_ORDER} limit :limit"
+    """Lease the messages that are due, the oldest first.
+
+    At most so many of each owner in `bounds`, and to each host in `hosts`. An owner's messages to
+    a host that has no place keep back none of its others.
+    """
+    to_hosts, of_hosts = within(hosts, _DUE, _ORDER, "host")
+    due = f"{_DUE} {to_hosts}"
+    of_owners, parameters = within(bounds, due, _ORDER)
+    next_ones = f"select id as next_id {due} {of_owners} order by {_ORDER} limit :limit"
     rows = yield statement(
         f"with next as ({next_ones} {{skip_locked}}) {_LEASE}",
         limit=limit,
         lease_s=float(lease_s),
         lease=secrets.token_hex(16),
         **parameters,
+        **of_hosts,
     )
     return [delivery_of(row) for row in sorted(rows, key=lambda row: row["created_at"])]
 

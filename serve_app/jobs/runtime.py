@@ -146,6 +146,7 @@ class JobRuntime:
         async with asyncio.TaskGroup() as group:
             group.create_task(housekeeping.run())
             group.create_task(sending.run())
+            group.create_task(self._links.follow(self._store))
             if self._worker is not None:
                 group.create_task(self._worker.run())
 

@@ -183,15 +183,26 @@ class JobStore(Protocol):
     async def stats(self) -> StoreStats: ...
 
     async def claim_deliveries(
-        self, limit: int, lease_s: float, bounds: Mapping[str, int] | None = None
+        self,
+        limit: int,
+        lease_s: float,
+        bounds: Mapping[str, int] | None = None,
+        hosts: Mapping[str, int] | None = None,
     ) -> list[Delivery]:
-        """Lease messages that are due. bounds: most messages of the owners that it names."""
+        """Lease messages that are due.
+
+        bounds, hosts: most messages of the owners, and to the hosts, that they name.
+        """
         ...
 
     async def settle(self, delivery: Delivery, settlement: Settlement) -> None: ...
 
     async def redeliver(self, owner: str, job_id: str) -> int:
         """Send the latest delivery of each event again, with its id; return their number."""
+        ...
+
+    async def now(self) -> float:
+        """Read the database's clock, as Unix time."""
         ...
 
     async def webhook_secrets(self, owner: str) -> list[str]:

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from time import time
 from typing import Any
 
 from serve_app.jobs.errors import UploadNotFound
@@ -19,7 +18,7 @@ _TEXT = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """An uploaded file. Times are Unix times; metadata: the caller's own."""
+    """An uploaded file. Times are Unix times by the database's clock; metadata: the caller's own."""
 
     id: str
     owner: str
@@ -48,7 +47,7 @@ class StoredFiles:
         self, owner: str, name: str, media_type: str, content: bytes, metadata: dict[str, Any]
     ) -> StoredFile:
         """Store a file. Its erasure is noted first, so that a crash leaves nothing behind."""
-        now = time()
+        now = await self.store.now()
         file_id = new_id()
         digest = await asyncio.to_thread(_sha256, content)
         file = StoredFile(
@@ -62,7 +61,7 @@ class StoredFiles:
     async def get(self, owner: str, file_id: str) -> StoredFile:
         """Find a file of an owner. Raises UploadNotFound."""
         file = await self._read(file_id)
-        if file is None or file.owner != owner or file.expires_at < time():
+        if file is None or file.owner != owner or file.expires_at < await self.store.now():
             raise UploadNotFound(f"There is no file '{file_id[:64]}' of this API key")
         return file
 

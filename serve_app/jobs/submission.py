@@ -178,3 +178,9 @@ def stats() -> Steps[StoreStats]:
     )
     jobs = dict.fromkeys(JobStatus, 0) | {JobStatus(one["status"]): one["count"] for one in rows}
     return StoreStats(jobs, max(0.0, float(row["oldest_s"])), row["waiting"])
+
+
+def now() -> Steps[float]:
+    """Read the clock."""
+    [row] = yield statement("select {now} as now")
+    return float(row["now"])

@@ -65,7 +65,7 @@ async def test_links_outlast_the_attempts_to_deliver(
     body = json.loads(delivery.body)
     late = body["output"] if dialect == "replicate" else body["data"]["result"][0]["url"]
     soon = room.service.links.audio(done, 0) or ""
-    monkeypatch.setattr("serve_app.jobs.links.time", lambda: time() + 10 * 3600)
+    monkeypatch.setattr(room.service.links, "clock", lambda: time() + 10 * 3600)
     token = late.partition("?token=")[2]
     assert (await room.service.linked_file(job.id, 0, token)).size_bytes > 0
     with pytest.raises(Unauthorized, match="expired"):

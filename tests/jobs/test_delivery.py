@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -159,12 +158,12 @@ async def test_an_error_of_the_store_does_not_end_the_loop(
     calls = 0
     claim = room.store.claim_deliveries
 
-    async def failing(limit: int, lease_s: float, bounds: Mapping[str, int]) -> list[Delivery]:
+    async def failing(*arguments: Any) -> list[Delivery]:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise OSError("disk")
-        return await claim(limit, lease_s, bounds)
+        return await claim(*arguments)
 
     monkeypatch.setattr(room.store, "claim_deliveries", failing)
     monkeypatch.setattr("serve_app.jobs.delivery._POLL_S", 0.01)
@@ -214,6 +213,26 @@ async def test_slow_receivers_of_a_key_delay_no_other_key(
         assert len(slow.received) <= 2
         slow.may_answer.set()
         await asyncio.to_thread(slow.expect, 5)
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def test_a_host_that_hangs_delays_no_other_host(
+    room: JobRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many keys send to it, and one of them to another host, too."""
+    monkeypatch.setattr("serve_app.jobs.delivery._MOST_AT_ONCE", 6)
+    with receiver() as slow, receiver() as quick:
+        slow.may_answer.clear()
+        for number in range(8):
+            await finished(room, slow.url, owner=f"key-{number}")
+        for _ in range(3):
+            await finished(room, quick.url, owner="key-0")
+        running = asyncio.create_task(loop_of(room).run())
+        await asyncio.to_thread(quick.expect, 3)
+        assert len(slow.received) <= 4
+        slow.may_answer.set()
+        await asyncio.to_thread(slow.expect, 8)
         running.cancel()
         await asyncio.wait({running})
 

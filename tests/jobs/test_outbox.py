@@ -3,8 +3,8 @@
 import pytest
 
 from serve_app.jobs.database_store import DatabaseStore
-from serve_app.jobs.job import Delivery
-from serve_app.jobs.store import Progressed, Settlement
+from serve_app.jobs.job import Delivery, Webhook
+from serve_app.jobs.store import NewDelivery, Progressed, Settlement
 from tests.jobs.stores import HOOK, LEASE_S, MOST, claimed, message, pass_time, rows_of, success
 
 SENT = Settlement(delivered=True, status=204)
@@ -122,6 +122,24 @@ async def test_no_more_is_claimed_of_an_owner_than_its_bound(store: DatabaseStor
     assert sorted(one.owner for one in claims) == ["me", "you"]
     assert await store.claim_deliveries(MOST, LEASE_S, {"me": 0}) == []
     assert len(await store.claim_deliveries(1, LEASE_S, {"me": 7})) == 1
+
+
+async def test_no_more_is_claimed_to_a_host_than_its_bound(store: DatabaseStore) -> None:
+    """The messages of an owner to a host that is full keep back none of its others."""
+    for url in (
+        "https://hangs.example/a",
+        "https://Hangs.example/b",
+        "https://a@quick.example:81/",
+    ):
+        claim = await claimed(store, webhook=Webhook(url=url))
+        await store.finish(claim, success(claim), (NewDelivery(url, "completed", "{}"),))
+    full = {"hangs.example": 0}
+    [claimed_one] = await store.claim_deliveries(MOST, LEASE_S, {"me": 1}, full)
+    assert claimed_one.url == "https://a@quick.example:81/"
+    assert len(await store.claim_deliveries(MOST, LEASE_S, {}, {"hangs.example": 1})) == 1
+    assert await store.claim_deliveries(MOST, LEASE_S, {}, full) == []
+    hosts = [row["host"] for row in await rows_of(store, "deliveries")]
+    assert sorted(hosts) == ["hangs.example", "hangs.example", "quick.example:81"]
 
 
 @pytest.mark.parametrize("events", [(), ("started",)])

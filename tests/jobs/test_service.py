@@ -16,6 +16,7 @@ from serve_app.errors import (
     InvalidRequest,
     ModelLoading,
     ModelNotFound,
+    PromptTooLong,
     QueueFull,
     Unauthorized,
 )
@@ -99,12 +100,13 @@ async def test_what_a_generation_refuses_is_refused_at_once(
         ({"model": "small", "response_format": "mp3", "sample_rate": 8000}, InvalidRequest),
         ({"model": "small", "response_format": "opus", "bitrate_kbps": 320}, InvalidRequest),
         ({"model": "small", "seed": 2**63 - 1, "n": 2}, InvalidRequest),
+        ({"model": "small", "prompt": "\u00e9 " * 41}, PromptTooLong),
     ],
 )
 async def test_so_are_the_options_of_files(
     room: JobRoom, fields: dict[str, Any], error: type[Exception]
 ) -> None:
-    request = JobRequest(prompt="a", duration_s=1.0, **fields)
+    request = JobRequest(**{"prompt": "a", "duration_s": 1.0, **fields})
     with pytest.raises(error):
         await room.service.submit(submission(request=request))
 

@@ -2,14 +2,17 @@
 
 import hashlib
 import threading
+import time
 from typing import Any
 
 import pytest
 
+from serve_app.config.jobs import JobsConfig
 from serve_app.errors import Unauthorized
 from serve_app.jobs.database_store import DatabaseStore
 from serve_app.jobs.errors import UploadNotFound
-from serve_app.jobs.stored_files import StoredFiles
+from serve_app.jobs.links import Links
+from serve_app.jobs.stored_files import KEPT_S, StoredFiles
 from tests.jobs.rooms import JobRoom
 
 
@@ -44,6 +47,29 @@ async def test_the_loop_goes_on_while_a_file_is_digested(
     assert file.sha256 == digest(b"content").hexdigest()
     assert threads
     assert threading.get_ident() not in threads
+
+
+async def test_files_and_their_links_expire_by_the_databases_clock(
+    room: JobRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node whose clock is two days ahead finds what another one stored; and the opposite."""
+    ahead = time.time() + 2 * KEPT_S
+    here = StoredFiles(room.store, room.service.results, room.service.links)
+    links = Links(JobsConfig())
+    there = StoredFiles(room.store, room.service.results, links)
+    file = await here.add("a", "name", "audio/wav", b"content", {})
+    with monkeypatch.context() as patch:
+        for module in ("clock", "links", "stored_files"):
+            patch.setattr(f"serve_app.jobs.{module}.time", lambda: ahead, raising=False)
+        await links.open(room.store)
+        late = await there.add("a", "late", "audio/wav", b"content", {})
+        assert await there.linked(file.id, here.token(file)) == file
+        assert late.expires_at == pytest.approx(file.expires_at, abs=30)
+    assert await here.linked(late.id, there.token(late)) == late
+    monkeypatch.setattr("serve_app.jobs.stored_files.KEPT_S", -1.0)
+    expired = await here.add("a", "expired", "audio/wav", b"content", {})
+    with pytest.raises(UploadNotFound):
+        await here.get("a", expired.id)
 
 
 async def test_a_file_is_its_owners(room: JobRoom) -> None:

@@ -69,8 +69,11 @@ async def test_bad_requests_get_the_contracts_sentences(client: httpx.AsyncClien
 async def test_a_replicas_error_arrives_as_a_problem_without_a_traceback(
     client: httpx.AsyncClient,
 ) -> None:
-    response = await client.post(GENERATIONS, json={"prompt": "long " * 300, "duration_s": 1})
+    body = {"prompt": "long " * 300, "duration_s": 1}
+    response = await client.post(GENERATIONS, json=body)
     assert (response.status_code, response.json()["code"]) == (400, "prompt_too_long")
+    job = await client.post("/v1/jobs", json=body)
+    assert (job.status_code, job.json()) == (400, response.json())
     assert response.json()["detail"].endswith("but this model takes 256. Shorten the prompt.")
     response = await client.post(GENERATIONS, json={"prompt": "a", "duration_s": 121})
     assert (response.status_code, response.json()["code"]) == (400, "duration_too_long")

@@ -1,0 +1,37 @@
+"""Bounds on the messages to one host."""
+
+import pytest
+
+from serve_app.jobs.destinations import Destinations, host_of
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Example.org/a/b?c=d", "example.org"),
+        ("http://me:secret@example.org:8080", "example.org:8080"),
+        ("http://[::1]:81/a@b", "[::1]:81"),
+    ],
+)
+def test_a_host_is_name_and_port(url: str, host: str) -> None:
+    assert host_of(url) == host
+
+
+def test_a_slow_host_gets_one_message_at_a_time_until_it_is_quick_again() -> None:
+    destinations = Destinations()
+    assert destinations.bounds([]) == {}
+    assert destinations.bounds(["a", "a", "b"]) == {"a": 2, "b": 3}
+    destinations.answered("a", 15.0)
+    assert destinations.bounds([]) == {"a": 1}
+    assert destinations.bounds(["a", "a", "b"]) == {"a": 0, "b": 3}
+    destinations.answered("a", 0.1)
+    assert destinations.bounds(["a"]) == {"a": 3}
+
+
+def test_the_latest_slow_hosts_are_remembered() -> None:
+    destinations = Destinations()
+    for number in range(100):
+        destinations.answered(f"host-{number}", 15.0)
+    bounds = destinations.bounds([])
+    assert len(bounds) == 64
+    assert "host-99" in bounds
