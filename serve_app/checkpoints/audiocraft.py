@@ -5,6 +5,12 @@ only the name of a repository that has it). Each holds `best_state`, a state dic
 training configuration as YAML text.
 """
 
+from serve_app.checkpoints.audiocraft_conditioning import (
+    MELODY,
+    check_conditioning,
+    has_melody,
+    melody_config,
+)
 from serve_app.checkpoints.audiogen import content_of
 from serve_app.checkpoints.experiment_config import ExperimentConfig
 from serve_app.checkpoints.fields import (
@@ -20,6 +26,7 @@ from serve_app.errors import CheckpointError
 from serve_app.models.encodec.config import EncodecConfig
 from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
 from serve_app.models.encodec.model import Encodec
+from serve_app.models.musicgen.conditioning import conditioning_of
 from serve_app.models.musicgen.model import MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
 
@@ -53,6 +60,8 @@ def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenCon
     num_codebooks = lm.integer("n_q", at_most=MOST_LAYERS)
     root = cfg.fields("")
     stereo = root.flag("interleave_stereo_codebooks.use", False)
+    window_s = root.number("dataset.segment_duration", 30.0, at_least=1, at_most=_LONGEST_WINDOW_S)
+    melody = melody_config(cfg, window_s) if has_melody(cfg) else None
     return MusicGenConfig(
         transformer=_transformer_config(lm),
         num_codebooks=num_codebooks,
@@ -61,10 +70,10 @@ def musicgen_config(cfg: ExperimentConfig, text_hidden_size: int) -> MusicGenCon
         audio_channels=2 if stereo else root.integer("channels", 1, at_most=2),
         text_hidden_size=text_hidden_size,
         bias_heads=lm.flag("bias_proj", True),
-        max_duration_s=root.number(
-            "dataset.segment_duration", 30.0, at_least=1, at_most=_LONGEST_WINDOW_S
-        ),
+        max_duration_s=window_s,
         content=content_of(cfg),
+        conditioning=conditioning_of(melody),
+        melody=melody,
     )
 
 
@@ -76,19 +85,7 @@ def check_language_model(cfg: ExperimentConfig) -> None:
         cfg.fields("").integer("sample_rate", at_least=LEAST_SAMPLE_RATE)
     for name, (default, supported) in _SUPPORTED_TRANSFORMER.items():
         cfg.require(f"transformer_lm.{name}", supported, default)
-    conditioners = cfg.names("conditioners") - {"args"}
-    if conditioners != {"description"}:
-        raise CheckpointError(
-            f"{cfg.file}: conditioners {sorted(conditioners)} are not supported (only "
-            "'description'). Use a MusicGen whose only condition is a text."
-        )
-    cfg.require("conditioners.description.model", "t5")
-    cfg.require("conditioners.description.t5.finetune", False, False)
-    cfg.require("conditioners.description.t5.normalize_text", False, False)
-    cfg.require("fuser.cross", ["description"])
-    for other in ("sum", "prepend", "input_interpolate"):
-        cfg.require(f"fuser.{other}", [], [])
-    cfg.require("fuser.cross_attention_pos_emb", False, False)
+    check_conditioning(cfg)
     cfg.require("interleave_stereo_codebooks.per_timestep", False, False)
 
 
@@ -185,13 +182,14 @@ def musicgen_sources(config: MusicGenConfig, store: TensorStore) -> dict[str, tu
     """Map each parameter of `MusicGen` to the tensors of the file that make it up."""
     # An export whose attention is nn.MultiheadAttention has one more level in its names.
     mha = "mha." if store.names("transformer.layers.0.self_attn.mha.") else ""
-    text_proj = "condition_provider.conditioners.description.output_proj"
+    conditioners = "condition_provider.conditioners"
     codebooks = range(config.num_codebooks)
     sources: dict[str, tuple[Source, ...]] = {}
     for leaf in ("weight", "bias"):
         sources[f"embedding.{leaf}"] = tuple(f"emb.{k}.{leaf}" for k in codebooks)
         sources[f"heads.{leaf}"] = tuple(f"linears.{k}.{leaf}" for k in codebooks)
-        sources[f"text_proj.{leaf}"] = (f"{text_proj}.{leaf}",)
+        sources[f"text_proj.{leaf}"] = (f"{conditioners}.description.output_proj.{leaf}",)
+        sources[f"melody_proj.{leaf}"] = (f"{conditioners}.{MELODY}.output_proj.{leaf}",)
         sources[f"out_norm.{leaf}"] = (f"out_norm.{leaf}",)
         for i in range(config.transformer.num_layers):
             layer = _layer_sources(f"transformer.layers.{i}", mha, leaf)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from serve_app.checkpoints import audiocraft, huggingface
+from serve_app.checkpoints import audiocraft, audiocraft_conditioning, huggingface
 from serve_app.checkpoints.adapter import Adapter, Merge, read_adapter
 from serve_app.checkpoints.building import build
 from serve_app.checkpoints.codec import audiocraft_codec, huggingface_codec
@@ -19,12 +19,20 @@ from serve_app.checkpoints.faults import unreadable_named
 from serve_app.checkpoints.hub import resolve
 from serve_app.checkpoints.tensor_files import read_safetensors
 from serve_app.checkpoints.text_encoder import build_text_encoder, load_text_encoder
-from serve_app.checkpoints.weight_files import has_safetensors
+from serve_app.checkpoints.training_files import refuse_training
+from serve_app.checkpoints.weight_files import EXPORT, has_safetensors, is_export
 from serve_app.config.adapter import AdapterSource
+from serve_app.config.model_loading import CheckpointForm
 from serve_app.errors import CheckpointError
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.musicgen.model import MusicGen
 from serve_app.models.t5 import TextEncoder
+
+_INCOMPLETE = (
+    "save or download the checkpoint again. Some published safetensors are incomplete: if the "
+    f"repository also holds an AudioCraft export ({EXPORT}), set "
+    "model_loading_config.checkpoint_form to audiocraft"
+)
 
 
 @dataclass(frozen=True)
@@ -63,22 +71,24 @@ def load_checkpoint(
     text_encoder_source: str | None = None,
     codec_source: str | None = None,
     adapters: Sequence[AdapterSource] = (),
+    form: CheckpointForm = "auto",
 ) -> Checkpoint:
     """Load a model: a folder, a hub id, or `embedded:NAME` for a model inside this package.
 
     dtype: of the language model's weights; text encoder and codec stay in fp32.
     text_encoder_source, codec_source:
     replace the repositories that an AudioCraft export only names.
+    form: of the checkpoint, where the source holds two.
     adapters: merged into the language model's weights in fp32, before the cast to `dtype`.
 
     Raises CheckpointError naming the file and the tensor.
     """
     device = torch.device(device)
-    folder = resolve(source)
+    folder = resolve(source, form)
     merged = [read_adapter(adapter) for adapter in adapters]
     with unreadable_named(folder):
-        _check_not_empty(folder)
-        if (folder / "state_dict.bin").exists() and not has_safetensors(folder):
+        _check_not_empty(folder, form)
+        if is_export(folder, form):
             checkpoint = _load_audiocraft(
                 folder, dtype, device, text_encoder_source, codec_source, merged
             )
@@ -94,7 +104,7 @@ def _load_huggingface(
     folder: Path, dtype: torch.dtype, device: torch.device, adapters: Sequence[Adapter]
 ) -> Checkpoint:
     config, t5_section, codec_section = huggingface.musicgen_config(folder)
-    store = read_safetensors(folder)
+    store = read_safetensors(folder, _INCOMPLETE)
     musicgen = build(folder / "config.json", lambda: MusicGen(config))
     sources = huggingface.musicgen_sources(config)
     store.fill(musicgen, sources, dtype, device, _merge(adapters, musicgen))
@@ -112,7 +122,7 @@ def _load_audiocraft(
     codec_source: str | None,
     adapters: Sequence[Adapter],
 ) -> Checkpoint:
-    file = folder / "state_dict.bin"
+    file = folder / EXPORT
     cfg, store = read_export(file)
     audiocraft.check_language_model(cfg)
     t5_source = text_encoder_source or cfg.fields("conditioners.description.t5").text("name")
@@ -121,7 +131,7 @@ def _load_audiocraft(
     musicgen = build(file, lambda: MusicGen(config))
     sources = audiocraft.musicgen_sources(config, store)
     store.fill(musicgen, sources, dtype, device, _merge(adapters, musicgen))
-    store.check_all_taken(ignored="")
+    store.check_all_taken(ignored=audiocraft_conditioning.IGNORED)
     return Checkpoint(musicgen, audiocraft_codec(folder, codec_source, device), text_encoder)
 
 
@@ -133,8 +143,9 @@ def _merge(
     return Merge(adapters, names, musicgen.state_dict()).apply
 
 
-def _check_not_empty(folder: Path) -> None:
-    known = any((folder / name).exists() for name in ("config.json", "state_dict.bin"))
+def _check_not_empty(folder: Path, form: CheckpointForm) -> None:
+    refuse_training(folder, form)
+    known = any((folder / name).exists() for name in ("config.json", EXPORT))
     if not known and not has_safetensors(folder):
         raise CheckpointError(
             f"{folder}: holds neither config.json (of a Hugging Face model) nor state_dict.bin (of "
@@ -156,6 +167,12 @@ def _check_consistency(folder: Path, checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{folder}: the width {lm.transformer.hidden_size} of the language model is odd, but "
             "positions are pairs of sine and cosine. Use a published architecture."
+        )
+    if lm.melody is not None and lm.melody.sample_rate != codec.sample_rate:
+        raise CheckpointError(
+            f"{folder}: the melody is taken at {lm.melody.sample_rate} Hz, but the codec has "
+            f"{codec.sample_rate} Hz. Use the codec and the preprocessor_config.json that the model "
+            "was trained with."
         )
     per_channel = lm.num_codebooks // (2 if checkpoint.stereo_codebooks else 1)
     if per_channel > codec.num_quantizers or lm.codebook_size > codec.codebook_size:

@@ -25,7 +25,7 @@ def load_codec(folder: Path, device: torch.device) -> Encodec:
 
     Raises CheckpointError naming the file and the tensor.
     """
-    config = huggingface.read_config_of(folder, "encodec", "a codec; DAC is not supported")
+    config = huggingface.read_config_of(folder, "encodec", role="a codec; DAC is not supported")
     store = read_safetensors(folder)
     codec = huggingface_codec(folder, "", config, store, device)
     store.check_all_taken(ignored=huggingface.IGNORED)

@@ -11,6 +11,7 @@ from serve_app.checkpoints.faults import faults_named
 from serve_app.checkpoints.fields import Fields
 from serve_app.checkpoints.tensor_files import read_pickle
 from serve_app.checkpoints.tensor_store import TensorStore
+from serve_app.checkpoints.training_files import advice_for
 from serve_app.errors import CheckpointError
 
 _CURE = "Export the model again with audiocraft.utils.export."
@@ -62,6 +63,12 @@ class ExperimentConfig:
         """Raise CheckpointError unless the value at `path`, or `default`, is `supported`."""
         self.fields("").require(path, supported, default)
 
+    def require_names(self, path: str, supported: set[str]) -> None:
+        """Raise CheckpointError unless the list at `path` has exactly these names, in any order."""
+        listed = self.get(path)
+        if not isinstance(listed, list) or {str(name) for name in listed} != supported:
+            self.require(path, sorted(supported))
+
     def _get(self, path: str, default: Any, depth: int) -> Any:
         node: Any = self._root
         for key in path.split("."):
@@ -90,6 +97,8 @@ def read_export(file: Path) -> tuple[ExperimentConfig, TensorStore]:
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     ):
-        raise CheckpointError(f"{file}: has no 'best_state' of named tensors. {_CURE}")
+        raise CheckpointError(
+            f"{file}: has no 'best_state' of named tensors. {advice_for(set(map(str, package)))}"
+        )
     cfg = ExperimentConfig(file, package.get("xp.cfg", ""))
     return cfg, TensorStore(str(file), state)

@@ -11,6 +11,8 @@ from serve_app.errors import CheckpointError
 MOST = 2**20
 MOST_LAYERS = 1024
 MOST_TAPS = 1024
+MOST_CHROMA = 4096  # frames of chroma, or pitch classes
+MOST_FFT_BITS = 16
 MOST_BLOCKS = 16  # residual blocks of a stage; their dilation grows exponentially
 LEAST_SAMPLE_RATE = 400  # Hz, far below that of every codec of music or speech
 PAD_MODES = ("reflect", "constant", "replicate")

@@ -14,6 +14,7 @@ from serve_app.checkpoints.weight_files import (
     is_adapter,
     refuse_ignored,
 )
+from serve_app.config.model_loading import CheckpointForm
 from serve_app.errors import CheckpointError
 
 EMBEDDED_PREFIX = "embedded:"
@@ -28,27 +29,28 @@ _ADAPTER_FILES = (CONFIG, ADAPTER)
 _EXPORT_FILES = ("state_dict.bin", "compression_state_dict.bin")
 
 
-def resolve(source: str) -> Path:
+def resolve(source: str, form: CheckpointForm = "auto") -> Path:
     """Return the local folder of a source: a folder, `embedded:NAME`, or a hub id.
 
     A hub repository is downloaded to the hub's cache; `OWNER/REPOSITORY@REVISION` pins a commit,
     tag or branch.
+    form: of the files to download, where a repository holds two.
 
     Raises CheckpointError if `source` is none of them, cannot be downloaded, or holds
     weights that would be ignored, such as an adapter.
     """
-    folder = _find(source)
+    folder = _find(source, form)
     with unreadable_named(folder):
         if is_adapter(folder):
             raise CheckpointError(_without_base(source, folder))
-        refuse_ignored(folder)
+        refuse_ignored(folder, form)
     return folder
 
 
-def fetch(source: str) -> Path:
+def fetch(source: str, form: CheckpointForm = "auto") -> Path:
     """Return the local folder of a model as `resolve` does, or of an adapter."""
-    folder = _find(source)
-    return folder if is_adapter(folder) else resolve(source)
+    folder = _find(source, form)
+    return folder if is_adapter(folder) else resolve(source, form)
 
 
 def resolve_adapter(source: str) -> Path:
@@ -62,9 +64,9 @@ def resolve_adapter(source: str) -> Path:
     return folder
 
 
-def _find(source: str) -> Path:
+def _find(source: str, form: CheckpointForm) -> Path:
     folder = _embedded(source) if source.startswith(EMBEDDED_PREFIX) else local_folder(source)
-    return folder or _from_hub(source)
+    return folder or _from_hub(source, form)
 
 
 def _without_base(source: str, folder: Path) -> str:
@@ -104,11 +106,12 @@ def local_folder(source: str) -> Path | None:
     return None
 
 
-def _from_hub(source: str) -> Path:
+def _from_hub(source: str, form: CheckpointForm) -> Path:
     repository, revision = _revision(source)
-    folder = _download(repository, revision, _SAFE_FILES)
-    if has_safetensors(folder):
-        return folder
+    if form != "audiocraft":
+        folder = _download(repository, revision, _SAFE_FILES)
+        if form == "transformers" or has_safetensors(folder):
+            return folder
     return _download(repository, revision, _EXPORT_FILES)
 
 

@@ -12,11 +12,14 @@ from serve_app.checkpoints.fields import (
     PAD_MODES,
     Fields,
 )
+from serve_app.checkpoints.huggingface_melody import melody_config
 from serve_app.checkpoints.tensor_store import Source
 from serve_app.errors import CheckpointError
+from serve_app.models.chroma import MelodyConfig
 from serve_app.models.encodec.config import EncodecConfig
 from serve_app.models.encodec.conv import Conv1d, ConvTranspose1d
 from serve_app.models.encodec.model import Encodec
+from serve_app.models.musicgen.conditioning import conditioning_of
 from serve_app.models.musicgen.model import MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
 
@@ -26,6 +29,7 @@ IGNORED = (
     r"text_encoder\.(encoder\.embed_tokens|shared)\.weight|"
     r"(audio_encoder\.)?quantizer\.layers\.\d+\.codebook\.(inited|cluster_size|embed_avg)"
 )
+_WITH_MELODY = "musicgen_melody"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -45,17 +49,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_config_of(folder: Path, expected: str, role: str) -> dict[str, Any]:
-    """Read config.json. Raises CheckpointError unless it has this `model_type`.
+def read_config_of(folder: Path, *expected: str, role: str) -> dict[str, Any]:
+    """Read config.json. Raises CheckpointError unless it has one of these values of `model_type`.
 
     role: the model's name in the message.
     """
     config = read_config(folder)
     kind = config["model_type"]
-    if kind != expected:
+    if kind not in expected:
         raise CheckpointError(
             f"{folder / 'config.json'}: model_type {kind!r} is not supported, only "
-            f"'{expected}' ({role}). Name another checkpoint."
+            f"{' and '.join(map(repr, expected))} ({role}). Name another checkpoint."
         )
     return config
 
@@ -67,16 +71,19 @@ def musicgen_config(folder: Path) -> tuple[MusicGenConfig, dict[str, Any], dict[
     """
     from transformers import MusicgenDecoderConfig
 
-    config = read_config_of(folder, "musicgen", "a MusicGen")
+    config = read_config_of(folder, "musicgen", _WITH_MELODY, role="a MusicGen")
     text_encoder = _section(folder, config, "text_encoder", "t5")
     codec = _section(folder, config, "audio_encoder", "encodec")
     decoder = fields_of(
         folder, "decoder", _section(folder, config, "decoder"), MusicgenDecoderConfig()
     )
-    musicgen = _language_model(
-        decoder, fields_of(folder, "text_encoder", text_encoder).integer("d_model")
-    )
-    return musicgen, text_encoder, codec
+    melody = None
+    if config["model_type"] == _WITH_MELODY:
+        melody = melody_config(
+            folder, fields_of(folder, "", config), decoder.integer("hidden_size")
+        )
+    text_hidden_size = fields_of(folder, "text_encoder", text_encoder).integer("d_model")
+    return _language_model(decoder, text_hidden_size, melody), text_encoder, codec
 
 
 def _section(
@@ -103,7 +110,9 @@ def fields_of(folder: Path, name: str, section: dict[str, Any], defaults: object
     return Fields(folder / "config.json", name, find)
 
 
-def _language_model(decoder: Fields, text_hidden_size: int) -> MusicGenConfig:
+def _language_model(
+    decoder: Fields, text_hidden_size: int, melody: MelodyConfig | None
+) -> MusicGenConfig:
     decoder.require("activation_function", "gelu")
     decoder.require("scale_embedding", False)
     decoder.require("cross_attention_hidden_size", None)
@@ -118,6 +127,8 @@ def _language_model(decoder: Fields, text_hidden_size: int) -> MusicGenConfig:
         audio_channels=audio_channels,
         text_hidden_size=text_hidden_size,
         project_text=text_hidden_size != transformer.hidden_size,
+        conditioning=conditioning_of(melody),
+        melody=melody,
     )
 
 
@@ -181,6 +192,8 @@ def musicgen_sources(config: MusicGenConfig) -> dict[str, tuple[Source, ...]]:
         "heads.weight": tuple(f"decoder.lm_heads.{k}.weight" for k in codebooks),
         "text_proj.weight": ("enc_to_dec_proj.weight",),
         "text_proj.bias": ("enc_to_dec_proj.bias",),
+        "melody_proj.weight": ("audio_enc_to_dec_proj.weight",),
+        "melody_proj.bias": ("audio_enc_to_dec_proj.bias",),
         "out_norm.weight": (f"{base}.layer_norm.weight",),
         "out_norm.bias": (f"{base}.layer_norm.bias",),
     }

@@ -13,32 +13,47 @@ from serve_app.checkpoints.adapter_config import read_adapter_config
 from serve_app.checkpoints.faults import unreadable_named
 from serve_app.checkpoints.hub import EMBEDDED_PREFIX, local_folder, resolve, resolve_adapter
 from serve_app.checkpoints.torch_format import is_archive
+from serve_app.checkpoints.training_files import refuse_training
 from serve_app.checkpoints.watermark_file import Network, read_facts
-from serve_app.checkpoints.weight_files import ADAPTER, INDEX, SINGLE, has_safetensors, weight_files
+from serve_app.checkpoints.weight_files import (
+    ADAPTER,
+    EXPORT,
+    INDEX,
+    SINGLE,
+    has_safetensors,
+    is_export,
+    weight_files,
+)
+from serve_app.config.model_loading import CheckpointForm
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.errors import CheckpointError
 
 HUB_TIMEOUT_S = 5.0
-_EXPORT = "state_dict.bin"
+_FILES: dict[CheckpointForm, tuple[str, ...]] = {
+    "auto": (SINGLE, INDEX, EXPORT),
+    "transformers": (SINGLE, INDEX),
+    "audiocraft": (EXPORT,),
+}
 _TRUNCATED = "The file is cut off or damaged: copy or download it again."
 
 
-def check_source(source: str, needs_codec: bool = True) -> bool:
+def check_source(source: str, needs_codec: bool = True, form: CheckpointForm = "auto") -> bool:
     """Check the files of a folder or of an embedded model, and that a hub repository can be had.
 
     A repository counts as available when its weights are in the hub's cache, or when the hub answers for it within
     HUB_TIMEOUT_S. Returns whether the weights are on this machine.
     needs_codec: whether an AudioCraft export must hold its codec; false if the codec has a source of its own.
+    form: of the checkpoint, where there are two.
     Raises CheckpointError naming the file or the repository.
     """
     is_embedded = source.startswith(EMBEDDED_PREFIX)
     if is_embedded or local_folder(source):
-        folder = resolve(source)
+        folder = resolve(source, form)
         with unreadable_named(folder):
-            check_folder(folder, needs_codec)
+            check_folder(folder, needs_codec, form)
         return True
     repository, _, revision = source.partition("@")
-    if _is_cached(repository, revision or None):
+    if _is_cached(repository, revision or None, _FILES[form]):
         return True
     _ask_hub(repository, revision or None)
     return False
@@ -59,19 +74,20 @@ def check_adapter(source: str) -> bool:
     return False
 
 
-def check_folder(folder: Path, needs_codec: bool = True) -> None:
+def check_folder(folder: Path, needs_codec: bool = True, form: CheckpointForm = "auto") -> None:
     """Check a folder: of Hugging Face, or an AudioCraft export. Raises CheckpointError naming the file."""
-    if has_safetensors(folder) or (folder / INDEX).exists():
+    refuse_training(folder, form)
+    if is_export(folder, form):
+        _check_pickle(folder / EXPORT)
+        if needs_codec:
+            _check_pickle(folder / "compression_state_dict.bin")
+    elif form == "transformers" or has_safetensors(folder) or (folder / INDEX).exists():
         _check_config(folder / "config.json")
         for file in weight_files(folder):
             _check_safetensors(file)
-    elif (folder / _EXPORT).exists():
-        _check_pickle(folder / _EXPORT)
-        if needs_codec:
-            _check_pickle(folder / "compression_state_dict.bin")
     else:
         raise CheckpointError(
-            f"{folder}: has neither model.safetensors nor {_EXPORT}. Name the folder of a Hugging Face "
+            f"{folder}: has neither {SINGLE} nor {EXPORT}. Name the folder of a Hugging Face "
             "MusicGen model or of an AudioCraft export."
         )
 
@@ -140,9 +156,7 @@ def _check_pickle(file: Path) -> None:
     is_archive(file)
 
 
-def _is_cached(
-    repository: str, revision: str | None, names: Iterable[str] = (SINGLE, INDEX, _EXPORT)
-) -> bool:
+def _is_cached(repository: str, revision: str | None, names: Iterable[str]) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     cached = (try_to_load_from_cache(repository, name, revision=revision) for name in names)

@@ -12,16 +12,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from serve_app.checkpoints.faults import faults_named
-from serve_app.checkpoints.tensor_store import TensorStore
+from serve_app.checkpoints.tensor_store import SAVE_AGAIN, TensorStore
 from serve_app.checkpoints.torch_format import is_archive
+from serve_app.checkpoints.training_files import export_advice
 from serve_app.checkpoints.weight_files import INDEX, SINGLE, read_index, weight_files
 from serve_app.errors import CheckpointError
 
 _AGAIN = "Save or download the checkpoint again."
 
 
-def read_safetensors(folder: Path) -> TensorStore:
+def read_safetensors(folder: Path, cure: str = SAVE_AGAIN) -> TensorStore:
     """Read `model.safetensors` of a folder, or all shards that its index names.
+
+    cure: advice where a tensor is missing.
 
     Raises CheckpointError naming the file that is missing, unreadable, or at odds with the index.
     """
@@ -30,7 +33,8 @@ def read_safetensors(folder: Path) -> TensorStore:
     listed = set(read_index(index).values()) if index.exists() else set()
     indexed = listed == {file.name for file in files}
     tensors = _read_indexed(index, files) if indexed else read_tensors(files[0])
-    return TensorStore(str(files[0] if files == [folder / SINGLE] else index), tensors)
+    origin = files[0] if files == [folder / SINGLE] else index
+    return TensorStore(str(origin), tensors, cure)
 
 
 def _read_indexed(index: Path, files: Iterable[Path]) -> dict[str, Tensor]:
@@ -113,6 +117,5 @@ def _load_plain(file: Path) -> Any:
             raise CheckpointError(f"{file}: its data ends early. {_AGAIN}") from error
         raise CheckpointError(
             f"{file}: refused, because this pickle holds more than tensors and plain values and "
-            "loading it could run code. Export the model again with audiocraft.utils.export, or "
-            "convert it to safetensors."
+            f"loading it could run code. {export_advice(file)}"
         ) from error

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
 import torch
 from torch import Tensor, nn
@@ -28,17 +28,20 @@ def _unchanged(_: str, weight: Tensor) -> Tensor:
 
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+SAVE_AGAIN = "save or download the checkpoint again"
+_NAMED = 3  # tensors in an error
 _ARCHITECTURE_CURE = "Use the configuration that was saved with these weights."
 
 
 class TensorStore:
     """Tensors of one checkpoint by their foreign names.
 
-    Weight normalization is folded into plain weights.
+    Weight normalization is folded into plain weights. cure: advice where a tensor is missing.
     """
 
-    def __init__(self, origin: str, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, origin: str, tensors: Mapping[str, Tensor], cure: str = SAVE_AGAIN) -> None:
         self.origin = origin
+        self._cure = cure
         self._tensors = tensors
         self._taken: set[str] = set()
 
@@ -86,6 +89,9 @@ class TensorStore:
         holds values that are not finite or beyond the range of `dtype`.
         """
         expected = module.state_dict()
+        wanted = [source for name in expected for source in sources[name]]
+        if missing := [_name(source) for source in wanted if not self._has(source)]:
+            self._refuse_missing(missing)
 
         def load(name: str) -> Tensor:
             weight = change(name, self._shaped(sources[name], expected[name].shape))
@@ -104,9 +110,8 @@ class TensorStore:
         """
         left = [n for n in self._tensors if n not in self._taken and not re.fullmatch(ignored, n)]
         if left:
-            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
             raise CheckpointError(
-                f"{self.origin}: unexpected tensors {', '.join(map(repr, left[:3]))}{more}. The "
+                f"{self.origin}: unexpected tensors {_listed(left)}. The "
                 "checkpoint's configuration describes another architecture: use the "
                 "configuration that was saved with these weights."
             )
@@ -152,12 +157,27 @@ class TensorStore:
     def _one(self, name: str) -> Tensor:
         if name in self._tensors:
             return self._plain(name)
+        if (parts := self._normalized(name)) is None:
+            self._refuse_missing([name])
+        return self._folded(*parts)
+
+    def _has(self, source: Source) -> bool:
+        name = _name(source)
+        return name in self._tensors or self._normalized(name) is not None
+
+    def _normalized(self, name: str) -> tuple[str, str] | None:
+        """Names of the magnitude and the direction of a normalized weight, if they are there."""
         for magnitude, direction in ((f"{name}_g", f"{name}_v"), _parametrized(name)):
             if magnitude in self._tensors and direction in self._tensors:
-                return self._folded(magnitude, direction)
+                return magnitude, direction
+        return None
+
+    def _refuse_missing(self, names: list[str]) -> Never:
+        one = len(names) == 1
         raise CheckpointError(
-            f"{self.origin}: tensor '{name}' is missing. The file is incomplete, or its "
-            "configuration describes another architecture: save or download the checkpoint again."
+            f"{self.origin}: tensor{'' if one else 's'} {_listed(names)} {'is' if one else 'are'} "
+            "missing. The file is incomplete, or its configuration describes another architecture: "
+            f"{self._cure}."
         )
 
     def _plain(self, name: str) -> Tensor:
@@ -201,6 +221,11 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     extremes = torch.stack([torch.stack(torch.aminmax(tensors[name])).float() for name in names])
     finite = extremes.isfinite().all(dim=-1).tolist()
     return [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(repr, names[:_NAMED])) + more
 
 
 def _cores() -> int:

@@ -42,7 +42,7 @@ def load_text_encoder(folder: Path, device: torch.device) -> TextEncoder:
 
     Raises CheckpointError naming the file and the tensor.
     """
-    config = huggingface.read_config_of(folder, "t5", "a text encoder")
+    config = huggingface.read_config_of(folder, "t5", role="a text encoder")
     store = read_safetensors(folder)
     text_encoder = build_text_encoder(folder, "", config, store, device)
     store.check_all_taken(ignored=_IGNORED)

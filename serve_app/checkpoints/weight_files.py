@@ -8,12 +8,13 @@ import re
 from pathlib import Path
 
 from serve_app.checkpoints.faults import faults_named
+from serve_app.config.model_loading import CheckpointForm
 from serve_app.errors import CheckpointError
 
 ADAPTER = "adapter_model.safetensors"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_EXPORT = "state_dict.bin"
+EXPORT = "state_dict.bin"
 _ADAPTER_CONFIG = "adapter_config.json"
 _SUFFIX = ".safetensors"
 _AGAIN = "Save or download the checkpoint again."
@@ -28,6 +29,13 @@ _ADAPTER = re.compile(
 def has_safetensors(folder: Path) -> bool:
     """Whether weights in safetensors form are in `folder`."""
     return any(folder.glob(f"*{_SUFFIX}"))
+
+
+def is_export(folder: Path, form: CheckpointForm = "auto") -> bool:
+    """Whether a model in `folder` is loaded from an AudioCraft export, and not from safetensors."""
+    if form == "auto":
+        return (folder / EXPORT).exists() and not has_safetensors(folder)
+    return form == "audiocraft"
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -74,14 +82,15 @@ def read_index(index: Path) -> dict[str, str]:
     return {str(tensor): name for tensor, name in listed.items()}
 
 
-def refuse_ignored(folder: Path) -> None:
+def refuse_ignored(folder: Path, form: CheckpointForm = "auto") -> None:
     """Raise CheckpointError for files that change the music, but would not be loaded.
 
     These are a LoRA adapter, in the folder or below it, and any safetensors file beside the model's
-    own. The same weights in shards, or in another precision (transformers' `variant`), are allowed.
+    own. The same weights in shards, or in another precision (transformers' `variant`), are allowed,
+    and any beside an AudioCraft export that `form` chooses.
     """
     _refuse_adapters(folder)
-    if not has_safetensors(folder):
+    if not has_safetensors(folder) or is_export(folder, form):
         return
     loaded = _known_files(folder)
     for file in sorted(folder.glob(f"*{_SUFFIX}")):
@@ -107,7 +116,7 @@ def _refuse_adapters(folder: Path) -> None:
 def is_adapter(folder: Path) -> bool:
     """Whether the folder holds an adapter, and no model."""
     files = {file.name for file in folder.iterdir()}
-    has_model = not files.isdisjoint((SINGLE, INDEX, _EXPORT))
+    has_model = not files.isdisjoint((SINGLE, INDEX, EXPORT))
     return not has_model and any(map(_ADAPTER.fullmatch, files))
 
 
@@ -128,4 +137,4 @@ def check_adapter_files(folder: Path) -> None:
 
 
 def _has_weights(folder: Path) -> bool:
-    return has_safetensors(folder) or (folder / _EXPORT).exists()
+    return has_safetensors(folder) or (folder / EXPORT).exists()

@@ -8,6 +8,7 @@ import typer
 
 from serve_app.cli.console import fail
 from serve_app.config.app import AppConfig
+from serve_app.config.model_loading import CheckpointForm, NamedSource
 from serve_app.config.published import hub_id
 from serve_app.config.reader import read_config
 from serve_app.config.serve_file import ServeConfigError, read_serve_config
@@ -28,23 +29,27 @@ def fetch(
             "that it names."
         ),
     ],
+    form: Annotated[
+        CheckpointForm,
+        typer.Option(help="Form of a model that the hub has in two: transformers or audiocraft."),
+    ] = "auto",
 ) -> None:
     """Download models from the hub into the cache of this machine (HF_HOME).
 
     Without a network, models in the cache, folders and the embedded model are found all the same.
     """
     configs = [config for source in sources for config in _configs_of(source)]
-    sources = [one for source in sources for one in _named_by(source)]
-    names = [_full_name(source) for source in sources]
-    named = dict.fromkeys(one for config in configs for one in config.separators)
-    separators = [source for source in named if not Path(source).expanduser().is_file()]
+    named = [one for source in sources for one in _named_by(source, form)]
+    names = [_full_name(one.source) for one in named]
+    possible = dict.fromkeys(one for config in configs for one in config.separators)
+    separators = [source for source in possible if not Path(source).expanduser().is_file()]
     is_offline = any(map(_is_remote, [*names, *separators])) and not hub_is_reachable()
     if is_offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported: below
-    for source, name in zip(sources, names, strict=True):
-        _report(source, _resolve(name, is_offline=is_offline))
+    for one, name in zip(named, names, strict=True):
+        _report(one.source, _resolve(name, one.form, is_offline=is_offline))
     for source in separators:
-        _report(source, _resolve(source, is_offline=is_offline, is_separator=True))
+        _report(source, _resolve(source, form, is_offline=is_offline, is_separator=True))
 
 
 def _report(source: str, folder: Path) -> None:
@@ -52,14 +57,17 @@ def _report(source: str, folder: Path) -> None:
     print(f"{source}: {folder} ({size / 1e9:.2f} GB)")
 
 
-def _named_by(source: str) -> list[str]:
-    """List the models that a Serve configuration names; any other source stands for itself."""
+def _named_by(source: str, form: CheckpointForm) -> list[NamedSource]:
+    """List the sources that a Serve configuration names; any other source stands for itself.
+
+    form: of the source itself; a configuration has its own.
+    """
     if not _is_configuration(source):
-        return [source]
+        return [NamedSource(source, form=form)]
     configs = _configs_of(source)
     models = [model.model_loading_config for config in configs for model in config.models]
-    named = [name for model in models for name, _ in model.sources]
-    adapters = [name for config in configs for name in config.adapters]
+    named = [one for model in models for one in model.sources]
+    adapters = [NamedSource(name) for config in configs for name in config.adapters]
     return list(dict.fromkeys([*named, *adapters]))
 
 
@@ -90,11 +98,13 @@ def _is_remote(name: str) -> bool:
     return not name.startswith(_EMBEDDED) and not Path(name).expanduser().is_dir()
 
 
-def _resolve(name: str, *, is_offline: bool, is_separator: bool = False) -> Path:
+def _resolve(
+    name: str, form: CheckpointForm, *, is_offline: bool, is_separator: bool = False
+) -> Path:
     from serve_app.checkpoints import hub  # imports torch
 
     try:
-        return hub.folder_with(name, hub.WEIGHTS) if is_separator else hub.fetch(name)
+        return hub.folder_with(name, hub.WEIGHTS) if is_separator else hub.fetch(name, form)
     except CheckpointError as error:
         if is_offline and _is_remote(name):
             fail(

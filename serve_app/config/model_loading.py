@@ -1,7 +1,7 @@
 """Source of a model's weights, and the commit that pins them."""
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -9,6 +9,7 @@ from serve_app.config.adapter import AdapterSource
 from serve_app.config.closed_model import ClosedModel
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+CheckpointForm = Literal["auto", "transformers", "audiocraft"]
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
@@ -32,6 +33,17 @@ Adapters = Annotated[
 ]
 
 
+class NamedSource(NamedTuple):
+    """A source that a configuration names.
+
+    needs_codec: whether an AudioCraft export there must hold its codec; form: of its checkpoint.
+    """
+
+    source: str
+    needs_codec: bool = True
+    form: CheckpointForm = "auto"
+
+
 class ModelLoadingConfig(ClosedModel):
     """Source of a model's weights."""
 
@@ -43,6 +55,10 @@ class ModelLoadingConfig(ClosedModel):
     revision: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")
     """Commit, tag or branch of the hub repository in `model_source`; a commit pins the weights.
     Default: its main branch, whatever that holds."""
+    checkpoint_form: CheckpointForm = "auto"
+    """Form of the checkpoint, where a repository or folder holds two: `transformers` (safetensors
+    and config.json) or `audiocraft` (state_dict.bin). `auto` is transformers' form if there are
+    safetensors, else AudioCraft's."""
     text_encoder_source: str | None = None
     """Hub id or folder of an AudioCraft export's T5; `OWNER/REPOSITORY@REVISION` pins a revision.
     Default: the one the export names."""
@@ -59,10 +75,11 @@ class ModelLoadingConfig(ClosedModel):
         return f"{self.model_source}@{self.revision}" if self.revision else self.model_source
 
     @property
-    def sources(self) -> list[tuple[str, bool]]:
-        """Sources that the configuration names, and whether an export there must hold its codec."""
+    def sources(self) -> list[NamedSource]:
+        """Sources that the configuration names."""
+        model = NamedSource(self.pinned_source, self.codec_source is None, self.checkpoint_form)
         parts = [source for source in (self.text_encoder_source, self.codec_source) if source]
-        return [(self.pinned_source, self.codec_source is None), *((part, True) for part in parts)]
+        return [model, *map(NamedSource, parts)]
 
     @model_validator(mode="after")
     def _only_hub_ids_have_revisions(self) -> Self:

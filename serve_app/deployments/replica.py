@@ -198,6 +198,7 @@ def _load(config: ModelConfig) -> "tuple[Checkpoint, ExecutionBackend]":
         device=device,
         text_encoder_source=loading.text_encoder_source,
         codec_source=loading.codec_source,
+        form=loading.checkpoint_form,
         adapters=loading.adapter_source,
     )
     options = config.engine_kwargs

@@ -45,8 +45,8 @@ def check_weights(config: AppConfig) -> Iterator[Finding]:
     named = [one for model in config.models for one in model.model_loading_config.sources]
     here: list[str] = []
     others: list[Finding] = []
-    for source, needs_codec in dict.fromkeys(named):
-        _add(source, _checked(source, partial(check_source, source, needs_codec)), here, others)
+    for model in dict.fromkeys(named):
+        _add(model.source, _checked(model.source, partial(check_source, *model)), here, others)
     for source in dict.fromkeys(config.adapters):
         _add(source, _checked(source, partial(check_adapter, source)), here, others)
     if here:

@@ -68,8 +68,8 @@ def _check_application(application: dict[str, Any]) -> None:
         _check_extras(model)
         check_diffusion_files(model.engine_kwargs.multiband_diffusion_source)
     sources = [named for model in config.models for named in model.model_loading_config.sources]
-    for source, needs_codec in dict.fromkeys(sources):
-        check_source(source, needs_codec)
+    for named in dict.fromkeys(sources):
+        check_source(*named)
     for source in dict.fromkeys(config.adapters):
         check_adapter(source)
     check_runtime_envs(application, config)

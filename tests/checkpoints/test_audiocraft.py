@@ -75,8 +75,8 @@ EXPORT_FAULTS: list[tuple[Callable[[Path], object], str]] = [
         "lm_model is 'transformer_lm_magnet'",
     ),
     (
-        edit_export(LM, lambda _, c: c["conditioners"].update(self_wav={})),
-        r"\['description', 'self_wav'\] are not supported",
+        edit_export(LM, lambda _, c: c["conditioners"].update(chords={})),
+        r"\['chords', 'description'\] are not supported",
     ),
     (
         edit_export(LM, lambda _, c: c["codebooks_pattern"].update(modeling="unroll")),

@@ -64,7 +64,10 @@ HUGGINGFACE_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer"),
     (lambda f: (f / "tokenizer.json").write_text("{}"), "tokenizer cannot be read .*own tokenizer"),
     (lambda f: (f / "tokenizer.json").write_text('{"version": "1.0",'), "tokenizer cannot be read"),
-    (edit_json(model_type="musicgen_melody"), "model_type 'musicgen_melody' is not supported"),
+    (
+        edit_json(model_type="bark"),
+        "model_type 'bark' is not supported, only 'musicgen' and 'musicgen_melody'",
+    ),
     (edit_json(decoder__activation_function="relu"), "decoder.activation_function is 'relu'"),
     (edit_json(audio_encoder__normalize=True), "audio_encoder.normalize is True"),
     (edit_json(decoder__hidden_size="32"), "decoder.hidden_size is '32', not an integer from 1"),
@@ -90,7 +93,7 @@ HUGGINGFACE_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (edit_json(audio_encoder__trim_right_ratio=2), "trim_right_ratio is 2, not a number from 0 to"),
     (edit_json(audio_encoder__sampling_rate=7), "audio_encoder.sampling_rate is 7, not an integer"),
     (edit_json(audio_encoder__compress=100), "config.json: describes no possible model"),
-    (edit_json(decoder__num_hidden_layers=4), "layers.3.*is missing"),
+    (edit_json(decoder__num_hidden_layers=4), "layers.3.*are missing"),
     (edit_json(decoder__num_hidden_layers=2), "unexpected tensors 'decoder.model.decoder.layers.2"),
 ]
 

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from serve_app.models.chroma import MelodyConfig
+
 CONDITIONAL = 0  # the first row of a slot; the unconditional row follows
 _BRANCHES = (1, 2)
 
@@ -75,3 +77,10 @@ class Conditions(NamedTuple):
     @property
     def prefix_positions(self) -> int:
         return 0 if self.prefix is None else self.prefix.shape[1]
+
+
+def conditioning_of(melody: MelodyConfig | None) -> ConditioningSpec:
+    """Return the conditioning of a published model with or without melody conditioning."""
+    if melody is None:
+        return ConditioningSpec()
+    return ConditioningSpec(text="prefix", prefix_positions=melody.chroma_length)
