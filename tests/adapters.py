@@ -7,24 +7,40 @@ import torch
 
 from tests.untraced import untraced
 
-# As in ylacombe/musicgen-dreamboothing, whose adapters most people train.
-MODULES = [
-    *("enc_to_dec_proj", "q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
-    *(f"lm_heads.{k}" for k in range(4)),
-    *(f"embed_tokens.{k}" for k in range(4)),
-]
+_LAYERS = ("enc_to_dec_proj", "q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+
+
+def _read(base: Path) -> Any:
+    from transformers import (
+        AutoConfig,
+        MusicgenForConditionalGeneration,
+        MusicgenMelodyForConditionalGeneration,
+    )
+
+    is_melody = AutoConfig.from_pretrained(base).model_type == "musicgen_melody"
+    kind: Any = (
+        MusicgenMelodyForConditionalGeneration if is_melody else MusicgenForConditionalGeneration
+    )
+    return kind.from_pretrained(base)
+
+
+def _modules(model: Any) -> list[str]:
+    """Modules to adapt, as in ylacombe/musicgen-dreamboothing, whose adapters most people train."""
+    codebooks = range(model.config.decoder.num_codebooks)
+    numbered = [f"{table}.{k}" for table in ("lm_heads", "embed_tokens") for k in codebooks]
+    melody = ["audio_enc_to_dec_proj"] if hasattr(model, "audio_enc_to_dec_proj") else []
+    return [*_LAYERS, *melody, *numbered]
 
 
 @untraced
 def write_adapters(base: Path, folder: Path, *options: dict[str, Any]) -> tuple[Path, list[Path]]:
     """Write random adapters, and their base with all of them merged; options: of each `LoraConfig`."""
     from peft import LoraConfig, get_peft_model
-    from transformers import MusicgenForConditionalGeneration
 
     torch.manual_seed(2)
-    model = MusicgenForConditionalGeneration.from_pretrained(base)
+    model = _read(base)
     names = [f"adapter {index}" for index in range(len(options))]
-    defaults: dict[str, Any] = {"r": 4, "target_modules": MODULES, "init_lora_weights": False}
+    defaults: dict[str, Any] = {"r": 4, "target_modules": _modules(model), "init_lora_weights": False}
     configs = [LoraConfig(**(defaults | one)) for one in options]
     peft: Any = get_peft_model(model, configs[0], names[0])
     for name, config in zip(names[1:], configs[1:], strict=True):
@@ -32,7 +48,7 @@ def write_adapters(base: Path, folder: Path, *options: dict[str, Any]) -> tuple[
     peft.save_pretrained(str(folder))
     merged = peft.merge_and_unload(adapter_names=names)
     merged.save_pretrained(folder / "merged")
-    for file in base.glob("*token*"):
+    for file in (*base.glob("*token*"), *base.glob("preprocessor_config.json")):
         (folder / "merged" / file.name).write_bytes(file.read_bytes())
     return folder / "merged", [folder / name for name in names]
 

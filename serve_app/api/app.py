@@ -51,7 +51,8 @@ from serve_app.watermark.detector_process import DetectorProcess
 JobMaker = Callable[[GenerationService, Limits], JobService | str]
 _DESCRIPTION = """
 Text to music with MusicGen, and to other sounds with AudioGen. The weights of `facebook/musicgen-*` and
-`facebook/audiogen-*` are licensed CC-BY-NC 4.0: **not for commercial use**. `GET /v1/models` lists the licence of each served model.
+`facebook/audiogen-*` are licensed CC-BY-NC 4.0: **not for commercial use**. `GET /v1/models` lists the
+licence of each served model.
 """
 
 

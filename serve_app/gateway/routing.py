@@ -45,7 +45,8 @@ class ModelRouter:
         card = self._by_source.get(repository)
         if card is not None:
             return card
-        return self.resolve(repository.rpartition("/")[2].removeprefix("musicgen-"))
+        name = repository.rpartition("/")[2]
+        return self.resolve(name if name in self._by_name else name.removeprefix("musicgen-"))
 
     def with_fallbacks(self, card: ModelCard, decoder: Decoder = ENCODEC) -> tuple[ModelCard, ...]:
         """The model and its fallbacks with that decoder, in the order in which they are tried."""

@@ -16,7 +16,13 @@ from serve_app.checkpoints.inventory import check_adapter
 from serve_app.config.adapter import AdapterSource
 from serve_app.errors import CheckpointError
 from tests.adapters import write_adapters
-from tests.architectures import put_in_cache
+from tests.architectures import (
+    MELODY,
+    STEREO_MELODY,
+    put_in_cache,
+    write_audiocraft,
+    write_huggingface,
+)
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -92,19 +98,39 @@ def test_several_adapters_with_weights_are_added(huggingface_model: Path, tmp_pa
     assert_equal(weights(load(huggingface_model, first, weighted)), both)
 
 
-def test_an_export_gets_the_same_change(
-    huggingface_model: Path, exported_model: Path, written: tuple[Path, Path]
-) -> None:
-    merged, adapter = written
-    plain = weights(load(huggingface_model))
-    change = {name: tensor - plain[name] for name, tensor in weights(load(merged)).items()}
-    export = weights(load(exported_model))
-    wanted = {
-        name: tensor + change[name] if name in change else tensor for name, tensor in export.items()
-    }
-    given = weights(load(exported_model, adapter))
-    assert not torch.equal(given["heads.weight"], export["heads.weight"])
+@pytest.fixture(scope="module", params=["text", "melody", "stereo melody"])
+def bases(
+    request: pytest.FixtureRequest,
+    huggingface_model: Path,
+    exported_model: Path,
+    hub_cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Path]:
+    """Models of one architecture in both forms, with other weights."""
+    if request.param == "text":
+        return huggingface_model, exported_model
+    architecture = MELODY if request.param == "melody" else STEREO_MELODY
+    folder = tmp_path_factory.mktemp("melody")
+    export = write_audiocraft(architecture, folder / "export", hub_cache)
+    return write_huggingface(architecture, folder / "huggingface"), export
+
+
+def test_both_forms_of_base_get_pefts_change(bases: tuple[Path, Path], tmp_path: Path) -> None:
+    base, exported = bases
+    merged, [adapter] = write_adapters(base, tmp_path, PATTERNS)
+    plain = weights(load(base))
+    wanted = weights(load(merged))
+    given = weights(load(base, adapter))
     assert_equal(given, wanted)
+    unchanged = {name for name in given if torch.equal(given[name], plain[name])}
+    assert {name for name in given if "norm" not in name and name.endswith("weight")} == {
+        name for name in given if name.endswith("weight") and name not in unchanged
+    }
+    export = weights(load(exported))
+    change = {name: tensor - plain[name] for name, tensor in wanted.items()}
+    summed = {name: tensor + change[name] for name, tensor in export.items()}
+    assert not torch.equal(export["heads.weight"], plain["heads.weight"])
+    assert_equal(weights(load(exported, adapter)), summed)
 
 
 def test_the_sum_is_rounded_once(huggingface_model: Path, written: tuple[Path, Path]) -> None:

@@ -64,3 +64,9 @@ def test_a_base_is_found_beside_its_merges() -> None:
         assert router.resolve_repository(SMALL.source) is SMALL
         assert router.resolve("punk") is merged
     assert (SMALL.is_repository, merged.is_repository) == (True, False)
+
+
+def test_an_id_may_begin_like_a_repository() -> None:
+    """A folder `musicgen-mine`: the model list of Replicate's clients finds it by its id."""
+    mine = ModelCard("musicgen-mine", "mine", (), "unknown")
+    assert ModelRouter([mine, SMALL]).resolve_repository("me/musicgen-mine") is mine
