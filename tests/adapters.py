@@ -40,7 +40,11 @@ def write_adapters(base: Path, folder: Path, *options: dict[str, Any]) -> tuple[
     torch.manual_seed(2)
     model = _read(base)
     names = [f"adapter {index}" for index in range(len(options))]
-    defaults: dict[str, Any] = {"r": 4, "target_modules": _modules(model), "init_lora_weights": False}
+    defaults: dict[str, Any] = {
+        "r": 4,
+        "target_modules": _modules(model),
+        "init_lora_weights": False,
+    }
     configs = [LoraConfig(**(defaults | one)) for one in options]
     peft: Any = get_peft_model(model, configs[0], names[0])
     for name, config in zip(names[1:], configs[1:], strict=True):

@@ -141,7 +141,7 @@ class GenerationFields(FileFields, total=False):
             le=60.0,
             description=(
                 "Seconds by which the model's window slides in a track longer than the window; "
-                "18 when absent."
+                "when absent 18, of an AudioGen 2."
             ),
         ),
     ]

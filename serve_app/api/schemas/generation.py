@@ -55,7 +55,7 @@ class Generation(FileOptions, SamplingParams, frozen=True):
         ExtendStrideS | None,
         Field(
             description="Seconds by which the model's window slides in a track longer than the "
-            "window; 18 when absent."
+            "window; when absent 18, of an AudioGen 2."
         ),
     ] = None
     decoder: Annotated[
