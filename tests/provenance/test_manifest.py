@@ -68,6 +68,18 @@ def test_an_audio_prompt_is_an_input_by_its_hash() -> None:
     assert created["parameters"]["ingredientIds"] == [ingredient["label"]]
 
 
+def test_a_melody_is_an_input_besides() -> None:
+    other = "cd" * 32
+    definition = Generated("m", "s", {}, DIGEST, melody_sha256=other).definition()
+    titles = {one["title"]: one["description"] for one in definition["ingredients"]}
+    assert titles == {
+        "Audio prompt": f"SHA-256 of the file: {DIGEST}.",
+        "Melody": f"SHA-256 of the file: {other}.",
+    }
+    [created] = actions(definition)
+    assert created["parameters"]["ingredientIds"] == ["audio-prompt", "melody"]
+
+
 @pytest.mark.parametrize("edited", [False, True])
 def test_a_conversion_opens_its_parent(edited: bool) -> None:
     definition = Converted(DIGEST, "t", has_manifest=True, edited=edited).definition()
