@@ -98,6 +98,11 @@ class UploadedAudio:
         return b"".join([block async for block in jobs.results.read(key)])
 
 
+def names_files(*texts: str | None) -> bool:
+    """Whether a field names a file that this service keeps."""
+    return any(text is not None and _ADDRESS.fullmatch(text) for text in texts)
+
+
 async def audio_content(text: str, field: str = "audio_prompt") -> bytes:
     """Decode the base64 of a body's audio, off the event loop. Raises InvalidAudio."""
     try:

@@ -1,6 +1,7 @@
 """`/v1/jobs`: requests for tracks that outlive their connection."""
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -21,7 +22,7 @@ from serve_app.api.paths import JOBS
 from serve_app.api.preferences import preferences
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.jobs import JobBody, JobList
-from serve_app.api.uploaded_audio import UploadedAudio, Uploads
+from serve_app.api.uploaded_audio import UploadedAudio, names_files
 from serve_app.errors import InvalidRequest
 from serve_app.jobs.description import JobDescription
 from serve_app.jobs.ids import is_id
@@ -50,10 +51,7 @@ def create_router(jobs: JobService) -> APIRouter:
         `Prefer: wait=N` waits up to N seconds (60 at most) for its end, and then answers `200`.
         """
         wanted = preferences(request.headers)
-        body, fields = await read_job(request)
-        owner = request_context(request)["caller"]
-        uploads = await uploaded.both(owner, body.audio_prompt, body.melody)
-        job, _ = await jobs.submit(await _submission(request, body, fields, uploads))
+        job = await _accepted(request, jobs, uploaded)
         if wanted.wait_s is not None:
             job = await jobs.wait(job, wanted.wait_s)
         headers = {"location": f"{jobs.links.at(base_url(request))}{JOBS}/{job.id}"}
@@ -118,18 +116,28 @@ def create_router(jobs: JobService) -> APIRouter:
     return router
 
 
-async def _submission(
-    request: Request, body: JobBody, fields: dict[str, object], uploads: Uploads
-) -> Submission:
-    """Collect what a request asks for. Raises InvalidRequest."""
+async def _accepted(request: Request, jobs: JobService, uploaded: UploadedAudio) -> Job:
+    """Accept a job, or find that of its idempotency key, also when a file it names is gone by now."""
+    body, fields = await read_job(request)
+    asked = await _submission(request, body, fields)
+    if names_files(body.audio_prompt, body.melody):
+        earlier = await jobs.repeated(asked.owner, asked.idempotency_key, asked.body_sha256)
+        if earlier is not None:
+            return earlier
+    uploads = await uploaded.both(asked.owner, body.audio_prompt, body.melody)
+    complete = replace(asked, audio_prompt=uploads.audio_prompt, melody=uploads.melody)
+    job, _ = await jobs.submit(complete)
+    return job
+
+
+async def _submission(request: Request, body: JobBody, fields: dict[str, object]) -> Submission:
+    """Collect what a request asks for, but for its uploads. Raises InvalidRequest."""
     key = idempotency_key(request.headers)
     webhook = body.webhook
     upload = body.upload
     return Submission(
         owner=request_context(request)["caller"],
         request=body.request(),
-        audio_prompt=uploads.audio_prompt,
-        melody=uploads.melody,
         max_wait_s=body.max_wait_s,
         priority=body.priority,
         webhook=None if webhook is None else webhook.webhook(),

@@ -139,6 +139,23 @@ async def test_a_file_that_is_not_there_is_named_with_its_field(
     assert singing.generator.requests == []
 
 
+async def test_a_repetition_does_not_need_the_file_any_more(
+    jobs_client: httpx.AsyncClient, singing: JobRoom
+) -> None:
+    upload = await jobs_client.post("/v1/files", files={"content": ("a.wav", SONG)})
+    file = upload.json()["id"]
+    body = {"prompt": "a", "melody": f"/v1/files/{file}"}
+    headers = {"idempotency-key": "one"}
+    first = await jobs_client.post("/v1/jobs", json=body, headers=headers)
+    assert (await jobs_client.delete(f"/v1/files/{file}")).status_code == 204
+    again = await jobs_client.post("/v1/jobs", json=body, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    other = await jobs_client.post("/v1/jobs", json=body | {"n": 2}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    assert (await jobs_client.post("/v1/jobs", json=body)).status_code == 400
+    assert (await singing.claim()).job.request.melody is not None
+
+
 async def test_a_file_beyond_the_limit_is_not_read(
     jobs_client: httpx.AsyncClient, singing: JobRoom
 ) -> None:
