@@ -145,4 +145,4 @@ async def test_a_waiting_sequence_counts_its_prefix(melodies: InputProcessor) ->
     """By which the scheduler decides, before the sequence has a slot."""
     sequence = await melodies.process(request(5.0), lambda _: None)
     assert sequence.prefix_positions == CHROMA + len(sequence.prompt_tokens)
-    assert peak_positions([sequence]) == sequence.prefix_positions + 250 + 3
+    assert peak_positions([sequence]) == sequence.prefix_positions + 250

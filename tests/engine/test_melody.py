@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -197,7 +198,7 @@ class Gate:
         self.opened = threading.Event()
         prefill = Batch.prefill
 
-        def held(batch: Batch, sequence: Sequence, budget_s: float | None) -> None:
+        def held(batch: Batch, sequence: Sequence, _: float | None) -> None:
             prefill(batch, sequence, 0.0)
             if sequence.chroma:
                 self.slices += 1
@@ -250,9 +251,8 @@ async def test_a_stream_goes_on_during_a_neighbours_prefill(
         await collect(engine, track("bells", tune(4.0), duration_s=0.5))
         await running_track.aclose()
     assert len(steps) > 4
-    assert [after[0] - before[0] for before, after in zip(steps, steps[1:], strict=False)] == [
-        1
-    ] * (len(steps) - 1)
+    advances = [after[0] - before[0] for before, after in itertools.pairwise(steps)]
+    assert advances == [1] * len(advances)
     assert [units for _, units in steps] == list(reversed(range(len(steps))))
 
 
