@@ -7,9 +7,10 @@ jobs to fill the slots again, until the last job has ended; then alone again.
 """
 
 import asyncio
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -30,7 +31,7 @@ GENERATIONS = "/v1/audio/generations"
 JOBS = "/v1/jobs"
 SECONDS = 1.0  # of each track
 PAUSE_S = 0.2  # between two of its tracks
-REST_S = 120.0  # jobs leave slots to interactive requests for 30 s after one
+REST_S = 180.0  # jobs leave slots to interactive requests for 30 s after one
 WARM_UP = 20  # jobs and tracks before anything is measured
 PAGE = 100
 POLL_S = 1.0
@@ -76,15 +77,24 @@ class Interactive:
             await asyncio.sleep(PAUSE_S)
         return took
 
-    async def ask_until(self, stop: asyncio.Event, tracks: int) -> list[float]:
-        """Seconds of each track, in rounds of so many, until `stop` is set."""
+    @asynccontextmanager
+    async def asking(self, tracks: int) -> AsyncIterator[list[float]]:
+        """Ask in rounds of so many tracks meanwhile; yields a list that gets their seconds."""
         took: list[float] = []
+        stop = asyncio.Event()
+        task = asyncio.create_task(self._ask_until(stop, tracks, took))
+        try:
+            yield took
+        finally:
+            stop.set()
+            await task
+
+    async def _ask_until(self, stop: asyncio.Event, tracks: int, took: list[float]) -> None:
         while not stop.is_set():
             if took and len(took) % tracks == 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), REST_S)
             took += await self.ask(1)
-        return took
 
 
 class Jobs:
@@ -147,25 +157,20 @@ async def _measure(service: Service, results: Path, plan: Plan) -> Row:
         warm = {job["id"] for job in await jobs.all()}
         alone = await interactive.ask(plan.tracks)
         memory.sample()
-        stop = asyncio.Event()
-        beside = asyncio.create_task(interactive.ask_until(stop, plan.tracks))
-        accepted, speeds = await _run(jobs, memory, plan)
-        stop.set()
-        tracks = await beside
+        began = perf_counter()
+        async with interactive.asking(plan.tracks) as meanwhile:
+            accepted = await jobs.submit(plan.jobs, plan.callers)
+        submitted_s = perf_counter() - began
+        speeds = _submission(accepted, submitted_s, meanwhile)
+        print(speeds, file=sys.stderr, flush=True)
+        async with interactive.asking(plan.tracks) as beside:
+            await _watch(jobs, memory)
+        speeds["ended/s"] = round(plan.jobs / (perf_counter() - began), 2)
         memory.sample()
         alone += await interactive.ask(plan.tracks)
         ended = [job for job in await jobs.all() if job["id"] not in warm]
     missing = losses(accepted, ended, count_files(results, warm))
-    return speeds | missing | memory.columns() | _interactive(alone, tracks)
-
-
-async def _run(jobs: Jobs, memory: Memory, plan: Plan) -> tuple[list[Submitted], Row]:
-    """Submit the jobs, and wait for their ends; return them and the speeds."""
-    began = perf_counter()
-    accepted = await jobs.submit(plan.jobs, plan.callers)
-    submitted_s = perf_counter() - began
-    await _watch(jobs, memory)
-    return accepted, _speeds(accepted, submitted_s, perf_counter() - began)
+    return speeds | missing | memory.columns() | _interactive(alone, beside)
 
 
 def count_files(results: Path, but: set[str]) -> int:
@@ -207,13 +212,14 @@ def losses(accepted: list[Submitted], jobs: list[dict[str, Any]], files: int) ->
     }
 
 
-def _speeds(accepted: list[Submitted], submitted_s: float, took_s: float) -> Row:
+def _submission(accepted: list[Submitted], took_s: float, tracks: list[float]) -> Row:
+    """Speeds of the submission. tracks: seconds of interactive tracks meanwhile."""
     seconds = [took for took, _ in accepted]
     return {
         "submit p50 ms": _ms(seconds, 50),
         "submit p95 ms": _ms(seconds, 95),
-        "submitted/s": round(len(accepted) / submitted_s, 1),
-        "ended/s": round(len(accepted) / took_s, 2),
+        "submitted/s": round(len(accepted) / took_s, 1),
+        "track p95 ms meanwhile": _ms(tracks, 95),
     }
 
 

@@ -21,7 +21,7 @@ from benchmarks.job_service import Plan
 from benchmarks.report import print_result, print_table, summary
 from tools.postgres import postgres_server
 
-CALLERS = {"store": 16, "service": 8}  # at a time
+CALLERS = {"store": 16, "service": 4}  # at a time
 Row = dict[str, float]
 
 
@@ -54,9 +54,9 @@ def measure(store: str, arguments: argparse.Namespace) -> Row:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=summary(__doc__))
     parser.add_argument("--jobs", type=int, default=5000, help="default: 5000")
-    parser.add_argument("--callers", type=int, help="at a time (default: 8; alone: 16)")
+    parser.add_argument("--callers", type=int, help="at a time (default: 4; alone: 16)")
     parser.add_argument(
-        "--tracks", type=int, default=60, help="of each interactive round (default: 60)"
+        "--tracks", type=int, default=50, help="of each interactive round (default: 50)"
     )
     parser.add_argument(
         "--store", action="append", help="sqlite, postgresql, or an address; repeatable"

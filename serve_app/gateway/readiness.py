@@ -1,6 +1,7 @@
 """Readiness of models: which replicas can take requests, and when a loading model will have one."""
 
 import asyncio
+import math
 from collections import defaultdict
 from time import monotonic
 
@@ -11,6 +12,7 @@ from serve_app.model_status import LoadedModel, ModelCard, ReplicaStatus
 
 _POLL_S = 0.5
 _MAX_AGE_S = 0.5  # of statuses that `recent` returns
+_KNOWN_S = 5.0  # of those that `known` returns
 
 
 class Readiness:
@@ -23,6 +25,7 @@ class Readiness:
         self._known: dict[str, LoadedModel] = {}
         self._recent: dict[str, tuple[float, list[ReplicaStatus]]] = {}
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._refreshing: dict[str, asyncio.Task[list[ReplicaStatus]]] = {}
 
     async def replicas(self, card: ModelCard) -> list[ReplicaStatus]:
         """List the model's replicas that are ready."""
@@ -40,6 +43,25 @@ class Readiness:
             if monotonic() - seen_at < _MAX_AGE_S:
                 return replicas
             return await self.replicas(card)
+
+    async def known(self, card: ModelCard) -> list[ReplicaStatus]:
+        """List the model's replicas as they were at most _KNOWN_S ago; ask them anew meanwhile.
+
+        Waits for an answer only where none is known: a replica may take long to answer under load.
+        """
+        seen_at, replicas = self._recent.get(card.model_id, (-math.inf, []))
+        age_s = monotonic() - seen_at
+        if not replicas or age_s >= _KNOWN_S:
+            return await self.recent(card)
+        if age_s >= _MAX_AGE_S:
+            self._refresh(card)
+        return replicas
+
+    def _refresh(self, card: ModelCard) -> None:
+        """Ask the replicas, unless they are being asked."""
+        task = self._refreshing.get(card.model_id)
+        if task is None or task.done():
+            self._refreshing[card.model_id] = asyncio.create_task(self.recent(card))
 
     async def loaded(self, card: ModelCard) -> LoadedModel | None:
         """Describe the model as a replica has loaded it; None while no replica is ready."""

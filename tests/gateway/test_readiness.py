@@ -9,6 +9,7 @@ from serve_app.errors import ModelUnplaceable
 from serve_app.gateway import cold_starts
 from serve_app.gateway import readiness as readiness_module
 from serve_app.gateway.readiness import Readiness
+from serve_app.model_status import ReplicaStatus
 from tests.fakes import LARGE, SAMPLE_RATE, SMALL, FakeGenerator
 
 
@@ -75,6 +76,41 @@ async def test_recent_statuses_are_asked_for_once(monkeypatch: pytest.MonkeyPatc
     now = 1.0
     [after] = await readiness.recent(SMALL)
     assert after.stats.step_s == 0.02
+
+
+async def test_known_statuses_are_returned_while_replicas_are_asked_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A replica that is busy, or does not answer at all, delays nobody who knows it already."""
+    now = 0.0
+    monkeypatch.setattr(readiness_module, "monotonic", lambda: now)
+    fleet = FakeGenerator()
+    readiness = Readiness(fleet)
+    [before] = await readiness.known(SMALL)
+    answers = asyncio.Event()
+    asked: list[str] = []
+    replicas = fleet.replicas
+
+    async def slow(model_id: str) -> list[ReplicaStatus]:
+        asked.append(model_id)
+        await answers.wait()
+        return await replicas(model_id)
+
+    monkeypatch.setattr(fleet, "replicas", slow)
+    fleet.step_s["small"] = 0.02
+    now = 1.0
+    for _ in range(3):
+        assert await readiness.known(SMALL) == [before]
+        await asyncio.sleep(0)
+    assert asked == ["small"]
+    answers.set()
+    [after] = await readiness.recent(SMALL)
+    assert after.stats.step_s == 0.02
+    assert await readiness.known(SMALL) == [after]
+    now = 7.0
+    fleet.step_s["small"] = 0.03
+    [later] = await readiness.known(SMALL)
+    assert later.stats.step_s == 0.03, "what is too old is not told"
 
 
 async def test_a_model_is_starting_until_it_was_ready_once() -> None:
