@@ -13,7 +13,15 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from playwright.async_api import Locator, Page, Route, ViewportSize, async_playwright, expect
+from playwright.async_api import (
+    FilePayload,
+    Locator,
+    Page,
+    Route,
+    ViewportSize,
+    async_playwright,
+    expect,
+)
 
 from serve_app.api.routes.page import STATIC
 from serve_app.audio.file_format import FORMATS, Tagging
@@ -729,7 +737,7 @@ async def test_a_melody_is_uploaded_where_the_model_takes_one(
         await page.get_by_label("Model").select_option("auto")
         await expect(melody).to_be_visible()
         await page.get_by_label("Model").select_option("small")
-        file = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": MELODY}
+        file: FilePayload = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": MELODY}
         await melody.set_input_files(file)
         await expect(page.get_by_role("note")).to_have_text("hummed.wav")
         await generate(page, "", 2)
@@ -769,7 +777,7 @@ async def test_a_long_track_follows_its_melody_and_is_varied_in_this_visit_alone
 ) -> None:
     backend.melody = ("small",)
     await page.goto(kept_url)
-    file = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": MELODY}
+    file: FilePayload = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": MELODY}
     await page.get_by_label("Melody to follow").set_input_files(file)
     await expect(page.get_by_role("note")).to_have_text("hummed.wav")
     await generate_long(page, "a long way")

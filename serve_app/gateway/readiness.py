@@ -12,7 +12,7 @@ from serve_app.model_status import LoadedModel, ModelCard, ReplicaStatus
 
 _POLL_S = 0.5
 _MAX_AGE_S = 0.5  # of statuses that `recent` returns
-_KNOWN_S = 5.0  # of those that `known` returns
+_KNOWN_S = 5.0  # of those that `known_replicas` returns
 
 
 class Readiness:
@@ -44,7 +44,7 @@ class Readiness:
                 return replicas
             return await self.replicas(card)
 
-    async def known(self, card: ModelCard) -> list[ReplicaStatus]:
+    async def known_replicas(self, card: ModelCard) -> list[ReplicaStatus]:
         """List the model's replicas as they were at most _KNOWN_S ago; ask them anew meanwhile.
 
         Waits for an answer only where none is known: a replica may take long to answer under load.

@@ -104,7 +104,7 @@ class Acceptance:
 
     async def _check_duration(self, request: JobRequest, card: ModelCard) -> None:
         self.limits.check_size(request.duration_s)
-        replicas = await self.generation.readiness.known(card)
+        replicas = await self.generation.readiness.known_replicas(card)
         if replicas and request.duration_s > replicas[0].model.max_duration_s:
             raise DurationTooLong.of(request.duration_s, replicas[0].model.max_duration_s)
 

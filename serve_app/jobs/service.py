@@ -142,7 +142,7 @@ class JobService:
         card = next(
             (one for one in self.generation.router.cards if one.model_id == job.request.model), None
         )
-        replicas = [] if card is None else await self.generation.readiness.known(card)
+        replicas = [] if card is None else await self.generation.readiness.known_replicas(card)
         if place is None:
             return Estimate(None, _running_s(replicas, job))
         ahead = place.position - 1

@@ -86,7 +86,7 @@ async def test_known_statuses_are_returned_while_replicas_are_asked_anew(
     monkeypatch.setattr(readiness_module, "monotonic", lambda: now)
     fleet = FakeGenerator()
     readiness = Readiness(fleet)
-    [before] = await readiness.known(SMALL)
+    [before] = await readiness.known_replicas(SMALL)
     answers = asyncio.Event()
     asked: list[str] = []
     replicas = fleet.replicas
@@ -100,16 +100,16 @@ async def test_known_statuses_are_returned_while_replicas_are_asked_anew(
     fleet.step_s["small"] = 0.02
     now = 1.0
     for _ in range(3):
-        assert await readiness.known(SMALL) == [before]
+        assert await readiness.known_replicas(SMALL) == [before]
         await asyncio.sleep(0)
     assert asked == ["small"]
     answers.set()
     [after] = await readiness.recent(SMALL)
     assert after.stats.step_s == 0.02
-    assert await readiness.known(SMALL) == [after]
+    assert await readiness.known_replicas(SMALL) == [after]
     now = 7.0
     fleet.step_s["small"] = 0.03
-    [later] = await readiness.known(SMALL)
+    [later] = await readiness.known_replicas(SMALL)
     assert later.stats.step_s == 0.03, "what is too old is not told"
 
 

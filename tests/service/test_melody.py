@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 from typer.testing import CliRunner
 
 from serve_app.cli.app import app
@@ -169,7 +169,7 @@ async def test_the_page_offers_it_where_the_model_takes_one(
     await expect(page.get_by_label("Model")).to_have_value("nano")
     await expect(page.get_by_label("Melody to follow")).to_be_hidden()
     await page.get_by_label("Model").select_option("sung")
-    file = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": HIGH}
+    file: FilePayload = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": HIGH}
     await page.get_by_label("Melody to follow").set_input_files(file)
     await expect(page.get_by_text("hummed.wav")).to_be_visible()
     await page.get_by_label("Seconds").fill("1")
@@ -177,6 +177,7 @@ async def test_the_page_offers_it_where_the_model_takes_one(
     async with page.expect_request("**/v1/audio/generations") as sent:
         await page.get_by_role("button", name="Generate").click()
     body = (await sent.value).post_data_json
+    assert body is not None
     assert (body["melody"], body["prompt"]) == (base64_of(HIGH), "")
     await expect(page.locator(".track")).to_have_count(1, timeout=1000 * PATIENCE_S)
     await expect(page.locator(".track")).to_contain_text("sung")
