@@ -62,10 +62,8 @@ class InvalidRequest(ServeAppError):
     @property
     def problem_details(self) -> dict[str, Any]:
         """The members, with the field at fault in `errors` where one is known."""
-        if self.field is None:
-            return super().problem_details
         errors = [{"field": self.field, "message": self.message}]
-        return super().problem_details | {"errors": errors}
+        return super().problem_details | ({"errors": errors} if self.field else {})
 
 
 class PromptTooLong(InvalidRequest):
@@ -131,8 +129,7 @@ class DecoderUnavailable(InvalidRequest):
     def of_stream(cls, decoder: str) -> "DecoderUnavailable":
         """Build the error of a stream by a decoder of whole tracks."""
         return cls(
-            f"Decoder '{decoder}' decodes whole tracks only, and makes no streams. Ask for the whole "
-            "file, or use 'encodec'."
+            f"Decoder '{decoder}' decodes whole tracks only. Ask for the whole file, or use 'encodec'."
         )
 
 

@@ -18,7 +18,7 @@ async def check_model_limits(
     audio_s: seconds of the audio prompt's part; None: there is none. Raises PromptTooLong, and
     InvalidRequest naming the field.
     """
-    replicas = await readiness.recent(card)
+    replicas = await readiness.known_replicas(card)
     if not replicas:
         return
     window_s = replicas[0].model.window_s

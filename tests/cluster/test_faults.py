@@ -11,7 +11,8 @@ import pytest
 from ray import serve
 
 from serve_app import app
-from serve_app.deployments.ingress import RayFleet, RayGenerator
+from serve_app.deployments.fleet import RayFleet
+from serve_app.deployments.ingress import RayGenerator
 from serve_app.deployments.node_watch import NodeWatch
 from serve_app.errors import ReplicaUnreachable
 from serve_app.types import GenerationRequest, StreamItem

@@ -7,12 +7,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.app import build_app
 from serve_app.config.app import AppConfig, ModelConfig
-from serve_app.deployments.ingress import (
-    as_serve_app_error,
-    card_of,
-    ingress_nodes,
-    max_requests,
-)
+from serve_app.deployments.ingress import card_of, ingress_nodes, max_requests
+from serve_app.deployments.replica_errors import as_serve_app_error
 from serve_app.errors import (
     ConfigError,
     ModelLoading,
