@@ -10,9 +10,9 @@ from serve_app.models.musicgen.model import MusicGen
 CPU_SLOTS = 8  # a CPU is compute-bound beyond
 SCALE_BYTES = 4  # of a key or a value in int8
 RESERVED = 2 * 2**30  # bytes for the codec, the text encoder and a step's activations
-DIFFUSION_BYTES = (
-    48 * 2**20
-)  # of MultiBand Diffusion, for a second of one channel; 30 MB as measured
+# Of MultiBand Diffusion, for a second of one channel: 30 MB as measured on a CPU.
+DIFFUSION_BYTES = 48 * 2**20
+DEMUCS_BYTES = 3 * 2**30  # of a GPU, as its documentation says
 GRAPH_BYTES = 24 * 2**20  # of one CUDA graph of a whole step, as vLLM reports for its own
 
 
@@ -27,16 +27,19 @@ def default_slots(
     if weight.device.type != "cuda":
         return CPU_SLOTS
     free = _free_bytes(weight.device, gpu_share) - config.max_graphs * GRAPH_BYTES
-    if config.multiband_diffusion_source is not None:
-        free -= diffusion_bytes(model, config)
+    free -= optional_bytes(model, config)
     int8_cache = config.kv_cache == "int8"
     of_a_slot = slot_bytes(model, max_frames, config.max_prompt_tokens, int8_cache)
     return fitting_slots(free, of_a_slot)
 
 
-def diffusion_bytes(model: MusicGen, config: EngineConfig) -> int:
-    """Return the bytes of activations that decoding the longest track by MultiBand Diffusion takes."""
-    return round(config.max_duration_s * model.config.audio_channels * DIFFUSION_BYTES)
+def optional_bytes(model: MusicGen, config: EngineConfig) -> int:
+    """Return the bytes of activations of what is configured beside: a second decoder, Demucs."""
+    needed = DEMUCS_BYTES if config.melody_stems == "demucs" else 0
+    if config.multiband_diffusion_source is not None:
+        channels = model.config.audio_channels
+        needed += round(config.max_duration_s * channels * DIFFUSION_BYTES)
+    return needed
 
 
 def _free_bytes(device: torch.device, gpu_share: float) -> int:

@@ -1,5 +1,7 @@
 """Slots: the bytes of one slot, and the slots that fit."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -81,18 +83,24 @@ def test_an_8_bit_cache_leaves_room_for_more_slots(
         assert default_slots(model, narrow, 300) > 20
 
 
-@pytest.mark.parametrize(("max_duration_s", "slots"), [(30.0, 20), (195.0, 12)])
-def test_a_second_decoder_takes_memory_of_slots(
-    nano: Checkpoint, max_duration_s: float, slots: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "slots"),
+    [
+        ({"multiband_diffusion_source": "folder", "max_duration_s": 30.0}, 20),
+        ({"multiband_diffusion_source": "folder", "max_duration_s": 195.0}, 12),
+        ({"melody_stems": "demucs"}, 18),
+        ({}, 21),
+    ],
+)
+def test_a_second_decoder_and_demucs_take_memory_of_slots(
+    nano: Checkpoint, options: dict[str, Any], slots: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of slots of 1 GiB: 48 MiB for each second of the longest track."""
+    """Of slots of 1 GiB: 48 MiB for each second of the longest track, and 3 GiB."""
     gib = 2**30
     free = RESERVED + 20 * gib + memory.DIFFUSION_BYTES * 30
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80 * gib))
     monkeypatch.setattr(memory, "slot_bytes", lambda *_: gib)
-    config = EngineConfig(
-        max_graphs=0, max_duration_s=max_duration_s, multiband_diffusion_source="folder"
-    )
+    config = EngineConfig(max_graphs=0, **options)
     with fake_gpu():
         assert default_slots(moved(nano.musicgen), config, 300) == slots
 
