@@ -632,7 +632,7 @@ async def test_a_lost_submission_is_repeated_with_its_key(kept_url: str, page: P
 
 
 async def test_music_is_made_while_earlier_tracks_arrive(kept_url: str, page: Page) -> None:
-    """Ten of them at most, the newest first; they leave the form and its progress alone."""
+    """Ten of them at a time, the newest first; they leave the form and its progress alone."""
     made = await submitted(page, kept_url, 12)
     release = asyncio.Event()
     asked: list[str] = []
@@ -658,6 +658,12 @@ async def test_music_is_made_while_earlier_tracks_arrive(kept_url: str, page: Pa
     await expect(tracks.nth(1)).to_contain_text("track 11")
     await expect(tracks.last).to_contain_text("track 2")
     assert asked == made[:1:-1]
+    more = page.get_by_role("button", name="Show earlier tracks")
+    await more.click()
+    await expect(tracks).to_have_count(13, timeout=PATIENCE_MS)
+    await expect(tracks.last).to_contain_text("track 0")
+    await expect(more).to_be_hidden()
+    assert asked == made[::-1]
 
 
 async def submitted(page: Page, url: str, count: int) -> list[str]:

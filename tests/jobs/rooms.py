@@ -131,7 +131,7 @@ async def job_room(
 ) -> AsyncIterator[JobRoom]:
     """Open a room. options: of a JobsConfig."""
     fake = generator or FakeGenerator()
-    config = JobsConfig(store=f"sqlite:///{folder / 'jobs.db'}", **options)
+    config = JobsConfig(**{"store": f"sqlite:///{folder / 'jobs.db'}"} | options)
     api = ApiConfig(max_prompt_chars=100, access=access or AccessConfig())
     results = FolderResults(folder / "results")
     results.prepare()

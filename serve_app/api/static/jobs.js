@@ -3,7 +3,7 @@
 import * as client from "./client.js";
 
 const STORED = "musicgen-jobs";
-const MOST = 50;
+const MOST = 500;
 const WAIT_S = 2; // of one request, so that progress is shown
 const PAUSE_S = 2; // before the next attempt to reach the service; longer by Retry-After
 const MOST_PAUSE_S = 60;

@@ -5,7 +5,7 @@ import * as jobs from "./jobs.js";
 import * as now from "./now.js";
 import * as wav from "./wav.js";
 
-const MOST = 10; // tracks of earlier visits
+const MOST = 10; // tracks of earlier visits at a time
 const ATTEMPTS = 10; // at the file of one of them, before the next one
 
 export class LongTracks {
@@ -14,10 +14,10 @@ export class LongTracks {
 
   /**
    * load(): loads the sampling parameters; keep(fields, made, file, isEarlier): adds a finished track; fail(error):
-   * tells why an earlier one is missing.
+   * tells why an earlier one is missing; offer(hasMore): tells whether further earlier ones may be shown.
    */
-  constructor({ load, keep, fail }) {
-    Object.assign(this, { load, keep, fail });
+  constructor({ load, keep, fail, offer }) {
+    Object.assign(this, { load, keep, fail, offer });
     this.fields = []; // names of the sampling parameters
   }
 
@@ -32,20 +32,31 @@ export class LongTracks {
 
   /** Adds the tracks of earlier visits while the page does other things; those that are not finished, later. */
   showEarlier() {
-    this.#looking ??= this.#lookForEarlier().catch(this.fail).finally(() => {
+    return this.#look((id) => this.#known.has(id));
+  }
+
+  /** Adds the next ones, beside those that are shown. */
+  showMore() {
+    return this.#look(() => false);
+  }
+
+  /** Looks for earlier tracks, once at a time. counts(id): whether one that is shown counts among MOST. */
+  #look(counts) {
+    this.#looking ??= this.#lookForEarlier(counts).catch(this.fail).finally(() => {
       this.#looking = null;
     });
     return this.#looking;
   }
 
-  async #lookForEarlier() {
+  async #lookForEarlier(counts) {
     const ids = jobs.remembered().reverse();
     if (ids.length > 0) await unseen(this.load); // without the names, the tracks would lack their fields
     let count = 0;
     for (const id of ids) {
-      if (count === MOST) return;
-      if (this.#known.has(id) || await this.#addEarlier(id)) count += 1;
+      if (count === MOST) break;
+      if (this.#known.has(id) ? counts(id) : await this.#addEarlier(id)) count += 1;
     }
+    this.offer(count === MOST && ids.some((id) => !this.#known.has(id)));
   }
 
   /** Adds a track, or follows its job. Returns false for one without a file. Throws the refusal of a key. */

@@ -26,7 +26,12 @@ let served = []; // models
 let sampling = []; // names of the sampling parameters
 let loading = null; // promise of the sampling parameters and the formats
 let extensions = {}; // of file names, by format
-const longTracks = new LongTracks({ load: loadParameters, keep, fail });
+const longTracks = new LongTracks({
+  load: loadParameters,
+  keep,
+  fail,
+  offer: (hasMore) => $("earlier").hidden = !hasMore,
+});
 
 /** Loads the sampling parameters and the formats once; after a failure, again. */
 function loadParameters() {
@@ -236,6 +241,10 @@ form.onsubmit = (event) => {
 };
 $("key").onchange = enterKey;
 $("model").onchange = showModel;
+$("earlier").onclick = () => {
+  $("earlier").hidden = true;
+  longTracks.showMore();
+};
 loadParameters().catch(fail);
 loadModels().catch(fail);
 longTracks.showEarlier();
