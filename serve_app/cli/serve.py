@@ -17,7 +17,7 @@ from serve_app.launcher import Service, tls_files
 NANO = "nano"
 Targets = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[MODEL|CONFIG]", help=f"{TARGET_HELP} Default: {NANO}."),
+    typer.Argument(metavar="MODEL|CONFIG", help=f"{TARGET_HELP} Default: {NANO}."),
 ]
 Adapters = Annotated[
     list[str] | None,
