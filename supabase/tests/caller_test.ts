@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { FunctionRegion, FunctionsClient } from "npm:@supabase/functions-js@2.109.0";
-import { checkCaller, type Project, projectFrom} from "../functions/_shared/caller.ts";
+import { checkCaller, type Project, projectFrom } from "../functions/_shared/caller.ts";
 import { handle } from "../functions/generate-music/handler.ts";
 import { ServiceError, Unauthorized } from "../functions/_shared/errors.ts";
 

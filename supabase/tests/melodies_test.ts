@@ -66,7 +66,9 @@ Deno.test("a melody of more than 64 KiB is taken, and one beyond the limit is re
   within(async (world) => {
     const large = `data:audio/wav;base64,${"A".repeat(1_000_000)}`;
     assert.equal((await made(world, { melody: large })).body.success, true);
-    const { response, body } = await made(world, { melody: `data:audio/wav;base64,${"A".repeat(13_000_000)}` });
+    const { response, body } = await made(world, {
+      melody: `data:audio/wav;base64,${"A".repeat(13_000_000)}`,
+    });
     assert.deepEqual([response.status, body.details], [400, "body: longer than 12582912 bytes"]);
   }));
 
@@ -117,6 +119,9 @@ Deno.test("a model that takes no melody ends the row as failed", () =>
     world.answers["POST /v1/jobs"] = () =>
       Response.json({ detail: "Model 'small' takes no melody." }, { status: 422 });
     const response = await generate(world, { id: ID, melody: PATH });
-    assert.deepEqual([response.status, (await response.json()).details], [400, "Model 'small' takes no melody."]);
+    assert.deepEqual([response.status, (await response.json()).details], [
+      400,
+      "Model 'small' takes no melody.",
+    ]);
     assert.equal(world.rows.get(ID)?.status, "failed");
   }));

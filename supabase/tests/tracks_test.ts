@@ -33,7 +33,11 @@ function tell(world: World, job: Record<string, unknown>): Promise<Response> {
 }
 
 const send = (world: World, request: Request) =>
-  webhookFor(request, world.project, (name) => name === "MUSICGEN_WEBHOOK_SECRET" ? WEBHOOK_SECRET : undefined);
+  webhookFor(
+    request,
+    world.project,
+    (name) => name === "MUSICGEN_WEBHOOK_SECRET" ? WEBHOOK_SECRET : undefined,
+  );
 
 const status = (world: World) => world.rows.get(ID)?.status;
 

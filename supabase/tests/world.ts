@@ -36,7 +36,9 @@ export class World {
   async answer(request: Request): Promise<Response> {
     const call = `${request.method} ${new URL(request.url).pathname}`;
     this.calls.push(call);
-    for (const [start, answer] of Object.entries(this.answers)) if (call.startsWith(start)) return await answer();
+    for (const [start, answer] of Object.entries(this.answers)) {
+      if (call.startsWith(start)) return await answer();
+    }
     if (call.endsWith("/auth/v1/user")) return Response.json({ id: USER });
     if (call.endsWith("/rest/v1/tracks")) return await this.#table(request);
     if (call.includes("/storage/v1/object/tracks")) return await this.#storage(request);
@@ -83,7 +85,9 @@ export class World {
     if (request.method === "GET") {
       const file = this.files.get(path);
       return file === undefined
-        ? Response.json({ statusCode: "404", error: "not_found", message: "Object not found" }, { status: 400 })
+        ? Response.json({ statusCode: "404", error: "not_found", message: "Object not found" }, {
+          status: 400,
+        })
         : new Response(file);
     }
     this.files.set(path, await request.text());
