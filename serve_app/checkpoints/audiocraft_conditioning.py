@@ -52,7 +52,7 @@ def _check_melody(cfg: ExperimentConfig) -> None:
     Ignored are options of the training, and `match_len_on_eval`, which AudioCraft sets at load.
     """
     kind = cfg.get(_KIND)
-    if kind in _OTHERS:
+    if isinstance(kind, str) and kind in _OTHERS:
         raise CheckpointError(
             f"{cfg.file}: {_KIND} is '{kind}': {_OTHERS[kind]}, and is not supported. Use a melody "
             "model ('chroma_stem'), such as facebook/musicgen-melody, or a text model."

@@ -20,7 +20,14 @@ _TYPE = re.compile(r"\w+\s+((?:[A-Z]+\s+)*[A-Z0-9]*\d[A-Z0-9]*)")
 _MIB = 2**20
 _OVERHEAD_GB = 1.0  # CUDA context, text encoder, codec
 # GB of weights, and of one slot's KV cache, in fp16: docs/operations.md, "Memory".
-_MEMORY_GB = {"small": (1.2, 0.29), "medium": (3.8, 0.88), "large": (6.5, 1.18)}
+_MEMORY_GB = {
+    "small": (1.2, 0.29),
+    "medium": (3.8, 0.88),
+    "large": (6.5, 1.18),
+    "melody": (3.8, 1.21),
+    "melody-large": (6.5, 1.61),
+}
+_STEREO = "stereo-"
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def needed_gb(model: ModelConfig) -> float | None:
 
     Without `max_slots` the engine takes what is there: one slot must fit.
     """
-    size = model.model_loading_config.model_source.rpartition("-")[2]
+    size = model.model_loading_config.model_source.rpartition("musicgen-")[2].removeprefix(_STEREO)
     if size not in _MEMORY_GB:
         return None
     weights_gb, slot_gb = _MEMORY_GB[size]

@@ -1,5 +1,6 @@
 """Melody models: both forms load to the same numbers, and whatever is not supported is named."""
 
+import itertools
 import json
 import re
 import shutil
@@ -30,6 +31,7 @@ from tests.architectures import (
 from tests.checkpoints.test_audiocraft import edit_export
 from tests.checkpoints.test_checkpoint import same_weights
 from tests.checkpoints.test_huggingface import edit_json, edit_tensors
+from tests.checkpoints.test_mutations import VALUES
 
 WEIGHTS = "model.safetensors"
 EXTRACTOR = "preprocessor_config.json"
@@ -357,3 +359,24 @@ def test_faults_of_a_folder_are_named(
 ) -> None:
     break_it(transformers)
     assert re.search(said, fault(transformers)), fault(transformers)
+
+
+@pytest.mark.parametrize("file", ["config.json", EXTRACTOR])
+def test_every_value_of_the_melody_loads_or_is_refused(
+    saved: tuple[Architecture, Path, Path], tmp_path: Path, file: str
+) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(saved[1], folder)
+    values = json.loads((folder / file).read_text())
+    names = ("num_chroma", "chroma_length") if file == "config.json" else tuple(values)
+    outcomes = []
+    for name, value in itertools.product(names, VALUES):
+        (folder / file).write_text(json.dumps(values | {name: value}))
+        try:
+            load_checkpoint(str(folder))
+        except CheckpointError as error:
+            outcomes.append(error.message)
+        else:
+            outcomes.append("loaded")
+    assert set(outcomes) > {"loaded"}
+    assert all(one == "loaded" or one.startswith(str(folder)) for one in outcomes)

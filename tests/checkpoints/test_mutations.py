@@ -20,7 +20,7 @@ from serve_app.checkpoints.experiment_config import ExperimentConfig
 from serve_app.errors import CheckpointError
 from serve_app.models.encodec.model import Encodec
 from serve_app.models.musicgen.model import MusicGen
-from tests.architectures import MONO, codec_experiment_config, experiment_config
+from tests.architectures import MELODY, MONO, codec_experiment_config, experiment_config
 
 VALUES: list[Any] = ["32", "", 1.5, -1, 0, 7, 10**12, None, True, [], [3], {}, float("nan")]
 SECTIONS = ("", "decoder", "text_encoder", "audio_encoder")
@@ -101,9 +101,10 @@ def parse_codec(text: str) -> None:
     ("config", "parse"),
     [
         (experiment_config(MONO), parse_language_model),
+        (experiment_config(MELODY), parse_language_model),
         (codec_experiment_config(MONO), parse_codec),
     ],
-    ids=["language model", "codec"],
+    ids=["language model", "melody", "codec"],
 )
 def test_every_value_of_an_experiment_configuration(
     config: dict[str, Any], parse: Callable[[str], None]

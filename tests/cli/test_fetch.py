@@ -101,6 +101,28 @@ def test_a_revision_is_fetched(run: Run, hub_cache: Path) -> None:
     assert "facebook/musicgen-pinned@1111" in message
 
 
+def test_the_form_of_a_model_is_chosen(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the option of the command, and by the option of a configuration."""
+    patterns: list[list[str]] = []
+
+    def snapshot(_: str, revision: str | None, allow_patterns: list[str]) -> str:
+        assert revision is None
+        patterns.append(allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    file = tmp_path / "melody.yaml"
+    form = "model_id: melody\n            checkpoint_form: audiocraft"
+    file.write_text((CONFIGS / "melody.yaml").read_text().replace("model_id: melody", form, 1))
+    for arguments in (("melody", "--form", "audiocraft"), (file,)):
+        result = run("fetch", *arguments)
+        assert result.exit_code == 0, result.output
+    assert patterns == [["state_dict.bin", "compression_state_dict.bin"]] * 2
+    assert run("fetch", "melody", "--form", "onnx").exit_code == 2
+
+
 def test_a_missing_model_is_an_error(run: Run) -> None:
     result = run("fetch", "huge")
     assert result.exit_code == 1

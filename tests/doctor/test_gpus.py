@@ -89,9 +89,23 @@ def test_a_card_without_enough_memory_is_a_problem(monkeypatch: pytest.MonkeyPat
     assert "max_slots" in found.advice
 
 
+@pytest.mark.parametrize(
+    ("source", "weights_gb", "slot_gb"),
+    [
+        ("facebook/musicgen-small", 1.2, 0.29),
+        ("facebook/musicgen-stereo-large", 6.5, 1.18),
+        ("facebook/musicgen-melody", 3.8, 1.21),
+        ("facebook/musicgen-stereo-melody-large", 6.5, 1.61),
+    ],
+)
+def test_memory_of_published_models_is_known(
+    source: str, weights_gb: float, slot_gb: float
+) -> None:
+    [model] = app(model_loading_config={"model_id": "small", "model_source": source}).models
+    assert needed_gb(model) == pytest.approx(1.0 + weights_gb + 16 * slot_gb)
+
+
 def test_memory_of_unknown_models_is_not_judged() -> None:
-    [model] = app().models
-    assert needed_gb(model) == pytest.approx(1.0 + 1.2 + 16 * 0.29)
     source = {"model_id": "mine", "model_source": "me/mine"}
     [model] = app(model_loading_config=source).models
     assert needed_gb(model) is None

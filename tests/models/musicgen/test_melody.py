@@ -62,6 +62,7 @@ def greedy(
     runner.start(0, conditions_of(checkpoint, prompt, heard), SamplingParams(temperature=0.0))
     nothing = torch.zeros(musicgen.config.num_codebooks, 0, dtype=torch.int64)
     runner.open_window(0, nothing, FRAMES)
+    runner.prefill(0)
     for _ in range(runner.max_steps):
         runner.step(BatchShape(1, runner.max_length, runner.max_text_tokens))
     return runner.codes(0, 0, FRAMES)
