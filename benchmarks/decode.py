@@ -1,6 +1,6 @@
 """Measure milliseconds per decode step, beside AudioCraft and transformers in the same process.
 
-python -m benchmarks.decode [--scale small] [--device cpu] [--against audiocraft transformers]
+python -m benchmarks.decode [--family text] [--scale small] [--device cpu] [--against audiocraft transformers]
 
 All weights are random, and AudioCraft's are this project's. The floor is the time to read the
 weights once, at the memory bandwidth measured in the same run. The last line is JSON.
@@ -14,6 +14,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from benchmarks import melody_decode
 from benchmarks.peers import (
     SCALES,
     TEXT_SIZE,
@@ -118,6 +119,9 @@ def main() -> None:
     arguments = _arguments()
     torch.manual_seed(0)
     configure_device(torch.device(arguments.device))
+    if arguments.family == "melody":
+        melody_decode.main(arguments)
+        return
     runs, sizes = build_runs(arguments)
     ms_per_step, bandwidth = measure(runs, arguments.rounds, torch.device(arguments.device))
     floors = {precision: size / bandwidth / 1e6 for precision, size in sizes.items()}
@@ -128,6 +132,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.decode", description="Measure milliseconds per decode step."
     )
+    parser.add_argument(
+        "--family", choices=["text", "melody"], default="text",
+        help="melody: a melody model's steps and prefills beside a text model's, one sequence each",
+    )  # fmt: skip
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(

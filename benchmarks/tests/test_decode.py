@@ -66,3 +66,19 @@ def test_the_defaults_are_precisions_that_the_device_has(
     for precision in arguments.precision:
         assert decode.BYTES[precision]
         assert loading_dtype(precision, torch.device(device)).is_floating_point
+
+
+def test_a_melody_models_figures_are_consistent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A gap is a slice and a step; a prefill without a melody is a small part of one with it."""
+    command = "decode --family melody --scale tiny --steps 20 --precision fp32 int8 --rounds 2"
+    monkeypatch.setattr(sys, "argv", command.split())
+    decode.main()
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"family": "melody", "scale": "tiny"}.items() <= result.items()
+    assert set(result["figures"]) == {"fp32", "int8"}
+    for figures in result["figures"].values():
+        assert figures["largest gap, ms"] >= figures["median gap, ms"] > figures["ms per step"]
+        assert figures["prefill, ms"] > figures["without melody"] > 0
+        assert figures["of text's"] > 0
