@@ -16,6 +16,7 @@ from triton.runtime.jit import create_function_from_signature
 T4 = 75  # Triton's tl.dot is of no use there
 TENSOR_CORE_ARCHS = (80, 86, 89, 90)  # A100; A10G; L4 and L40S; H100
 ALL_ARCHS = (T4, *TENSOR_CORE_ARCHS)
+BLACKWELL_ARCHS = (100, 120)  # B200; RTX 50
 REGISTERS_OF_SM = 65_536
 WARPS_OF_SM = {75: 32, 80: 64, 86: 48, 89: 48, 90: 64}
 SHARED_BYTES_OF_SM = {75: 64 << 10, 80: 164 << 10, 86: 100 << 10, 89: 100 << 10, 90: 228 << 10}

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from serve_app.kernels.cuda.products import Norm, Weights, Workspace, multiply
-from tests.kernels.cuda.compiled import TENSOR_CORE_ARCHS, Compiled, Launch, print_table
+from tests.kernels.cuda.compiled import (
+    BLACKWELL_ARCHS,
+    TENSOR_CORE_ARCHS,
+    Compiled,
+    Launch,
+    print_table,
+)
 from tests.kernels.cuda.interpreter import interpreted
 
 HIDDEN, WIDE = 1024, 4096  # of the small shape
@@ -96,6 +102,19 @@ def test_more_rows_run_the_same_instructions(product: Product, rows: int, arch: 
     assert "m16n8k16" in instructions(few).pop()
     assert many.stack_bytes == 0
     assert many.shared_bytes <= MOST_SHARED_BYTES
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("arch", BLACKWELL_ARCHS)
+@pytest.mark.parametrize("product", [PRODUCTS[0], PRODUCTS[-1]], ids=lambda product: product.name)
+def test_later_gpus_run_the_same_instructions(product: Product, arch: int) -> None:
+    """Their own tensor-core instructions have other shapes, and other orders of the sums."""
+    before = launch(product, 2).compile(90)
+    for rows in (2, 128):
+        binary = launch(product, rows).compile(arch)
+        assert instructions(binary) == instructions(before)
+        assert binary.stack_bytes == 0
+        assert binary.shared_bytes <= MOST_SHARED_BYTES
 
 
 @pytest.mark.parametrize(("rows", "arch"), [(4, 86), (128, 80), (128, 90)])
