@@ -11,7 +11,10 @@ from benchmarks import decode
 from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model
 from serve_app.engine import drawing
 from serve_app.engine.device import loading_dtype
+from serve_app.errors import ConfigError
 from serve_app.models.musicgen.cpu_layers import CpuLinear
+from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model
+from serve_app.models.musicgen.model import MusicGen
 from serve_app.models.musicgen.transformer import DecoderLayer
 from tests.kernels.cuda.interpreter import interpreted
 
@@ -82,3 +85,19 @@ def test_a_melody_models_figures_are_consistent(
         assert figures["largest gap, ms"] >= figures["median gap, ms"] > figures["ms per step"]
         assert figures["prefill, ms"] > figures["without melody"] > 0
         assert figures["of text's"] > 0
+
+
+def test_a_precision_that_the_card_lacks_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without_int8(model: MusicGen, precision: str) -> ExecutionBackend:
+        if precision == "int8":
+            raise ConfigError("precision 'int8' on a GPU is not possible: it is a T4.")
+        return prepare_model(model, precision)
+
+    monkeypatch.setattr(decode, "prepare_model", without_int8)
+    command = ["decode", "--scale", "tiny", "--precision", "fp32", "int8"]
+    monkeypatch.setattr(sys, "argv", command)
+    runs, sizes = decode.build_runs(decode._arguments())
+    assert list(runs) == list(sizes) == ["fp32"]
+    assert "int8 is left out. precision 'int8' on a GPU is not possible" in capsys.readouterr().err
