@@ -50,6 +50,11 @@ class Architecture:
         return 8 if self.stereo else 4
 
     @property
+    def t5_name(self) -> str:
+        """Name of the T5 in an export. Tests share the hub's cache, so that each width has its own."""
+        return "t5-large" if self.text_size == 1024 else "t5-small"
+
+    @property
     def delays(self) -> list[int]:
         return [0, 0, 1, 1, 2, 2, 3, 3] if self.stereo else [0, 1, 2, 3]
 
@@ -227,7 +232,7 @@ def experiment_config(architecture: Architecture) -> dict[str, Any]:
     }  # fmt: skip
     description = {
         "model": "t5",
-        "t5": {"name": "t5-small", "finetune": False, "word_dropout": 0.3},
+        "t5": {"name": architecture.t5_name, "finetune": False, "word_dropout": 0.3},
     }
     chroma = {
         "sample_rate": "${sample_rate}",
@@ -282,7 +287,7 @@ def write_audiocraft(architecture: Architecture, folder: Path, hub_cache: Path) 
     from omegaconf import OmegaConf
 
     torch.manual_seed(1)
-    put_in_cache(hub_cache, "t5-small", lambda path: write_t5(architecture, path))
+    put_in_cache(hub_cache, architecture.t5_name, lambda path: write_t5(architecture, path))
     folder.mkdir(parents=True, exist_ok=True)
     cfg = OmegaConf.create(experiment_config(architecture))
     built = OmegaConf.create(experiment_config(architecture))
@@ -313,7 +318,9 @@ def t5_width(architecture: Architecture) -> Any:
     """Patch AudioCraft's table of the widths of the published T5s: the tests' T5 is smaller."""
     from audiocraft.modules.conditioners import T5Conditioner
 
-    return mock.patch.dict(T5Conditioner.MODELS_DIMS, {"t5-small": architecture.text_size})
+    return mock.patch.dict(
+        T5Conditioner.MODELS_DIMS, {architecture.t5_name: architecture.text_size}
+    )
 
 
 def put_in_cache(hub_cache: Path, repository: str, write: Any) -> None:
