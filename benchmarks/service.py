@@ -52,7 +52,9 @@ def crowded_config(folder: Path) -> tuple[Path, AppConfig]:
 def build_engine(config: AppConfig) -> Engine:
     """Build the engine of the only model, warmed up."""
     [model] = config.models
-    engine = Engine(load_checkpoint(model.model_loading_config.pinned_source), model.engine_kwargs)
+    loading = model.model_loading_config
+    checkpoint = load_checkpoint(loading.pinned_source, form=loading.checkpoint_form)
+    engine = Engine(checkpoint, model.engine_kwargs)
     engine.warm_up()
     return engine
 

@@ -20,7 +20,7 @@ from serve_app.checkpoints.hub import resolve
 from serve_app.checkpoints.tensor_files import read_safetensors
 from serve_app.checkpoints.text_encoder import build_text_encoder, load_text_encoder
 from serve_app.checkpoints.training_files import refuse_training
-from serve_app.checkpoints.weight_files import EXPORT, has_safetensors, is_export
+from serve_app.checkpoints.weight_files import EXPORT, has_safetensors, is_export, require_form
 from serve_app.config.adapter import AdapterSource
 from serve_app.config.model_loading import CheckpointForm
 from serve_app.errors import CheckpointError
@@ -145,6 +145,7 @@ def _merge(
 
 def _check_not_empty(folder: Path, form: CheckpointForm) -> None:
     refuse_training(folder, form)
+    require_form(folder, form)
     known = any((folder / name).exists() for name in ("config.json", EXPORT))
     if not known and not has_safetensors(folder):
         raise CheckpointError(

@@ -22,6 +22,7 @@ from serve_app.checkpoints.weight_files import (
     SINGLE,
     has_safetensors,
     is_export,
+    require_form,
     weight_files,
 )
 from serve_app.config.model_loading import CheckpointForm
@@ -77,11 +78,12 @@ def check_adapter(source: str) -> bool:
 def check_folder(folder: Path, needs_codec: bool = True, form: CheckpointForm = "auto") -> None:
     """Check a folder: of Hugging Face, or an AudioCraft export. Raises CheckpointError naming the file."""
     refuse_training(folder, form)
+    require_form(folder, form)
     if is_export(folder, form):
         _check_pickle(folder / EXPORT)
         if needs_codec:
             _check_pickle(folder / "compression_state_dict.bin")
-    elif form == "transformers" or has_safetensors(folder) or (folder / INDEX).exists():
+    elif has_safetensors(folder) or (folder / INDEX).exists():
         _check_config(folder / "config.json")
         for file in weight_files(folder):
             _check_safetensors(file)

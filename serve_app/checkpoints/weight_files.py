@@ -38,6 +38,21 @@ def is_export(folder: Path, form: CheckpointForm = "auto") -> bool:
     return form == "audiocraft"
 
 
+def require_form(folder: Path, form: CheckpointForm) -> None:
+    """Raise CheckpointError if the configuration chooses a form that is not in `folder`."""
+    missing = {
+        "auto": False,
+        "transformers": not has_safetensors(folder),
+        "audiocraft": not (folder / EXPORT).exists(),
+    }
+    if missing[form]:
+        file = EXPORT if form == "audiocraft" else SINGLE
+        raise CheckpointError(
+            f"{folder / file}: the file is missing, but checkpoint_form is '{form}'. Set it to auto, "
+            "or name a folder or repository that holds this form."
+        )
+
+
 def weight_files(folder: Path) -> list[Path]:
     """List `model.safetensors`, or else the shards that the index names, as transformers does.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.checkpoints.hub import resolve
-from serve_app.checkpoints.inventory import check_folder
+from serve_app.checkpoints.inventory import check_folder, check_source
 from serve_app.config.model_loading import CheckpointForm
 from serve_app.errors import CheckpointError
 from serve_app.models.chroma import PUBLISHED, MelodyConfig
@@ -25,6 +25,7 @@ from tests.architectures import (
     STEREO_MELODY,
     Architecture,
     make_encodec,
+    put_in_cache,
     write_audiocraft,
     write_huggingface,
 )
@@ -36,6 +37,7 @@ from tests.checkpoints.test_mutations import VALUES
 WEIGHTS = "model.safetensors"
 EXTRACTOR = "preprocessor_config.json"
 LM = "state_dict.bin"
+CODEC = "compression_state_dict.bin"
 MELODY_BIAS = "condition_provider.conditioners.self_wav.output_proj.bias"
 SAFE = ["*.json", "*.safetensors", "*.model"]
 EXPORT = ["state_dict.bin", "compression_state_dict.bin"]
@@ -210,13 +212,38 @@ def test_the_form_may_be_chosen(transformers: Path, export: Path) -> None:
 
 
 def test_a_chosen_form_must_be_there(transformers: Path, export: Path) -> None:
-    missing = rf"{LM}: the file is missing"
-    assert re.search(missing, fault(transformers, form="audiocraft"))
-    with pytest.raises(CheckpointError, match=missing):
-        check_folder(transformers, form="audiocraft")
-    assert "config.json: missing or not JSON" in fault(export, form="transformers")
-    with pytest.raises(CheckpointError, match=r"config.json: the file is missing"):
-        check_folder(export, form="transformers")
+    without_export: tuple[CheckpointForm, Path, str] = ("audiocraft", transformers, LM)
+    without_safetensors: tuple[CheckpointForm, Path, str] = ("transformers", export, WEIGHTS)
+    for form, folder, file in (without_export, without_safetensors):
+        said = f"{folder / file}: the file is missing, but checkpoint_form is '{form}'. Set it to"
+        assert fault(folder, form=form).startswith(said)
+        with pytest.raises(CheckpointError, match=re.escape(said)):
+            check_folder(folder, form=form)
+
+
+def test_a_chosen_form_must_be_in_the_cache(transformers: Path, hub_cache: Path) -> None:
+    """Without a network the other form of a cached repository does not count."""
+    name = f"someone/{transformers.parent.name}"
+    put_in_cache(hub_cache, name, lambda to: shutil.copytree(transformers, to, dirs_exist_ok=True))
+    assert check_source(name)
+    assert check_source(name, form="transformers")
+    with pytest.raises(CheckpointError, match="is not in the hub's cache"):
+        check_source(name, form="audiocraft")
+
+
+def test_a_fine_tune_with_a_named_codec_loads(export: Path, hub_cache: Path) -> None:
+    """The form of musicgen-songstarter: tensors with attributes, and the codec by its name alone."""
+    expected = load_checkpoint(str(export)).musicgen
+    package = torch.load(export / LM, weights_only=True)
+    for tensor in package["best_state"].values():
+        tensor.origin = "fine-tune"  # pickled by torch._tensor._rebuild_from_type_v2
+    torch.save(package, export / LM)
+    assert b"_rebuild_from_type_v2" in (export / LM).read_bytes()
+    put_in_cache(hub_cache, "someone/codec", lambda to: make_encodec(MELODY).save_pretrained(to))
+    torch.save({"pretrained": "someone/codec", "exported": True}, export / CODEC)
+    checkpoint = load_checkpoint(str(export))
+    assert same_weights(checkpoint.musicgen, expected)
+    assert checkpoint.codec.config.codebook_size == 1024
 
 
 @pytest.mark.parametrize(

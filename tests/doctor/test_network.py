@@ -146,3 +146,13 @@ def test_it_imports_no_torch() -> None:
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert run.stdout == "False\n"
+
+
+def test_weights_of_another_form_than_the_chosen_one_are_a_problem(tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    shutil.copytree(resolve(NANO), folder)
+    [found, *_] = check_weights(changed(str(folder), checkpoint_form="transformers"))
+    assert found.level is Level.OK
+    [found, *_] = check_weights(changed(str(folder), checkpoint_form="audiocraft"))
+    assert found.level is Level.PROBLEM
+    assert "state_dict.bin: the file is missing, but checkpoint_form is 'audiocraft'" in found.state
