@@ -22,7 +22,7 @@ from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.engine.slices import run_slice
 from serve_app.engine.step_graphs import CudaStepper
 from serve_app.models.chroma import MelodyConfig
-from serve_app.models.musicgen.conditioning import Conditions, ConditioningSpec
+from serve_app.models.musicgen.conditioning import ConditioningSpec, Conditions
 from serve_app.models.musicgen.execution import prepare_model
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
