@@ -164,8 +164,8 @@ class JobRun:
         if loss is Loss.CANCELED:
             await self._finish(Outcome(JobStatus.CANCELED))
             return
-        self._tell_loss(was_erased=loss is Loss.ERASED)
         await self._erase()
+        self._tell_loss(was_erased=loss is Loss.ERASED)
 
     def _tell_loss(self, *, was_erased: bool) -> None:
         if was_erased:
@@ -194,12 +194,12 @@ class JobRun:
             kept = ended or await self._try(lambda: self._store.get(job.owner, job.id))
         except JobStoreUnavailable:
             return  # whether the end was recorded is not known
-        if ended is None:
-            self._tell_loss(was_erased=kept is None)
-        else:
+        if ended is not None:
             self._observer.ended(ended)
         if ended is None or not succeeded:
             await self._erase()
+        if ended is None:
+            self._tell_loss(was_erased=kept is None)
 
     async def _return(self, reason: str, delay_s: float, *, counts: bool) -> None:
         """Return the job to the queue, without the files of this attempt."""
