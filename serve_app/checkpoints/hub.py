@@ -39,7 +39,10 @@ def resolve(source: str, form: CheckpointForm = "auto") -> Path:
     Raises CheckpointError if `source` is none of them, cannot be downloaded, or holds
     weights that would be ignored, such as an adapter.
     """
-    folder = _find(source, form)
+    return _checked(source, _find(source, form), form)
+
+
+def _checked(source: str, folder: Path, form: CheckpointForm) -> Path:
     with unreadable_named(folder):
         if is_adapter(folder):
             raise CheckpointError(_without_base(source, folder))
@@ -50,7 +53,7 @@ def resolve(source: str, form: CheckpointForm = "auto") -> Path:
 def fetch(source: str, form: CheckpointForm = "auto") -> Path:
     """Return the local folder of a model as `resolve` does, or of an adapter."""
     folder = _find(source, form)
-    return folder if is_adapter(folder) else resolve(source, form)
+    return folder if is_adapter(folder) else _checked(source, folder, form)
 
 
 def resolve_adapter(source: str) -> Path:
