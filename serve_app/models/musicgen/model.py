@@ -106,7 +106,10 @@ class MusicGen(nn.Module):
         if self.config.conditioning.cross_attention:
             return Conditions(self._cross_attention_kv(projected), leading)
         rows = self._text_prefix(projected)
-        return Conditions(prefix=rows if leading is None else torch.cat([leading, rows], dim=1))
+        if leading is None:
+            return Conditions(prefix=rows)
+        # A melody until the caller, who knows it, says that it is silence.
+        return Conditions(prefix=torch.cat([leading, rows], dim=1), melody=True)
 
     def leading(self, chroma: Tensor | None) -> Tensor:
         """Return embeddings [branches, chroma_length, D] of a melody, to lead `conditions`.

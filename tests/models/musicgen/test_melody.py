@@ -45,7 +45,8 @@ def conditions_of(checkpoint: Checkpoint, prompt: str | None, heard: Tensor | No
     frames = None if heard is None else fit(chroma(heard, config), config.chroma_length)
     tokens = checkpoint.text_encoder.tokenize(prompt) if prompt else []
     text = checkpoint.text_encoder(tokens) if tokens else None
-    return musicgen.conditions(text, musicgen.leading(frames))
+    conditions = musicgen.conditions(text, musicgen.leading(frames))
+    return conditions._replace(melody=heard is not None)
 
 
 @torch.inference_mode()
