@@ -4,9 +4,10 @@ AudioCraft's melody models cannot be built without the package.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -27,8 +28,12 @@ class Mix:
         return self
 
 
-def separation(architecture: Any) -> Any:
-    """Patch the imports of demucs, which need not be installed."""
+@contextmanager
+def separation(architecture: Any) -> Iterator[None]:
+    """Patch the imports of demucs, which need not be installed.
+
+    Other modules that are imported meanwhile stay: numba cannot be imported twice.
+    """
     package = ModuleType("demucs")
     pretrained = SimpleNamespace(get_model=lambda _: Mix(architecture.sample_rate))
     modules: dict[str, Any] = {
@@ -38,7 +43,16 @@ def separation(architecture: Any) -> Any:
         "demucs.audio": SimpleNamespace(convert_audio=_convert),
     }
     package.pretrained = pretrained  # type: ignore[attr-defined]
-    return mock.patch.dict(sys.modules, modules)
+    before = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
 
 
 def _separate(_: Mix, audio: Tensor, device: object) -> Tensor:

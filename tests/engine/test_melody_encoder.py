@@ -68,7 +68,7 @@ async def test_another_rate_and_two_channels_are_the_same_melody(encoder: Melody
 
 def test_it_resamples_as_audiocraft() -> None:
     """Within the difference of the two libraries' windows."""
-    from julius import resample_frac
+    from julius.resample import resample_frac
 
     noise = np.random.default_rng(0).uniform(-0.8, 0.8, (2, 4410)).astype(np.float32)
     found = resample(Audio(noise, 44_100), 1.0, 32_000)
