@@ -30,7 +30,7 @@ class CurrentJobs:
     @property
     def generation(self) -> GenerationService:
         """Of the present test; another one while the API is built before any."""
-        return self.service.generation if hasattr(self, "service") else self._first
+        return self.service.generation if "service" in vars(self) else self._first
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.service, name)

@@ -144,6 +144,7 @@ def test_each_change_is_broadcast_to_the_tracks_user_alone(dsn: str, admin: Conn
         (f"{BOB}/melodies/a.m4a", False),
         ("melodies/a.m4a", False),
     ],
+    ids=["a melody", "another folder", "another user", "no user"],
 )
 def test_users_add_and_delete_melodies_in_their_folder_alone(
     dsn: str, name: str, allowed: bool
