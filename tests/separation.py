@@ -32,7 +32,7 @@ class Mix:
 def separation(architecture: Any) -> Iterator[None]:
     """Patch the imports of demucs, which need not be installed.
 
-    Other modules that are imported meanwhile stay: numba cannot be imported twice.
+    Other modules that are imported meanwhile stay: `mock.patch.dict` would forget them.
     """
     package = ModuleType("demucs")
     pretrained = SimpleNamespace(get_model=lambda _: Mix(architecture.sample_rate))
@@ -43,16 +43,14 @@ def separation(architecture: Any) -> Iterator[None]:
         "demucs.audio": SimpleNamespace(convert_audio=_convert),
     }
     package.pretrained = pretrained  # type: ignore[attr-defined]
-    before = {name: sys.modules.get(name) for name in modules}
+    before = {name: sys.modules[name] for name in modules if name in sys.modules}
     sys.modules.update(modules)
     try:
         yield
     finally:
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module
+        for name in modules:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 def _separate(_: Mix, audio: Tensor, device: object) -> Tensor:
