@@ -170,7 +170,8 @@ async def test_concurrent_requests_share_steps_and_equal_lone_ones(engine: Engin
     together = await asyncio.gather(*(audio(engine, one) for one in requests))
     steps = engine.stats().steps_total - before
     longest = 3 * 50 + 3
-    assert longest <= steps <= longest + 10, "not the sum, which is over 600"
+    # Statistics follow the audio of their step: both readings may lack one.
+    assert longest - 1 <= steps <= longest + 10, "not the sum, which is over 600"
     for one, other in zip(alone, together, strict=True):
         assert np.array_equal(one, other)
 
