@@ -5,6 +5,7 @@ replaced by inert containers, which keep the saved state as data.
 """
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from serve_app.errors import CheckpointError
 
 _MOST_BYTES = 2**29  # unpacked: AudioSeal's files have below 70 MB
 _MOST_DEPTH = 32
+_MOST_VALUES = 1_000_000  # the published files have a few thousand
+_END = object()
 _AGAIN = "Download the file again from its publisher."
 
 
@@ -68,7 +71,8 @@ def read_inert(file: Path, most_bytes: int = _MOST_BYTES) -> dict[str, Any]:
 
     No code in the file is run. most_bytes: of the file, unpacked.
 
-    Raises CheckpointError if the file is missing, damaged, too large, or holds anything else.
+    Raises CheckpointError if the file is missing, damaged, too large, or holds anything else, and
+    for content that is larger than the file.
     """
     if not file.is_file():
         raise CheckpointError(f"{file}: the file is missing. {_AGAIN}")
@@ -78,6 +82,7 @@ def read_inert(file: Path, most_bytes: int = _MOST_BYTES) -> dict[str, Any]:
             package = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(package, dict):
         raise CheckpointError(f"{file}: holds a {type(package).__name__}, not a dict. {_AGAIN}")
+    _check_extent(file, package)
     return {
         str(name): value if isinstance(value, dict) else plain(file, value)
         for name, value in package.items()
@@ -92,13 +97,54 @@ def plain(file: Path, value: Any, depth: int = 0) -> Any:
     if depth > _MOST_DEPTH:
         raise CheckpointError(f"{file}: its configuration is nested too deeply. {_AGAIN}")
     if isinstance(value, _Inert):
-        state = value.state if isinstance(value.state, dict) else {}
-        return plain(file, state.get("_content", state.get("_val")), depth + 1)
+        return plain(file, _content(value), depth + 1)
     if isinstance(value, dict):
         return {str(name): plain(file, one, depth + 1) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [plain(file, one, depth + 1) for one in value]
     return value if isinstance(value, str | int | float | bool | torch.Tensor) else None
+
+
+def _content(saved: _Inert) -> Any:
+    state = saved.state if isinstance(saved.state, dict) else {}
+    return state.get("_content", state.get("_val"))
+
+
+def _check_extent(file: Path, package: Any) -> None:
+    """Raise CheckpointError for what a small file can make large: values and tensors that repeat.
+
+    A pickle may name one list many times, each list in it as well, and one number as a tensor of
+    any shape.
+    """
+    left: list[Iterator[Any]] = [iter([package])]
+    for _ in range(_MOST_VALUES):
+        if not left:
+            return
+        value = next(left[-1], _END)
+        if value is _END:
+            left.pop()
+            continue
+        if isinstance(value, torch.Tensor):
+            _check_tensor(file, value)
+        left.append(_parts(value))
+    raise CheckpointError(f"{file}: holds more than {_MOST_VALUES} values. {_AGAIN}")
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, _Inert):
+        return iter([_content(value)])
+    if isinstance(value, dict):
+        return iter(value.values())
+    return iter(value if isinstance(value, list | tuple) else ())
+
+
+def _check_tensor(file: Path, tensor: torch.Tensor) -> None:
+    is_plain = tensor.layout == torch.strided and not tensor.is_meta
+    if not is_plain or tensor.nbytes > tensor.untyped_storage().nbytes():
+        raise CheckpointError(
+            f"{file}: holds a tensor of {tuple(tensor.shape)} ({tensor.layout}) without a value of "
+            f"its own for each element. {_AGAIN}"
+        )
 
 
 def _check_size(file: Path, most_bytes: int) -> None:

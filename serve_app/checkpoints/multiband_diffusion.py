@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -39,7 +39,8 @@ _INSTALL = (
 def convert(source: Path, folder: Path) -> DiffusionFacts:
     """Write the weights of a published file (`.th`) as safetensors and JSON, without running its code.
 
-    Raises CheckpointError naming what is missing, not supported or not finite.
+    Raises CheckpointError naming what is missing, not supported or not finite, and OSError for a
+    folder that cannot be made.
     """
     package = read_inert(source, _MOST_BYTES)
     bands = [_band(source, package, number) for number in range(_num_bands(source, package))]
@@ -53,9 +54,22 @@ def convert(source: Path, folder: Path) -> DiffusionFacts:
         tensors |= _tensors(source, f"{number}.unet", band["model_state"])
         tensors |= _tensors(source, f"{number}.processor", band["processor_state"])
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / WEIGHTS)
+    _save(source, tensors, folder / WEIGHTS)
     (folder / FACTS).write_text(facts.model_dump_json(indent=2) + "\n")
     return facts
+
+
+def _save(source: Path, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Write the tensors. Raises CheckpointError for a full disk, and for names of one memory."""
+    try:
+        save_file(dict(tensors), file)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file}: cannot be written ({error}). Check the disk.") from error
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{source}: has several names for the memory of one tensor, which no published file has. "
+            "Download the file again."
+        ) from error
 
 
 def load_multiband_diffusion(source: str | None, codec: Encodec) -> MultiBandDiffusion | None:
@@ -161,7 +175,7 @@ def _band(source: Path, package: Mapping[str, Any], number: int) -> Mapping[str,
 
 
 def _tensors(source: Path, prefix: str, state: Any) -> dict[str, Tensor]:
-    """Collect named tensors, each in memory of its own. Raises CheckpointError for anything else."""
+    """Collect named tensors. Raises CheckpointError for anything else."""
     if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
         raise CheckpointError(
             f"{source}: '{prefix}' holds more than named tensors. Download the file again."

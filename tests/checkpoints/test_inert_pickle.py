@@ -78,3 +78,31 @@ def test_a_nesting_without_end_is_refused(tmp_path: Path) -> None:
         nested = [nested]
     with pytest.raises(CheckpointError, match="nested too deeply"):
         read_inert(saved(tmp_path / "a.pth", {"xp.cfg": nested}))
+
+
+@pytest.mark.parametrize("key", ["xp.cfg", "model"])
+def test_a_value_that_repeats_without_end_is_refused(tmp_path: Path, key: str) -> None:
+    """Thirty lists, each of which holds the one before it twice, are a file of a few kilobytes."""
+    doubled: list[Any] = [1]
+    for _ in range(30):
+        doubled = [doubled, doubled]
+    file = saved(tmp_path / "a.pth", {key: {"a": doubled}})
+    assert file.stat().st_size < 2**14
+    with pytest.raises(CheckpointError, match="holds more than 1000000 values"):
+        read_inert(file)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(1).expand(2**20, 2**20),
+        torch.ones(2**20, 2**20, device="meta"),
+    ],
+    ids=["expanded", "meta"],
+)
+def test_a_tensor_that_is_larger_than_its_file_is_refused(
+    tmp_path: Path, tensor: torch.Tensor
+) -> None:
+    file = saved(tmp_path / "a.pth", {"0": {"model_state": {"weight": tensor}}})
+    with pytest.raises(CheckpointError, match="holds a tensor of"):
+        read_inert(file)

@@ -106,6 +106,20 @@ def test_what_is_not_supported_is_named(
         converted(package, tmp_path)
 
 
+def test_names_of_one_tensor_are_refused(package: dict[Any, Any], tmp_path: Path) -> None:
+    state = package[0]["model_state"]
+    first = next(iter(state))
+    doubled = {**package[0], "model_state": state | {"another": state[first]}}
+    with pytest.raises(CheckpointError, match=r"mbd\.th: has several names for the memory"):
+        converted(package | {0: doubled}, tmp_path)
+
+
+def test_a_file_that_cannot_be_written_is_named(package: dict[Any, Any], tmp_path: Path) -> None:
+    (tmp_path / "out" / WEIGHTS).mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=f"{WEIGHTS}: cannot be written"):
+        converted(package, tmp_path)
+
+
 def test_what_is_missing_is_named(nano: Checkpoint, folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no such file.*musicgen convert-mbd"):
         load_multiband_diffusion(str(folder / "nothing"), nano.codec)
