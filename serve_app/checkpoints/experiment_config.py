@@ -16,6 +16,7 @@ from serve_app.errors import CheckpointError
 
 _CURE = "Export the model again with audiocraft.utils.export."
 _MAX_REFERENCES = 10  # followed in a row, so that a circle of references ends
+_MOST_REFERENCES = 10_000  # followed for one value: sections may refer to sections several times
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -32,13 +33,18 @@ class ExperimentConfig:
 
     def __init__(self, file: Path, text: object) -> None:
         self.file = file
+        self._followed = 0  # references of the value that is being read
         with faults_named(file, "its 'xp.cfg' is not YAML", _CURE):
             self._root = yaml.load(str(text), Loader=_PlainLoader)
         if not isinstance(self._root, dict):
             raise CheckpointError(f"{file}: has no configuration ('xp.cfg'). {_CURE}")
 
     def get(self, path: str, default: Any = None) -> Any:
-        """The value at `path`, or `default` if it is absent."""
+        """The value at `path`, or `default` if it is absent.
+
+        Raises CheckpointError for references that lead too far.
+        """
+        self._followed = 0
         return self._get(path, default, 0)
 
     def names(self, path: str) -> set[str]:
@@ -84,6 +90,9 @@ class ExperimentConfig:
         if isinstance(node, dict):
             return {key: self._resolve(value, depth) for key, value in node.items()}
         reference = re.fullmatch(r"\$\{([\w.]+)\}", node) if isinstance(node, str) else None
+        self._followed += reference is not None
+        if self._followed > _MOST_REFERENCES:
+            raise CheckpointError(f"{self.file}: 'xp.cfg' has too many references. {_CURE}")
         return self._get(reference[1], None, depth + 1) if reference else node
 
 

@@ -14,8 +14,8 @@ _AUDIOGEN_NAMES = ("audiogen", "audiogen-medium")
 
 
 def is_non_commercial(source: str) -> bool:
-    """Whether `source` is a hub id of weights under CC-BY-NC-4.0."""
-    return source.startswith(_FAMILIES)
+    """Whether `source` is a hub id of weights under CC-BY-NC-4.0. The hub ignores the case of ids."""
+    return source.lower().startswith(_FAMILIES)
 
 
 def hub_id(name: str) -> str:

@@ -9,8 +9,8 @@ from serve_app.gateway.readiness import Readiness
 from serve_app.model_status import ModelCard
 from serve_app.types import Audio
 
-_MUSICGEN_RATE = 32_000  # Hz, of every published model
-_WINDOW_S = 30.0  # of every published model
+_MUSICGEN_RATE = 32_000  # Hz, of every published MusicGen
+_WINDOW_S = 30.0  # of every published melody model
 
 
 class AudioPrompts:

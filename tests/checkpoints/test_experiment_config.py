@@ -31,6 +31,16 @@ def test_a_circle_of_references_is_an_error() -> None:
         ExperimentConfig(FILE, TEXT).get("circle")
 
 
+def test_references_that_multiply_are_an_error() -> None:
+    """Ten sections, each of which refers ten times to the next: 10^9 values."""
+    lines = []
+    for i in range(9):
+        references = ", ".join(f"k{k}: '${{s{i + 1}}}'" for k in range(10))
+        lines.append(f"s{i}: {{{references}}}")
+    with pytest.raises(CheckpointError, match=r"'xp\.cfg' has too many references"):
+        ExperimentConfig(FILE, "\n".join([*lines, "s9: 1"])).get("s0")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -21,4 +21,5 @@ def test_a_short_name_is_completed(name: str, repository: str) -> None:
 
 def test_every_size_is_for_non_commercial_use() -> None:
     assert all(is_non_commercial(hub_id(size)) for size in SIZES)
+    assert is_non_commercial("Facebook/MusicGen-melody@main")
     assert not is_non_commercial("me/musicgen-small")
