@@ -25,7 +25,8 @@ BLOCKS = [
 ]
 _CURL = [text for language, text in BLOCKS if language == "sh" and text.startswith("curl ")]
 [JOB] = [text for text in _CURL if "/v1/jobs" in text]
-CURL = [text for text in _CURL if text != JOB]
+[MELODY] = [text for text in _CURL if "melody=@" in text]
+CURL = [text for text in _CURL if text not in (JOB, MELODY)]
 [PYTHON] = [text for language, text in BLOCKS if language == "python"]
 [TYPESCRIPT] = [text for language, text in BLOCKS if language == "typescript"]
 MUSICGEN = [
@@ -65,6 +66,16 @@ def test_a_job(service: Service, tmp_path: Path) -> None:
     assert job["status"] == "queued"
     assert job["webhook"]["url"] == "https://example.com/music"
     assert httpx.delete(f"{service.url}/v1/jobs/{job['id']}").status_code == 204
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_melody(service: Service, tmp_path: Path) -> None:
+    """The service has no model that takes one, and says so."""
+    soundfile.write(tmp_path / "hummed.m4a", [0.1, -0.1] * 16_000, 32_000, format="WAV")
+    example = MELODY.replace("curl ", "curl -sS ").replace("-o brass.wav", "")
+    assert json.loads(run(["bash", "-ec", example], tmp_path, service))["code"] == (
+        "melody_not_supported"
+    )
 
 
 @pytest.mark.parametrize("example", MUSICGEN)

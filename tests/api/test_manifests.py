@@ -467,7 +467,7 @@ async def test_a_silent_time_stamp_server_holds_no_request_beyond_its_deadline(
         started_at = perf_counter()
         response = await client.post(**requests[route], headers=late)
     assert response.status_code == 504
-    assert "before the file was signed" in response.text
+    assert "before the file was" in response.text  # converted or signed
     assert perf_counter() - started_at < 10
 
 

@@ -12,7 +12,7 @@ import pytest
 from serve_app.audio.worker import Job, limit_process, serve
 from tests.audio.files import RATE, case, file_of, tone
 
-READ = {"task": "read", "max_duration_s": 3.0, "sample_rate": None, "max_cpu_s": 5.0}
+READ = {"task": "read", "max_duration_s": 3.0, "sample_rate": None, "cut": False, "max_cpu_s": 5.0}
 CONVERT = {
     "task": "convert",
     "max_duration_s": 3.0,

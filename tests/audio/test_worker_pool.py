@@ -15,7 +15,13 @@ from serve_app.audio.worker_pool import WorkerPool
 from serve_app.errors import InvalidAudio
 from tests.audio.files import case, file_of
 
-READ = {"task": "read", "max_duration_s": 30.0, "sample_rate": 32_000, "max_cpu_s": 5.0}
+READ = {
+    "task": "read",
+    "max_duration_s": 30.0,
+    "sample_rate": 32_000,
+    "cut": False,
+    "max_cpu_s": 5.0,
+}
 LONG = READ | {"max_duration_s": 600.0}
 
 

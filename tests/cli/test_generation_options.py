@@ -15,6 +15,7 @@ PARAMETERS = inspect.signature(generate).parameters
 # Fields that have an option under another name, or that follow from other options.
 OTHERWISE = {
     "audio_prompt": "begin",
+    "melody": "melody",
     "n": "n",
     "prompt": "prompt",
     "response_format": "output",

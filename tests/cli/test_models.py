@@ -13,8 +13,8 @@ def test_a_row_for_each_model(run: Run) -> None:
     result = run("models")
     assert result.exit_code == 0
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert rows[1] == ["small", "tiny", "facebook/musicgen-small", "CC-BY-NC-4.0", "yes"]
-    assert rows[2] == ["large", "facebook/musicgen-large", "CC-BY-NC-4.0", "no"]
+    assert rows[1] == ["small", "tiny", "facebook/musicgen-small", "CC-BY-NC-4.0", "yes", "no"]
+    assert rows[2] == ["large", "facebook/musicgen-large", "CC-BY-NC-4.0", "no", "unknown"]
 
 
 def test_programs_get_json(run: Run) -> None:

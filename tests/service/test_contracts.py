@@ -91,8 +91,17 @@ async def test_models_are_described(client: httpx.AsyncClient) -> None:
         "license": "Apache-2.0",
         "loaded": True,
         "sample_rate": 32000,
+        "content": "music",
         "channels": 1,
         "max_duration_s": 120.0,
+        "capabilities": {
+            "text": True,
+            "melody": False,
+            "stereo": False,
+            "continuation": True,
+            "max_duration_s": 120.0,
+            "decoders": ["encodec"],
+        },
     }
 
 

@@ -43,7 +43,7 @@ def door(service: Service, request: pytest.FixtureRequest) -> Address:
         ("GET", "/health", {"x-request-timeout-seconds": "soon"}, 400),
         ("GET", "/health", {"x-request-timeout-seconds": "-1"}, 400),
         ("GET", "/health", {"x-long": "a" * 40_000}, 431),
-        ("POST", "/generate", {"content": "a" * 70_000}, 413),
+        ("POST", "/v1/audio/speech", {"content": "a" * 70_000}, 413),
         ("POST", "/generate", {"content-encoding": "br"}, 415),
         ("POST", GENERATIONS, {"content": "[]"}, 400),
     ],

@@ -159,7 +159,7 @@ async def test_all_works_below_a_prefix_behind_keys(
     assert told.startswith("UTF-8''"), "RFC 8187"
     assert LICENSE.strip() in httpx.URL(f"http://a/?a={told}").params["a"]
     assert (await client.post(path, data=padded)).status_code == 401
-    large = await client.post(f"{PREFIX}/generate", content=b" " * 65_537, headers=headers)
+    large = await client.post(f"{PREFIX}/v1/audio/speech", content=b" " * 65_537, headers=headers)
     assert large.status_code == 413
     assert (await client.get(PREFIX + STREAM, params=padded)).status_code == 401
     url = changed_service.url + PREFIX + STREAM
