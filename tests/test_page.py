@@ -139,7 +139,7 @@ async def test_music_is_made_heard_and_downloaded(
     tracks = page.locator(".track")
     await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
     await expect(status).to_have_text("Done.")
-    await expect(tracks.first).to_contain_text("6.0 s of music")
+    await expect(tracks.first).to_contain_text("6.0 s of audio")
     await expect(tracks.first).to_contain_text("seed 7")
     for chosen, extension in (("wav", "wav"), ("mp3", "mp3"), ("opus", "ogg")):
         async with page.expect_download() as waiting:
@@ -500,7 +500,7 @@ async def test_downloads_of_a_service_that_sends_signed_files_only(
         tracks = page.locator(".track")
         await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
         await expect(page.get_by_role("alert")).to_be_hidden()
-        await expect(tracks.first).to_contain_text("2.0 s of music")
+        await expect(tracks.first).to_contain_text("2.0 s of audio")
         wav = await downloaded(tracks.first, page, "wav", tmp_path)
         mp3 = await downloaded(tracks.first, page, "mp3", tmp_path)
         seconds = await tracks.first.locator("audio").evaluate(
@@ -547,7 +547,7 @@ async def test_a_long_track_comes_back_at_the_next_visit(kept_url: str, page: Pa
     await generate_long(page, "a long way")
     tracks = page.locator(".track")
     await expect(tracks).to_have_count(1)
-    await expect(tracks.first).to_contain_text("40.0 s of music")
+    await expect(tracks.first).to_contain_text("40.0 s of audio")
     await expect(tracks.first).to_contain_text("seed 7")
     await page.reload()
     await expect(tracks).to_have_count(1)
