@@ -17,7 +17,8 @@ EXPORT_AGAIN = (
 )
 _FINE_TUNED = (
     "Its names, 'xp.cfg' and 'model' without 'best_state', are those of Replicate's fine-tuner. "
-    "Export it where AudioCraft is installed: package = torch.load(FILE, weights_only=False); "
+    "If you trust its origin, because loading it may run code in it, export it where AudioCraft is "
+    "installed: package = torch.load(FILE, weights_only=False); "
     "torch.save({'best_state': package['model'], 'xp.cfg': OmegaConf.to_yaml(package['xp.cfg'])}, "
     "'state_dict.bin')."
 )

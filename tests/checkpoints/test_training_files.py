@@ -12,7 +12,7 @@ from serve_app.checkpoints.inventory import check_folder
 from serve_app.errors import CheckpointError
 
 EXPORT_LM = r"audiocraft.utils.export.export_lm\('checkpoint.th', 'state_dict.bin'\)"
-FINE_TUNER = "of Replicate's fine-tuner. Export it .*'best_state': package"
+FINE_TUNER = "of Replicate's fine-tuner. If you trust its origin.*'best_state': package"
 STATE = {"emb.0.weight": torch.zeros(2, 2)}
 
 
