@@ -20,8 +20,9 @@ from serve_app.checkpoints.weight_files import ADAPTER
 from serve_app.config.adapter import AdapterSource
 from serve_app.errors import CheckpointError
 
+# A module's name is short, so that a pattern of the configuration takes no time to match.
 _NAME = re.compile(
-    r"base_model\.model\.(?P<module>.+)\.(lora_(?P<side>[AB])\.weight|lora_embedding_(?P<table>[AB]))"
+    r"base_model\.model\.(?P<module>.{1,96})\.(lora_(?P<side>[AB])\.weight|lora_embedding_(?P<table>[AB]))"
 )
 _OTHER_PARTS = ("text_encoder.", "audio_encoder.")
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)

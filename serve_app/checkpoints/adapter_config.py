@@ -37,6 +37,11 @@ _CURE = (
     "Merge the adapter into its base with PEFT (`merge_and_unload()`, then `save_pretrained()`) and "
     "name the merged folder in model_source."
 )
+# Bounds of a regular expression, so that no name takes long to match (catastrophic backtracking).
+_REPEATED_GROUP = re.compile(r"\)[*+?{]")
+_REPETITION = re.compile(r"(?<![\\(])[*+?{]")
+_MOST_REPETITIONS = 3
+_MOST_GROUPS = 3
 ValueT = TypeVar("ValueT")
 
 
@@ -128,9 +133,22 @@ def _pattern(
     pattern = values.get(name) or {}
     with faults_named(file, f"{name} is no mapping from regular expressions", _CURE):
         fields = Fields(file, name, pattern.get)
+        for key in pattern:
+            _check_expression(str(key))
         return tuple(
             (re.compile(rf"(.*\.)?({key})"), read(fields, key)) for key in map(str, pattern)
         )
+
+
+def _check_expression(key: str) -> None:
+    """Raise ValueError for a regular expression whose match may take exponential time."""
+    repetitions = len(_REPETITION.findall(key))
+    if (
+        _REPEATED_GROUP.search(key)
+        or repetitions > _MOST_REPETITIONS
+        or key.count("(") > _MOST_GROUPS
+    ):
+        raise ValueError(f"'{key[:80]}' repeats a group, or has too many repetitions or groups")
 
 
 def _matching(
