@@ -778,6 +778,21 @@ async def test_a_melody_is_recorded(backend: FakeGenerator, page: Page) -> None:
     assert np.abs(melody.samples).max() > 0.01, "the microphone was heard"
 
 
+async def test_a_recording_ends_with_the_request_for_its_track(
+    backend: FakeGenerator, page: Page
+) -> None:
+    backend.melody = ("small",)
+    with served_api(backend) as url:
+        await page.goto(url)
+        await page.get_by_role("button", name="Record").click()
+        await expect(page.get_by_role("note")).to_have_text("Recording …")
+        await page.wait_for_timeout(500)
+        await generate(page, "brass band", 2)
+        await expect(page.locator(".track")).to_have_count(1)
+        await expect(page.get_by_role("note")).to_have_text("Your recording")
+    assert backend.requests[-1].melody is not None
+
+
 async def test_a_long_track_follows_its_melody_and_is_varied_in_this_visit_alone(
     kept_url: str, backend: FakeGenerator, page: Page
 ) -> None:

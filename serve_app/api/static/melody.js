@@ -5,6 +5,7 @@ const MOST_RECORDED_S = 120; // the service uses no more of it
 const $ = (id) => document.getElementById(id);
 let chosen = null; // { name, content }: of the file, in base64
 let recorder = null; // while it records
+let recorded = Promise.resolve(); // until the recording has ended
 let reading = Promise.resolve(); // until the chosen file has been read
 
 /** Shows the inputs where the chosen model takes a melody. */
@@ -14,8 +15,10 @@ export function offer(isTaken) {
   draw();
 }
 
-/** The melody in base64, once it is read; null: none, or the model takes none. */
+/** The melody in base64, once it is read; null: none, or the model takes none. Ends a recording. */
 export async function content() {
+  recorder?.stop();
+  await recorded;
   await reading;
   return $("melody-box").hidden ? null : chosen?.content ?? null;
 }
@@ -69,13 +72,16 @@ function begin(started, microphone) {
   const parts = [];
   const end = setTimeout(() => started.stop(), 1_000 * MOST_RECORDED_S);
   started.ondataavailable = (event) => parts.push(event.data);
-  started.onstop = () => {
-    clearTimeout(end);
-    for (const track of microphone.getTracks()) track.stop();
-    recorder = null;
-    draw();
-    read(new Blob(parts, { type: started.mimeType }), "Your recording");
-  };
+  recorded = new Promise((resolve) => {
+    started.onstop = () => {
+      clearTimeout(end);
+      for (const track of microphone.getTracks()) track.stop();
+      recorder = null;
+      draw();
+      read(new Blob(parts, { type: started.mimeType }), "Your recording");
+      resolve();
+    };
+  });
   started.start();
   recorder = started;
   draw();
