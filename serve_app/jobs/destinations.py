@@ -1,9 +1,13 @@
 """Destinations of webhooks: host and port, and the messages that each may be sent at a time."""
 
+import contextlib
+import ipaddress
+import socket
 from collections import Counter
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+_PORTS = {"http": 80, "https": 443}
 _MOST = 4  # messages at a time
 _MOST_OF_SLOW = 1
 _SLOW_S = 5.0
@@ -11,8 +15,24 @@ _REMEMBERED = 64
 
 
 def host_of(url: str) -> str:
-    """Name host and port of an address that was accepted, in small letters."""
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
+    """Name host and port of an accepted address, in one form whatever the address writes.
+
+    Small letters, no dot at the end, the shortest form of an IP address, no port of the scheme.
+    """
+    parts = urlsplit(url)
+    host = _canonical((parts.hostname or "").removesuffix("."))
+    port = parts.port or _PORTS.get(parts.scheme)
+    return host if port == _PORTS.get(parts.scheme) else f"{host}:{port}"
+
+
+def _canonical(host: str) -> str:
+    """Shorten an IP address; resolvers also take numbers such as 127.1 for an IPv4 address."""
+    with contextlib.suppress(ValueError):
+        address = ipaddress.IPv6Address(host)
+        return str(address.ipv4_mapped or f"[{address}]")
+    with contextlib.suppress(OSError):
+        return socket.inet_ntoa(socket.inet_aton(host))
+    return host
 
 
 class Destinations:

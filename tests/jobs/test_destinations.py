@@ -11,6 +11,17 @@ from serve_app.jobs.destinations import Destinations, host_of
         ("https://Example.org/a/b?c=d", "example.org"),
         ("http://me:secret@example.org:8080", "example.org:8080"),
         ("http://[::1]:81/a@b", "[::1]:81"),
+        ("https://example.org.", "example.org"),
+        ("https://example.org:443/a", "example.org"),
+        ("https://example.org:00443/a", "example.org"),
+        ("https://example.org:/a", "example.org"),
+        ("https://example.org?a=/b", "example.org"),
+        ("http://EXAMPLE.org:443/a", "example.org:443"),
+        ("http://[0:0::0001]:80/", "[::1]"),
+        ("http://[::ffff:127.0.0.1]/", "127.0.0.1"),
+        ("http://2130706433:80/", "127.0.0.1"),
+        ("http://127.1:8080/", "127.0.0.1:8080"),
+        ("http://[v1.a:b]/", "v1.a:b"),
     ],
 )
 def test_a_host_is_name_and_port(url: str, host: str) -> None:
