@@ -17,6 +17,8 @@ from serve_app.jobs.files import JobFile
 from serve_app.jobs.stored_files import StoredFile
 
 _FILE_ERRORS = openapi.errors(*JOB_ERRORS, UploadNotFound, ResultsUnavailable)
+# An upload may be a page with scripts: a browser saves it, and runs nothing at the service's origin.
+_INERT = {"content-disposition": "attachment", "content-security-policy": "sandbox"}
 
 
 def create_router(predictions: Predictions) -> APIRouter:
@@ -68,7 +70,9 @@ def create_router(predictions: Predictions) -> APIRouter:
             file = await predictions.files.linked(file_id, token)
         etag = f'"{file.sha256}"'
         stored = JobFile(file.key, file.media_type, file.size_bytes, etag, f"{file.id}.bin")
-        return file_response(request, stored, jobs.results.read)
+        response = file_response(request, stored, jobs.results.read)
+        response.headers.update(_INERT)
+        return response
 
     return router
 

@@ -187,6 +187,19 @@ async def test_other_forms_are_refused_by_name(
     assert named in response.json()["detail"]
 
 
+async def test_an_uploaded_page_is_inert_at_the_services_origin(
+    jobs_client: httpx.AsyncClient,
+) -> None:
+    """Its link, which needs no key, would else run scripts beside the service's own page."""
+    page = ("a.html", b"<script>fetch('/v1/jobs')</script>", "text/html")
+    uploaded = await jobs_client.post("/v1/files", files={"content": page})
+    for headers in ({}, {"range": "bytes=0-9"}):
+        answer = await jobs_client.get(uploaded.json()["urls"]["get"], headers=headers)
+        assert answer.headers["content-type"].startswith("text/html")
+        assert answer.headers["content-disposition"] == "attachment"
+        assert answer.headers["content-security-policy"] == "sandbox"
+
+
 async def test_names_and_types_of_version_2_are_used(jobs_client: httpx.AsyncClient) -> None:
     """It sends metadata as fields of their own."""
     response = await jobs_client.post(
