@@ -3,10 +3,10 @@
 import asyncio
 import base64
 import binascii
-import contextlib
 import copy
 import hashlib
 import hmac
+import logging
 from dataclasses import dataclass
 
 from serve_app.config.jobs import JobsConfig
@@ -15,6 +15,8 @@ from serve_app.jobs.clock import StoreClock
 from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.job import Job
 from serve_app.jobs.store import JobStore
+
+logger = logging.getLogger(__name__)
 
 _SEPARATOR = "."
 _CLOCK_S = 60.0
@@ -49,11 +51,15 @@ class Links:
         await self.clock.read(store.now)
 
     async def follow(self, store: JobStore) -> None:
-        """Read the clock again every _CLOCK_S seconds, until cancelled."""
+        """Read the clock again every _CLOCK_S seconds, until cancelled. It may fail."""
         while True:
             await asyncio.sleep(_CLOCK_S)
-            with contextlib.suppress(JobStoreUnavailable):
+            try:
                 await self.clock.read(store.now)
+            except JobStoreUnavailable:
+                continue
+            except Exception:
+                logger.exception("The clock of the database of jobs could not be read")
 
     def lasting(self) -> "Links":
         """Build links that are valid as long as results are kept, for messages that may be late."""

@@ -1,5 +1,6 @@
 """Signed links: valid for one purpose, for a time."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -65,6 +66,27 @@ async def test_no_token_holds_before_the_key_is_read() -> None:
         links.value_of("p", f"{expiry}.{encoded[0]}.{encoded[1]}")
     with pytest.raises(JobStoreUnavailable):
         links.token(Grant("p", "v"))
+
+
+async def test_no_failure_ends_the_reading_of_the_clock(
+    room: JobRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tasks beside it, such as the worker's, would end with it."""
+    monkeypatch.setattr("serve_app.jobs.links._CLOCK_S", 0.001)
+    failures: list[Exception] = [JobStoreUnavailable("away"), RuntimeError("of the pooler")]
+    read = asyncio.Event()
+
+    async def now() -> float:
+        if failures:
+            raise failures.pop()
+        read.set()
+        return 1e9
+
+    monkeypatch.setattr(room.store, "now", now)
+    following = asyncio.create_task(room.service.links.follow(room.store))
+    async with asyncio.timeout(5):
+        await read.wait()
+    following.cancel()
 
 
 async def test_links_begin_with_the_public_url_or_the_requests_own(room: JobRoom) -> None:
