@@ -2,17 +2,21 @@
 
 A host's name is resolved once; the connection goes to an address of that answer, so that a second
 answer of the name server cannot lead elsewhere. Redirects are not followed, and proxies of the
-environment are not used.
+environment are not used. Names are resolved on threads of their own: a name server that hangs would
+else keep back the files and the audio of all callers.
 """
 
 import asyncio
+import contextlib
 import email.utils
 import ipaddress
 import re
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from time import time
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -23,6 +27,8 @@ from serve_app.jobs.errors import AddressRefused
 
 MAX_URL_CHARS = 2048
 _MAX_ANSWER_BYTES = 65_536
+_RESOLVING = 16  # names at a time; webhooks of one key are sent to fewer hosts
+_RESOLVE_S = 5.0  # for which an address that is to be stored waits for its name
 # A name of labels (RFC 1035, section 2.3.4), also with the `_` of names inside clusters.
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 # IPv6 networks whose addresses hold an IPv4 address in their last 32 bits.
@@ -80,19 +86,19 @@ class Addresses:
         self._allow_private = allow_private
         self._timeout_s = timeout_s
         self._tls = ssl.create_default_context()
+        self._threads = ThreadPoolExecutor(_RESOLVING, "names")
 
     async def check(self, url: str) -> None:
-        """Refuse an address before it is stored. A name that cannot be resolved now is accepted.
+        """Refuse an address before it is stored. A name that cannot be resolved soon is accepted.
 
         Raises AddressRefused.
         """
         parts = split(url)
         if self._allow_private:
             return
-        try:
-            await public_addresses(parts.hostname or "", _port(parts))
-        except OSError:
-            return
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(_RESOLVE_S):
+                await public_addresses(parts.hostname or "", _port(parts), self._threads)
 
     async def send(
         self,
@@ -118,14 +124,18 @@ class Addresses:
             raise NotAnswered(f"the connection failed ({type(error).__name__})") from error
 
     def _network(self) -> httpcore.AsyncNetworkBackend:
-        return httpcore.AnyIOBackend() if self._allow_private else _PublicNetwork()
+        return httpcore.AnyIOBackend() if self._allow_private else _PublicNetwork(self._threads)
 
 
 class _PublicNetwork(httpcore.AsyncNetworkBackend):
-    """Connections to public addresses alone. TLS still verifies the host's name."""
+    """Connections to public addresses alone. TLS still verifies the host's name.
 
-    def __init__(self) -> None:
+    threads: that resolve names.
+    """
+
+    def __init__(self, threads: Executor) -> None:
         self._network = httpcore.AnyIOBackend()
+        self._threads = threads
 
     async def connect_tcp(
         self,
@@ -137,7 +147,7 @@ class _PublicNetwork(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first public address of `host` that answers. Raises AddressRefused."""
         try:
-            addresses = await public_addresses(host, port)
+            addresses = await public_addresses(host, port, self._threads)
         except OSError as error:
             raise httpcore.ConnectError("the name cannot be resolved") from error
         *others, last = addresses
@@ -174,10 +184,10 @@ def split(url: str) -> SplitResult:
     return parts
 
 
-async def public_addresses(host: str, port: int) -> list[str]:
+async def public_addresses(host: str, port: int, threads: Executor) -> list[str]:
     """Resolve a name, once. Raises AddressRefused if one of its addresses is not public, and OSError."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(threads, resolve)
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     if not addresses or not all(is_public(address) for address in addresses):
         raise AddressRefused(

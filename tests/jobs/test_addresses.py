@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -27,7 +29,7 @@ class _Resolver:
         self._answers = list(answers)
         self.asked: list[str] = []
 
-    async def __call__(self, host: str, port: int, **_: Any) -> list[Any]:
+    def __call__(self, host: str, port: int, **_: Any) -> list[Any]:
         self.asked.append(host)
         address = self._answers.pop(0)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
@@ -35,7 +37,7 @@ class _Resolver:
 
 def _resolve(monkeypatch: pytest.MonkeyPatch, *answers: str) -> _Resolver:
     resolver = _Resolver(*answers)
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver)
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
     return resolver
 
 
@@ -89,6 +91,30 @@ async def test_private_addresses_are_refused_before_they_are_stored(url: str) ->
 
 async def test_a_name_that_cannot_be_resolved_is_accepted_for_later() -> None:
     await Addresses(allow_private=False, timeout_s=5.0).check("https://no-such-name.invalid/")
+
+
+async def test_a_name_server_that_hangs_keeps_back_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Files are read and audio is decoded on the loop's threads, of which there are few."""
+    monkeypatch.setattr("serve_app.jobs.addresses._RESOLVE_S", 0.05)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    answers = threading.Event()
+
+    def hang(*_: Any, **__: Any) -> list[Any]:
+        answers.wait(30)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    addresses = Addresses(allow_private=False, timeout_s=0.05)
+    try:
+        async with asyncio.timeout(5):
+            await addresses.check("https://hooks.example.com/")
+            with pytest.raises(NotAnswered, match="no answer came"):
+                await addresses.send("POST", "https://hooks.example.com/", {}, b"{}")
+            assert await asyncio.to_thread(lambda: "read") == "read"
+    finally:
+        answers.set()
 
 
 async def test_a_private_address_is_refused_at_the_connection(
