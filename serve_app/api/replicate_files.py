@@ -6,12 +6,20 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from serve_app.api.errors import InvalidInput
-from serve_app.api.paths import FILES
+from serve_app.api.paths import FILES, JOBS
 from serve_app.jobs.clock import iso
-from serve_app.jobs.errors import UploadNotFound
+from serve_app.jobs.errors import (
+    JobHasNoResult,
+    JobNotFinished,
+    JobNotFound,
+    ResultExpired,
+    UploadNotFound,
+)
+from serve_app.jobs.files import file_of
 from serve_app.jobs.stored_files import StoredFile, StoredFiles
 
 _OWN = re.compile(rf".*{FILES}/([0-9a-z]{{26}})(?:/content)?/?", re.ASCII)
+_OUTPUT = re.compile(rf".*{JOBS}/([0-9a-z]{{26}})/audio(?:/(\d{{1,9}}))?/?", re.ASCII)
 
 
 class FileAnswer(BaseModel):
@@ -46,19 +54,24 @@ class FileAnswer(BaseModel):
 
 
 class OwnFiles:
-    """Finds files of this service by the addresses that it gave out."""
+    """Finds files of this service by the addresses that it gave out. max_bytes: of an output."""
 
-    def __init__(self, files: StoredFiles, base_url: str) -> None:
+    def __init__(self, files: StoredFiles, base_url: str, max_bytes: int) -> None:
         self._files = files
         self._base_url = base_url
+        self._max_bytes = max_bytes
 
     async def content_at(self, owner: str, url: str) -> bytes | None:
         """Read the file that an address names, also below another host's name of this service.
 
         None: it is elsewhere. Raises InvalidInput for an address below this service that names no
-        file of the key: a malformed one, that of another key's file, and that of an expired file.
+        file of the key: a malformed one, that of another key's file, and that of an expired file;
+        and for an output of the key's own that has no file, or a large one.
         """
-        found = _OWN.fullmatch(url.partition("?")[0])
+        path = url.partition("?")[0]
+        if (output := _OUTPUT.fullmatch(path)) is not None:
+            return await self._output(owner, output[1], int(output[2] or 0))
+        found = _OWN.fullmatch(path)
         is_below = url.startswith(f"{self._base_url}{FILES}/")
         if found is None and not is_below:
             return None
@@ -69,3 +82,17 @@ class OwnFiles:
                 raise InvalidInput(f"input.input_audio: {error.message}") from error
             return None
         return await self._files.content(file)
+
+    async def _output(self, owner: str, job_id: str, number: int) -> bytes | None:
+        """Read an output of the owner's; None: it is another's, whose address may be signed."""
+        job = await self._files.store.get(owner, job_id)
+        if job is None:
+            return None
+        results = self._files.results
+        try:
+            file = await file_of(results, job, number)
+            if file.size_bytes <= self._max_bytes:
+                return b"".join([block async for block in results.read(file.key)])
+        except (JobNotFinished, JobHasNoResult, JobNotFound, ResultExpired) as error:
+            raise InvalidInput(f"input.input_audio: {error.message}") from error
+        raise InvalidInput(f"input.input_audio: must have at most {self._max_bytes} bytes")

@@ -34,7 +34,7 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 
 class UploadedFiles(Protocol):
-    """Files of `/v1/files`."""
+    """Files of `/v1/files`, and outputs."""
 
     async def content_at(self, owner: str, url: str) -> bytes | None:
         """Read the file that an address of this service names; None: it names none."""

@@ -164,8 +164,8 @@ class Predictions:
     async def _audio(self, request: Request, owner: str, wanted: MusicGenInput) -> bytes | None:
         if wanted.input_audio is None:
             return None
-        own = OwnFiles(self.files, self.jobs.links.at(base_url(request)))
         most_bytes = self.jobs.generation.config.max_upload_bytes
+        own = OwnFiles(self.files, self.jobs.links.at(base_url(request)), most_bytes)
         addresses = self.jobs.acceptance.addresses
         return await input_audio(owner, wanted.input_audio, own, addresses, most_bytes)
 

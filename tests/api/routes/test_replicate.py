@@ -417,6 +417,25 @@ async def test_an_own_file_may_be_named_by_another_host(jobs_client: httpx.Async
         await predict(jobs_client, input={"input_audio": url, "continuation": True})
 
 
+async def test_an_output_is_continued_without_a_connection(
+    jobs_client: httpx.AsyncClient, room: JobRoom
+) -> None:
+    """The service's own address may be a private one, which nothing is fetched from."""
+    made = await predict(jobs_client, input={"prompt": "a"})
+    address = f"https://10.0.0.1/music/v1/jobs/{made['id']}/audio/0?token=x"
+    fields = {"input_audio": address, "continuation": True, "duration": 4}
+    waiting = await jobs_client.post(PREDICTIONS, json={"input": fields})
+    assert "input.input_audio: The job is queued" in waiting.json()["detail"]
+    await room.succeed(await room.claim(), wav(3.0))
+    await predict(jobs_client, input=fields)
+    assert (await room.claim()).job.request.duration_s == 7.0
+    other = await predict(jobs_client, input={"prompt": "a"})
+    await room.succeed(await room.claim(), bytes(2**24 + 1))
+    fields["input_audio"] = address.replace(made["id"], other["id"])
+    large = await jobs_client.post(PREDICTIONS, json={"input": fields})
+    assert "input.input_audio: must have at most 16777216 bytes" in large.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
