@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serve_app.jobs import ending, leasing, migrations, sqlite_connection, submission
-from serve_app.jobs.database import Transaction
+from serve_app.jobs.database import Steps, Transaction, statement
 from serve_app.jobs.database_store import DatabaseStore
 from serve_app.jobs.job import JobStatus
 from serve_app.jobs.stores import StoreAddress, store_at
@@ -88,10 +88,19 @@ def test_statements_read_their_index(
     assert len(others - {"sqlite_autoindex_jobs_1"}) == 1, plan
 
 
+def _message_of_the_first_schema(job_id: str) -> Steps[None]:
+    yield statement(
+        "insert into {db}deliveries (id, job_id, owner, url, event, body, attempt, created_at,"
+        " due_at, settled) values ('one', :job_id, 'me', 'https://Example.org:81/a/b', 'completed',"
+        " '{{}}', 0, {now}, {now}, false) returning id",
+        job_id=job_id,
+    )
+
+
 async def test_jobs_of_an_earlier_schema_stay(
     empty_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store whose jobs were added before the indexes changed."""
+    """A store whose jobs and messages were added before the indexes changed, and before hosts."""
     every = migrations.migrations_of
     store = store_at(StoreAddress(empty_store_url, named=True))
     for module in ("sqlite_connection", "postgres"):
@@ -99,12 +108,16 @@ async def test_jobs_of_an_earlier_schema_stay(
     assert await store.migrate() == ["0001_jobs"]
     store = DatabaseStore(store._database)
     job, _ = await store.add(new_job(), MOST)
+    await store._database.write(partial(_message_of_the_first_schema, job.id))
     await store.close()
     monkeypatch.undo()
     later = store_at(StoreAddress(empty_store_url, named=True))
     assert await later.migrate() == [one.name for one in every("sqlite")[1:]]
     assert await found(later, job) == job
     assert await later.queued_audio_s() == {"nano": 5.0}
+    assert await later.claim_deliveries(2, 30.0, {}, {"example.org:81": 0}) == []
+    [delivery] = await later.claim_deliveries(2, 30.0, {}, {"example.org:81": 1})
+    assert delivery.job_id == job.id
     await later.close()
 
 

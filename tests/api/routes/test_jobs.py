@@ -300,6 +300,23 @@ async def test_a_deleted_job_is_gone(jobs_client: httpx.AsyncClient) -> None:
         assert (response.status_code, response.json()["code"]) == (404, "job_not_found")
 
 
+async def check_others_files(a: httpx.AsyncClient, b: httpx.AsyncClient, job_url: str) -> None:
+    """Check that requests of key b name no file of key a, by a signed link neither."""
+    file = (await a.post("/v1/files", files={"content": ("a.wav", CONTENT)})).json()
+    link = (await a.get(job_url)).json()["result"][0]["url"]
+    path = f"/v1/files/{file['id']}"
+    for address in (f"{job_url}/audio", link, path, f"{path}/content", file["urls"]["get"]):
+        for route in ("/v1/jobs", "/v1/audio/generations"):
+            response = await b.post(route, json={"prompt": "a", "audio_prompt": address})
+            assert (response.status_code, response.json()["code"]) == (400, "invalid_audio")
+            assert "audio_prompt: There is no" in response.json()["detail"]
+    body = {"input": {"prompt": "a", "input_audio": file["urls"]["get"], "continuation": True}}
+    response = await b.post("/v1/models/meta/musicgen/predictions", json=body)
+    assert (response.status_code, "There is no file" in response.text) == (422, True)
+    assert (await b.delete(path)).status_code == 404
+    assert (await a.delete(path)).status_code == 204
+
+
 async def test_a_job_is_seen_by_its_key_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +334,7 @@ async def test_a_job_is_seen_by_its_key_alone(
             for path in (url, f"{url}/audio", f"{url}/events"):
                 assert (await b.get(path)).status_code == 404
             assert (await b.delete(url)).status_code == 404
+            await check_others_files(a, b, url)
             assert (await b.get("/v1/jobs")).json()["data"] == []
             secrets = [(await one.get("/v1/webhooks/secret")).json()["secret"] for one in (a, b)]
             assert secrets[0] != secrets[1]
