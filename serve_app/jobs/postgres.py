@@ -45,7 +45,7 @@ _DEFAULTS = {
 _UNDONE = (errors.SerializationFailure, errors.DeadlockDetected)
 _STATES = (
     psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction, PoolTimeout, PoolClosed,
-    TimeoutError,
+    TimeoutError, errors.InternalError_,  # XX000: of a pooler whose server is gone
 )  # fmt: skip
 
 

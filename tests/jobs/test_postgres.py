@@ -165,6 +165,22 @@ async def test_a_database_that_is_read_only_is_told(postgres: PostgresServer, na
     await store.close()
 
 
+async def test_a_pooler_without_its_server_is_told(postgres: PostgresServer, name: str) -> None:
+    store = store_on(postgres.url(name))
+    await store.open()
+    with psycopg.connect(postgres.url(name)) as connection:
+        connection.execute(
+            "create function fail() returns trigger language plpgsql as"
+            " $$begin raise exception 'no server' using errcode = 'XX000'; end$$"
+        )
+        connection.execute(
+            "create trigger fails before insert on musicgen.jobs execute function fail()"
+        )
+    with pytest.raises(JobStoreUnavailable, match="cannot be reached"):
+        await store.add(new_job(), MOST)
+    await store.close()
+
+
 async def test_transactions_that_the_server_undoes_run_again(
     postgres: PostgresServer, name: str
 ) -> None:
