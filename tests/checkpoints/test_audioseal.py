@@ -115,7 +115,8 @@ def test_a_file_without_its_variant_needs_to_be_told(tmp_path: Path, state: Stat
         ({"msg_processor.msg_processor.weight": torch.zeros(34, 128)}, "needs \\(32, 128\\)"),
         ({"msg_processor.msg_processor.weight": torch.full((32, 128), torch.nan)}, "not finite"),
         ({"more.weight": torch.zeros(1)}, "unexpected tensors 'more.weight'"),
-        ({"more.weight": torch.zeros(1).expand(2**40)}, "which no AudioSeal has"),
+        ({"more.weight": torch.zeros(1).expand(2**40)}, "without a value of its own"),
+        ({"more.weight": torch.zeros(2**24 + 1, dtype=torch.float16)}, "which no AudioSeal has"),
         ({"more.weight": "text"}, "no named tensors"),
     ],
 )
