@@ -105,9 +105,8 @@ async def test_a_key_at_its_limit_does_not_churn_its_jobs(
     webhook = Webhook(url="https://a.example/", events=("started",))
     async with workshop(tmp_path, access=AccessConfig(max_concurrent_requests=1)) as shop:
         shop.studio.gate.clear()
-        async with shop.working() as worker:
-            jobs = [await shop.add(webhook=webhook) for _ in range(30)]
-            worker.nudge()
+        jobs = [await shop.add(webhook=webhook) for _ in range(30)]
+        async with shop.working():
             await eventually(lambda: len(shop.records.returns) >= 8)
             await asyncio.sleep(1.0)
             assert len(shop.records.returns) == 8, "those that were claimed with the first one"
