@@ -86,10 +86,6 @@ class Prefiller:
         """Count the units that are left."""
         return len(prefill.blocks) * self._layers - prefill.layers_done
 
-    def units_of_block(self, prefill: Prefill) -> int:
-        """Count the units that are left of the present block."""
-        return self._layers - prefill.layers_done if prefill.blocks else 0
-
     def run_unit(self, prefill: Prefill) -> None:
         """Run one layer over the present block."""
         if prefill.running is None:

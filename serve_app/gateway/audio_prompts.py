@@ -10,7 +10,7 @@ from serve_app.model_status import ModelCard
 from serve_app.types import Audio
 
 _MUSICGEN_RATE = 32_000  # Hz, of every published MusicGen
-_WINDOW_S = 30.0  # of every published melody model
+_WINDOW_S = 30.0  # likewise
 
 
 class AudioPrompts:
@@ -45,7 +45,9 @@ class AudioPrompts:
         The model hears one window of the melody at a time, the last one beyond the track's end.
         start_s: second of the file at which the melody begins. Raises InvalidAudio.
         """
-        used_s = _WINDOW_S if duration_s <= _WINDOW_S else duration_s + _WINDOW_S
+        known = await self._readiness.known(card)
+        window_s = _WINDOW_S if known is None else known.window_s
+        used_s = window_s if duration_s <= window_s else duration_s + window_s
         end_s = min(start_s + used_s, self._max_melody_s)
         audio = await self._workers.read(content, end_s, await self._rate(card), cut=True)
         return await _with_digest(audio, content)

@@ -61,6 +61,21 @@ async def test_odd_rates_never_reach_a_model(rate: int) -> None:
     assert audio.duration_s == pytest.approx(0.5, abs=0.001)
 
 
+class OfTenSeconds(FakeGenerator):
+    """A fleet of models with a window of 10 s."""
+
+    async def replicas(self, model_id: str) -> list[ReplicaStatus]:
+        replicas = await super().replicas(model_id)
+        return [replace(one, model=replace(one.model, window_s=10.0)) for one in replicas]
+
+
+async def test_a_melody_is_read_as_far_as_the_models_window_goes() -> None:
+    ours = prompts(OfTenSeconds())
+    song = pcm_file(tone(50.0, rate=8_000), 8_000)
+    for duration_s, used_s in ((10.0, 10.0), (15.0, 25.0)):
+        assert (await ours.read_melody(song, SMALL, duration_s)).duration_s == used_s
+
+
 async def test_a_melody_is_cut_and_not_refused() -> None:
     """A track hears one window of it; a longer one hears on, up to the bound, which is 40 s here."""
     ours = prompts(FakeGenerator())
