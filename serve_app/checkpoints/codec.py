@@ -17,6 +17,7 @@ from serve_app.checkpoints.tensor_store import TensorStore
 from serve_app.errors import CheckpointError
 from serve_app.models.encodec.model import Encodec
 
+COMPRESSION = "compression_state_dict.bin"  # of an AudioCraft export
 _CODEC_SOURCE = "set the model's codec_source to a hub repository or folder of an EnCodec"
 
 
@@ -57,9 +58,9 @@ def audiocraft_codec(folder: Path, source: str | None, device: torch.device) -> 
 
     It is loaded from `source` if given, else from the export or the repository that it names.
     """
-    file = folder / "compression_state_dict.bin"
+    file = folder / COMPRESSION
     if source is None:
-        source = _pointer(file)
+        source = named_codec(file)
     if source is not None:
         return load_codec(resolve(source), device)
     cfg, store = read_export(file)
@@ -70,7 +71,7 @@ def audiocraft_codec(folder: Path, source: str | None, device: torch.device) -> 
     return codec
 
 
-def _pointer(file: Path) -> str | None:
+def named_codec(file: Path) -> str | None:
     """Hub id of the codec, in an export that only names it."""
     if not file.exists():
         raise CheckpointError(

@@ -47,9 +47,22 @@ def fetch(
     if is_offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported: below
     for one, name in zip(named, names, strict=True):
-        _report(one.source, _resolve(name, one.form, is_offline=is_offline))
+        folder = _resolve(name, one.form, is_offline=is_offline)
+        _report(one.source, folder)
+        for part in _parts_of(one, folder):
+            _report(part.source, _resolve(part.source, part.form, is_offline=is_offline))
     for source in separators:
         _report(source, _resolve(source, form, is_offline=is_offline, is_separator=True))
+
+
+def _parts_of(model: NamedSource, folder: Path) -> list[NamedSource]:
+    """List what an AudioCraft export names and does not hold, such as its T5."""
+    from serve_app.checkpoints.export_parts import parts_of  # imports torch
+
+    try:
+        return parts_of(model, folder)
+    except CheckpointError as error:
+        fail(str(error))
 
 
 def _report(source: str, folder: Path) -> None:

@@ -36,12 +36,14 @@ Adapters = Annotated[
 class NamedSource(NamedTuple):
     """A source that a configuration names.
 
-    needs_codec: whether an AudioCraft export there must hold its codec; form: of its checkpoint.
+    needs_codec, needs_text_encoder: whether an AudioCraft export's own codec and text encoder are
+    used; form: of its checkpoint.
     """
 
     source: str
     needs_codec: bool = True
     form: CheckpointForm = "auto"
+    needs_text_encoder: bool = True
 
 
 class ModelLoadingConfig(ClosedModel):
@@ -77,7 +79,12 @@ class ModelLoadingConfig(ClosedModel):
     @property
     def sources(self) -> list[NamedSource]:
         """Sources that the configuration names."""
-        model = NamedSource(self.pinned_source, self.codec_source is None, self.checkpoint_form)
+        model = NamedSource(
+            self.pinned_source,
+            self.codec_source is None,
+            self.checkpoint_form,
+            self.text_encoder_source is None,
+        )
         parts = [source for source in (self.text_encoder_source, self.codec_source) if source]
         return [model, *map(NamedSource, parts)]
 

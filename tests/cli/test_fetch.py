@@ -4,8 +4,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.architectures import put_in_cache
+from tests.architectures import MONO, make_encodec, put_in_cache, write_audiocraft
 from tests.cli.conftest import Run
 from tests.conftest import CONFIGS
 
@@ -70,6 +71,25 @@ def test_demucs_is_fetched_where_it_is_configured(
     assert "me/HTDemucs: " in result.stdout
     file.write_text(file.read_text().replace("me/HTDemucs", "me/none"))
     assert "me/none is not in the cache" in run("fetch", file).stderr
+
+
+def test_parts_that_an_export_names_are_fetched(run: Run, hub_cache: Path, tmp_path: Path) -> None:
+    """AudioCraft's exports hold no text encoder, and often name their codec alone."""
+    export = write_audiocraft(MONO, tmp_path / "export", hub_cache)
+    put_in_cache(hub_cache, "someone/named-encodec", make_encodec(MONO).save_pretrained)
+    named = {"pretrained": "//pretrained/someone/named-encodec", "version": "1.3.0"}
+    torch.save(named, export / "compression_state_dict.bin")
+    result = run("fetch", export)
+    assert result.exit_code == 0, result.output
+    sources = [line.partition(": ")[0] for line in result.stdout.splitlines() if "GB)" in line]
+    assert sources == [str(export), MONO.t5_name, "someone/named-encodec"]
+
+    text = (CONFIGS / "nano.yaml").read_text()
+    mine = f"model_source: {export}\n            codec_source: me/own-codec"
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace("model_source: embedded:musicgen-nano", mine))
+    put_in_cache(hub_cache, "me/own-codec", write_weights)
+    assert "someone/named-encodec" not in run("fetch", file).stdout
 
 
 def test_a_faulty_configuration_is_an_error(run: Run, tmp_path: Path) -> None:
