@@ -25,7 +25,7 @@ from serve_app.checkpoints.weight_files import (
     require_form,
     weight_files,
 )
-from serve_app.config.model_loading import CheckpointForm
+from serve_app.config.model_loading import CheckpointForm, NamedSource
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.errors import CheckpointError
 
@@ -36,6 +36,11 @@ _FILES: dict[CheckpointForm, tuple[str, ...]] = {
     "audiocraft": (EXPORT,),
 }
 _TRUNCATED = "The file is cut off or damaged: copy or download it again."
+
+
+def check_named(named: NamedSource) -> bool:
+    """Check a source that a configuration names, as `check_source` does."""
+    return check_source(named.source, named.needs_codec, named.form)
 
 
 def check_source(source: str, needs_codec: bool = True, form: CheckpointForm = "auto") -> bool:

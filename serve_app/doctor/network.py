@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from serve_app.checkpoints.inventory import check_adapter, check_source
+from serve_app.checkpoints.inventory import check_adapter, check_named
 from serve_app.config.app import AppConfig
 from serve_app.doctor.finding import Finding, note, ok, problem
 from serve_app.errors import CheckpointError
@@ -46,7 +46,7 @@ def check_weights(config: AppConfig) -> Iterator[Finding]:
     here: list[str] = []
     others: list[Finding] = []
     for model in dict.fromkeys(named):
-        _add(model.source, _checked(model.source, partial(check_source, *model)), here, others)
+        _add(model.source, _checked(model.source, partial(check_named, model)), here, others)
     for source in dict.fromkeys(config.adapters):
         _add(source, _checked(source, partial(check_adapter, source)), here, others)
     if here:

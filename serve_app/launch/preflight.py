@@ -10,7 +10,7 @@ from typing import Any
 from serve_app.checkpoints.inventory import (
     check_adapter,
     check_diffusion_files,
-    check_source,
+    check_named,
     check_watermark_files,
 )
 from serve_app.config.app import ModelConfig
@@ -69,7 +69,7 @@ def _check_application(application: dict[str, Any]) -> None:
         check_diffusion_files(model.engine_kwargs.multiband_diffusion_source)
     sources = [named for model in config.models for named in model.model_loading_config.sources]
     for named in dict.fromkeys(sources):
-        check_source(named.source, named.needs_codec, named.form)
+        check_named(named)
     for source in dict.fromkeys(config.adapters):
         check_adapter(source)
     check_runtime_envs(application, config)
