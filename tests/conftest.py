@@ -43,6 +43,7 @@ torch.set_num_threads(1)  # as in a replica: the engine's thread has the only po
 CONFIGS = Path(__file__).parent.parent / "configs"
 SLOWEST_BODY_S = 2
 STREAM_GRACE_S = 5
+UPLOAD_MEMORY_BYTES = 2**25
 EMBEDDED = "embedded:musicgen-nano"
 
 
@@ -111,6 +112,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     args = config["applications"][0]["args"]
     args["models"][0]["price_per_hour"] = 0.36
     args["api"]["stream_grace_s"] = STREAM_GRACE_S
+    args["api"]["upload_memory_bytes"] = UPLOAD_MEMORY_BYTES
     args["jobs"] = {"webhooks": {"allow_private_addresses": True}}
     args["edge"] = {"header_timeout_s": SLOWEST_BODY_S, "body_timeout_s": SLOWEST_BODY_S}
     file = tmp_path_factory.mktemp("service") / "nano.yaml"

@@ -34,6 +34,11 @@ class BodyDecoder:
         self._members = 1
         self._content = bytearray()
 
+    @property
+    def length(self) -> int:
+        """Number of decoded bytes so far."""
+        return len(self._content)
+
     def add(self, part: bytes) -> None:
         """Decode the next part. Raises PayloadTooLarge and InvalidRequest."""
         if self._inflater is None:

@@ -42,6 +42,9 @@ class ApiConfig(ClosedModel):
     max_upload_bytes: PositiveInt = 16_777_216
     """The same on the routes that take audio: of generations, jobs, files, conversions, checks of
     marks, and the older `/` and `/generate`."""
+    upload_memory_bytes: PositiveInt = 536_870_912
+    """Memory for bodies above `max_body_bytes` in one ingress replica, in bytes, at least one body's;
+    while unfinished requests hold so much, further large bodies get `429`."""
     stream_memory_bytes: PositiveInt = 134_217_728
     """Memory for the files of `/v1/audio/stream` in one ingress replica, in bytes. Files that
     nobody fetches make room for new ones; while all are being fetched, new ones get `429`."""

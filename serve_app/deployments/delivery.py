@@ -6,6 +6,7 @@ from time import monotonic
 from starlette.types import Message, Receive, Send
 
 from serve_app.api.middleware.flow_control import ACK, ACKS_HEADER
+from serve_app.deployments.body_window import BodyWindow
 
 _ACKS = ACKS_HEADER.encode()
 _ACK_BYTES = 2**20
@@ -15,10 +16,13 @@ _SLOW_ACK_S = 10.0
 
 
 class Delivery:
-    """`receive` and `send` of one request; acknowledges to an app that has flow control."""
+    """`receive` and `send` of one request; acknowledges to an app that has flow control.
+
+    `receive` keeps no more of the request's body in memory than a `BodyWindow`.
+    """
 
     def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive = receive
+        self._receive = BodyWindow(receive)
         self._send = send
         self._messages: asyncio.Queue[Message | Exception] = asyncio.Queue()
         self._listening: asyncio.Task[None] | None = None

@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.body_decoder import ACCEPTED, BodyDecoder
 from serve_app.api.error_handlers import problem
-from serve_app.api.errors import UnsupportedEncoding
+from serve_app.api.errors import Overloaded, UnsupportedEncoding
+from serve_app.api.middleware.body_memory import BodyMemory, BodyShare
 from serve_app.api.paths import route_path, takes_audio
 from serve_app.errors import InvalidRequest, PayloadTooLarge
 
@@ -16,21 +17,29 @@ class BodyLimit:
     """Read the body before the route runs, decompressed; answer 413 once it exceeds its limit.
 
     The limit is `max_upload_bytes` on routes that take audio, `max_bytes` elsewhere. It counts the
-    bytes of the decompressed body.
+    bytes of the decompressed body. Answer 429 where the bodies of all unfinished requests exceed
+    `memory_bytes`.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_upload_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, max_upload_bytes: int, memory_bytes: int
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._max_upload_bytes = max_upload_bytes
+        self._memory = BodyMemory(memory_bytes, max_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with self._memory.share() as share:
+            await self._call(scope, receive, send, share)
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send, share: BodyShare) -> None:
         try:
-            body = await self._read(scope, receive)
-        except (InvalidRequest, PayloadTooLarge, UnsupportedEncoding) as error:
+            body = await self._read(scope, receive, share)
+        except (InvalidRequest, Overloaded, PayloadTooLarge, UnsupportedEncoding) as error:
             unsupported = isinstance(error, UnsupportedEncoding)
             headers = {"accept-encoding": ACCEPTED} if unsupported else None
             await problem(error, headers)(scope, receive, send)
@@ -42,8 +51,11 @@ class BodyLimit:
 
         await self._app(_decoded(scope, len(body)), replay, send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        """Read and decode the body. Raises InvalidRequest, PayloadTooLarge, UnsupportedEncoding."""
+    async def _read(self, scope: Scope, receive: Receive, share: BodyShare) -> bytes:
+        """Read and decode the body.
+
+        Raises InvalidRequest, Overloaded, PayloadTooLarge and UnsupportedEncoding.
+        """
         is_upload = takes_audio(route_path(scope))
         max_bytes = self._max_upload_bytes if is_upload else self._max_bytes
         if _announced(scope) > max_bytes:
@@ -58,6 +70,7 @@ class BodyLimit:
                 await asyncio.to_thread(decoder.add, message.get("body", b""))
             else:
                 decoder.add(message.get("body", b""))
+            share.grow_to(decoder.length)
             if not message.get("more_body", False):
                 return decoder.finish()
 

@@ -64,7 +64,10 @@ def add_middleware(
 
 def _add_body_rules(app: FastAPI, config: ApiConfig) -> None:
     app.add_middleware(
-        BodyLimit, max_bytes=config.max_body_bytes, max_upload_bytes=config.max_upload_bytes
+        BodyLimit,
+        max_bytes=config.max_body_bytes,
+        max_upload_bytes=config.max_upload_bytes,
+        memory_bytes=max(config.upload_memory_bytes, config.max_upload_bytes),
     )
     app.add_middleware(BodyDeadline, timeout_s=config.body_timeout_s)
 
