@@ -21,7 +21,7 @@ JOBS_AUDIO_S = "jobs_audio_s"  # in the store of jobs, which each replica may be
 MEAN_AUDIO_S = "mean_audio_s"
 AUDIO_S_PER_S = "audio_s_per_s"
 MADE_AUDIO_S_PER_S = "made_audio_s_per_s"
-ARRIVALS_S = 10.0  # seconds over which the arrival rate is measured
+ARRIVALS_S = 60.0  # seconds over which the arrival rate is measured
 MODEL_PREFIX = "MusicGen:"  # a model's deployment is named by this prefix and the model's id
 
 
@@ -42,15 +42,15 @@ class Context(Protocol):
 class DrainTimePolicy:
     """Policy that keeps up with arriving requests and drains the queue within `drain_s` seconds.
 
-        replicas = ceil(max(arrivals / utilization + queued / drain_s, total / drain_s) / speed)
+        replicas = ceil((arrivals / utilization + queued / drain_s) / speed), at least 1 with work
 
-    arrivals: seconds of music requested per second, over the last ARRIVALS_S: the rate of
-        generation plus the growth of `total`.
+    arrivals: seconds of music requested per second, over the last ARRIVALS_S.
     utilization: fraction of its time that a replica is to be busy.
     queued: seconds of music that wait for a slot. Requests that wait outside the replicas are only
         counted; each is taken to be as long as the mean of the replicas' recent requests, or
         `audio_s` without any.
-    total: seconds of music queued and running.
+    total: seconds of music queued and running. Running tracks stay where they are, so a new replica
+        would not shorten them: they count in `arrivals` alone.
     Jobs in their store are part of `queued` and of `total`, and not of `arrivals`, because they come
         in large numbers at once. Each replica may have been told of them: the largest number counts.
     speed: seconds of music per second of one replica: the mean of those that have measured it, or
@@ -68,7 +68,7 @@ class DrainTimePolicy:
         self._utilization = utilization
         self._audio_s_per_s = audio_s_per_s
         self._audio_s = audio_s
-        self._history: deque[tuple[float, float]] = deque()  # (time, total seconds of music then)
+        self._arrivals = ArrivalRate()
 
     def __call__(self, context: Context) -> tuple[float, dict[str, Any]]:
         """Decide the number of replicas, before Serve's bounds and delays. Never raises."""
@@ -83,10 +83,11 @@ class DrainTimePolicy:
         jobs_s = _largest(context, JOBS_AUDIO_S)
         queued_s = _sum(context, WAITING_AUDIO_S) + self._outside_s(context) + jobs_s
         total_s = self._total_s(context)
-        growth = self._growth(context.current_time, total_s - jobs_s)
-        arrivals = max(0.0, _sum(context, MADE_AUDIO_S_PER_S) + growth)
-        keep_up = arrivals / self._utilization + queued_s / self._drain_s
-        return math.ceil(max(keep_up, total_s / self._drain_s) / self._speed(context))
+        now = monotonic() if context.current_time is None else context.current_time
+        made = _sum(context, MADE_AUDIO_S_PER_S)
+        arrivals = self._arrivals.update(now, total_s - jobs_s, made)
+        rate = arrivals / self._utilization + queued_s / self._drain_s
+        return max(math.ceil(rate / self._speed(context)), 1 if total_s > 0 else 0)
 
     def work_s(self, context: Context) -> float:
         """Seconds that one replica needs for all music queued and running."""
@@ -104,14 +105,30 @@ class DrainTimePolicy:
         length_s = _mean(context, MEAN_AUDIO_S) or self._audio_s
         return (context.total_queued_requests or 0.0) * length_s
 
-    def _growth(self, now: float | None, total_s: float) -> float:
-        """Growth of `total` per second, over the last ARRIVALS_S."""
-        now = monotonic() if now is None else now
-        self._history.append((now, total_s))
-        while now - self._history[0][0] > ARRIVALS_S:
-            self._history.popleft()
-        then, before_s = self._history[0]
-        return (total_s - before_s) / (now - then) if now > then else 0.0
+
+class ArrivalRate:
+    """Seconds of music requested per second, over the last ARRIVALS_S.
+
+    Requested is what was made plus what is held more than before. Until ARRIVALS_S have been seen,
+    as much is taken to have been requested before as was made at first.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, float]] = deque()  # (time, music requested until then)
+        self._made_s = 0.0
+
+    def update(self, now: float, held_s: float, made_s_per_s: float) -> float:
+        """Take the present seconds of music queued and running, and the rate of generation."""
+        if not self._seen:
+            self._seen.append((now - ARRIVALS_S, held_s - made_s_per_s * ARRIVALS_S))
+            self._made_at = now
+        self._made_s += made_s_per_s * (now - self._made_at)
+        self._made_at = now
+        self._seen.append((now, held_s + self._made_s))
+        while now - self._seen[1][0] >= ARRIVALS_S:
+            self._seen.popleft()
+        then, before_s = self._seen[0]
+        return max(0.0, held_s + self._made_s - before_s) / (now - then)
 
 
 class BudgetPolicy:

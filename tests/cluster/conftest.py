@@ -54,14 +54,22 @@ class Fleet:
 
         Dead ones that Serve still lists as running are left out.
         """
-        details = ray.get(_controller().get_serve_instance_details.remote())
-        application = details["applications"].get(APP, {"deployments": {}})
-        replicas = application["deployments"].get(deployment, {"replicas": []})["replicas"]
+        replicas = self._details(deployment).get("replicas", [])
         return [
             replica
             for replica in replicas
             if replica["state"] == "RUNNING" and _is_alive(replica["pid"])
         ]
+
+    def target(self, deployment: str) -> int:
+        """Return the number of replicas that the deployment is to have."""
+        return int(self._details(deployment)["target_num_replicas"])
+
+    def _details(self, deployment: str) -> dict[str, Any]:
+        details = ray.get(_controller().get_serve_instance_details.remote())
+        application = details["applications"].get(APP, {"deployments": {}})
+        found: dict[str, Any] = application["deployments"].get(deployment, {})
+        return found
 
     def kill(self, name: str) -> None:
         """Kill the one process whose title begins with `name`."""

@@ -43,14 +43,27 @@ def scaled(model_id: str, least: int, most: int) -> dict[str, Any]:
 # Serve deprecates the option in favour of a variable that holds for a whole machine.
 @pytest.mark.filterwarnings("ignore:.*metrics_interval_s.*")
 async def test_models_scale_on_their_own(fleet: Fleet, client: httpx.AsyncClient) -> None:
-    """One model goes from 1 replica to 3 and back, the other from 0 to 1 and back."""
+    """One model goes from 1 replica to 3 and back, the other from 0 to 1 and back.
+
+    Tracks that run in the slots of a replica start no other: these would have nothing to do.
+    """
     if not fleet.nodes:
         fleet.add_node()
     await asyncio.to_thread(fleet.deploy, application(scaled("busy", 1, 3), scaled("rare", 0, 1)))
     assert (len(fleet.replicas(BUSY)), len(fleet.replicas(RARE))) == (1, 0)
 
-    body = {"prompt": "lofi beat", "duration_s": 120, "model": "busy"}
-    callers = [asyncio.create_task(client.post(PATH, json=body)) for _ in range(4)]
+    def call(duration_s: float) -> asyncio.Task[httpx.Response]:
+        body = {"prompt": "lofi beat", "duration_s": duration_s, "model": "busy"}
+        return asyncio.create_task(client.post(PATH, json=body))
+
+    callers = [call(20) for _ in range(4)]
+    targets = set()
+    while not all(caller.done() for caller in callers):
+        targets.add(await asyncio.to_thread(fleet.target, BUSY))
+    assert {caller.result().status_code for caller in callers} == {200}
+    assert targets == {1}, "the tracks ran in the slots of one replica"
+
+    callers = [call(120) for _ in range(12)]
     await fleet.until(lambda: len(fleet.replicas(BUSY)) == 3)
     assert fleet.replicas(RARE) == []
     for caller in callers:

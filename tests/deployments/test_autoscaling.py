@@ -17,13 +17,17 @@ from serve_app.deployments.autoscaling import BudgetPolicy, DrainTimePolicy
 
 @dataclass
 class Load:
-    """Serve's view of a deployment. replicas: (audio_s, audio_s_per_s, mean_audio_s) of each."""
+    """Serve's view of a deployment. replicas: (audio_s, audio_s_per_s, mean_audio_s) of each.
+
+    made, waiting: made_audio_s_per_s and waiting_audio_s of all.
+    """
 
     replicas: list[tuple[float, float, float]] = field(default_factory=list)
     total_queued_requests: float | None = 0.0
     target_num_replicas: int = 2
     current_time: float | None = 0.0
     made: float = 0.0
+    waiting: float = 0.0
     deployment_name: str = "MusicGen:nano"
     capacity_adjusted_min_replicas: int = 0
     capacity_adjusted_max_replicas: int = 100
@@ -35,7 +39,10 @@ class Load:
             name: {str(i): values[k] for i, values in enumerate(self.replicas)}
             for k, name in enumerate(names)
         }
-        return told | {"made_audio_s_per_s": {"0": self.made}}
+        return told | {
+            "made_audio_s_per_s": {"0": self.made},
+            "waiting_audio_s": {"0": self.waiting},
+        }
 
 
 def wanted(load: Any, **options: float) -> float:
@@ -52,12 +59,12 @@ def wanted(load: Any, **options: float) -> float:
         (Load(), 0),
         (Load([(0.0, 10.0, 30.0)]), 0),
         (Load([(1.0, 10.0, 30.0)]), 1),
-        (Load([(300.0, 10.0, 30.0)]), 1),
-        (Load([(301.0, 10.0, 30.0)]), 2),
-        (Load([(300.0, 10.0, 30.0)], total_queued_requests=20), 3),
-        (Load([(300.0, 10.0, 10.0)], total_queued_requests=20), 2),
-        (Load([(300.0, 10.0, 30.0), (300.0, 5.0, 30.0)]), 3),
-        (Load([(300.0, 0.0, 0.0), (300.0, 10.0, 30.0)]), 2),
+        (Load([(300.0, 10.0, 30.0)], waiting=300.0), 1),
+        (Load([(301.0, 10.0, 30.0)], waiting=301.0), 2),
+        (Load([(300.0, 10.0, 30.0)], 20, waiting=300.0), 3),
+        (Load([(300.0, 10.0, 10.0)], 20, waiting=300.0), 2),
+        (Load([(300.0, 10.0, 30.0), (300.0, 5.0, 30.0)], waiting=600.0), 3),
+        (Load([(300.0, 0.0, 0.0), (300.0, 10.0, 30.0)], waiting=600.0), 2),
         (Load(total_queued_requests=16), 2),
         (Load(total_queued_requests=None), 0),
     ],
@@ -68,7 +75,21 @@ def test_replicas_follow_the_requested_music(load: Load, replicas: int) -> None:
 
 
 def test_a_slow_card_needs_more_replicas() -> None:
-    assert wanted(Load([(600.0, 2.0, 30.0)])) == 5 * wanted(Load([(600.0, 10.0, 30.0)]))
+    slow, fast = (Load([(600.0, speed, 30.0)], waiting=600.0) for speed in (2.0, 10.0))
+    assert wanted(slow) == 5 * wanted(fast)
+
+
+def test_running_tracks_want_no_more_replicas() -> None:
+    """Eight tracks of 120 s run in 16 slots. They cannot move, so a second replica would idle."""
+    running = [Load([(960.0 - 8 * now, 8.0, 120.0)], current_time=now, made=8.0) for now in (0, 60)]
+    policy = DrainTimePolicy(drain_s=30.0, utilization=1.0)
+    assert [policy(load)[0] for load in running] == [1, 1]
+
+
+def test_queued_requests_want_replicas() -> None:
+    """The same tracks, and eight that wait, as four replicas make them within 30 s."""
+    waiting = Load([(960.0, 8.0, 120.0)], total_queued_requests=8.0)
+    assert wanted(waiting) == 4
 
 
 def test_replicas_keep_up_with_arrivals() -> None:
@@ -81,26 +102,28 @@ def test_replicas_keep_up_with_arrivals() -> None:
 
 
 def test_arrivals_count_before_they_are_generated() -> None:
+    """The mean over a minute: a few long tracks at once are no rate that lasts."""
     policy = DrainTimePolicy(drain_s=30.0, utilization=1.0)
     burst = [
         policy(Load([(100.0 + 40 * now, 10.0, 30.0)], current_time=now, made=10.0))[0]
-        for now in range(3)
+        for now in (0, 15, 30, 60)
     ]
-    assert burst == [1, 5, 5], "10 are generated and 40 more arrive each second"
+    assert burst == [1, 2, 3, 5], "10 are generated and 40 more arrive each second"
     later = [
-        policy(Load([(180.0, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in range(3, 20)
+        policy(Load([(2500.0, 10.0, 30.0)], current_time=now, made=10.0))[0] for now in (90, 121)
     ]
-    assert later[-1] == 1, "arrivals older than 10 s do not count"
+    assert later == [3, 1], "arrivals older than a minute do not count"
 
 
-def test_replicas_stay_while_there_is_work() -> None:
-    """Without arrivals, the work shrinks as fast as music is generated."""
+def test_a_replica_stays_while_there_is_work() -> None:
+    """Without arrivals, the last track keeps its replica; without work, none is wanted."""
     policy = DrainTimePolicy(drain_s=30.0)
-    ending = [
-        policy(Load([(100.0 - 10 * now, 10.0, 30.0)], current_time=now, made=10.0))[0]
-        for now in range(11)
+    rest = [(100.0, 1.0), (50.0, 1.0), (1.0, 1.0), (0.0, 0.0)]
+    loads = [
+        Load([(held, 10.0, 30.0)], current_time=70 * i, made=made)
+        for i, (held, made) in enumerate(rest)
     ]
-    assert ending[1:] == [1] * 9 + [0]
+    assert [policy(load)[0] for load in loads] == [1, 1, 1, 0]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -132,6 +155,7 @@ def model(model_id: str, work_s: float, now: int = 0, least: int = 0) -> Load:
         [(work_s, 1.0, 30.0)],
         0.0,
         now,
+        waiting=work_s,
         deployment_name=f"MusicGen:{model_id}",
         capacity_adjusted_min_replicas=least,
     )
@@ -234,7 +258,8 @@ IDLE = (0.0, 10.0, 30.0)
         (LoadWithJobs([IDLE], jobs=(1.0,)), 1),
         (LoadWithJobs([IDLE], jobs=(300.0,)), 1),
         (LoadWithJobs([IDLE], jobs=(3000.0,)), 10),
-        (LoadWithJobs([(300.0, 10.0, 30.0)], jobs=(300.0,)), 2),
+        (LoadWithJobs([(300.0, 10.0, 30.0)], jobs=(300.0,)), 1),
+        (LoadWithJobs([(300.0, 10.0, 30.0)], waiting=300.0, jobs=(300.0,)), 2),
         (LoadWithJobs([IDLE, IDLE, IDLE], jobs=(3000.0, 0.0, 2900.0)), 10),
         (LoadWithJobs([IDLE], jobs=(math.nan,)), 0),
     ],
