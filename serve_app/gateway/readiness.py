@@ -1,17 +1,16 @@
 """Readiness of models: which replicas can take requests, and when a loading model will have one."""
 
 import asyncio
-import math
-from collections import defaultdict
+from functools import partial
 from time import monotonic
 
 from serve_app.errors import ModelUnplaceable
 from serve_app.gateway.cold_starts import ColdStarts
+from serve_app.gateway.fleet_view import FleetView
 from serve_app.gateway.generator import Fleet
 from serve_app.model_status import LoadedModel, ModelCard, ReplicaStatus
 
 _POLL_S = 0.5
-_MAX_AGE_S = 0.5  # of statuses that `recent` returns
 _KNOWN_S = 5.0  # of those that `known_replicas` returns
 
 
@@ -23,49 +22,44 @@ class Readiness:
         self._cold_starts = ColdStarts()
         self._ready_once: set[str] = set()
         self._known: dict[str, LoadedModel] = {}
-        self._recent: dict[str, tuple[float, list[ReplicaStatus]]] = {}
-        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._refreshing: dict[str, asyncio.Task[list[ReplicaStatus]]] = {}
+        self._views: dict[str, FleetView] = {}
 
     async def replicas(self, card: ModelCard) -> list[ReplicaStatus]:
-        """List the model's replicas that are ready."""
-        replicas = await self._fleet.replicas(card.model_id)
-        self._recent[card.model_id] = (monotonic(), replicas)
-        if replicas:
-            self._known[card.model_id] = replicas[0].model
-            self.record_answer(card)
-        return replicas
+        """Ask the model's replicas that are ready; callers at the same time share the answer."""
+        return await self._view(card).read()
 
     async def recent(self, card: ModelCard) -> list[ReplicaStatus]:
-        """List the model's replicas as they were at most _MAX_AGE_S ago."""
-        async with self._asking[card.model_id]:
-            seen_at, replicas = self._recent.get(card.model_id, (-_MAX_AGE_S, []))
-            if monotonic() - seen_at < _MAX_AGE_S:
-                return replicas
-            return await self.replicas(card)
+        """List the model's replicas as they were at most `fleet_view.RECENT_S` ago."""
+        return await self._view(card).recent()
 
     async def known_replicas(self, card: ModelCard) -> list[ReplicaStatus]:
         """List the model's replicas as they were at most _KNOWN_S ago; ask them anew meanwhile.
 
         Waits for an answer only where none is known: a replica may take long to answer under load.
         """
-        seen_at, replicas = self._recent.get(card.model_id, (-math.inf, []))
-        age_s = monotonic() - seen_at
-        if not replicas or age_s >= _KNOWN_S:
-            return await self.recent(card)
-        if age_s >= _MAX_AGE_S:
-            self._refresh(card)
-        return replicas
+        return await self._view(card).recent(_KNOWN_S)
 
-    def _refresh(self, card: ModelCard) -> None:
-        """Ask the replicas, unless they are being asked."""
-        task = self._refreshing.get(card.model_id)
-        if task is None or task.done():
-            self._refreshing[card.model_id] = asyncio.create_task(self.recent(card))
+    def forget(self, model_id: str) -> None:
+        """Forget the statuses of a model that has lost a replica."""
+        if model_id in self._views:
+            self._views[model_id].forget()
+
+    def _view(self, card: ModelCard) -> FleetView:
+        view = self._views.get(card.model_id)
+        if view is None:
+            view = self._views[card.model_id] = FleetView(partial(self._ask, card))
+        return view
+
+    async def _ask(self, card: ModelCard) -> list[ReplicaStatus]:
+        replicas = await self._fleet.replicas(card.model_id)
+        if replicas:
+            self._known[card.model_id] = replicas[0].model
+            self.record_answer(card)
+        return replicas
 
     async def loaded(self, card: ModelCard) -> LoadedModel | None:
         """Describe the model as a replica has loaded it; None while no replica is ready."""
-        replicas = await self.replicas(card)
+        replicas = await self.recent(card)
         return replicas[0].model if replicas else None
 
     async def known(self, card: ModelCard) -> LoadedModel | None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 from serve_app.errors import GenerationFailed, ReplicaFailed, ReplicaUnreachable
@@ -24,11 +24,19 @@ class Retries:
     in flight on a crashed replica are retried one at a time, each once the one before it has audio;
     a request at whose turn a second replica crashes is failed. A replica that became unreachable,
     as with its node, does not count.
+
+    lost: called with the model's id when one of its replicas has failed.
     """
 
-    def __init__(self, generator: Generator, observer: RequestObserver) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        observer: RequestObserver,
+        lost: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._generator = generator
         self._observer = observer
+        self._lost = lost
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
@@ -50,6 +58,7 @@ class Retries:
                             yield unseen
                 return
             except ReplicaFailed as error:
+                self._lost(request.model)
                 failures += 1
                 if failures == MAX_TRIES:
                     raise

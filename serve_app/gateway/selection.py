@@ -79,7 +79,7 @@ class ModelSelector:
     async def _select_largest(
         self, cards: Sequence[ModelCard], duration_s: float, max_wait_s: float
     ) -> ModelCard:
-        replicas = await asyncio.gather(*(self._readiness.replicas(card) for card in cards))
+        replicas = await asyncio.gather(*(self._readiness.recent(card) for card in cards))
         candidates = [
             candidate
             for card, ready in zip(cards, replicas, strict=True)
@@ -97,7 +97,7 @@ class ModelSelector:
         return min(candidates, key=lambda candidate: candidate.expected_s).card
 
     async def _check_wait(self, card: ModelCard, duration_s: float, max_wait_s: float) -> None:
-        replicas = await self._readiness.replicas(card)
+        replicas = await self._readiness.recent(card)
         if not replicas:
             raise ModelLoading(
                 f"Model '{card.model_id}' is loading. Send the request again later.",

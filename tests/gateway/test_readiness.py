@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from serve_app.errors import ModelUnplaceable
-from serve_app.gateway import cold_starts
+from serve_app.gateway import cold_starts, fleet_view
 from serve_app.gateway import readiness as readiness_module
 from serve_app.gateway.readiness import Readiness
 from serve_app.model_status import ReplicaStatus
@@ -65,7 +65,7 @@ async def test_waiting_for_a_model_ends_in_time(monkeypatch: pytest.MonkeyPatch)
 
 async def test_recent_statuses_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(readiness_module, "monotonic", lambda: now)
+    monkeypatch.setattr(fleet_view, "monotonic", lambda: now)
     fleet = FakeGenerator()
     readiness = Readiness(fleet)
     [before], *others = await asyncio.gather(*(readiness.recent(SMALL) for _ in range(3)))
@@ -83,7 +83,7 @@ async def test_known_statuses_are_returned_while_replicas_are_asked_anew(
 ) -> None:
     """A replica that is busy, or does not answer at all, delays nobody who knows it already."""
     now = 0.0
-    monkeypatch.setattr(readiness_module, "monotonic", lambda: now)
+    monkeypatch.setattr(fleet_view, "monotonic", lambda: now)
     fleet = FakeGenerator()
     readiness = Readiness(fleet)
     [before] = await readiness.known_replicas(SMALL)
