@@ -4,18 +4,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ray import serve
 from ray.serve import Application, Deployment
-from ray.serve.config import RequestRouterConfig
 from ray.serve.exceptions import RayServeException
 
-from serve_app.config.app import MOST_SLOTS, AppConfig, DeploymentConfig, ModelConfig
+from serve_app.config.app import MOST_SLOTS, AppConfig, ModelConfig
+from serve_app.config.deployment import DeploymentConfig
 from serve_app.config.reader import environment_variables, read_config
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.actor_options import actor_options
 from serve_app.deployments.autoscaling import MODEL_PREFIX
 from serve_app.deployments.ingress import Ingress, check_jobs, max_requests
 from serve_app.deployments.replica import MusicGenReplica
+from serve_app.deployments.serve_options import deployment
 from serve_app.errors import ConfigError
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.marking import Marking
@@ -42,12 +42,12 @@ def build_app(args: dict[str, Any]) -> Application:
         _check_keys(config)
         _check_signing(config)
         _check_jobs(config)
+        ingress = _ingress(config)
+        watermark = config.provenance.watermark
+        handles = {model.model_id: _replicas(model, watermark) for model in config.models}
     except ConfigError as error:
         raise BuildError(error.message) from None
-    handles = {
-        model.model_id: _replicas(model, config.provenance.watermark) for model in config.models
-    }
-    return _ingress(config).bind(config, handles)
+    return ingress.bind(config, handles)
 
 
 def _ingress(config: AppConfig) -> Deployment:
@@ -58,7 +58,7 @@ def _ingress(config: AppConfig) -> Deployment:
     """
     options = _options(config.ingress_deployment_config)
     options["max_ongoing_requests"] = max_requests(config) + _ROOM
-    return serve.deployment(Ingress).options(name=INGRESS_NAME, **options)
+    return deployment(INGRESS_NAME, Ingress, options)
 
 
 def _check_keys(config: AppConfig) -> None:
@@ -92,16 +92,12 @@ def _replicas(model: ModelConfig, watermark: WatermarkConfig) -> Application:
     """
     slots = model.engine_kwargs.max_slots or MOST_SLOTS
     options = {"max_ongoing_requests": slots + 1} | _options(model.deployment_config)
-    options["request_router_config"] = RequestRouterConfig(
-        request_routing_stats_period_s=_STATUS_PERIOD_S
-    )
+    routing = {"request_routing_stats_period_s": _STATUS_PERIOD_S}
+    options["request_router_config"] = routing | (options.get("request_router_config") or {})
     if (actor := actor_options(model)) is not None:
         options["ray_actor_options"] = actor
-    return (
-        serve.deployment(MusicGenReplica)
-        .options(name=MODEL_PREFIX + model.model_id, **options)
-        .bind(model, watermark)
-    )
+    name = MODEL_PREFIX + model.model_id
+    return deployment(name, MusicGenReplica, options).bind(model, watermark)
 
 
 def _options(config: DeploymentConfig) -> dict[str, Any]:

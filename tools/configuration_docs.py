@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from serve_app.config.adapter import AdapterSource
 from serve_app.config.api import AccessConfig, ApiConfig
-from serve_app.config.app import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
+from serve_app.config.app import AppConfig, EngineConfig, ModelConfig
+from serve_app.config.deployment import DeploymentConfig
 from serve_app.config.edge import EdgeConfig
 from serve_app.config.jobs import JobsConfig, WebhookConfig
 from serve_app.config.model_loading import ModelLoadingConfig

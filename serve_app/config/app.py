@@ -5,12 +5,13 @@ description (`Field.description`), which `make docs` prints in docs/configuratio
 """
 
 from pathlib import PurePath
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from serve_app.config.api import ApiConfig
 from serve_app.config.closed_model import ClosedModel
+from serve_app.config.deployment import DeploymentConfig
 from serve_app.config.edge import EdgeConfig
 from serve_app.config.jobs import JobsConfig
 from serve_app.config.model_loading import ModelLoadingConfig, Name
@@ -80,38 +81,6 @@ class EngineConfig(ClosedModel):
         if self.multiband_diffusion_source is None:
             return (ENCODEC,)
         return (ENCODEC, MULTIBAND_DIFFUSION)
-
-
-class DeploymentConfig(ClosedModel):
-    """Options of a deployment, passed on to Ray Serve; None leaves Serve's own default."""
-
-    num_replicas: PositiveInt | None = None
-    """Fixed number of replicas; excludes `autoscaling_config`. Default: 1."""
-    autoscaling_config: dict[str, Any] | None = None
-    """Serve's `AutoscalingConfig`: a model scales on seconds of music with `DrainTimePolicy`, or on
-    the number of requests with `target_ongoing_requests`. Default: no scaling."""
-    max_ongoing_requests: PositiveInt | None = None
-    """Requests in one replica at a time. Default: `max_slots` + 1, so that one waits beside a full
-    batch (65 if `max_slots` is not set); 1000 for the ingress, beyond which it answers `429`."""
-    max_queued_requests: int | None = Field(default=None, ge=-1)
-    """Requests that wait in one ingress replica; beyond it `429`. Default: no limit, as -1."""
-    ray_actor_options: dict[str, Any] | None = None
-    """Resources of one replica: `num_gpus`, `num_cpus` and Ray's others. Default: Ray's."""
-    health_check_period_s: PositiveFloat = 2.0
-    """Seconds between health checks. Three failures in a row replace a replica."""
-    health_check_timeout_s: PositiveFloat = 10.0
-    """Seconds until a health check without an answer counts as a failure."""
-    graceful_shutdown_timeout_s: PositiveFloat = 120.0
-    """Seconds that a replica may take to finish its tracks before it stops."""
-
-    @model_validator(mode="after")
-    def _one_way_to_scale(self) -> Self:
-        if self.num_replicas is not None and self.autoscaling_config is not None:
-            raise ValueError(
-                f"num_replicas ({self.num_replicas}) and autoscaling_config exclude each other: "
-                "give one, not both"
-            )
-        return self
 
 
 class ModelConfig(ClosedModel):

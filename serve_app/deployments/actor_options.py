@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from serve_app.config.app import DeploymentConfig, ModelConfig
+from serve_app.config.app import ModelConfig
+from serve_app.config.deployment import DeploymentConfig
 from serve_app.placement import Demand
 
 _ACCELERATOR_SHARE = 0.001  # Ray's amount of the resource that marks a GPU type

@@ -1,5 +1,6 @@
 """Options: every one is described, the page in docs/ is the descriptions', errors say what to do."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any, get_args
 import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
-from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
+from ray import serve
+from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
 
 from serve_app.config.api import LOCAL_ORIGINS, AccessConfig, ApiConfig
-from serve_app.config.app import AppConfig, DeploymentConfig, EngineConfig, ModelConfig
+from serve_app.config.app import AppConfig, EngineConfig, ModelConfig
 from serve_app.config.closed_model import ClosedModel
+from serve_app.config.deployment import DeploymentConfig
 from serve_app.config.model_loading import ModelLoadingConfig
 from tools import configuration_docs
 
@@ -182,7 +185,15 @@ def test_defaults() -> None:
     deployment = DeploymentConfig()
     assert deployment.health_check_period_s == 2.0
     assert deployment.health_check_timeout_s == 10.0
-    assert deployment.graceful_shutdown_timeout_s == 120.0
+    assert deployment.graceful_shutdown_timeout_s == 600.0
+
+
+def test_deployments_have_the_options_of_ray_serve() -> None:
+    """The schema of the file has no `max_constructor_retry_count`; the decorator has."""
+    ours = set(DeploymentConfig.model_fields) - {"max_constructor_retry_count"}
+    assert ours == set(DeploymentSchema.model_fields) - {"name"}
+    decorator = set(inspect.signature(serve.deployment).parameters) - {"name", "version"}
+    assert set(DeploymentConfig.model_fields) == decorator - {"_func_or_class"}
 
 
 def test_options_do_not_change() -> None:

@@ -58,7 +58,7 @@ def test_every_wrong_value_is_named(args: dict[str, Any]) -> None:
     args["models"][0]["deployment_config"]["num_replicas"] = 0
     args["default_model"] = "huge"
     assert faults(args) == [
-        "models[0].deployment_config.num_replicas: Input should be greater than 0, but it is 0",
+        "models[0].deployment_config.num_replicas: Input should be a whole number above 0, or auto, but it is 0",
         "api.max_body_bytes: Input should be a valid integer, unable to parse string as an integer, "
         "but it is 'x'",
     ]
