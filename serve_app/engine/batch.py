@@ -1,6 +1,6 @@
 """The batch: the running sequences' slots on the device, from the prompt to the codes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from time import perf_counter
 
 from torch import Tensor
@@ -8,11 +8,13 @@ from torch import Tensor
 from serve_app.config.app import EngineConfig
 from serve_app.engine.bucket import bucket
 from serve_app.engine.conditioner import Conditioner
+from serve_app.engine.cuda_streams import Handover
 from serve_app.engine.drawing import select_draw
 from serve_app.engine.model_runner import BatchShape, ModelRunner
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.slices import run_slice
 from serve_app.engine.step_graphs import CudaStepper
+from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.execution import ExecutionBackend
 from serve_app.models.musicgen.model import MusicGen
 
@@ -52,17 +54,20 @@ class Batch:
         """Steps that ran without a CUDA graph on a GPU."""
         return self._stepper.eager_steps_total if isinstance(self._stepper, CudaStepper) else 0
 
-    def record_graphs(self) -> None:
-        """Capture the CUDA graphs of the usual batches.
+    def warm_up(self) -> Iterator[None]:
+        """Capture the CUDA graphs of the usual batches, one at a time, before the first sequence.
 
         On a CPU, run a step: it loads the kernels, and would pass for the pace of a track.
         """
         self.runner.compute_template()
+        yield
         text_tokens = min(bucket(1), self.runner.max_text_tokens)
+        shapes = [BatchShape(1, bucket(1), text_tokens)]
         if isinstance(self._stepper, CudaStepper):
-            self._stepper.record_usual(text_tokens, self._padded_slots)
-        else:
-            self.runner.step(BatchShape(1, bucket(1), text_tokens))
+            shapes = self._stepper.usual_within_limit(text_tokens, self._padded_slots)
+        for shape in shapes:
+            self._stepper.step(shape)
+            yield
 
     def start(self, sequence: Sequence) -> None:
         """Condition the sequence's slot and open its first window."""
@@ -70,7 +75,7 @@ class Batch:
             raise RuntimeError(f"sequence {sequence.sequence_id} has no encoded prompt")
         started_at = perf_counter()
         slot = slot_of(sequence)
-        conditions = self._conditioner.condition(sequence.text, sequence.melody)
+        conditions = self._conditions(sequence.text, sequence.melody)
         self.runner.start(slot, conditions, sequence.request.sampling)
         sequence.prefix_positions = conditions.prefix_positions
         self._open(sequence, sequence.prefix_codes)
@@ -118,7 +123,7 @@ class Batch:
         start = sequence.window.start - last.start
         prefix_codes = self.runner.codes(slot, start, last.num_frames)
         if changed and sequence.text is not None:
-            conditions = self._conditioner.condition(sequence.text, sequence.melody)
+            conditions = self._conditions(sequence.text, sequence.melody)
             self.runner.set_conditions(slot, conditions)
         self._open(sequence, prefix_codes)
         sequence.compute_s += perf_counter() - started_at
@@ -126,6 +131,9 @@ class Batch:
     def stop(self, sequence: Sequence) -> None:
         """Deactivate the sequence's slot."""
         self.runner.stop(slot_of(sequence))
+
+    def _conditions(self, text: Handover, melody: Tensor | None) -> Conditions:
+        return self._conditioner.condition(text, melody, self.runner.model)
 
     def _open(self, sequence: Sequence, prefix_codes: Tensor) -> None:
         """Open the sequence's present window."""

@@ -19,7 +19,7 @@ from serve_app.models.t5 import TextEncoder
 
 
 class Conditioner:
-    """Encodes prompts for one model and caches the latest ones.
+    """Encodes prompts for models of one shape and caches the latest ones.
 
     max_tokens: of a prompt; cache_size: cached prompts; on_failure: see WorkerThread.
     """
@@ -76,17 +76,18 @@ class Conditioner:
         return text
 
     @torch.inference_mode()
-    def condition(self, text: Handover, melody: Tensor | None = None) -> Conditions:
-        """Project hidden states and a melody to the model's conditions.
+    def condition(
+        self, text: Handover, melody: Tensor | None = None, musicgen: MusicGen | None = None
+    ) -> Conditions:
+        """Project hidden states and a melody to a model's conditions.
 
         No hidden states are the empty prompt. melody [chroma_length]: pitch classes; None: no
-        melody.
+        melody. musicgen: of the same shape as the conditioner's own, which is the default.
         """
+        musicgen = musicgen or self._musicgen
         hidden_states = text.take()
-        leading = None if self._musicgen.config.melody is None else self._musicgen.leading(melody)
-        conditions = self._musicgen.conditions(
-            hidden_states if len(hidden_states) else None, leading
-        )
+        leading = None if musicgen.config.melody is None else musicgen.leading(melody)
+        conditions = musicgen.conditions(hidden_states if len(hidden_states) else None, leading)
         return conditions._replace(melody=melody is not None)
 
     def shutdown(self) -> None:

@@ -13,13 +13,15 @@ import contextlib
 import queue
 from collections.abc import AsyncGenerator
 
+import torch
+
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
 from serve_app.engine.batch import Batch
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.device import configure_device
 from serve_app.engine.input_processor import InputProcessor
-from serve_app.engine.loop import EngineLoop, stopping_error
+from serve_app.engine.loop import FIRST, EngineLoop, stopping_error
 from serve_app.engine.memory import default_slots
 from serve_app.engine.read_speed import position_read_s
 from serve_app.engine.sequence import Sequence
@@ -28,6 +30,7 @@ from serve_app.model_status import EngineStats, LoadedModel
 from serve_app.models.audioseal.watermark import Watermark
 from serve_app.models.multiband_diffusion import MultiBandDiffusion
 from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
+from serve_app.models.musicgen.model import MusicGen
 from serve_app.models.stems import StemSeparator
 from serve_app.types import ENCODEC, MULTIBAND_DIFFUSION, AudioChunk, GenerationRequest, StreamItem
 
@@ -41,6 +44,8 @@ class Engine:
 
     backend: returned by `prepare_model`; None for a model whose layers are as they were loaded;
     gpu_share: of the GPU's memory, for an engine that shares the card;
+    fine_tunes: further checkpoints of the same shape that may be added, which share the codec, the
+    text encoder and the thread;
     watermark: of every track; None: tracks are not marked;
     diffusion: decoder of the tracks that ask for it; None: those are refused;
     stems: of melodies; None: their chroma is that of the mix.
@@ -55,10 +60,12 @@ class Engine:
         watermark: Watermark | None = None,
         diffusion: MultiBandDiffusion | None = None,
         stems: StemSeparator | None = None,
+        fine_tunes: int = 0,
     ) -> None:
         musicgen = checkpoint.musicgen
         configure_device(musicgen.embedding.weight.device)
         self.checkpoint = checkpoint
+        self.config = config
         self.backend = backend or torch_backend(musicgen)
         self.conditioner = Conditioner(
             checkpoint.text_encoder,
@@ -76,8 +83,10 @@ class Engine:
             stems,
         )
         frames = self.input_processor.window_frames
-        slots = config.max_slots or default_slots(musicgen, config, frames, gpu_share)
-        batch = Batch(musicgen, self.backend, config, self.conditioner, slots, frames)
+        self.slots = config.max_slots or default_slots(
+            musicgen, config, frames, gpu_share, fine_tunes
+        )
+        batch = self._new_batch(musicgen, self.backend)
         position_s = position_read_s(musicgen, config)
         self.loop = EngineLoop(
             checkpoint, config, batch, self.conditioner, watermark, position_s, diffusion
@@ -88,9 +97,12 @@ class Engine:
         """Seconds that capturing CUDA graphs took."""
         return self.loop.graphs_s
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+    async def generate(
+        self, request: GenerationRequest, lane: str = FIRST
+    ) -> AsyncGenerator[StreamItem, None]:
         """Yield the request's audio in order, with Progress between the chunks if asked for.
 
+        lane: of a fine-tune that was added.
         Raises InvalidRequest before anything is queued, GenerationFailed if this sequence alone
         failed, and ReplicaFailed if the engine did.
         """
@@ -104,6 +116,7 @@ class Engine:
         if self.loop.stopping:
             raise stopping_error()
         sequence = await self.input_processor.process(request, sink)
+        sequence.lane = lane
         self.loop.add_request(sequence)
         try:
             async for item in _stream(items):
@@ -114,6 +127,20 @@ class Engine:
     def abort_request(self, sequence: Sequence) -> None:
         """Free the sequence's slot within one step. Has no effect on a sequence that has ended."""
         self.loop.abort_request(sequence)
+
+    def add_fine_tune(self, name: str, musicgen: MusicGen, backend: ExecutionBackend) -> None:
+        """Give a prepared model of the same shape a lane of its own. Blocks until it is warm.
+
+        Sequences of other lanes go on. Raises the error of the warm-up.
+        """
+        batch = self._new_batch(musicgen, backend)
+        if musicgen.embedding.weight.is_cuda:  # the lane's steps run on another stream
+            torch.cuda.current_stream(musicgen.embedding.weight.device).synchronize()
+        self.loop.add_lane(name, batch).result()
+
+    def remove_fine_tune(self, name: str) -> None:
+        """Free the memory of a fine-tune without requests, in the calling thread. Blocks."""
+        self.loop.remove_lane(name).result()
 
     def warm_up(self, duration_s: float = WARM_UP_S) -> None:
         """Capture CUDA graphs and make a short track, before the first request. Blocks.
@@ -127,7 +154,9 @@ class Engine:
             request_id="warm-up", model="", prompt="music", duration_s=duration_s
         )
         sequence = self.input_processor.process_here(request, items.put)
-        self.loop.record_graphs()
+        warm = self.loop.warm_up()
+        if (error := warm.exception()) is not None:
+            raise self.loop.failure or error
         self.loop.add_request(sequence)
         item = items.get()
         while not is_last(item):
@@ -172,6 +201,10 @@ class Engine:
         self.loop.shutdown()
         self.conditioner.shutdown()
         self.input_processor.shutdown()
+
+    def _new_batch(self, musicgen: MusicGen, backend: ExecutionBackend) -> Batch:
+        frames = self.input_processor.window_frames
+        return Batch(musicgen, backend, self.config, self.conditioner, self.slots, frames)
 
     def _fail(self, error: Exception) -> None:
         """End the engine after an error of a thread beside its own. Called from any thread."""

@@ -7,37 +7,41 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from time import perf_counter
+from concurrent.futures import Future
+from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import EngineConfig
 from serve_app.engine.batch import Batch
 from serve_app.engine.conditioner import Conditioner
 from serve_app.engine.cuda_streams import use_own_stream
-from serve_app.engine.device import available_threads
+from serve_app.engine.device import available_threads, is_device_failure
+from serve_app.engine.lane import Lane
 from serve_app.engine.output_processor import OutputProcessor
-from serve_app.engine.pace import StreamPace
-from serve_app.engine.progress_reporter import ProgressReporter
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stats_board import StatsBoard
 from serve_app.engine.throughput import Throughput
-from serve_app.errors import GenerationFailed, ReplicaFailed, RequestAborted, ServeAppError
+from serve_app.engine.warm_ups import WarmUps, settle
+from serve_app.errors import ReplicaFailed, RequestAborted
 from serve_app.models.audioseal.watermark import Watermark
 from serve_app.models.multiband_diffusion import MultiBandDiffusion
 
 logger = logging.getLogger(__name__)
 
 Message = Callable[[], None]
+T = TypeVar("T")
+FIRST = ""  # name of the first lane
 
 
 class EngineLoop:
     """Runs sequences in a thread of its own, which begins with the object.
 
-    graphs_s: seconds that capturing CUDA graphs took; failure: the error that ended the thread.
+    Each checkpoint has a lane, and lanes take turns. The first one, of `batch`, has no name.
+
+    failure: the error that ended the thread.
     position_s: of `position_read_s`, by which the pace of larger batches is predicted.
     """
 
@@ -52,23 +56,23 @@ class EngineLoop:
         diffusion: MultiBandDiffusion | None = None,
     ) -> None:
         self.batch = batch
-        self.graphs_s = 0.0
         self.stopping = False
         self.failure: BaseException | None = None
+        self._device = batch.runner.device
         self._num_threads = config.num_threads or available_threads()
+        self._keep_pace = config.keep_pace
+        self._frame_rate = checkpoint.frame_rate
         self._conditioner = conditioner
         self._throughput = Throughput(position_s)
-        self._scheduler = self._new_scheduler(config, checkpoint.frame_rate)
         self._output = OutputProcessor(checkpoint, config, self.fail, watermark, diffusion)
-        rate = checkpoint.frame_rate
-        self._progress = ProgressReporter(
-            self._scheduler, self._throughput, rate, lambda: self._output.final_s
-        )
+        self._lanes: dict[str, Lane] = {}
+        self._lanes[FIRST] = self._new_lane(FIRST, batch)
+        self._warm_ups = WarmUps()
         self.stats = StatsBoard(
-            self._scheduler,
+            self._schedulers,
             self._throughput,
-            rate,
-            batch.runner.kv_cache_bytes,
+            checkpoint.frame_rate,
+            lambda: sum(lane.batch.runner.kv_cache_bytes for lane in self._lanes.values()),
             lambda: (self._output.streamed_chunks, self._output.late_chunks),
             lambda: self._output.pending_frames,
         )
@@ -82,8 +86,13 @@ class EngineLoop:
     def alive(self) -> bool:
         return self.failure is None and self._thread.is_alive()
 
+    @property
+    def graphs_s(self) -> float:
+        """Seconds that capturing CUDA graphs took."""
+        return self._warm_ups.busy_s if self._device.type == "cuda" else 0.0
+
     def add_request(self, sequence: Sequence) -> None:
-        """Queue a sequence.
+        """Queue a sequence in its lane.
 
         Its sink is called with each item of the stream, or with the error that ends it.
         """
@@ -95,9 +104,23 @@ class EngineLoop:
         """End a sequence within one step. Has no effect on one that has ended."""
         self._inbox.put(lambda: self._abort(sequence))
 
-    def record_graphs(self) -> None:
-        """Capture the CUDA graphs of the usual batches before the next sequence starts."""
-        self._inbox.put(self._record_graphs)
+    def add_lane(self, name: str, batch: Batch) -> Future[None]:
+        """Give a checkpoint a lane, warm, between the steps of the others.
+
+        The future raises ReplicaFailed if the engine ends before.
+        """
+        return self._post(lambda future: self._add_lane(name, batch, future))
+
+    def remove_lane(self, name: str) -> Future[Batch]:
+        """Take a lane away, which has no sequences; the future returns its batch.
+
+        The caller then has the last reference to the batch, and frees its memory.
+        """
+        return self._post(lambda future: settle(future, self._lanes.pop(name).batch))
+
+    def warm_up(self) -> Future[None]:
+        """Capture the CUDA graphs of the first lane's usual batches before its first sequence."""
+        return self._post(lambda future: self._warm_up(FIRST, future))
 
     def fail(self, error: Exception) -> None:
         """End the engine after an error of another thread; it is no longer alive at once."""
@@ -109,14 +132,21 @@ class EngineLoop:
         self._inbox.put(self._stop)
         self._thread.join()
 
+    def _post(self, task: Callable[[Future[T]], None]) -> Future[T]:
+        future: Future[T] = Future()
+        self._inbox.put(lambda: self._answer(task, future))
+        if self.stopping:  # as in add_request
+            settle(future, stopping_error())
+        return future
+
     # Called in the engine's thread
 
     def _run(self) -> None:
         try:
             torch.set_num_threads(self._num_threads)
-            use_own_stream(self.batch.runner.device)
+            use_own_stream(self._device)
             while not self.stopping:
-                self._drain_inbox(block=self._scheduler.idle)
+                self._drain_inbox(block=self._idle)
                 self._step()
         except Exception as error:  # health checks report it, and the replica is replaced
             logger.exception("The engine's step failed; the engine ends")
@@ -126,6 +156,10 @@ class EngineLoop:
         self._output.shutdown()
         self._end_all()
 
+    @property
+    def _idle(self) -> bool:
+        return not self._warm_ups and all(lane.scheduler.idle for lane in self._lanes.values())
+
     def _drain_inbox(self, block: bool) -> None:
         if block:
             self._throughput.rest()
@@ -134,108 +168,73 @@ class EngineLoop:
             self._inbox.get()()
 
     def _step(self) -> None:
-        for sequence in self._scheduler.schedule():
-            self.batch.start(sequence)
-            self._output.open(sequence)
-        if (filling := self._scheduler.filling) is not None:
-            self._prefill(filling)
-        if self._scheduler.decoding:
-            self._decode()
-        self._progress.report()
+        for lane in self._lanes.values():
+            if not lane.scheduler.idle:
+                lane.step()
+        self._warm_ups.go_on()
         self.stats.publish(
-            self._output.codec_s, self._conditioner.text_encoder_s, self.batch.eager_steps_total
+            self._output.codec_s,
+            self._conditioner.text_encoder_s,
+            sum(lane.batch.eager_steps_total for lane in self._lanes.values()),
         )
 
-    def _prefill(self, sequence: Sequence) -> None:
-        """Fill a sequence's cache for as long as a step takes, while others wait for their steps."""
-        units = sequence.prefill_units
-        started_at = perf_counter()
-        limited = bool(self._scheduler.decoding)
-        self.batch.prefill(sequence, self._throughput.step_s if limited else None)
-        elapsed_s = perf_counter() - started_at
-        self._throughput.record_prefill(units - sequence.prefill_units, elapsed_s)
+    def _answer(self, task: Callable[[Future[T]], None], future: Future[T]) -> None:
+        if self.stopping:
+            settle(future, stopping_error())
+        else:
+            task(future)
 
-    def _decode(self) -> None:
-        started_at = perf_counter()
-        self.batch.step(self._scheduler.slots_in_reach, self._scheduler.running.values())
-        stepped = self._scheduler.update()
-        due = [
-            (sequence, self.batch.codes(sequence, frames))
-            for sequence in stepped
-            if (frames := self._output.due(sequence)) is not None
-        ]
-        self._record_step(stepped, perf_counter() - started_at)
-        for sequence, codes in due:
-            self._emit(sequence, codes)
-
-    def _record_step(self, stepped: list[Sequence], step_s: float) -> None:
-        positions = sum(sequence.positions for sequence in stepped)
-        self._throughput.record_step(len(stepped), step_s, positions)
-        for sequence in stepped:
-            sequence.record_step(step_s, step_s / len(stepped))
-
-    def _new_scheduler(self, config: EngineConfig, frame_rate: float) -> Scheduler:
-        runner = self.batch.runner
-        keep_pace = config.keep_pace
-        if keep_pace is None:
-            keep_pace = runner.device.type == "cuda"
-        if not keep_pace:
-            return Scheduler(runner.max_slots)
-        return Scheduler(
-            runner.max_slots, StreamPace(self._throughput.expected_s, frame_rate).allows
+    def _new_lane(self, name: str, batch: Batch) -> Lane:
+        keep_pace = self._device.type == "cuda" if self._keep_pace is None else self._keep_pace
+        return Lane(
+            batch,
+            self._output,
+            self._throughput,
+            self._frame_rate,
+            keep_pace,
+            lambda: sum(lane.step_s for other, lane in self._lanes.items() if other != name),
+            lambda: any(lane.scheduler.decoding for lane in self._lanes.values()),
         )
 
-    def _emit(self, sequence: Sequence, codes: Tensor | None) -> None:
-        """Send codes that are due, then end the sequence or slide its window.
+    def _schedulers(self) -> list[Scheduler]:
+        return [lane.scheduler for lane in self._lanes.values()]
 
-        codes: None for output that is not finite, which ends the sequence.
-        """
-        if codes is None:
-            reason = "the model's output is not finite; try other sampling parameters"
-            self._end(sequence, GenerationFailed(reason))
-            return
-        self._output.send(sequence, codes)
-        if sequence.finished:
-            self._end(sequence)
-        elif sequence.window_finished:
-            self.batch.slide(sequence)
+    def _add_lane(self, name: str, batch: Batch, future: Future[None]) -> None:
+        self._lanes[name] = self._new_lane(name, batch)
+        self._warm_up(name, future)
+
+    def _warm_up(self, name: str, future: Future[None]) -> None:
+        units = self._lanes[name].batch.warm_up()
+        self._warm_ups.add(units, future, lambda error: self._give_up(name, error))
+
+    def _give_up(self, name: str, error: Exception) -> None:
+        """Do without a lane that cannot be warmed up, unless the engine cannot do without it."""
+        if name == FIRST or is_device_failure(error, self._device):
+            raise error
+        del self._lanes[name]
 
     def _add(self, sequence: Sequence) -> None:
         if self.stopping:
             sequence.sink(stopping_error())
         else:
-            self._scheduler.add_request(sequence)
+            self._lanes[sequence.lane].scheduler.add_request(sequence)
             self._throughput.record_request(sequence.request.duration_s)
 
     def _abort(self, sequence: Sequence) -> None:
         self._output.abort(sequence)
-        self._end(sequence, RequestAborted("The request was cancelled."))
-
-    def _end(self, sequence: Sequence, error: ServeAppError | None = None) -> None:
-        """Remove a sequence, waiting or running. Has no effect on one that has ended."""
-        if self._scheduler.abort_request(sequence.sequence_id) is None:
-            return
-        if sequence.slot is not None and not self.stopping:  # the device may have failed
-            self.batch.stop(sequence)
-            self._output.close(sequence)
-        if error is not None:
-            sequence.sink(error)
+        if (lane := self._lanes.get(sequence.lane)) is not None:
+            error = RequestAborted("The request was cancelled.")
+            lane.end(sequence, error, is_stopping=self.stopping)
 
     def _end_all(self) -> None:
-        for sequence in self._scheduler.clear():
-            sequence.sink(
-                ReplicaFailed(
-                    "The replica failed during this request. The same request may be sent again."
+        self._warm_ups.cancel(stopping_error())
+        for scheduler in self._schedulers():
+            for sequence in scheduler.clear():
+                sequence.sink(
+                    ReplicaFailed(
+                        "The replica failed during this request. The same request may be sent again."
+                    )
                 )
-            )
-
-    def _record_graphs(self) -> None:
-        if self.stopping:
-            return
-        started_at = perf_counter()
-        self.batch.record_graphs()
-        if self.batch.runner.device.type == "cuda":
-            self.graphs_s = perf_counter() - started_at
 
     def _stop(self) -> None:
         self.stopping = True

@@ -17,20 +17,32 @@ GRAPH_BYTES = 24 * 2**20  # of one CUDA graph of a whole step, as vLLM reports f
 
 
 def default_slots(
-    model: MusicGen, config: EngineConfig, max_frames: int, gpu_share: float = 1.0
+    model: MusicGen,
+    config: EngineConfig,
+    max_frames: int,
+    gpu_share: float = 1.0,
+    fine_tunes: int = 0,
 ) -> int:
-    """Return the slots that fit in the GPU's free memory beside the graphs; CPU_SLOTS on a CPU.
+    """Return a checkpoint's slots that fit in the GPU's free memory; CPU_SLOTS on a CPU.
 
-    gpu_share: of the GPU's memory, which the model's weights are a part of.
+    gpu_share: of the GPU's memory, which the model's weights are a part of; fine_tunes: checkpoints
+    that are to fit beside the model, each with its weights, graphs and as many slots.
     """
     weight = model.embedding.weight
     if weight.device.type != "cuda":
         return CPU_SLOTS
-    free = _free_bytes(weight.device, gpu_share) - config.max_graphs * GRAPH_BYTES
-    free -= optional_bytes(model, config)
+    free = _free_bytes(weight.device, gpu_share) - optional_bytes(model, config) - RESERVED
+    free -= fine_tunes * weight_bytes(model)
+    free = free // (1 + fine_tunes) - config.max_graphs * GRAPH_BYTES
     int8_cache = config.kv_cache == "int8"
     of_a_slot = slot_bytes(model, max_frames, config.max_prompt_tokens, int8_cache)
-    return fitting_slots(free, of_a_slot)
+    return fitting_slots(free + RESERVED, of_a_slot)
+
+
+def weight_bytes(model: MusicGen) -> int:
+    """Return the bytes of a prepared model's weights, as far as they are tensors of the module."""
+    tensors = (*model.parameters(), *model.buffers())
+    return sum(tensor.numel() * tensor.itemsize for tensor in tensors)
 
 
 def optional_bytes(model: MusicGen, config: EngineConfig) -> int:

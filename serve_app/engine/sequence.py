@@ -21,7 +21,8 @@ class Sequence:
     """A request that waits, then holds a slot, then has ended. Written by the engine's thread only.
 
     prefix_codes [K, n]: codes that the track begins with; windows: the present one and later ones;
-    sink: takes the audio, or the error that ends the sequence; text: the encoded prompt;
+    sink: takes the audio, or the error that ends the sequence; lane: of the checkpoint that makes
+    the track; text: the encoded prompt;
     chroma: pitch classes of a melody [chroma_length] for each of the windows, empty without one;
     prefix_positions: cache positions before the codes; steps: done in the present window;
     prefill_units: of ModelRunner.prefill, before the next step;
@@ -35,6 +36,7 @@ class Sequence:
     windows: list[Window]
     delays: tuple[int, ...]
     sink: Sink
+    lane: str = ""
     text: Handover | None = None
     chroma: list[Tensor] = field(default_factory=list)
     slot: int | None = None

@@ -11,28 +11,31 @@ from serve_app.model_status import EngineStats
 
 
 class StatsBoard:
-    """Snapshots of the scheduler and the throughput: one thread publishes, any thread reads.
+    """Snapshots of the lanes and the throughput: one thread publishes, any thread reads.
 
+    Lanes take turns: from step to step of a full lane among full ones pass the steps of all.
+
+    schedulers: returns the lanes'; kv_cache_bytes: returns those of all lanes;
     chunks: returns the chunks of streams so far, and those among them that were late;
     pending_frames: returns the frames of tracks that have left their slots and are not decoded yet.
     """
 
     def __init__(
         self,
-        scheduler: Scheduler,
+        schedulers: Callable[[], list[Scheduler]],
         throughput: Throughput,
         frame_rate: float,
-        kv_cache_bytes: int,
+        kv_cache_bytes: Callable[[], int],
         chunks: Callable[[], tuple[int, int]] = lambda: (0, 0),
         pending_frames: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._scheduler = scheduler
+        self._schedulers = schedulers
         self._throughput = throughput
         self._frame_rate = frame_rate
         self._kv_cache_bytes = kv_cache_bytes
         self._chunks = chunks
         self._pending_frames = pending_frames
-        self._stats = EngineStats(scheduler.max_slots)
+        self._stats = EngineStats(sum(one.max_slots for one in schedulers()))
         self._published_at = perf_counter()
 
     def latest(self) -> EngineStats:
@@ -46,19 +49,20 @@ class StatsBoard:
 
         codec_s, text_encoder_s: busy seconds so far; eager_steps_total: on a GPU, without a graph.
         """
-        scheduler = self._scheduler
+        schedulers = self._schedulers()
+        waiting = [one for lane in schedulers for one in lane.waiting.values()]
+        running = [one for lane in schedulers for one in lane.running.values()]
         steps_per_s, frames_per_s = self._throughput.rates()
         streamed, late = self._chunks()
-        admitted = max(1, round(scheduler.admitted_slots))
+        admitted = [max(1, round(lane.admitted_slots)) for lane in schedulers]
         self._stats = EngineStats(
-            slots=scheduler.max_slots,
-            admitted_slots=admitted,
-            slots_used=len(scheduler.running),
-            queued_requests=len(scheduler.waiting),
-            background_requests=scheduler.background_requests,
-            queued_audio_s=self._audio_s(scheduler.waiting.values()),
-            running_audio_s=self._audio_s(scheduler.running.values())
-            + self._pending_frames() / self._frame_rate,
+            slots=sum(lane.max_slots for lane in schedulers),
+            admitted_slots=sum(admitted),
+            slots_used=len(running),
+            queued_requests=len(waiting),
+            background_requests=sum(lane.background_requests for lane in schedulers),
+            queued_audio_s=self._audio_s(waiting),
+            running_audio_s=self._audio_s(running) + self._pending_frames() / self._frame_rate,
             steps_total=self._throughput.steps_total,
             steps_per_s=steps_per_s,
             real_time_factor=frames_per_s / self._frame_rate,
@@ -66,11 +70,11 @@ class StatsBoard:
             late_chunks_total=late,
             step_s=self._throughput.step_s,
             lone_pace_s=self._throughput.pace_s(1) or 0.0,
-            full_pace_s=self._throughput.pace_s(admitted) or 0.0,
+            full_pace_s=sum(self._throughput.pace_s(slots) or 0.0 for slots in admitted),
             mean_audio_s=self._throughput.mean_audio_s,
             codec_s=codec_s,
             text_encoder_s=text_encoder_s,
-            kv_cache_bytes=self._kv_cache_bytes,
+            kv_cache_bytes=self._kv_cache_bytes(),
             eager_steps_total=eager_steps_total,
         )
         self._published_at = perf_counter()

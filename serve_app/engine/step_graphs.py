@@ -69,14 +69,18 @@ class StepGraphs:
             self.eager_steps_total += 1
 
     def record_usual(self, text_tokens: int, padded_slots: int) -> None:
-        """Capture the shapes of guided batches whose prompts have up to `text_tokens` tokens.
+        """Capture the usual shapes, as far as `max_graphs` allows."""
+        for shape in self.usual_within_limit(text_tokens, padded_slots):
+            self.step(shape)
+
+    def usual_within_limit(self, text_tokens: int, padded_slots: int) -> list[BatchShape]:
+        """List the shapes of guided batches whose prompts have up to `text_tokens` tokens.
 
         The widest shape is first, because later graphs reuse the memory of earlier ones. If they
         are more than `max_graphs`, the widest are left out.
         """
         shapes = list(self.usual_shapes(text_tokens, padded_slots))
-        for shape in shapes[max(0, len(shapes) - self._max_graphs) :]:
-            self.step(shape)
+        return shapes[max(0, len(shapes) - self._max_graphs) :]
 
     def usual_shapes(self, text_tokens: int, padded_slots: int) -> Iterator[BatchShape]:
         """Yield the usual shapes, from the widest to the narrowest."""

@@ -468,7 +468,7 @@ def test_all_threads_have_their_streams_before_graphs_are_captured(
 
     for module in (worker_thread, engine_loop):
         monkeypatch.setattr(module, "use_own_stream", prepare)
-    monkeypatch.setattr(Batch, "record_graphs", lambda _: events.append("capture"))
+    monkeypatch.setattr(Batch, "warm_up", lambda _: iter([events.append("capture")]))
     encode = TextEncoder.forward
 
     def encode_text(encoder: TextEncoder, tokens: list[int]) -> torch.Tensor:

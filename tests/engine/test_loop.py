@@ -195,11 +195,11 @@ def test_nothing_touches_a_failed_device_at_the_end(
 
     def fail_with_messages(*_: object) -> None:
         loop.abort_request(sequences[0])
-        loop.record_graphs()
+        loop.warm_up()
         fail()
 
     monkeypatch.setattr(loop.batch.runner, "stop", fail)
-    monkeypatch.setattr(loop.batch, "record_graphs", fail)
+    monkeypatch.setattr(loop.batch, "warm_up", fail)
     monkeypatch.setattr(loop.batch.runner, "step", fail_with_messages)
     assert isinstance(next_error(streams[0]), RequestAborted)
     assert isinstance(next_error(streams[1]), ReplicaFailed)

@@ -239,10 +239,10 @@ async def test_a_stream_goes_on_during_a_neighbours_prefill(
         prefill = Batch.prefill
 
         def sliced(batch: Batch, sequence: Sequence, budget_s: float | None) -> None:
-            assert (budget_s is None) == (not engine.loop._scheduler.decoding)
+            assert (budget_s is None) == (not engine.loop._lanes[""].scheduler.decoding)
             prefill(batch, sequence, budget_s and 0.0)
             if sequence.chroma:
-                neighbour = next(iter(engine.loop._scheduler.running.values()))
+                neighbour = next(iter(engine.loop._lanes[""].scheduler.running.values()))
                 steps.append((neighbour.steps, sequence.prefill_units))
 
         monkeypatch.setattr(Batch, "prefill", sliced)
