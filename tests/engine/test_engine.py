@@ -466,9 +466,13 @@ def test_all_threads_have_their_streams_before_graphs_are_captured(
     def prepare(_: torch.device) -> None:
         events.append(threading.current_thread().name)
 
+    def capture(_: Batch) -> Iterator[None]:
+        events.append("capture")
+        yield
+
     for module in (worker_thread, engine_loop):
         monkeypatch.setattr(module, "use_own_stream", prepare)
-    monkeypatch.setattr(Batch, "warm_up", lambda _: iter([events.append("capture")]))
+    monkeypatch.setattr(Batch, "warm_up", capture)
     encode = TextEncoder.forward
 
     def encode_text(encoder: TextEncoder, tokens: list[int]) -> torch.Tensor:
