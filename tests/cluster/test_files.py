@@ -83,14 +83,6 @@ def test_pods_are_valid(group: str) -> None:
     assert pod["spec"]["securityContext"]["runAsNonRoot"], "as the image is made for"
 
 
-@pytest.mark.parametrize("name", ["redis", "network-policy"])
-def test_the_other_manifests_are_valid(name: str) -> None:
-    documents = list(yaml.safe_load_all((CLUSTER / "kuberay" / f"{name}.yaml").read_text()))
-    assert len(documents) == 2
-    for document in documents:
-        validate(document, KUBERNETES, strict=True)
-
-
 def test_rays_ports_are_for_its_pods_and_the_operator() -> None:
     cluster = yaml.safe_load(MANIFEST.read_text())["spec"]["rayClusterConfig"]
     assert cluster["authOptions"] == {"mode": "token"}
@@ -166,7 +158,7 @@ def test_compose_publishes_the_edge_alone_and_wants_a_token() -> None:
 def edge_commands() -> Iterator[list[str]]:
     """The command of each edge in the files for clusters."""
     for pod in pods().values():
-        [edge] = [one for one in pod["spec"]["containers"] if one["name"] == "edge"]
+        [edge] = [one for one in pod["spec"]["initContainers"] if one["name"] == "edge"]
         yield edge["command"]
     composed = yaml.safe_load((CLUSTER / "compose.yaml").read_text())["services"]["edge"]["command"]
     yield [part.replace("${CONFIG:-small}", "small") for part in composed]
