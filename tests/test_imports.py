@@ -47,6 +47,7 @@ ALLOWED = {
     "hub_reachability": set[str](),
     "ray_token": set[str](),
     "child_process": set[str](),
+    "node": set[str](),
     "edge": {"errors", "openai_errors", "config", "gateway", "child_process"},
     "launch": {
         "errors", "config", "checkpoints", "gateway", "child_process", "machine", "placement",
@@ -59,8 +60,8 @@ ALLOWED = {
     },
     "cli": {
         "types", "errors", "config", "audio", "checkpoints", "client", "doctor", "edge",
-        "hub_reachability", "jobs", "launch", "launcher", "machine", "provenance", "provenance_report",
-        "ray_token", "watermark",
+        "hub_reachability", "jobs", "launch", "launcher", "machine", "node", "provenance",
+        "provenance_report", "ray_token", "watermark",
     },
 }  # fmt: skip
 # The rooms that may import a package from outside, at any depth.
@@ -74,7 +75,7 @@ IMPORTED_BY = {
     "transformers": {"models", "checkpoints", "engine", "deployments"},
     "c2pa": {"provenance"},
     "cryptography": {"provenance"},
-    "httpx": {"client", "cli", "hub_reachability"},
+    "httpx": {"client", "cli", "hub_reachability", "node"},
     "psycopg": {"jobs"},
     "psycopg_pool": {"jobs"},
     "audiocraft": {"models", "checkpoints"},

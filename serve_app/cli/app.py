@@ -16,6 +16,7 @@ from serve_app.cli.jobs import jobs
 from serve_app.cli.models import models
 from serve_app.cli.provenance import provenance
 from serve_app.cli.serve import serve
+from serve_app.cli.watch_preemption import watch_preemption
 
 app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False
@@ -23,6 +24,7 @@ app = typer.Typer(
 for command in (generate, models, serve, env, edge, fetch, doctor):
     app.command()(command)
 app.command("convert-mbd")(convert_mbd)
+app.command("watch-preemption")(watch_preemption)
 app.add_typer(provenance, name="provenance")
 app.add_typer(jobs, name="jobs")
 

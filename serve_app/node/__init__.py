@@ -1,0 +1,1 @@
+"""Programs of one node, beside Ray."""

@@ -1,0 +1,94 @@
+"""A node whose cloud takes it away: its replica moves, and the request under way reaches its end on the node."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+import ray
+
+from tests.cluster.conftest import Fleet, application, model
+from tests.node.metadata_service import metadata_service
+
+PATH = "/v1/audio/generations"
+DEPLOYMENT = "MusicGen:nano"
+SPOT = "/latest/meta-data/spot/instance-action"
+LEFT_S = 120  # between the notice and the end, as on AWS
+DURATION_S = 60
+
+pytestmark = pytest.mark.long
+
+
+@contextmanager
+def watch(node_id: str, address: str) -> Iterator[None]:
+    """Run the watch, told by a stand-in for AWS's metadata service that the node ends in two minutes."""
+    ends_at = datetime.now(UTC) + timedelta(seconds=LEFT_S)
+    program = [sys.executable, "-m", "serve_app.cli.app", "watch-preemption", "aws"]
+    with metadata_service() as service:
+        service.values[SPOT] = json.dumps({"action": "terminate", "time": ends_at.isoformat()})
+        options = ["--metadata", service.url, "--node-id", node_id, "--address", address]
+        process = subprocess.Popen([*program, *options], stderr=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+async def call(client: httpx.AsyncClient, started: asyncio.Event, duration_s: float) -> int:
+    """Stream a track; return the number of its samples."""
+    body = {
+        "prompt": "a long goodbye",
+        "duration_s": duration_s,
+        "seed": 1,
+        "response_format": "pcm",
+        "stream": True,
+    }
+    received = 0
+    async with client.stream("POST", PATH, json=body) as response:
+        response.raise_for_status()
+        async for part in response.aiter_bytes():
+            received += len(part)
+            started.set()
+    return received // 2
+
+
+async def test_a_reclaimed_node_loses_no_request(fleet: Fleet, client: httpx.AsyncClient) -> None:
+    while len(fleet.nodes) < 2:
+        fleet.add_node()
+    address = fleet.cluster.address
+    gcs = ray._raylet.GcsClient(address=address)  # type: ignore[attr-defined]
+    fleet.deploy(application(model(num_replicas=1)))
+    await fleet.until(lambda: len(fleet.replicas(DEPLOYMENT)) == 1)
+    [replica] = fleet.replicas(DEPLOYMENT)
+    node_id = str(replica["node_id"])
+    started = asyncio.Event()
+    track = asyncio.create_task(call(client, started, DURATION_S))
+    await started.wait()
+
+    def moved() -> bool:
+        nodes = {one["node_id"] for one in fleet.replicas(DEPLOYMENT)}
+        return bool(nodes) and node_id not in nodes
+
+    with watch(node_id, address):
+        await fleet.until(lambda: node_id in gcs.get_draining_nodes())
+        deadline_ms = gcs.get_draining_nodes()[node_id]
+        assert not track.done(), "the track ended before the node drained: make it longer"
+        await fleet.until(moved)
+        assert await track == DURATION_S * 32_000
+    left_s = deadline_ms / 1000 - datetime.now(UTC).timestamp()
+    assert left_s < LEFT_S
+    assert await call(client, asyncio.Event(), 1) == 32_000, "the replacement answers"
+    await fleet.until(lambda: not alive(node_id))
+    fleet.remove_node(node_id)
+
+
+def alive(node_id: str) -> bool:
+    nodes: list[dict[str, Any]] = ray.nodes()
+    return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)
