@@ -63,7 +63,7 @@ async def test_a_reclaimed_node_loses_no_request(fleet: Fleet, client: httpx.Asy
     while len(fleet.nodes) < 2:
         fleet.add_node()
     address = fleet.cluster.address
-    gcs = ray._raylet.GcsClient(address=address)  # type: ignore[attr-defined]
+    gcs = ray._raylet.GcsClient(address=address)
     fleet.deploy(application(model(num_replicas=1)))
     await fleet.until(lambda: len(fleet.replicas(DEPLOYMENT)) == 1)
     [replica] = fleet.replicas(DEPLOYMENT)
