@@ -98,7 +98,8 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
     is 0.6 of the window for music and 2 s for an AudioGen;
     progress: whether the stream has Progress items; streamed: whether it is played as it is made;
     caller: the name of the API key; deadline: Unix time at which the request is given up;
-    background: whether interactive requests go first, until it has waited `patience_s` for a slot.
+    background: whether interactive requests go first, until it has waited `patience_s` for a slot;
+    sample_bits: of a sample, that its file keeps: with 16, samples may be rounded to int16.
     """
 
     request_id: str
@@ -116,6 +117,7 @@ class GenerationRequest(BaseModel, frozen=True, extra="forbid", arbitrary_types_
     deadline: float | None = None
     background: bool = False
     patience_s: float = 60.0
+    sample_bits: Literal[16, 32] = 32
 
 
 class FinishReason(StrEnum):

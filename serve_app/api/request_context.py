@@ -64,6 +64,7 @@ async def generation_request(
         decoder=wanted.decoder,
         model=card.model_id,
         sampling=wanted.sampling(),
+        sample_bits=wanted.sample_bits,
     )
     return generation, card
 

@@ -45,7 +45,7 @@ class Encoder:
             self._container.add_stream(
                 encoding.codec.name,
                 rate=encoding.rate_from(sample_rate),
-                options={"flags": "+bitexact"},
+                options=_codec_options(encoding, streamed),
                 layout=self._layout,
             ),
         )
@@ -138,6 +138,14 @@ def _head(encoding: Encoding, wav: WavHeader | None, streamed: bool) -> bytes:
     if wav is not None:
         return wav.build(None if streamed else 0)
     return id3_tag(encoding.tags) if encoding.file_format.tagging is Tagging.ID3 else b""
+
+
+def _codec_options(encoding: Encoding, streamed: bool) -> dict[str, str]:
+    """FFmpeg's options of the codec. A stream is encoded for one listener: its CPU time counts."""
+    options = {"flags": "+bitexact"}  # no name of a library in the file
+    if streamed:
+        options |= encoding.file_format.stream_codec_options
+    return options
 
 
 def _open(file: _Parts | _File, encoding: Encoding, streamed: bool) -> av.container.OutputContainer:

@@ -71,6 +71,16 @@ class FileOptions(BaseModel, frozen=True, extra="forbid"):
     def file_format(self) -> FormatSpec:
         return FORMATS[self.response_format]
 
+    @property
+    def sample_bits(self) -> Literal[16, 32]:
+        """Bits of the model's samples that the file keeps: 32 if a gain, a fade or a resampled
+        lossless file would carry their rounding on."""
+        is_gained = self.normalization not in ("none", "clip")
+        is_faded = self.fade_in_s > 0 or self.fade_out_s > 0
+        is_resampled = self.sample_rate is not None and self.file_format.bitrates is None
+        is_float = self.sample_format != "int16"
+        return 32 if is_gained or is_faded or is_resampled or is_float else 16
+
     def encoding(self) -> Encoding:
         """Collect the options of the encoder.
 

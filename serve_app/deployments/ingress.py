@@ -20,6 +20,7 @@ from serve_app.deployments.metrics import RayObserver
 from serve_app.deployments.node_watch import NodeWatch
 from serve_app.deployments.peer_streams import PeerStreams
 from serve_app.deployments.replica_errors import as_serve_app_error
+from serve_app.deployments.transport import unpack
 from serve_app.gateway.limits import Limits
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
@@ -101,7 +102,7 @@ class RayGenerator:
         stream = self._handles[request.model].options(stream=True).generate.remote(request)
         try:
             async for item in stream:
-                yield item
+                yield unpack(item)
         except Exception as error:
             raise as_serve_app_error(error) from error
         except (asyncio.CancelledError, GeneratorExit):

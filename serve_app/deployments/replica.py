@@ -25,6 +25,7 @@ from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
 from serve_app.deployments.replica_status import to_plain
 from serve_app.deployments.tracing import trace_timings
+from serve_app.deployments.transport import PackedChunk, pack
 from serve_app.errors import ConfigError, ReplicaFailed, ServeAppError
 from serve_app.model_status import EngineStats, ReplicaStatus
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem
@@ -60,14 +61,16 @@ class MusicGenReplica:
         self._metrics = ReplicaMetrics(config.model_id, self.cold_start)
         self._jobs = JobsNote()
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
-        """Stream the items of the request. Closing the iterator frees its slot."""
+    async def generate(
+        self, request: GenerationRequest
+    ) -> AsyncGenerator[StreamItem | PackedChunk, None]:
+        """Stream the items of the request, packed. Closing the iterator frees its slot."""
         try:
             async with contextlib.aclosing(self._engine.generate(request)) as items:
                 async for item in items:
                     if isinstance(item, AudioChunk) and item.timings is not None:
                         trace_timings(request, item.timings)
-                    yield item
+                    yield pack(item, request)
         except ReplicaFailed:
             logger.critical("The engine has failed: the replica exits")
             os._exit(1)  # Serve replaces a dead process at once, an unhealthy one only later

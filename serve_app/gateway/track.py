@@ -1,6 +1,5 @@
 """Tracks on their way to a caller: being made, and finished."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from serve_app.audio.file_format import Encoding
 from serve_app.audio.mastering import Mastering
 from serve_app.audio.streamed_size import streamed_size
 from serve_app.errors import GenerationFailed, InvalidRequest
+from serve_app.gateway.encoding_threads import in_encoding_thread
 from serve_app.gateway.marking import Marking
 from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.model_status import ModelCard
@@ -57,7 +57,7 @@ class Track:
         """
         tagged = replace(encoding, tags=self.marking.tags(self.request, self.model))
         with _tracer.start_as_current_span("encode"):
-            content = await asyncio.to_thread(self._encode, tagged, mastering or Mastering())
+            content = await in_encoding_thread(self._encode, tagged, mastering or Mastering())
         with _tracer.start_as_current_span("mark"):
             return await self.marking.mark(
                 content, encoding.file_format, self.request, self.model, detachable=detachable
@@ -119,7 +119,7 @@ class LiveTrack:
             return None
         tagged = self._tagged(encoding)
         channels = len(first.samples)
-        return await asyncio.to_thread(
+        return await in_encoding_thread(
             streamed_size, tagged, first.sample_rate, channels, first.track_samples
         )
 
@@ -201,7 +201,7 @@ class _LiveFile:
     async def add(self, chunk: AudioChunk) -> bytes:
         """Encode a chunk off the event loop; return the bytes that it completes."""
         with _tracer.start_as_current_span("encode"):
-            return await asyncio.to_thread(self._add, chunk)
+            return await in_encoding_thread(self._add, chunk)
 
     def _add(self, chunk: AudioChunk) -> bytes:
         rate = chunk.sample_rate

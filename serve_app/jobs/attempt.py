@@ -82,6 +82,7 @@ class Attempt:
             decoder=wanted.decoder,
             caller=job.owner,
             deadline=_deadline(job),
+            sample_bits=wanted.sample_bits,
         )
 
     async def _audio_prompt(self, card: ModelCard) -> Audio | None:

@@ -91,6 +91,7 @@ async def _file(
         duration_s=body.parameters.duration_s(loaded),
         model=card.model_id,
         sampling=body.parameters.sampling(),
+        sample_bits=16,
     )
     prefers_flac = prefers(request.headers, FLAC.media_type, WAV.media_type)
     file_format = FLAC if prefers_flac else WAV

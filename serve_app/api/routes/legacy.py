@@ -189,6 +189,7 @@ async def _make_track(legacy: LegacyRequest, request: Request, service: Generati
         sampling=SamplingParams(temperature=legacy.temperature),
         decoder=legacy.decoder_of_codes,
         melody=await decoded_melody(service, Uploads(melody=melody), card, legacy.duration),
+        sample_bits=16,
     )
     await service.check_file(card, Encoding())
     return await service.make_track(generation, card)
