@@ -37,6 +37,7 @@ from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import LimitedGenerator, Limits
 from serve_app.gateway.marking import Marking
 from serve_app.gateway.observer import LogObserver, RequestObserver
+from serve_app.gateway.permits.permits import Permits
 from serve_app.gateway.provenance_checks import ProvenanceChecks
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.retries import Retries
@@ -68,6 +69,7 @@ def create_api(
     provenance: ProvenanceConfig | None = None,
     jobs: JobMaker | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
+    permits: Permits | None = None,
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
@@ -77,16 +79,19 @@ def create_api(
     provenance: marks of generated audio; None: the defaults.
     jobs: builds the service of jobs, or the text that says why there is none; None: no routes of jobs.
     beside: entered when the app starts, and left when it ends.
+    permits: of limits and lines, running as long as `beside`; None: those of this process alone.
     """
     observer = observer or LogObserver()
     marking = Marking.of(provenance or ProvenanceConfig(), observer)
     streams = streams or StreamStore.of(config)
-    limits = Limits(config.access)
+    permits = permits or Permits()
+    limits = Limits(config.access, permits)
     workers = AudioWorkers()
     router = ModelRouter(models, default_model)
     readiness = Readiness(fleet)
-    retries = Retries(generator, observer, readiness.forget)
-    guarded = _guarded(retries, router, readiness, limits)
+    retries = Retries(generator, observer, permits, readiness.forget)
+    admission = AdmissionQueue(retries, router.cards, readiness, permits)
+    guarded = DeadlineGenerator(LimitedGenerator(admission, limits))
     service = GenerationService(guarded, router, readiness, config, observer, workers, marking)
     app = _empty_app(streams, CertificateWatch(marking, observer), beside)
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
@@ -110,14 +115,6 @@ def _checks(
     detector = DetectorProcess.of(provenance.watermark)
     anchors = provenance.trust_anchors_file
     return ProvenanceChecks(workers, limits, config.max_conversion_s, detector, anchors)
-
-
-def _guarded(
-    generator: Generator, router: ModelRouter, readiness: Readiness, limits: Limits
-) -> Generator:
-    """Put the rules of admission, of a key's limits and of deadlines around the generator."""
-    admission = AdmissionQueue(generator, router.cards, readiness)
-    return DeadlineGenerator(LimitedGenerator(admission, limits))
 
 
 def _empty_app(

@@ -1,12 +1,14 @@
-"""Admission: a bounded waiting line in front of each model, in this process."""
+"""Admission: a bounded waiting line in front of each model."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
 
-from serve_app.gateway.estimate import remaining_s
+from serve_app.gateway.estimate import remaining_at
 from serve_app.gateway.generator import Generator
+from serve_app.gateway.permits.permits import Permits
+from serve_app.gateway.permits.place_tree import Place
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.waiting_line import WaitingLine
 from serve_app.model_status import ModelCard
@@ -19,16 +21,23 @@ class AdmissionQueue:
     """Bounded FIFO per model: refuses requests beyond the bound, tells others their position.
 
     Background requests are in no line: their sender keeps them back while replicas have no room.
+    permits: with a coordinator, the lines are those of all ingress replicas.
     """
 
     def __init__(
-        self, generator: Generator, cards: Iterable[ModelCard], readiness: Readiness
+        self,
+        generator: Generator,
+        cards: Iterable[ModelCard],
+        readiness: Readiness,
+        permits: Permits | None = None,
     ) -> None:
         self._generator = generator
         self._readiness = readiness
         self._cards = {card.model_id: card for card in cards}
+        permits = permits or Permits()
         self._lines = {
-            name: WaitingLine(card.max_queued_audio_s) for name, card in self._cards.items()
+            name: WaitingLine(name, card.max_queued_audio_s, permits)
+            for name, card in self._cards.items()
         }
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
@@ -42,13 +51,13 @@ class AdmissionQueue:
 
     async def _in_line(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         line = self._lines[request.model]
-        ticket = line.enter(request.duration_s)
+        ticket = await line.enter(request.duration_s)
         try:
             async with contextlib.aclosing(_with_ticks(self._generator.generate(request))) as items:
                 async for item in items:
                     if item is None or _is_waiting(item):
                         if request.progress:
-                            yield await self._progress(request.model, line.up_to(ticket), item)
+                            yield await self._progress(request, line.place(ticket), item)
                         continue
                     line.leave(ticket)
                     if isinstance(item, AudioChunk):
@@ -58,16 +67,17 @@ class AdmissionQueue:
             line.leave(ticket)
 
     async def _progress(
-        self, model_id: str, waiting: list[float], reported: StreamItem | None
+        self, request: GenerationRequest, place: Place, reported: StreamItem | None
     ) -> Progress:
-        """Report the position of the last one of `waiting`, and when its track would be finished.
+        """Report the place of a request that waits, and when its track would be finished.
 
         reported: by the replica that holds the request, whose estimate is the better one.
         """
         if isinstance(reported, Progress) and reported.remaining_s is not None:
-            return replace(reported, queue_position=len(waiting))
-        replicas = await self._readiness.recent(self._cards[model_id])
-        return Progress(len(waiting), 0.0, remaining_s(replicas, waiting))
+            return replace(reported, queue_position=place.position)
+        replicas = await self._readiness.recent(self._cards[request.model])
+        left_s = remaining_at(replicas, place.position, place.ahead_s, request.duration_s)
+        return Progress(place.position, 0.0, left_s)
 
 
 def _is_waiting(item: StreamItem) -> bool:

@@ -19,18 +19,29 @@ def remaining_s(replicas: Sequence[ReplicaStatus], waiting: Sequence[float]) -> 
 
     waiting: seconds of music of the tracks in their order. None while no replica is ready.
     """
+    *earlier, own_s = waiting
+    return remaining_at(replicas, len(waiting), sum(earlier), own_s)
+
+
+def remaining_at(
+    replicas: Sequence[ReplicaStatus], position: int, ahead_s: float, own_s: float
+) -> float | None:
+    """Estimate the seconds until a waiting track would be finished. None while no replica is ready.
+
+    position: its place in the line, 1 at the head; ahead_s: seconds of music of the tracks before
+    it; own_s: its own.
+    """
     if not replicas:
         return None
     slots = sum(_slots(replica.stats) for replica in replicas)
     used = sum(replica.stats.slots_used for replica in replicas)
-    *earlier, own_s = waiting
-    ahead_s = 0.0
-    if used + len(waiting) > slots:
+    delay_s = 0.0
+    if used + position > slots:
         running_s = sum(replica.stats.running_audio_s for replica in replicas)
-        ahead_s = (running_s + sum(earlier)) / slots
-    batch = min(used + len(waiting), slots) / len(replicas)
+        delay_s = (running_s + ahead_s) / slots
+    batch = min(used + position, slots) / len(replicas)
     second_s = sum(_second_s(replica, batch) for replica in replicas) / len(replicas)
-    return (ahead_s + own_s) * second_s
+    return (delay_s + own_s) * second_s
 
 
 def _expected_s(replica: ReplicaStatus, duration_s: float) -> float:

@@ -3,70 +3,56 @@
 import contextlib
 import math
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from time import monotonic
 
 from serve_app.config.api import AccessConfig
 from serve_app.errors import InvalidRequest, RateLimited
 from serve_app.gateway.compute import charged_s
 from serve_app.gateway.generator import Generator
+from serve_app.gateway.permits.allowance import Allowance, Shortage, Want
+from serve_app.gateway.permits.permits import Permits
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 
 _PERIOD_S = 60.0
 
 
-@dataclass
-class _Account:
-    """One caller's use.
-
-    running: requests; background: those among them of jobs; audio_s: seconds of music left at the
-    time `at`.
-    """
-
-    running: int
-    audio_s: float
-    at: float
-    background: int = 0
-
-
 class Limits:
-    """Accounts by callers' names.
+    """Limits of callers by their names, over all processes whose permits have one coordinator.
 
     The allowance of music is a token bucket that refills within a minute. Jobs leave one place of
-    several to interactive requests.
+    several to interactive requests. permits: None: limits of this process alone.
     """
 
-    def __init__(self, config: AccessConfig) -> None:
+    def __init__(self, config: AccessConfig, permits: Permits | None = None) -> None:
         self._max_running = config.max_concurrent_requests
         self._audio_s = config.max_audio_s_per_minute
-        self._accounts: dict[str, _Account] = {}
+        self._permits = permits or Permits()
 
-    def take(self, caller: str, duration_s: float, background: bool = False) -> None:
+    async def take(self, caller: str, duration_s: float, background: bool = False) -> None:
         """Charge one request. background: whether it is a job's.
 
         Raises RateLimited, with the time after which to retry, and InvalidRequest for a track that
         exceeds a whole minute's allowance.
         """
         self.check_size(duration_s)
-        account = self._account(caller)
-        self._check_places(account, background)
-        self._take_audio(account, duration_s)
-        account.running += 1
-        account.background += background
+        wants = [*self._places(caller, background), *self._music(caller, duration_s)]
+        try:
+            await self._permits.take(*wants)
+        except Shortage as shortage:
+            raise self._refusal(shortage) from shortage
 
     def give_back(self, caller: str, unused_s: float, background: bool = False) -> None:
         """End one request, and refund `unused_s` seconds of music."""
-        account = self._account(caller)
-        account.running -= 1
-        account.background -= background
-        account.audio_s += unused_s
+        self._permits.give_back(*self._places(caller, background))
+        if unused_s:
+            self._permits.give_back(*self._music(caller, unused_s))
 
     def charge(self, caller: str, duration_s: float) -> None:
         """Charge seconds of music that were not known when the request began.
 
         The allowance may fall below zero; the caller's next request waits until it is restored.
         """
-        self._account(caller).audio_s -= duration_s
+        for want in self._music(caller, duration_s):
+            self._permits.charge(want.allowance, want.amount)
 
     @property
     def longest_s(self) -> float:
@@ -80,7 +66,8 @@ class Limits:
         """
         if self._audio_s is None:
             return {}
-        left = self._account(caller).audio_s
+        [music] = self._music(caller, 0.0)
+        left = self._permits.left(music.allowance) / 1000
         full_in_s = (self._audio_s - left) / self._audio_s * _PERIOD_S
         return {
             "ratelimit-policy": f'"audio-seconds";q={self._audio_s:.0f};w={_PERIOD_S:.0f}',
@@ -96,40 +83,47 @@ class Limits:
                 f"{duration_s:g} seconds)"
             )
 
-    def _check_places(self, account: _Account, background: bool) -> None:
-        """Raise RateLimited if the caller has no place for one more request."""
+    def _places(self, caller: str, background: bool) -> list[Want]:
+        """List the places that a request takes."""
         if self._max_running is None:
-            return
-        if account.running >= self._max_running:
-            raise RateLimited(
-                f"This API key has {account.running} running requests, its maximum. "
-                "Wait until one has finished."
-            )
-        if background and account.background >= max(1, self._max_running - 1):
-            raise RateLimited(
-                f"Jobs of this API key have {account.background} of its {self._max_running} running "
-                "requests, and leave one to interactive requests."
-            )
+            return []
+        places = [Want(Allowance(f"running:{caller}", self._max_running), 1)]
+        if background:
+            places.append(Want(Allowance(f"jobs:{caller}", max(1, self._max_running - 1)), 1))
+        return places
 
-    def _take_audio(self, account: _Account, duration_s: float) -> None:
+    def _music(self, caller: str, duration_s: float) -> list[Want]:
+        """List the milliseconds of music that a request takes."""
         if self._audio_s is None:
-            return
-        missing_s = duration_s - account.audio_s
-        if missing_s > 0:
-            raise RateLimited(
+            return []
+        limit_ms = round(1000 * self._audio_s)
+        return [
+            Want(
+                Allowance(f"audio:{caller}", limit_ms, limit_ms / _PERIOD_S),
+                round(1000 * duration_s),
+            )
+        ]
+
+    def _refusal(self, shortage: Shortage) -> RateLimited:
+        """Explain which of the limits a request has met."""
+        allowance = shortage.want.allowance
+        taken = allowance.limit - shortage.available
+        if allowance.is_spent:
+            missing_ms = shortage.want.amount - shortage.available
+            return RateLimited(
                 f"This API key has used its {self._audio_s:g} seconds of music a minute. "
                 "Send the request again later.",
-                missing_s / self._audio_s * _PERIOD_S,
+                missing_ms / allowance.refill_per_s,
             )
-        account.audio_s -= duration_s
-
-    def _account(self, caller: str) -> _Account:
-        now = monotonic()
-        full = self._audio_s or 0.0
-        account = self._accounts.setdefault(caller, _Account(0, full, now))
-        account.audio_s = min(full, account.audio_s + (now - account.at) / _PERIOD_S * full)
-        account.at = now
-        return account
+        if allowance.name.startswith("running:"):
+            return RateLimited(
+                f"This API key has {taken} running requests, its maximum. "
+                "Wait until one has finished."
+            )
+        return RateLimited(
+            f"Jobs of this API key have {taken} of its {self._max_running} running "
+            "requests, and leave one to interactive requests."
+        )
 
 
 class LimitedGenerator:
@@ -142,7 +136,7 @@ class LimitedGenerator:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Pass the items on. Raises RateLimited and InvalidRequest."""
         unused_s = charged_s(request)
-        self._limits.take(request.caller, unused_s, request.background)
+        await self._limits.take(request.caller, unused_s, request.background)
         try:
             async with contextlib.aclosing(self._generator.generate(request)) as items:
                 async for item in items:

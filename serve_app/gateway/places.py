@@ -28,10 +28,12 @@ class Places:
                 f"{self._taken} files are {self._doing}, the maximum. Send the file again later.",
                 self._retry_after_s,
             )
-        self._limits.take(caller, 0.0)
         self._taken += 1
         try:
-            yield
+            await self._limits.take(caller, 0.0)
+            try:
+                yield
+            finally:
+                self._limits.give_back(caller, 0.0)
         finally:
             self._taken -= 1
-            self._limits.give_back(caller, 0.0)

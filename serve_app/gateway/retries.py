@@ -1,15 +1,15 @@
 """Retries: a track whose replica was lost is made again by another replica, from the same seed."""
 
-import asyncio
 import contextlib
 import logging
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 from serve_app.errors import GenerationFailed, ReplicaFailed, ReplicaUnreachable
 from serve_app.gateway.generator import Generator
 from serve_app.gateway.observer import RequestObserver
+from serve_app.gateway.permits.permits import Permits
+from serve_app.gateway.turns import Turns
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 
 logger = logging.getLogger(__name__)
@@ -25,19 +25,21 @@ class Retries:
     a request at whose turn a second replica crashes is failed. A replica that became unreachable,
     as with its node, does not count.
 
-    lost: called with the model's id when one of its replicas has failed.
+    permits: with a coordinator, a model's turns go round all ingress replicas. lost: called with
+    the model's id when one of its replicas has failed.
     """
 
     def __init__(
         self,
         generator: Generator,
         observer: RequestObserver,
+        permits: Permits | None = None,
         lost: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._generator = generator
         self._observer = observer
         self._lost = lost
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turns = Turns(permits or Permits())
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         """Pass the items on.
@@ -75,7 +77,7 @@ class Retries:
             contextlib.AsyncExitStack() as turn,
             contextlib.aclosing(self._generator.generate(request)) as items,
         ):
-            await turn.enter_async_context(self._turns[request.model])
+            await turn.enter_async_context(self._turns.turn(request.model))
             has_audio = False
             try:
                 async for item in items:

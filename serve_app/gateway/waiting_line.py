@@ -1,67 +1,65 @@
 """The line of requests that wait for one model."""
 
-from collections import deque
-from time import monotonic
-
 from serve_app.errors import QueueFull
-
-_RATE_PERIOD_S = 10.0
+from serve_app.gateway.permits.allowance import Allowance, Shortage, Want
+from serve_app.gateway.permits.line_journal import Ticket
+from serve_app.gateway.permits.permits import Permits
+from serve_app.gateway.permits.place_tree import Place
 
 
 class WaitingLine:
-    """Requests of one model without audio, oldest first, and the rate at which audio is made.
+    """Requests of one model without audio, in order, and the rate at which audio is made.
 
-    max_audio_s: seconds of music that may wait; None: no bound.
+    The line is that of all processes whose permits have one coordinator. Its operations take
+    O(log n) steps.
+    max_audio_s: seconds of music that may wait; None: no bound. permits: None: of this process alone.
     """
 
-    def __init__(self, max_audio_s: float | None) -> None:
-        self._max_audio_s = max_audio_s
-        self._waiting: dict[object, float] = {}
-        self._made: deque[tuple[float, float]] = deque()  # (time, seconds of audio)
+    def __init__(
+        self, model_id: str, max_audio_s: float | None, permits: Permits | None = None
+    ) -> None:
+        self._model_id = model_id
+        self._permits = permits or Permits()
+        self._bound: Allowance | None = None
+        if max_audio_s is not None:
+            self._bound = Allowance(
+                f"line:{model_id}", round(1000 * max_audio_s), takes_any_alone=True
+            )
 
-    def enter(self, duration_s: float) -> object:
+    async def enter(self, duration_s: float) -> Ticket:
         """Return a ticket for the end of the line.
 
         A request that finds the line empty is always admitted. Raises QueueFull, with the
         time after which to retry.
         """
-        waiting_s = sum(self._waiting.values())
-        if self._exceeds(waiting_s + duration_s):
-            raise QueueFull(
-                f"{len(self._waiting)} requests for {waiting_s:.0f} seconds of music are waiting "
-                "for this model. Send the request again later.",
-                self._seconds_for(duration_s),
-            )
-        ticket = object()
-        self._waiting[ticket] = duration_s
-        return ticket
+        music_ms = max(1, round(1000 * duration_s))
+        if self._bound is not None:
+            try:
+                await self._permits.take(Want(self._bound, music_ms))
+            except Shortage as shortage:
+                raise self._refusal(shortage, duration_s) from shortage
+        return self._permits.enter(self._model_id, music_ms)
 
-    def leave(self, ticket: object) -> None:
+    def leave(self, ticket: Ticket) -> None:
         """Remove a request whose audio has begun, or whose caller went away. Idempotent."""
-        self._waiting.pop(ticket, None)
+        if self._permits.leave(self._model_id, ticket) and self._bound is not None:
+            self._permits.give_back(Want(self._bound, ticket.music_ms))
 
-    def up_to(self, ticket: object) -> list[float]:
-        """List the seconds of music of the requests up to this one, oldest first."""
-        tickets = list(self._waiting)
-        return [self._waiting[earlier] for earlier in tickets[: tickets.index(ticket) + 1]]
+    def place(self, ticket: Ticket) -> Place:
+        """Find the place of a request that waits."""
+        return self._permits.place(self._model_id, ticket)
 
     def record(self, audio_s: float) -> None:
         """Record that `audio_s` seconds of audio were made."""
-        self._made.append((monotonic(), audio_s))
-        self._forget_old()
+        self._permits.line(self._model_id).record(audio_s, self._permits.now)
 
-    def _forget_old(self) -> None:
-        while self._made and monotonic() - self._made[0][0] > _RATE_PERIOD_S:
-            self._made.popleft()
-
-    def _exceeds(self, audio_s: float) -> bool:
-        return self._max_audio_s is not None and bool(self._waiting) and audio_s > self._max_audio_s
-
-    def _seconds_for(self, audio_s: float) -> float | None:
-        """Estimate the seconds that `audio_s` take at the recent rate; None without a rate."""
-        self._forget_old()
-        if not self._made:
-            return None
-        elapsed_s = max(monotonic() - self._made[0][0], 1.0)
-        made_s = sum(made_s for _, made_s in self._made)
-        return audio_s * elapsed_s / made_s if made_s else None
+    def _refusal(self, shortage: Shortage, duration_s: float) -> QueueFull:
+        """Explain a full line, with the time that `duration_s` take at the recent rate."""
+        line = self._permits.line(self._model_id)
+        waiting_s = (shortage.want.allowance.limit - shortage.available) / 1000
+        rate = line.rate(self._permits.now)
+        return QueueFull(
+            f"{max(1, line.count)} requests for {waiting_s:.0f} seconds of music are waiting "
+            "for this model. Send the request again later.",
+            duration_s / rate if rate else None,
+        )

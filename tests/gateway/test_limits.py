@@ -6,8 +6,8 @@ import pytest
 
 from serve_app.config.api import AccessConfig
 from serve_app.errors import GenerationFailed, InvalidRequest, RateLimited
-from serve_app.gateway import limits
 from serve_app.gateway.limits import LimitedGenerator, Limits
+from serve_app.gateway.permits import permits
 from serve_app.types import GenerationRequest, Progress
 from tests.fakes import Clock, FakeGenerator
 
@@ -15,7 +15,7 @@ from tests.fakes import Clock, FakeGenerator
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(limits, "monotonic", clock)
+    monkeypatch.setattr(permits, "monotonic", clock)
     return clock
 
 
@@ -34,38 +34,38 @@ def left_s(allowance: Limits) -> str:
     return allowance.headers("web")["ratelimit"].split(";")[1]
 
 
-def test_the_allowance_refills_with_time(clock: Clock) -> None:
+async def test_the_allowance_refills_with_time(clock: Clock) -> None:
     allowance = Limits(AccessConfig(max_audio_s_per_minute=60))
-    allowance.take("web", 50)
+    await allowance.take("web", 50)
     with pytest.raises(RateLimited, match="has used its 60 seconds of music") as error:
-        allowance.take("web", 20)
+        await allowance.take("web", 20)
     assert error.value.retry_after_s == pytest.approx(10)
-    allowance.take("batch", 60)
+    await allowance.take("batch", 60)
     clock.now += 10
     assert allowance.headers("web") == {
         "ratelimit-policy": '"audio-seconds";q=60;w=60',
         "ratelimit": '"audio-seconds";r=20;t=40',
     }
-    allowance.take("web", 20)
+    await allowance.take("web", 20)
     allowance.give_back("web", 20)
-    allowance.take("web", 20)
+    await allowance.take("web", 20)
 
 
-def test_a_track_beyond_the_whole_allowance_is_refused() -> None:
+async def test_a_track_beyond_the_whole_allowance_is_refused() -> None:
     allowance = Limits(AccessConfig(max_audio_s_per_minute=60))
     with pytest.raises(InvalidRequest, match="limited to 60 seconds of music a minute"):
-        allowance.take("web", 61)
+        await allowance.take("web", 61)
     assert left_s(allowance) == "r=60"
 
 
-def test_concurrent_requests_are_limited() -> None:
+async def test_concurrent_requests_are_limited() -> None:
     allowance = Limits(AccessConfig(max_concurrent_requests=1))
-    allowance.take("web", 10)
+    await allowance.take("web", 10)
     with pytest.raises(RateLimited, match="1 running requests"):
-        allowance.take("web", 10)
-    allowance.take("batch", 10)
+        await allowance.take("web", 10)
+    await allowance.take("batch", 10)
     allowance.give_back("web", 0)
-    allowance.take("web", 10)
+    await allowance.take("web", 10)
     assert allowance.headers("web") == {}
 
 
@@ -79,7 +79,7 @@ async def test_a_track_without_audio_is_refunded(late: bool) -> None:
             pass
     assert left_s(allowance) == ("r=2" if late else "r=10")
     with contextlib.suppress(RateLimited):
-        allowance.take("web", 1.0)
+        await allowance.take("web", 1.0)
     assert left_s(allowance) == ("r=1" if late else "r=9"), "the request runs no more"
 
 
@@ -92,24 +92,24 @@ async def test_progress_is_no_audio() -> None:
     assert left_s(allowance) == "r=10"
 
 
-def test_music_that_was_charged_afterwards_delays_the_next_request(clock: Clock) -> None:
+async def test_music_that_was_charged_afterwards_delays_the_next_request(clock: Clock) -> None:
     allowance = Limits(AccessConfig(max_audio_s_per_minute=60))
     assert allowance.longest_s == 60
-    allowance.take("web", 30)
+    await allowance.take("web", 30)
     allowance.charge("web", 40)
     assert left_s(allowance) == "r=0"
     with pytest.raises(RateLimited) as error:
-        allowance.take("web", 0)
+        await allowance.take("web", 0)
     assert error.value.retry_after_s == pytest.approx(10)
     clock.now += 10
-    allowance.take("web", 0)
+    await allowance.take("web", 0)
 
 
-def test_a_caller_without_limits_is_charged_nothing() -> None:
+async def test_a_caller_without_limits_is_charged_nothing() -> None:
     allowance = Limits(AccessConfig())
     assert allowance.longest_s == float("inf")
     allowance.charge("web", 1000)
-    allowance.take("web", 1000)
+    await allowance.take("web", 1000)
     assert allowance.headers("web") == {}
 
 
@@ -126,15 +126,17 @@ async def test_a_short_stride_is_charged_for_its_compute() -> None:
 
 
 @pytest.mark.parametrize(("most", "of_jobs"), [(1, 1), (2, 1), (4, 3)])
-def test_jobs_leave_one_of_several_places_to_interactive_requests(most: int, of_jobs: int) -> None:
+async def test_jobs_leave_one_of_several_places_to_interactive_requests(
+    most: int, of_jobs: int
+) -> None:
     allowance = Limits(AccessConfig(max_concurrent_requests=most))
     for _ in range(of_jobs):
-        allowance.take("web", 1, background=True)
+        await allowance.take("web", 1, background=True)
     with pytest.raises(RateLimited):
-        allowance.take("web", 1, background=True)
+        await allowance.take("web", 1, background=True)
     for _ in range(most - of_jobs):
-        allowance.take("web", 1)
+        await allowance.take("web", 1)
     with pytest.raises(RateLimited, match="its maximum"):
-        allowance.take("web", 1)
+        await allowance.take("web", 1)
     allowance.give_back("web", 0, background=True)
-    allowance.take("web", 1, background=True)
+    await allowance.take("web", 1, background=True)

@@ -1,0 +1,1 @@
+"""Permits: admission and limits that hold for all ingress replicas together."""

@@ -1,0 +1,164 @@
+"""Exchange of reports between one ingress replica and the coordinator."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from uuid import uuid4
+
+from serve_app.gateway.permits.coordinator import Coordinator, Unreachable
+from serve_app.gateway.permits.lease_book import LeaseBook
+from serve_app.gateway.permits.messages import HEARTBEAT_S, LEASE_S, Reply, Report
+from serve_app.gateway.permits.observer import PermitObserver
+
+_TIMEOUT_S = 1.0  # for a reply
+_RETRY_S = 0.25  # between attempts to reach the coordinator
+_AGAIN_S = 0.05  # between two reports of claims that wait for others' idle units
+_NEWS_S = 0.1  # for which news of lines are gathered
+_TIDY_S = 5.0
+
+
+class LeaseKeeper:
+    """Reports what has changed, one report at a time: whatever comes meanwhile is in the next one."""
+
+    def __init__(
+        self,
+        book: LeaseBook,
+        coordinator: Coordinator,
+        observer: PermitObserver,
+        clock: Callable[[], float],
+    ) -> None:
+        self._book = book
+        self._coordinator = coordinator
+        self._observer = observer
+        self._clock = clock
+        self._process = uuid4().hex[:12]
+        self._sessions = 0
+        self._number = 0
+        self._session = ""
+        self._is_known = False
+        self._listening: asyncio.Task[None] | None = None
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._confirmed_at = -LEASE_S
+        self._tidied_at = clock()
+        self.is_reached = False
+
+    def is_leased(self, now: float) -> bool:
+        """Whether the coordinator surely holds this session's units for it."""
+        return now - self._confirmed_at < LEASE_S
+
+    def hurry(self) -> None:
+        """Report at once."""
+        self._due.set()
+
+    def note(self) -> None:
+        """Report soon."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_NEWS_S, self._ring)
+
+    async def run(self) -> None:
+        """Report until cancelled; then end the session."""
+        try:
+            while True:
+                await self.exchange()
+                await self._pause()
+        finally:
+            await self._leave()
+
+    async def exchange(self) -> None:
+        """Send one report and take in the reply."""
+        self._due.clear()
+        if not self._is_known:
+            self._start_session()
+        now = self._clock()
+        self._number += 1
+        report = self._book.collect(
+            self._session,
+            self._number,
+            now,
+            joins=not self._is_known,
+            rejoins=self._sessions > 1,
+        )
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                reply = await self._coordinator.exchange(report)
+        except (Unreachable, TimeoutError):
+            self._book.put_back(report)
+            self._lose()
+        except BaseException:
+            self._book.put_back(report)
+            raise
+        else:
+            self._take_in(report, reply, now)
+
+    def _take_in(self, report: Report, reply: Reply, sent_at: float) -> None:
+        if not reply.is_known:
+            self._is_known = False
+            self._book.put_back(report)
+            self.hurry()
+            return
+        self._is_known = True
+        self._confirmed_at = sent_at
+        self.is_reached = True
+        self._observer.reached(is_reached=True)
+        if self._book.apply(report, reply, self._clock()):
+            self.hurry()
+
+    def _lose(self) -> None:
+        """Go on by local limits. Idle units stay good until the lease ends."""
+        now = self._clock()
+        self.is_reached = False
+        self._observer.reached(is_reached=False)
+        self._book.settle_alone(now)
+        if not self.is_leased(now):
+            self._book.void()
+
+    def _start_session(self) -> None:
+        self._sessions += 1
+        self._session = f"{self._process}.{self._sessions}"
+        if self._listening is not None:
+            self._listening.cancel()
+        self._listening = asyncio.create_task(self._listen(self._session))
+
+    async def _listen(self, session: str) -> None:
+        """Report whenever the coordinator asks for it."""
+        while True:
+            try:
+                await self._coordinator.woken(session)
+                self.hurry()
+            except Unreachable:
+                await asyncio.sleep(_RETRY_S)
+
+    async def _pause(self) -> None:
+        """Wait until the next report is due."""
+        now = self._clock()
+        if now - self._tidied_at > _TIDY_S:
+            self._tidied_at = now
+            self._book.forget(now)
+            self._book.tidy(now)
+        pause_s = HEARTBEAT_S
+        if not self.is_reached:
+            pause_s = _RETRY_S
+        elif self._book.is_urgent:
+            pause_s = _AGAIN_S
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._due.wait()
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._due.set()
+
+    async def _leave(self) -> None:
+        """End the session, so that its units return at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
+        self._number += 1
+        report = Report(self._session, self._number, False, False, True, (), ())
+        with contextlib.suppress(Unreachable, TimeoutError):
+            async with asyncio.timeout(_TIMEOUT_S):
+                await self._coordinator.exchange(report)
+        self.is_reached = False
+        await self._coordinator.close()
