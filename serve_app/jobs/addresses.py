@@ -13,7 +13,7 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -124,18 +124,16 @@ class Addresses:
             raise NotAnswered(f"the connection failed ({type(error).__name__})") from error
 
     def _network(self) -> httpcore.AsyncNetworkBackend:
-        return httpcore.AnyIOBackend() if self._allow_private else _PublicNetwork(self._threads)
+        resolve = resolved_addresses if self._allow_private else public_addresses
+        return _ResolvedNetwork(partial(resolve, threads=self._threads))
 
 
-class _PublicNetwork(httpcore.AsyncNetworkBackend):
-    """Connections to public addresses alone. TLS still verifies the host's name.
+class _ResolvedNetwork(httpcore.AsyncNetworkBackend):
+    """Connections to the addresses that `resolve` finds. TLS still verifies the host's name."""
 
-    threads: that resolve names.
-    """
-
-    def __init__(self, threads: Executor) -> None:
+    def __init__(self, resolve: Callable[[str, int], Awaitable[list[str]]]) -> None:
         self._network = httpcore.AnyIOBackend()
-        self._threads = threads
+        self._resolve = resolve
 
     async def connect_tcp(
         self,
@@ -145,9 +143,9 @@ class _PublicNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: _SocketOptions = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first public address of `host` that answers. Raises AddressRefused."""
+        """Connect to the first address of `host` that answers. Raises AddressRefused."""
         try:
-            addresses = await public_addresses(host, port, self._threads)
+            addresses = await self._resolve(host, port)
         except OSError as error:
             raise httpcore.ConnectError("the name cannot be resolved") from error
         *others, last = addresses
@@ -186,15 +184,20 @@ def split(url: str) -> SplitResult:
 
 async def public_addresses(host: str, port: int, threads: Executor) -> list[str]:
     """Resolve a name, once. Raises AddressRefused if one of its addresses is not public, and OSError."""
-    resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(threads, resolve)
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = await resolved_addresses(host, port, threads)
     if not addresses or not all(is_public(address) for address in addresses):
         raise AddressRefused(
             f"'{host}' is not on the public internet. The operator of the service can allow it with "
             "jobs.webhooks.allow_private_addresses."
         )
     return addresses
+
+
+async def resolved_addresses(host: str, port: int, threads: Executor) -> list[str]:
+    """Resolve a name, once, on one of the threads. Raises OSError."""
+    resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(threads, resolve)
+    return [*dict.fromkeys(str(entry[4][0]) for entry in found)]
 
 
 def is_public(address: str) -> bool:

@@ -93,8 +93,9 @@ async def test_a_name_that_cannot_be_resolved_is_accepted_for_later() -> None:
     await Addresses(allow_private=False, timeout_s=5.0).check("https://no-such-name.invalid/")
 
 
+@pytest.mark.parametrize("allow_private", [True, False])
 async def test_a_name_server_that_hangs_keeps_back_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, allow_private: bool
 ) -> None:
     """Files are read and audio is decoded on the loop's threads, of which there are few."""
     monkeypatch.setattr("serve_app.jobs.addresses._RESOLVE_S", 0.05)
@@ -106,7 +107,7 @@ async def test_a_name_server_that_hangs_keeps_back_nothing_else(
         raise socket.gaierror
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    addresses = Addresses(allow_private=False, timeout_s=0.05)
+    addresses = Addresses(allow_private, timeout_s=0.05)
     try:
         async with asyncio.timeout(5):
             await addresses.check("https://hooks.example.com/")
