@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.errors import MelodyNotSupported, PromptTooLong, QueueFull
-from serve_app.gateway.observer import Outcome
+from serve_app.gateway.outcome import Outcome
 from serve_app.model_status import EngineStats, LoadedModel, ModelCard, ReplicaStatus
 from serve_app.types import (
     AudioChunk,
@@ -132,6 +132,7 @@ class RecordingObserver:
 
     outcomes: list[Outcome] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
+    fallbacks: list[str] = field(default_factory=list)
     rejected_keys: int = 0
     marks: list[tuple[str, str]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -143,6 +144,9 @@ class RecordingObserver:
 
     def retried(self, model_id: str) -> None:
         self.retries.append(model_id)
+
+    def fell_back(self, model_id: str) -> None:
+        self.fallbacks.append(model_id)
 
     def keys_rejected(self) -> None:
         self.rejected_keys += 1

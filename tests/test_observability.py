@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -37,6 +38,7 @@ WITHOUT_VALUE = (
     "keys_file_errors_total", "key_requests_total", "key_audio_seconds_total",
     "unsigned_files_refused_total", "signing_failures_total", "certificate_days_left",
     "eager_steps_total", "late_chunks_total", "job_returns_total", "webhook_deliveries_total",
+    "fallbacks_total", "key_cost_dollars_total",
 )  # fmt: skip
 
 
@@ -125,9 +127,7 @@ async def test_prometheus_has_every_metric_of_the_dashboard_and_the_alerts(
         "/v1/jobs", json={"prompt": "beat", "duration_s": 0.5}, headers={"prefer": "wait=60"}
     )
     assert job.json()["status"] == "succeeded"
-    watched = {
-        name for file in WATCHED for name in re.findall(r"\bray_musicgen_\w+", file.read_text())
-    }
+    watched = {name for file in WATCHED for name in re.findall(r"\bray_\w+", file.read_text())}
     watched -= {f"ray_musicgen_{name}" for name in WITHOUT_VALUE}
     assert len(watched) > 15
     with prometheus(f"{service.dashboard_url}/api/prometheus/sd", tmp_path) as api:
@@ -204,6 +204,12 @@ async def test_a_trace_splits_a_requests_time(
     attributes = {attribute.key: attribute.value for attribute in spans["queue"].attributes}
     assert attributes["musicgen.request_id"].string_value == "traced-1"
     assert spans["queue"].parent_span_id in {span.span_id for span in spans.values()}
+    await until(lambda: "generate_content nano" in collector.of(trace_id))
+    request = collector.of(trace_id)["generate_content nano"]
+    found = {attribute.key: attribute.value for attribute in request.attributes}
+    assert found["gen_ai.response.id"].string_value == "traced-1"
+    assert found["musicgen.audio_s"].double_value == pytest.approx(2.0)
+    assert request.parent_span_id in {span.span_id for span in spans.values()}
 
 
 async def test_only_requests_with_a_sampled_trace_are_traced(
@@ -223,24 +229,29 @@ async def test_a_request_is_found_in_the_logs_by_its_id(
     service: Service, client: httpx.AsyncClient
 ) -> None:
     request_id = f"found-{secrets.token_hex(4)}"
-    headers = {"x-request-id": request_id}
+    trace_id = secrets.token_hex(16)
+    traced = f"00-{trace_id}-{secrets.token_hex(8)}-00"
+    headers = {"x-request-id": request_id, "traceparent": traced}
     await client.post(GENERATIONS, json={"prompt": "a beat", "duration_s": 0.5}, headers=headers)
     raylet = next(process for process in service.processes() if "raylet" in process.name())
     [folder] = [
         part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--log_dir=")
     ]
     both = {"musicgen_Ingress", "musicgen_MusicGen:nano"}
-    await until(lambda: {deployment for deployment, _ in logged(Path(folder), request_id)} == both)
+    await until(lambda: {line["deployment"] for line in logged(Path(folder), request_id)} == both)
     ending = f"Request {request_id}: ok, 0.5 s of music by nano"
-    assert any(message.startswith(ending) for _, message in logged(Path(folder), request_id))
+    [end] = [one for one in logged(Path(folder), request_id) if one["message"].startswith(ending)]
+    assert (end["outcome"], end["model"], end["key"], end["audio_s"]) == ("ok", "nano", "-", 0.5)
+    assert end["trace_id"] == trace_id
+    assert 0 < end["first_audio_s"] <= end["total_s"]
 
 
-def logged(folder: Path, request_id: str) -> Iterator[tuple[str, str]]:
-    """Deployment and message of each line of JSON with this id."""
+def logged(folder: Path, request_id: str) -> Iterator[dict[str, Any]]:
+    """Fields of each line of JSON with this id."""
     for file in (folder / "serve").glob("replica_*.log"):
         for line in file.read_text().splitlines():
             if request_id not in line:
                 continue  # Serve may log its own start before it logs JSON
             entry = json.loads(line)
             if entry.get("request_id") == request_id:
-                yield entry["deployment"], entry["message"]
+                yield entry

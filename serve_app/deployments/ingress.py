@@ -20,6 +20,7 @@ from serve_app.deployments.metrics import RayObserver
 from serve_app.deployments.node_watch import NodeWatch
 from serve_app.deployments.peer_streams import PeerStreams
 from serve_app.deployments.replica_errors import as_serve_app_error
+from serve_app.deployments.replica_watch import ReplicaWatch
 from serve_app.deployments.transport import unpack
 from serve_app.gateway.limits import Limits
 from serve_app.gateway.service import GenerationService
@@ -45,6 +46,8 @@ class Ingress:
         self._handles = handles
         self._nodes = NodeWatch({model.model_id: demand(model) for model in config.models})
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
+        self._replicas = ReplicaWatch(serve.get_replica_context().app_name)
+        self._reporting = asyncio.ensure_future(self._replicas.run())
         self._streams = StreamStore.of(config.api)
         observer = RayJobObserver(config.jobs.log_prompts)
         self._jobs = JobRuntime.of(config.jobs, observer, node_count=ingress_nodes(config))

@@ -9,17 +9,35 @@ from dataclasses import asdict, dataclass
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from serve_app.gateway.observer import LogObserver, Outcome
+from serve_app.deployments.key_metrics import KeyMetrics
+from serve_app.gateway.observer import LogObserver
+from serve_app.gateway.outcome import Outcome
 from serve_app.model_status import EngineStats
 
-_MOST_KEY_NAMES = 100
-_SECONDS = [0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0]
+_SECONDS = [  # up to request_timeout_s of configs/
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+    15.0,
+    30.0,
+    60.0,
+    120.0,
+    180.0,
+    300.0,
+    450.0,
+    600.0,
+]
 
 
 class RayObserver(LogObserver):
     """Counts the requests of one ingress replica."""
 
     def __init__(self) -> None:
+        self._keys = KeyMetrics()
         self._requests = Counter(
             "musicgen_requests_total",
             "Requests that ended, by outcome: ok or an error's code.",
@@ -28,17 +46,6 @@ class RayObserver(LogObserver):
         self._audio_s = Counter(
             "musicgen_audio_seconds_total", "Seconds of music delivered.", ("model",)
         )
-        self._key_requests = Counter(
-            "musicgen_key_requests_total",
-            "Requests that ended, by the name of the API key and outcome.",
-            ("key", "outcome"),
-        )
-        self._key_audio_s = Counter(
-            "musicgen_key_audio_seconds_total",
-            "Seconds of music delivered, by the name of the API key.",
-            ("key",),
-        )
-        self._key_names: set[str] = set()
         self._cost = Counter(
             "musicgen_cost_dollars_total",
             "Cost of finished tracks, by price_per_hour.",
@@ -47,6 +54,11 @@ class RayObserver(LogObserver):
         self._retries = Counter(
             "musicgen_retries_total",
             "Requests sent again because their replica was lost.",
+            ("model",),
+        )
+        self._fallbacks = Counter(
+            "musicgen_fallbacks_total",
+            "Requests that found the model's queue full and that another model answered.",
             ("model",),
         )
         self._keys_file_errors = Counter(
@@ -84,8 +96,7 @@ class RayObserver(LogObserver):
         super().ended(outcome)
         tags = {"model": outcome.model}
         self._requests.inc(1, {**tags, "outcome": outcome.code})
-        if outcome.caller:
-            self._count_key(outcome)
+        self._keys.ended(outcome)
         if outcome.audio_s:
             self._audio_s.inc(outcome.audio_s, tags)
         if outcome.cost_usd:
@@ -96,17 +107,11 @@ class RayObserver(LogObserver):
             self._queue_s.observe(outcome.timings.queue_s, tags)
             self._generation_s.observe(outcome.timings.generation_s, tags)
 
-    def _count_key(self, outcome: Outcome) -> None:
-        """Count by key. Names beyond _MOST_KEY_NAMES share one label, so that series stay few."""
-        if len(self._key_names) < _MOST_KEY_NAMES:
-            self._key_names.add(outcome.caller)
-        key = outcome.caller if outcome.caller in self._key_names else "other"
-        self._key_requests.inc(1, {"key": key, "outcome": outcome.code})
-        if outcome.audio_s:
-            self._key_audio_s.inc(outcome.audio_s, {"key": key})
-
     def retried(self, model_id: str) -> None:
         self._retries.inc(1, {"model": model_id})
+
+    def fell_back(self, model_id: str) -> None:
+        self._fallbacks.inc(1, {"model": model_id})
 
     def keys_rejected(self) -> None:
         self._keys_file_errors.inc()

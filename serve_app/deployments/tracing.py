@@ -57,6 +57,7 @@ def trace_timings(request: GenerationRequest, timings: Timings) -> None:
         "codec": (end - _ns(timings.codec_s), end),
     }
     attributes: dict[str, str | float] = {
+        "gen_ai.request.model": request.model,
         "musicgen.request_id": request.request_id,
         "musicgen.duration_s": request.duration_s,
     }

@@ -4,38 +4,16 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
 from serve_app.errors import RequestAborted, ServeAppError
+from serve_app.gateway.outcome import OK, Outcome
+from serve_app.gateway.request_span import RequestSpan
 from serve_app.model_status import ModelCard
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem, Timings
 
 logger = logging.getLogger(__name__)
-
-OK = "ok"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of one request.
-
-    code: `ok`, or the error's code; audio_s: seconds of music delivered;
-    first_audio_s: seconds from the request to its first audio; None: there was none;
-    total_s: seconds from the request to its end; timings: of a finished track;
-    cost_usd: of a finished track, None: unknown; caller: name of the API key, empty without keys.
-    """
-
-    request_id: str
-    model: str
-    code: str
-    audio_s: float
-    first_audio_s: float | None
-    total_s: float
-    timings: Timings | None = None
-    cost_usd: float | None = None
-    caller: str = ""
 
 
 class RequestObserver(Protocol):
@@ -47,6 +25,10 @@ class RequestObserver(Protocol):
     def ended(self, outcome: Outcome) -> None: ...
 
     def retried(self, model_id: str) -> None: ...
+
+    def fell_back(self, model_id: str) -> None:
+        """Note that another model answered a request that found this one's queue full."""
+        ...
 
     def keys_rejected(self) -> None: ...
 
@@ -60,17 +42,21 @@ class RequestObserver(Protocol):
 
 
 class LogObserver:
-    """Logs a line for each request's end."""
+    """Logs a line for each request's end: a sentence, and its facts as fields of a JSON log."""
 
     def ended(self, outcome: Outcome) -> None:
         logger.info(
             "Request %s%s: %s, %.1f s of music by %s in %.2f s",
             outcome.request_id, f" of key '{outcome.caller}'" if outcome.caller else "",
             outcome.code, outcome.audio_s, outcome.model, outcome.total_s,
+            extra=outcome.fields,
         )  # fmt: skip
 
     def retried(self, model_id: str) -> None:
         """Do nothing: `Retries` logs each retry."""
+
+    def fell_back(self, model_id: str) -> None:
+        """Do nothing: the request's log lines have both models."""
 
     def keys_rejected(self) -> None:
         """Do nothing: `KeyRing` logs it."""
@@ -107,7 +93,9 @@ async def observed(
         tally.code = error.code if isinstance(error, ServeAppError) else ServeAppError.code
         raise
     finally:
-        observer.ended(tally.outcome(request, card))
+        outcome = tally.outcome(request, card)
+        observer.ended(outcome)
+        tally.span.end(request, outcome)
 
 
 class _Tally:
@@ -115,6 +103,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.code = RequestAborted.code
+        self.span = RequestSpan()
         self._started_at = perf_counter()
         self._first_audio_s: float | None = None
         self._audio_s = 0.0
@@ -141,4 +130,5 @@ class _Tally:
             timings=self._timings,
             cost_usd=None if self._timings is None else card.cost_usd(self._timings),
             caller=request.caller,
+            trace_id=self.span.trace_id,
         )

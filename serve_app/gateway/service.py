@@ -1,7 +1,6 @@
 """The service that routes and jobs stand on: requests in, tracks out, finished or being made."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from serve_app.audio.file_format import Encoding
@@ -65,10 +64,18 @@ class GenerationService:
         if request.melody is not None:
             fallbacks = await self.selector.melody_models.with_melody(fallbacks)
         *others, last = first, *fallbacks
+        full: list[str] = []
         for model in others:
-            with contextlib.suppress(QueueFull):
-                return await self._start(request, model)
-        return await self._start(request, last)
+            try:
+                track = await self._start(request, model)
+                break
+            except QueueFull:
+                full.append(model.model_id)
+        else:
+            track = await self._start(request, last)
+        for model_id in full:
+            self._observer.fell_back(model_id)
+        return track
 
     async def make_track(self, request: GenerationRequest, card: ModelCard) -> Track:
         """Make a whole track. Raises ServeAppError."""

@@ -22,7 +22,9 @@ from typer.main import get_command
 from serve_app.cli.app import app
 from serve_app.deployments import proxy_guard
 from serve_app.deployments.job_metrics import RayJobObserver
+from serve_app.deployments.key_metrics import KeyMetrics
 from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
+from serve_app.deployments.replica_watch import ReplicaWatch
 from serve_app.launch.serve_process import ENVIRONMENT as SERVE_ENVIRONMENT
 from tests.conftest import CONFIGS
 from tools.kuberay import with_config
@@ -45,7 +47,9 @@ METRICS = {
     metric.info["name"]
     for metric in [
         *all_metrics(RayObserver()),
+        *all_metrics(KeyMetrics()),
         *all_metrics(RayJobObserver()),
+        *all_metrics(ReplicaWatch("musicgen")),
         *all_metrics(ReplicaMetrics("small", ColdStart(0, 0, 0, 0, 0))),
     ]
 }
@@ -239,11 +243,37 @@ def test_alerts_are_of_metrics_that_there_are() -> None:
     assert shown((CLUSTER / "prometheus" / "alerts.yaml").read_text()) <= METRICS
 
 
+def test_every_alert_has_a_test() -> None:
+    folder = CLUSTER / "prometheus"
+    groups = yaml.safe_load((folder / "alerts.yaml").read_text())["groups"]
+    tests = yaml.safe_load((folder / "alerts_test.yaml").read_text())["tests"]
+    fired = {
+        one["alertname"] for test in tests for one in test["alert_rule_test"] if "exp_alerts" in one
+    }
+    assert fired == {
+        rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule
+    }
+
+
+def test_panels_lie_beside_each_other() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
 def test_the_operations_page_names_every_metric_and_alert() -> None:
-    rules = yaml.safe_load((CLUSTER / "prometheus" / "alerts.yaml").read_text())["groups"][0][
-        "rules"
-    ]
-    for name in METRICS | {rule["alert"] for rule in rules}:
+    groups = yaml.safe_load((CLUSTER / "prometheus" / "alerts.yaml").read_text())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    for name in METRICS | alerts:
         assert f"`{name}`" in OPERATIONS, name
 
 

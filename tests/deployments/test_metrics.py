@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass, field, fields
 
 import pytest
+import yaml
 
-from serve_app.deployments import metrics
+from serve_app.deployments import key_metrics, metrics
 from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
-from serve_app.gateway.observer import Outcome
+from serve_app.gateway.outcome import Outcome
 from serve_app.model_status import EngineStats
+from tests.conftest import CONFIGS
 from tests.fakes import TIMINGS
 
 Tags = dict[str, str]
@@ -46,6 +48,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     recorded = Recorded()
     for kind in ("Counter", "Gauge", "Histogram"):
         monkeypatch.setattr(metrics, kind, recorded.metric)
+    monkeypatch.setattr(key_metrics, "Counter", recorded.metric)
     return recorded
 
 
@@ -148,11 +151,24 @@ def test_every_statistic_but_the_policys_is_a_metric(recorded: Recorded) -> None
 def test_keys_are_counted_by_name_up_to_a_bound(
     recorded: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "_MOST_KEY_NAMES", 2)
+    monkeypatch.setattr(key_metrics, "_MOST_KEY_NAMES", 2)
     observer = RayObserver()
     for name in ("web", "batch", "new", "web"):
-        observer.ended(Outcome("id", "small", "ok", 8.0, 0.5, 3.0, caller=name))
+        observer.ended(Outcome("id", "small", "ok", 8.0, 0.5, 3.0, None, 0.02, caller=name))
     counted = given(recorded)
     requests = counted["musicgen_key_requests_total"]
     assert [tags["key"] for _, tags in requests] == ["web", "batch", "other", "web"]
     assert counted["musicgen_key_audio_seconds_total"][0] == (8.0, {"key": "web"})
+    assert counted["musicgen_key_cost_dollars_total"][2] == (0.02, {"key": "other"})
+
+
+def test_a_fallback_is_counted_for_the_model_that_was_full(recorded: Recorded) -> None:
+    RayObserver().fell_back("large")
+    assert given(recorded) == {"musicgen_fallbacks_total": [(1, {"model": "large"})]}
+
+
+def test_histograms_reach_the_longest_request() -> None:
+    """Beyond the last bound, quantiles tell nothing."""
+    for file in CONFIGS.glob("*.yaml"):
+        timeout_s = yaml.safe_load(file.read_text())["http_options"]["request_timeout_s"]
+        assert metrics._SECONDS[-1] >= timeout_s, file

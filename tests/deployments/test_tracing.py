@@ -46,7 +46,11 @@ def test_spans_split_a_tracks_time(spans: InMemorySpanExporter) -> None:
 
 def test_spans_name_their_request(spans: InMemorySpanExporter) -> None:
     tracing.trace_timings(REQUEST, TIMINGS)
-    expected = {"musicgen.request_id": "1", "musicgen.duration_s": 3.0}
+    expected = {
+        "gen_ai.request.model": "nano",
+        "musicgen.request_id": "1",
+        "musicgen.duration_s": 3.0,
+    }
     assert [dict(s.attributes or {}) for s in spans.get_finished_spans()] == [expected] * 5
 
 

@@ -17,7 +17,9 @@ def test_a_snapshot_is_taken_and_its_rates_grow_stale(monkeypatch: pytest.Monkey
     monkeypatch.setattr(stats_board, "perf_counter", lambda: now)
     scheduler = Scheduler(max_slots=1)
     throughput = Throughput()
-    board = StatsBoard(lambda: [scheduler], throughput, 50, kv_cache_bytes=lambda: 7, chunks=lambda: (8, 3))
+    board = StatsBoard(
+        lambda: [scheduler], throughput, 50, kv_cache_bytes=lambda: 7, chunks=lambda: (8, 3)
+    )
     assert board.latest().slots == 1
     request = GenerationRequest(request_id="1", model="nano", prompt="music", duration_s=1.0)
     for number in range(2):
@@ -44,6 +46,7 @@ def test_a_snapshot_is_taken_and_its_rates_grow_stale(monkeypatch: pytest.Monkey
 
 def test_tracks_that_wait_for_their_decoder_are_music_left() -> None:
     board = StatsBoard(
-        lambda: [Scheduler(max_slots=1)], Throughput(), 50, lambda: 7, pending_frames=lambda: 75)
+        lambda: [Scheduler(max_slots=1)], Throughput(), 50, lambda: 7, pending_frames=lambda: 75
+    )
     board.publish(codec_s=0.0, text_encoder_s=0.0)
     assert board.latest().running_audio_s == 1.5

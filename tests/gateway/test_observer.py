@@ -77,3 +77,10 @@ async def test_outcomes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
                 pass
     assert "Request this-one: ok, 2.0 s of music by small in " in caplog.text
     assert "Request this-one of key 'web': ok, 2.0 s of music by small in " in caplog.text
+    open_one, keyed = (vars(record) for record in caplog.records)
+    assert (open_one["key"], keyed["key"]) == ("-", "web")
+    assert (keyed["outcome"], keyed["model"], keyed["audio_s"]) == ("ok", "small", 2.0)
+    assert 0 < keyed["first_audio_s"] <= keyed["total_s"] < 60
+    assert (keyed["queue_s"], keyed["generation_s"]) == (TIMINGS.queue_s, TIMINGS.generation_s)
+    assert keyed["cost_usd"] == pytest.approx(1.2 * 1.5 / 3600, rel=1e-4)
+    assert "trace_id" not in keyed, "the request is not traced"

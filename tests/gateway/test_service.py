@@ -66,14 +66,16 @@ async def test_a_full_models_fallback_makes_the_track(
     assert [asked.model for asked in generator.requests] == ["large", "small"]
     told = [(outcome.model, outcome.code) for outcome in observer.outcomes]
     assert told == [("large", "queue_full"), ("small", "ok")]
+    assert observer.fallbacks == ["large"]
 
 
 async def test_the_last_fallbacks_full_queue_is_an_error(
-    service: GenerationService, generator: FakeGenerator
+    service: GenerationService, generator: FakeGenerator, observer: RecordingObserver
 ) -> None:
     generator.full = ("large", "small")
     with pytest.raises(QueueFull):
         await service.make_track(request("large"), LARGE)
+    assert observer.fallbacks == []
 
 
 async def test_variations_have_consecutive_seeds(
