@@ -11,11 +11,17 @@ START = "  serveConfigV2: |\n"
 END = "  rayClusterConfig:\n"
 INDENT = "    "
 _PORT = re.compile(r"^  port: 8000\b", re.MULTILINE)
+_HOST = re.compile(r"^  host: 127\.0\.0\.1( *)#.*$", re.MULTILINE)
+_NOTE = "the pods' HAProxy reaches the ingress replicas; network-policy.yaml keeps clients out"
 
 
 def behind_edge(config: str) -> str:
-    """Move Serve's proxy to port 8001: the edge of each pod has 8000, which KubeRay's probes use."""
-    return _PORT.sub("  port: 8001", config)
+    """Move Serve's HAProxy to port 8001: the edge of each pod has 8000, which KubeRay's probes use.
+
+    Serve's host is also that of the ingress replicas, which it reaches from every pod.
+    """
+    opened = _HOST.sub(rf"  host: 0.0.0.0  \1# {_NOTE}", config)
+    return _PORT.sub("  port: 8001", opened)
 
 
 def with_config(manifest: str, config: str) -> str:

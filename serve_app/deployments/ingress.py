@@ -20,6 +20,7 @@ from serve_app.deployments.metrics import RayObserver
 from serve_app.deployments.node_watch import NodeWatch
 from serve_app.deployments.peer_streams import PeerStreams
 from serve_app.deployments.replica_errors import as_serve_app_error
+from serve_app.deployments.replica_loss import explained
 from serve_app.deployments.replica_watch import ReplicaWatch
 from serve_app.deployments.transport import unpack
 from serve_app.gateway.limits import Limits
@@ -107,7 +108,7 @@ class RayGenerator:
             async for item in stream:
                 yield unpack(item)
         except Exception as error:
-            raise as_serve_app_error(error) from error
+            raise as_serve_app_error(await explained(error)) from error
         except (asyncio.CancelledError, GeneratorExit):
             stream.cancel()  # leaving the loop does not stop the replica
             raise

@@ -66,7 +66,7 @@ def test_the_manifest_has_the_configuration() -> None:
     config = (CONFIGS / "all.yaml").read_text()
     assert with_config(MANIFEST.read_text(), config) == MANIFEST.read_text(), "make manifest"
     expected = yaml.safe_load(config)
-    expected["http_options"]["port"] = 8001
+    expected["http_options"] |= {"host": "0.0.0.0", "port": 8001}
     assert yaml.safe_load(yaml.safe_load(MANIFEST.read_text())["spec"]["serveConfigV2"]) == expected
 
 

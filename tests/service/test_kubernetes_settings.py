@@ -1,0 +1,149 @@
+"""The service with Serve's settings of cluster/kuberay: gRPC to the replicas, HAProxy to the ingress."""
+
+import asyncio
+import io
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+import soundfile
+import yaml
+
+from serve_app.launch.progress import ProgressLine
+from serve_app.launcher import Service
+from serve_app.machine import free_port
+from tests.cluster.fragile import POISON
+from tests.conftest import CONFIGS
+from tests.service.conftest import GENERATIONS, PATIENCE_S, PROMPTLY_S, ingress, until
+from tests.service.test_slow_readers import (
+    test_what_nobody_reads_stays_out_of_memory as check_slow_readers,
+)
+from tools.cluster_settings import serve_settings
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service on a Ray with those settings; its HAProxy has files and a port of its own."""
+    folder = tmp_path_factory.mktemp("tuned")
+    config = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
+    config["applications"][0]["import_path"] = "tests.cluster.fragile:build_app"
+    file = folder / "nano.yaml"
+    file.write_text(yaml.safe_dump(config))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (serve_settings() | haproxy_files(folder)).items():
+            patch.setenv(name, value)
+        patch.setenv("PYTHONPATH", str(CONFIGS.parent))
+        with Service(file, free_port(), ProgressLine()) as service:
+            yield service
+
+
+def haproxy_files(folder: Path) -> dict[str, str]:
+    return {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+    }
+
+
+@pytest.fixture
+async def client(tuned: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=tuned.url, timeout=2 * PATIENCE_S) as client:
+        yield client
+
+
+def replica(service: Service) -> psutil.Process:
+    [process] = [p for p in service.processes() if "MusicGen:nano" in p.name()]
+    return process
+
+
+async def stream(client: httpx.AsyncClient, **fields: Any) -> bytes:
+    body = {"prompt": "lofi beat", "stream": True, "response_format": "pcm", "seed": 1} | fields
+    response = await client.post(GENERATIONS, json=body)
+    assert response.status_code == 200, response.text
+    return response.content
+
+
+async def test_haproxy_stands_in_for_the_proxy(tuned: Service, client: httpx.AsyncClient) -> None:
+    names = {process.name() for process in tuned.processes()}
+    assert any(name.startswith("ray::HAProxy") for name in names), names
+    response = await client.get("/health", headers={"x-request-id": "abc-1"})
+    assert (response.status_code, response.headers["x-request-id"]) == (200, "abc-1")
+    refused = await client.post(GENERATIONS, json={"prompt": "", "duration_s": 1})
+    assert (refused.status_code, refused.headers["content-type"]) == (
+        400,
+        "application/problem+json",
+    )
+    late = await client.post(
+        GENERATIONS,
+        json={"prompt": "a", "duration_s": 30},
+        headers={"x-musicgen-timeout-seconds": "0.2"},
+    )
+    assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+
+
+async def test_an_upload_of_12_mb_continues(client: httpx.AsyncClient) -> None:
+    """The audio prompt reaches the replica in one message, beyond gRPC's default of 4 MiB."""
+    rate = 52_000
+    time = np.arange(29 * rate) / rate
+    tone = np.stack([np.sin(2 * np.pi * 220 * time), np.sin(2 * np.pi * 330 * time)]) * 0.3
+    file = io.BytesIO()
+    soundfile.write(file, tone.T, rate, format="WAV", subtype="FLOAT")
+    assert len(file.getvalue()) > 12_000_000
+    response = await client.post(
+        GENERATIONS,
+        data={"prompt": "a", "duration_s": "29.5", "response_format": "wav"},
+        files={"audio_prompt": ("a.wav", file.getvalue())},
+    )
+    assert response.status_code == 200, response.text
+    samples, _ = soundfile.read(io.BytesIO(response.content))
+    assert samples.shape[0] == 29.5 * 32_000
+
+
+async def test_a_listener_that_goes_away_frees_its_slot(client: httpx.AsyncClient) -> None:
+    body = {"prompt": "a", "duration_s": 30, "stream": True}
+    async with client.stream("POST", GENERATIONS, json=body) as response:
+        async for _ in response.aiter_bytes():
+            await until(client, lambda s: s["slots_used"] == 1)
+            break
+    left_at = perf_counter()
+    await until(client, lambda s: s["slots_used"] == 0)
+    assert perf_counter() - left_at < PROMPTLY_S
+
+
+async def test_what_nobody_reads_stays_out_of_memory(tuned: Service) -> None:
+    await check_slow_readers(tuned)
+
+
+async def test_the_first_audio_does_not_wait_for_the_rest(client: httpx.AsyncClient) -> None:
+    body = {"prompt": "a", "duration_s": 20, "stream": True, "response_format": "pcm"}
+    arrivals: list[float] = []
+    async with client.stream("POST", GENERATIONS, json=body) as response:
+        async for _ in response.aiter_raw():
+            arrivals.append(perf_counter())
+    assert len(arrivals) >= 10, "a chunk is passed on when it comes"
+    assert arrivals[0] < arrivals[-1] - 0.2
+
+
+async def test_a_track_outlives_its_replica(tuned: Service, client: httpx.AsyncClient) -> None:
+    undisturbed = await stream(client, duration_s=20)
+    restarted = ingress(tuned).pid
+    task = asyncio.create_task(stream(client, duration_s=20))
+    await until(client, lambda s: s["slots_used"] == 1)
+    os.kill(replica(tuned).pid, signal.SIGKILL)
+    assert await task == undisturbed
+    assert ingress(tuned).pid == restarted
+
+
+async def test_a_request_that_kills_replicas_is_refused(client: httpx.AsyncClient) -> None:
+    """gRPC tells a crash from a lost node as little as Serve does: the ingress asks Ray."""
+    response = await client.post(GENERATIONS, json={"prompt": POISON, "duration_s": 1})
+    assert (response.status_code, response.json()["code"]) == (500, "generation_failed")
+    assert "two replicas crashed" in response.json()["detail"]
