@@ -13,11 +13,9 @@ listeners are computed. --only-stages: nothing else. The last line is JSON.
 
 import argparse
 import asyncio
-import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,10 +26,10 @@ import torch
 import yaml
 from tqdm import tqdm
 
+from benchmarks.by_settings import environment, show_stages, stages
 from benchmarks.callers import PATH, Caller, Crowd
-from benchmarks.capacity import carrying_ms, cores_for_many, stage_times
 from benchmarks.recorded import with_recorded
-from benchmarks.report import print_result, print_table, summary
+from benchmarks.report import print_result, summary
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.config.app import AppConfig
 from serve_app.engine.engine import Engine
@@ -39,14 +37,12 @@ from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 from serve_app.types import GenerationRequest
-from tools.cluster_settings import serve_settings
 
 CONFIG = Path("configs/nano.yaml")
 SECONDS = 1.0  # of most tracks
 STREAMED_S = 10.0  # of the tracks that measure the overhead of streaming
 QUEUE = 20  # tracks
 CALLERS = (1, 4, 16)
-SETTINGS = {"Serve's own": {}, "Kubernetes'": serve_settings()}  # by their name in the tables
 
 
 def crowded_config(folder: Path) -> tuple[Path, AppConfig]:
@@ -166,51 +162,6 @@ async def measure(service: Service, engine: Engine, requests: int, crowd: int) -
 
 def _client(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, timeout=120, limits=httpx.Limits(max_connections=None))
-
-
-@contextmanager
-def environment(settings: dict[str, str]) -> Iterator[None]:
-    """Start services with these settings of Serve, and with this folder's modules."""
-    before = dict(os.environ)
-    os.environ.update(settings, PYTHONPATH=str(Path.cwd()))
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def stages(file: Path, crowd: int) -> dict[str, Any]:
-    """Measure the CPU time of each stage, and the refusals of a crowd, by Serve's settings."""
-    figures: dict[str, Any] = {}
-    for name, settings in SETTINGS.items():
-        with environment(settings), Service(file, free_port(), ProgressLine()) as service:
-            figures[name] = asyncio.run(stages_of(service.url, crowd))
-    return figures
-
-
-async def stages_of(url: str, callers: int) -> dict[str, Any]:
-    rows = await stage_times(url)
-    answers = await Crowd(url, callers).ask(PATH, SECONDS)
-    refused_s = [answer.seconds for answer in answers if answer.status == 429]
-    return {
-        "cpu_ms": rows,
-        "carrying_ms_per_opus_second": carrying_ms(rows),
-        "cores_for_10000_listeners": cores_for_many(rows),
-        "refused_p50_ms": _ms(np.median(refused_s)) if refused_s else None,
-        "refused": len(refused_s),
-    }
-
-
-def show_stages(figures: dict[str, Any]) -> None:
-    """Print the CPU times and the capacity model of all settings as Markdown tables."""
-    for name, one in figures.items():
-        print(f"\nms of CPU, {name} settings\n")
-        print_table(one["cpu_ms"])
-        print(f"\nCores for 10,000 listeners in real time, {name} settings\n")
-        print_table(one["cores_for_10000_listeners"])
-        print(f"\nproxy, ingress and raylet, opus: {one['carrying_ms_per_opus_second']} ms")
-        print(f"median of {one['refused']} refusals at once: {one['refused_p50_ms']} ms")
 
 
 def show(figures: dict[str, Any]) -> None:

@@ -44,8 +44,7 @@ class FormatSpec:
     holds_manifest: whether a whole file can hold a signed manifest (C2PA);
     streamable: whether a player can start before the file is complete;
     sized: whether a streamed file's length follows from that of its audio;
-    stream_options, stream_codec_options: FFmpeg's options of the muxer and of the codec of a
-    streamed file;
+    stream_options, stream_codec_options: FFmpeg's, of the muxer and codec of a streamed file;
     suffixes: of file names, the usual one first.
     """
 

@@ -149,3 +149,12 @@ async def test_an_abandoned_request_passes_its_turn_on() -> None:
     assert np.array_equal(await stayer, track())
     assert replica.running == 0
     assert replica.tries.count("stayer") == 2
+
+
+async def test_each_loss_is_told() -> None:
+    """What was known of the model's replicas no longer holds."""
+    replica = Replica(lambda _, sample: sample == 40 and replica.deaths < 2)
+    lost: list[str] = []
+    retries = Retries(replica, LogObserver(), lost=lost.append)
+    assert np.array_equal(await audio(retries.generate(request())), track())
+    assert lost == ["small", "small"]

@@ -37,6 +37,7 @@ def create_router(service: GenerationService, streams: Streams) -> APIRouter:
         """Redirects a player (`<audio src="/v1/audio/stream?prompt=lofi+beat">`) to the address of
         a new track, of this call alone."""
         refuse_repeated(request.query_params, "query")
+        query = _with_format(query, service.config.stream_default_format)
         generation, card = await generation_request(service, query, request)
         encoding = query.encoding()
         mastering = query.mastering()
@@ -68,6 +69,13 @@ def create_router(service: GenerationService, streams: Streams) -> APIRouter:
         return Response(media_type=state.media_type, headers=_headers(state, state.total))
 
     return router
+
+
+def _with_format(query: StreamQuery, default: str) -> StreamQuery:
+    """Fill in the format where the caller has named none."""
+    if "response_format" in query.model_fields_set:
+        return query
+    return query.model_copy(update={"response_format": default})
 
 
 async def _file(listener: StreamListener, request: Request) -> Response:

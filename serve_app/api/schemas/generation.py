@@ -197,5 +197,9 @@ class StreamQuery(Generation, frozen=True):
         return self
 
     response_format: Annotated[
-        StreamFormatName, Field(description=f"Format of the file. {FORMATS_TEXT}.")
+        StreamFormatName,
+        Field(
+            description=f"Format of the file. {FORMATS_TEXT}. A service may have another default "
+            "(`api.stream_default_format`)."
+        ),
     ] = "mp3"

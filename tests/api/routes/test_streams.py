@@ -228,3 +228,22 @@ async def test_the_end_of_the_application_ends_its_streams(generator: FakeGenera
             assert (await client.get(STREAM, params=QUERY)).status_code == 200
             assert streams.used_bytes > 0
         assert streams.used_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "media_type"),
+    [({}, "audio/ogg"), ({"response_format": ""}, "audio/ogg"), ({"response_format": "mp3"}, "audio/mpeg")],
+    ids=["none", "empty", "mp3"],
+)  # fmt: skip
+async def test_a_service_chooses_the_format_that_a_caller_leaves_open(
+    query: dict[str, str], media_type: str
+) -> None:
+    config = ApiConfig(stream_default_format="opus")
+    generator = FakeGenerator()
+    app = create_api(generator, generator, [SMALL], None, config)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://test", follow_redirects=True
+    ) as client:
+        response = await client.get(STREAM, params=QUERY | query)
+    assert (response.status_code, response.headers["content-type"]) == (200, media_type)

@@ -1,0 +1,69 @@
+"""The benchmark of a service's stages by the settings of Serve: its own, and those on Kubernetes."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.callers import PATH, Crowd
+from benchmarks.capacity import carrying_ms, cores_for_many, stage_times
+from benchmarks.report import print_table
+from serve_app.launch.progress import ProgressLine
+from serve_app.launcher import Service
+from serve_app.machine import free_port
+from tools.cluster_settings import serve_settings
+
+SETTINGS = {"Serve's own": {}, "Kubernetes'": serve_settings()}  # by their name in the tables
+_CROWDS = 3  # of which the first warms the service up
+_CROWD_TRACK_S = 1.0
+
+
+@contextmanager
+def environment(settings: dict[str, str]) -> Iterator[None]:
+    """Start services with these settings of Serve, and with this folder's modules."""
+    before = dict(os.environ)
+    os.environ.update(settings, PYTHONPATH=str(Path.cwd()))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def stages(file: Path, crowd: int) -> dict[str, Any]:
+    """Measure the CPU time of each stage, and the refusals of a crowd, by Serve's settings."""
+    figures: dict[str, Any] = {}
+    for name, settings in SETTINGS.items():
+        with environment(settings), Service(file, free_port(), ProgressLine()) as service:
+            figures[name] = asyncio.run(stages_of(service.url, crowd))
+    return figures
+
+
+async def stages_of(url: str, callers: int) -> dict[str, Any]:
+    rows = await stage_times(url)
+    crowd = Crowd(url, callers)
+    for _ in range(_CROWDS):
+        answers = await crowd.ask(PATH, _CROWD_TRACK_S)
+    refused_s = [answer.seconds for answer in answers if answer.status == 429]
+    return {
+        "cpu_ms": rows,
+        "carrying_ms_per_opus_second": carrying_ms(rows),
+        "cores_for_10000_listeners": cores_for_many(rows),
+        "refused_p50_ms": round(1000 * float(np.median(refused_s)), 1) if refused_s else None,
+        "refused": len(refused_s),
+    }
+
+
+def show_stages(figures: dict[str, Any]) -> None:
+    """Print the CPU times and the capacity model of all settings as Markdown tables."""
+    for name, one in figures.items():
+        print(f"\nms of CPU, {name} settings\n")
+        print_table(one["cpu_ms"])
+        print(f"\nCores for 10,000 listeners in real time, {name} settings\n")
+        print_table(one["cores_for_10000_listeners"])
+        print(f"\nproxy, ingress and raylet, opus: {one['carrying_ms_per_opus_second']} ms")
+        print(f"median of {one['refused']} refusals at once: {one['refused_p50_ms']} ms")
