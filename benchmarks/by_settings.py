@@ -35,11 +35,12 @@ def environment(settings: dict[str, str]) -> Iterator[None]:
 
 
 def stages(file: Path, crowd: int) -> dict[str, Any]:
-    """Measure the CPU time of each stage, and the refusals of a crowd, by Serve's settings."""
+    """Measure and print the CPU time of each stage, and a crowd's refusals, by Serve's settings."""
     figures: dict[str, Any] = {}
     for name, settings in SETTINGS.items():
         with environment(settings), Service(file, free_port(), ProgressLine()) as service:
             figures[name] = asyncio.run(stages_of(service.url, crowd))
+        show(name, figures[name])
     return figures
 
 
@@ -58,12 +59,11 @@ async def stages_of(url: str, callers: int) -> dict[str, Any]:
     }
 
 
-def show_stages(figures: dict[str, Any]) -> None:
-    """Print the CPU times and the capacity model of all settings as Markdown tables."""
-    for name, one in figures.items():
-        print(f"\nms of CPU, {name} settings\n")
-        print_table(one["cpu_ms"])
-        print(f"\nCores for 10,000 listeners in real time, {name} settings\n")
-        print_table(one["cores_for_10000_listeners"])
-        print(f"\nproxy, ingress and raylet, opus: {one['carrying_ms_per_opus_second']} ms")
-        print(f"median of {one['refused']} refusals at once: {one['refused_p50_ms']} ms")
+def show(name: str, figures: dict[str, Any]) -> None:
+    """Print the CPU times and the capacity model as Markdown tables."""
+    print(f"\nms of CPU, {name} settings\n")
+    print_table(figures["cpu_ms"])
+    print(f"\nCores for 10,000 listeners in real time, {name} settings\n")
+    print_table(figures["cores_for_10000_listeners"])
+    print(f"\nproxy, ingress and raylet, opus: {figures['carrying_ms_per_opus_second']} ms")
+    print(f"median of {figures['refused']} refusals at once: {figures['refused_p50_ms']} ms")

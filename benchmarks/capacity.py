@@ -15,7 +15,7 @@ from benchmarks.stages import STAGES, StageClock
 FORMATS = ("pcm", "flac", "opus", "mp3")
 CARRYING = ("proxy", "ingress", "raylet")  # the goal of this benchmark is their sum for opus
 _LISTENERS = 40
-_LISTENED_S = 20.0
+_LISTENED_S = 12.0
 _REFUSALS = 400
 _WHOLE_TRACKS = 60
 _CONCURRENCY = 8

@@ -26,7 +26,7 @@ import torch
 import yaml
 from tqdm import tqdm
 
-from benchmarks.by_settings import environment, show_stages, stages
+from benchmarks.by_settings import environment, stages
 from benchmarks.callers import PATH, Caller, Crowd
 from benchmarks.recorded import with_recorded
 from benchmarks.report import print_result, summary
@@ -188,7 +188,6 @@ def main() -> None:
         file, config = crowded_config(Path(folder))
         figures = {} if arguments.only_stages else latency_figures(file, config, arguments)
         figures["stages"] = stages(file, arguments.overload)
-    show_stages(figures["stages"])
     print_result("service", **figures)
 
 
