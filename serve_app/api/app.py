@@ -39,9 +39,11 @@ from serve_app.gateway.marking import Marking
 from serve_app.gateway.observer import LogObserver, RequestObserver
 from serve_app.gateway.permits.permits import Permits
 from serve_app.gateway.provenance_checks import ProvenanceChecks
+from serve_app.gateway.punctuality import PunctualGenerator
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.retries import Retries
 from serve_app.gateway.routing import ModelRouter
+from serve_app.gateway.server_facts import AloneServer, ServerFacts
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.gateway.streams import Streams
@@ -70,6 +72,7 @@ def create_api(
     jobs: JobMaker | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
     permits: Permits | None = None,
+    server: ServerFacts | None = None,
 ) -> FastAPI:
     """Build the HTTP API over a generator and a fleet that serve `models`.
 
@@ -80,18 +83,21 @@ def create_api(
     jobs: builds the service of jobs, or the text that says why there is none; None: no routes of jobs.
     beside: entered when the app starts, and left when it ends.
     permits: of limits and lines, running as long as `beside`; None: those of this process alone.
+    server: below the API; None: one process, which cuts off no answer.
     """
     observer = observer or LogObserver()
     marking = Marking.of(provenance or ProvenanceConfig(), observer)
     streams = streams or StreamStore.of(config)
     permits = permits or Permits()
+    server = server or AloneServer()
     limits = Limits(config.access, permits)
     workers = AudioWorkers()
     router = ModelRouter(models, default_model)
     readiness = Readiness(fleet)
     retries = Retries(generator, observer, permits, readiness.forget)
     admission = AdmissionQueue(retries, router.cards, readiness, permits)
-    guarded = DeadlineGenerator(LimitedGenerator(admission, limits))
+    punctual = PunctualGenerator(admission, router.cards, readiness, permits, server)
+    guarded = DeadlineGenerator(LimitedGenerator(punctual, limits))
     service = GenerationService(guarded, router, readiness, config, observer, workers, marking)
     app = _empty_app(streams, CertificateWatch(marking, observer), beside)
     converted = Conversions(workers, limits, config.max_conversion_s, marking)
@@ -104,7 +110,7 @@ def create_api(
     uploaded = UploadedAudio(None if isinstance(kept, str) else kept, config.max_upload_bytes)
     _add_routes(app, service, uploaded, streams, converted, checks, with_jobs)
     keys = KeyRing(config.access, observer.keys_rejected)
-    add_middleware(app, config, keys, limits, max_requests)
+    add_middleware(app, config, keys, limits, max_requests, server.limit_s)
     return app
 
 

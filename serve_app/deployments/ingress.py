@@ -22,6 +22,7 @@ from serve_app.deployments.peer_streams import PeerStreams
 from serve_app.deployments.replica_errors import as_serve_app_error
 from serve_app.deployments.replica_loss import explained
 from serve_app.deployments.replica_watch import ReplicaWatch
+from serve_app.deployments.serve_facts import ServeFacts
 from serve_app.deployments.transport import unpack
 from serve_app.gateway.limits import Limits
 from serve_app.gateway.service import GenerationService
@@ -49,6 +50,7 @@ class Ingress:
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
         self._replicas = ReplicaWatch(serve.get_replica_context().app_name)
         self._reporting = asyncio.ensure_future(self._replicas.run())
+        self._facts = ServeFacts()
         self._streams = StreamStore.of(config.api)
         observer = RayJobObserver(config.jobs.log_prompts)
         self._jobs = JobRuntime.of(config.jobs, observer, node_count=ingress_nodes(config))
@@ -67,6 +69,7 @@ class Ingress:
             config.provenance,
             self._job_service,
             None if isinstance(self._jobs, str) else self._jobs.running(),
+            server=self._facts,
         )
         app.add_middleware(DepartedClients)
         return app

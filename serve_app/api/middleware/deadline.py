@@ -1,27 +1,35 @@
-"""Deadlines: the time that a client allows for its request, in a header."""
+"""Deadlines: the time that a client allows for its request, in a header, and the service's own limit."""
 
 import contextlib
+import math
+from collections.abc import Callable
 from time import time
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.error_handlers import problem
+from serve_app.api.paths import makes_track, route_path
 from serve_app.errors import InvalidRequest
 
 HEADER = "x-musicgen-timeout-seconds"
 SERVES_HEADER = "x-request-timeout-seconds"  # obeyed by Serve's proxy, too; the edge renames it
 MAX_TIMEOUT_S = 3600.0
+_EARLIER_S = 2.0  # than Serve's proxy, whose clock starts before the request arrives here
 
 
 class Deadline:
     """Put the request's deadline (Unix time, or None) into its state.
 
     The header states it in seconds from now. Answer 400 for an invalid value.
+
+    limit_s: seconds after which Serve cuts off an answer, None without a limit. A request whose
+    answer is a track has this deadline too, so that the service refuses it in its own words.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, limit_s: Callable[[], float | None]) -> None:
         self._app = app
+        self._limit_s = limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -29,20 +37,28 @@ class Deadline:
             return
         try:
             headers = Headers(scope=scope)
-            deadline = _deadline(headers.get(HEADER, headers.get(SERVES_HEADER)))
+            timeout_s = _timeout_s(headers.get(HEADER, headers.get(SERVES_HEADER)))
         except InvalidRequest as error:
             await problem(error)(scope, receive, send)
             return
+        if makes_track(scope["method"], route_path(scope)):
+            timeout_s = min(timeout_s, self._own_s())
+        deadline = None if math.isinf(timeout_s) else time() + timeout_s
         scope.setdefault("state", {})["deadline"] = deadline
         await self._app(scope, receive, send)
 
+    def _own_s(self) -> float:
+        """Seconds of the limit that are left for the answer to arrive before Serve's."""
+        limit_s = self._limit_s()
+        return math.inf if limit_s is None else max(limit_s - _EARLIER_S, limit_s / 2)
 
-def _deadline(timeout: str | None) -> float | None:
-    """Compute the Unix time of a timeout in seconds. Raises InvalidRequest."""
+
+def _timeout_s(timeout: str | None) -> float:
+    """Parse a timeout in seconds, infinite without one. Raises InvalidRequest."""
     if timeout is None:
-        return None
+        return math.inf
     with contextlib.suppress(ValueError):
         timeout_s = float(timeout)
         if 0 < timeout_s <= MAX_TIMEOUT_S:
-            return time() + timeout_s
+            return timeout_s
     raise InvalidRequest(f"{HEADER} must be a number of seconds above 0, at most {MAX_TIMEOUT_S:g}")

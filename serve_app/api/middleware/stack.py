@@ -1,5 +1,7 @@
 """The middleware of the API, in its order."""
 
+from collections.abc import Callable
+
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
@@ -41,7 +43,12 @@ _EXPOSED_HEADERS = [
 
 
 def add_middleware(
-    app: FastAPI, config: ApiConfig, keys: KeyRing, limits: Limits, max_requests: int | None
+    app: FastAPI,
+    config: ApiConfig,
+    keys: KeyRing,
+    limits: Limits,
+    max_requests: int | None,
+    limit_s: Callable[[], float | None],
 ) -> None:
     """Add the middleware, the innermost first: whatever answers lies within those that add headers."""
     origins = AllowedOrigins(config.cors_origins)
@@ -52,7 +59,7 @@ def add_middleware(
     if keys.is_open:
         app.add_middleware(Origin, allowed=origins)
     app.add_middleware(Capacity, max_requests=max_requests)
-    app.add_middleware(Deadline)
+    app.add_middleware(Deadline, limit_s=limit_s)
     app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
     app.add_middleware(UnexpectedErrors)
     _add_cors(app, origins)
