@@ -44,9 +44,10 @@ def build_app(args: dict[str, Any]) -> Application:
         _check_jobs(config)
         ingress = _ingress(config)
         watermark = config.provenance.watermark
-        handles = {model.model_id: _replicas(model, watermark) for model in config.models}
+        bound = [(model, _replicas(model, watermark)) for model in config.models]
     except ConfigError as error:
         raise BuildError(error.message) from None
+    handles = {one.model_id: replicas for model, replicas in bound for one in model.with_fine_tunes}
     return ingress.bind(config, handles)
 
 
@@ -88,9 +89,11 @@ def _check_jobs(config: AppConfig) -> None:
 def _replicas(model: ModelConfig, watermark: WatermarkConfig) -> Application:
     """Bind a model's deployment.
 
-    A replica holds one request more than its slots, which starts when a slot is freed.
+    A replica holds one request more than its slots, which starts when a slot is freed. Each
+    fine-tune in memory has as many slots.
     """
-    slots = model.engine_kwargs.max_slots or MOST_SLOTS
+    checkpoints = 1 + (model.fine_tunes.max_resident if model.fine_tunes else 0)
+    slots = checkpoints * (model.engine_kwargs.max_slots or MOST_SLOTS)
     options = {"max_ongoing_requests": slots + 1} | _options(model.deployment_config)
     routing = {"request_routing_stats_period_s": _STATUS_PERIOD_S}
     options["request_router_config"] = routing | (options.get("request_router_config") or {})

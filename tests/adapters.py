@@ -1,9 +1,11 @@
-"""Random LoRA adapters, written by PEFT."""
+"""Random LoRA adapters, written by PEFT or, quicker, in its form."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from tests.untraced import untraced
 
@@ -61,4 +63,21 @@ def write_adapter(base: Path, folder: Path) -> Path:
     """Write one random adapter into `folder`."""
     _, [adapter] = write_adapters(base, folder.with_name(f"{folder.name} of PEFT"), {})
     adapter.rename(folder)
+    return folder
+
+
+def write_plain_adapter(folder: Path, seed: int, width: int, layers: int = 4) -> Path:
+    """Write a random adapter of the query projections in PEFT's form; width: of the model."""
+    generator = torch.Generator().manual_seed(seed)
+    place = "base_model.model.decoder.model.decoder.layers.{}.self_attn.q_proj.lora_{}.weight"
+    shapes = {"A": (4, width), "B": (width, 4)}
+    factors = {
+        place.format(layer, side): torch.randn(shape, generator=generator)
+        for layer in range(layers)
+        for side, shape in shapes.items()
+    }
+    folder.mkdir(parents=True)
+    save_file(factors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
     return folder

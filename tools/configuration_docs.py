@@ -17,6 +17,7 @@ from serve_app.config.api import AccessConfig, ApiConfig
 from serve_app.config.app import AppConfig, EngineConfig, ModelConfig
 from serve_app.config.deployment import DeploymentConfig
 from serve_app.config.edge import EdgeConfig
+from serve_app.config.fine_tunes import FineTuneConfig, FineTunesConfig
 from serve_app.config.jobs import JobsConfig, WebhookConfig
 from serve_app.config.model_loading import ModelLoadingConfig
 from serve_app.config.provenance import ProvenanceConfig
@@ -55,6 +56,13 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
         "Each entry of a model's `adapter_source`. See [Adapters](training.md#adapters).",
         AdapterSource,
     ),
+    (
+        "fine_tunes",
+        "Fine-tunes that a model's replicas serve beside it. "
+        "See [Fine-tunes](operations.md#fine-tunes).",
+        FineTunesConfig,
+    ),
+    ("checkpoints", "Each entry of a model's `fine_tunes.checkpoints`.", FineTuneConfig),
     ("engine_kwargs", "The engine of each replica of a model.", EngineConfig),
     (
         "deployment_config",

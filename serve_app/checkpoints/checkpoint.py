@@ -87,7 +87,7 @@ def load_checkpoint(
     folder = resolve(source, form)
     merged = [read_adapter(adapter) for adapter in adapters]
     with unreadable_named(folder):
-        _check_not_empty(folder, form)
+        check_not_empty(folder, form)
         if is_export(folder, form):
             checkpoint = _load_audiocraft(
                 folder, dtype, device, text_encoder_source, codec_source, merged
@@ -107,7 +107,7 @@ def _load_huggingface(
     store = read_safetensors(folder, _INCOMPLETE)
     musicgen = build(folder / "config.json", lambda: MusicGen(config))
     sources = huggingface.musicgen_sources(config)
-    store.fill(musicgen, sources, dtype, device, _merge(adapters, musicgen))
+    store.fill(musicgen, sources, dtype, device, merge(adapters, musicgen))
     codec = huggingface_codec(folder, "audio_encoder", codec_section, store, device)
     text_encoder = build_text_encoder(folder, "text_encoder", t5_section, store, device)
     store.check_all_taken(ignored=huggingface.IGNORED)
@@ -130,20 +130,21 @@ def _load_audiocraft(
     config = audiocraft.musicgen_config(cfg, text_encoder.hidden_size)
     musicgen = build(file, lambda: MusicGen(config))
     sources = audiocraft.musicgen_sources(config, store)
-    store.fill(musicgen, sources, dtype, device, _merge(adapters, musicgen))
+    store.fill(musicgen, sources, dtype, device, merge(adapters, musicgen))
     store.check_all_taken(ignored=audiocraft_conditioning.IGNORED)
     return Checkpoint(musicgen, audiocraft_codec(folder, codec_source, device), text_encoder)
 
 
-def _merge(
+def merge(
     adapters: Sequence[Adapter], musicgen: MusicGen
 ) -> Callable[[str, torch.Tensor], torch.Tensor]:
-    """The change that adapters make; they have transformers' names, whatever the base's format."""
+    """Return the change that adapters make; they have transformers' names, whatever the base's format."""
     names = huggingface.musicgen_sources(musicgen.config)
     return Merge(adapters, names, musicgen.state_dict()).apply
 
 
-def _check_not_empty(folder: Path, form: CheckpointForm) -> None:
+def check_not_empty(folder: Path, form: CheckpointForm) -> None:
+    """Raise CheckpointError for a folder that holds no model of that form."""
     refuse_training(folder, form)
     require_form(folder, form)
     known = any((folder / name).exists() for name in ("config.json", EXPORT))

@@ -56,8 +56,15 @@ def build_text_encoder(
 
     name: of the section, and the prefix of its tensors; empty if the whole file is of a T5.
     """
-    vocab_size = _check_sizes(folder, name, section)
-    tokenizer = read_tokenizer(folder, vocab_size)
+    tokenizer = read_tokenizer(folder, _check_sizes(folder, name, section))
+    t5 = build_t5(folder, name, section, store, device)
+    return TextEncoder(t5, tokenizer, t5.config.d_model)
+
+
+def build_t5(
+    folder: Path, name: str, section: dict[str, Any], store: TensorStore, device: torch.device
+) -> T5Encoder:
+    """Build the T5 of `build_text_encoder`, without a tokenizer."""
     t5 = build(folder / "config.json", lambda: _encoder(section))
     prefix = f"{name}." if name else ""
     tied = [f"{prefix}shared.weight", f"{prefix}encoder.embed_tokens.weight"]
@@ -67,7 +74,7 @@ def build_text_encoder(
     }
     sources["shared.weight"] = (embedding,)
     store.fill(t5, sources, torch.float32, device)
-    return TextEncoder(t5, tokenizer, t5.config.d_model)
+    return t5
 
 
 def _encoder(section: dict[str, Any]) -> T5Encoder:

@@ -78,7 +78,7 @@ def _named_by(source: str, form: CheckpointForm) -> list[NamedSource]:
     if not _is_configuration(source):
         return [NamedSource(source, form=form)]
     configs = _configs_of(source)
-    models = [model.model_loading_config for config in configs for model in config.models]
+    models = [model.model_loading_config for config in configs for model in config.served]
     named = [one for model in models for one in model.sources]
     adapters = [NamedSource(name) for config in configs for name in config.adapters]
     return list(dict.fromkeys([*named, *adapters]))

@@ -13,6 +13,7 @@ from serve_app.config.api import ApiConfig
 from serve_app.config.closed_model import ClosedModel
 from serve_app.config.deployment import DeploymentConfig
 from serve_app.config.edge import EdgeConfig
+from serve_app.config.fine_tunes import FineTunesConfig
 from serve_app.config.jobs import JobsConfig
 from serve_app.config.model_loading import ModelLoadingConfig, Name
 from serve_app.config.provenance import ProvenanceConfig
@@ -106,6 +107,14 @@ class ModelConfig(ClosedModel):
     """Engine of each replica."""
     deployment_config: DeploymentConfig = DeploymentConfig()
     """Serve's options of the model's deployment."""
+    fine_tunes: FineTunesConfig | None = None
+    """Fine-tunes that the model's replicas serve as well. Default: none."""
+
+    @property
+    def with_fine_tunes(self) -> "tuple[ModelConfig, ...]":
+        """The model, and each of its fine-tunes as a model of its own in the same deployment."""
+        fine_tunes = self.fine_tunes
+        return (self, *(fine_tunes.beside(self, self.model_loading_config) if fine_tunes else ()))
 
     @property
     def model_id(self) -> str:
@@ -178,8 +187,8 @@ class AppConfig(ClosedModel):
 
     @model_validator(mode="after")
     def _fallbacks_are_served(self) -> Self:
-        ids = [model.model_id for model in self.models]
-        for model in self.models:
+        ids = [model.model_id for model in self.served]
+        for model in self.served:
             others = [name for name in ids if name != model.model_id]
             if unknown := [name for name in model.fallbacks if name not in others]:
                 raise ValueError(
@@ -189,9 +198,14 @@ class AppConfig(ClosedModel):
         return self
 
     @property
+    def served(self) -> list[ModelConfig]:
+        """All models that clients may name, fine-tunes included."""
+        return [served for model in self.models for served in model.with_fine_tunes]
+
+    @property
     def adapters(self) -> list[str]:
         """Sources of the adapters of all models."""
-        loading = (model.model_loading_config for model in self.models)
+        loading = (model.model_loading_config for model in self.served)
         return [adapter.source for one in loading for adapter in one.adapter_source]
 
     @property
@@ -202,4 +216,4 @@ class AppConfig(ClosedModel):
 
     def _names(self) -> list[str]:
         """Every id and alias, in the order of the configuration."""
-        return [name for model in self.models for name in (model.model_id, *model.aliases)]
+        return [name for model in self.served for name in (model.model_id, *model.aliases)]

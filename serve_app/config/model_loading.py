@@ -9,6 +9,7 @@ from serve_app.config.adapter import AdapterSource
 from serve_app.config.closed_model import ClosedModel
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Revision = Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")]
 CheckpointForm = Literal["auto", "transformers", "audiocraft"]
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -54,7 +55,7 @@ class ModelLoadingConfig(ClosedModel):
     model_source: str = Field(min_length=1)
     """Hub id, folder, or `embedded:musicgen-nano`. A folder holds a Hugging Face MusicGen model or
     an AudioCraft export."""
-    revision: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")
+    revision: Revision = None
     """Commit, tag or branch of the hub repository in `model_source`; a commit pins the weights.
     Default: its main branch, whatever that holds."""
     checkpoint_form: CheckpointForm = "auto"
@@ -90,9 +91,14 @@ class ModelLoadingConfig(ClosedModel):
 
     @model_validator(mode="after")
     def _only_hub_ids_have_revisions(self) -> Self:
-        if self.revision and not _HUB_ID.fullmatch(self.model_source):
-            raise ValueError(
-                f"revision is '{self.revision}', but model_source '{self.model_source}' is not a "
-                "hub id (OWNER/REPOSITORY): only these have revisions. Leave one of them out"
-            )
+        check_revision(self.model_source, self.revision)
         return self
+
+
+def check_revision(source: str | None, revision: str | None) -> None:
+    """Raise ValueError for the revision of a source that is not a hub id."""
+    if revision and not _HUB_ID.fullmatch(source or ""):
+        raise ValueError(
+            f"revision is '{revision}', but model_source '{source}' is not a "
+            "hub id (OWNER/REPOSITORY): only these have revisions. Leave one of them out"
+        )

@@ -44,7 +44,7 @@ class RayFleet:
         task = self._noting.get(model_id)
         if task is None or task.done():
             handle = self._handles[model_id]
-            self._noting[model_id] = asyncio.create_task(_note_jobs(handle, audio_s))
+            self._noting[model_id] = asyncio.create_task(_note_jobs(handle, model_id, audio_s))
 
     async def check_prompt(self, model_id: str, prompt: str) -> None:
         """Call a running replica, for at most _CHECK_S seconds."""
@@ -75,11 +75,11 @@ async def _check_prompt(handle: DeploymentHandle, prompt: str) -> None:
         logger.warning("A replica did not check a prompt: %s", failure.message)
 
 
-async def _note_jobs(handle: DeploymentHandle, audio_s: float) -> None:
+async def _note_jobs(handle: DeploymentHandle, model_id: str, audio_s: float) -> None:
     """Tell a running replica; where there is none, a job in Serve's queue starts one."""
     if not running_actors(handle):
         return
-    call = handle.note_jobs.remote(audio_s)
+    call = handle.note_jobs.remote(audio_s, model_id)
     try:
         await asyncio.wait_for(call, _NOTE_S)
     except TimeoutError:  # the replicas are full

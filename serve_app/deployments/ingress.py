@@ -1,7 +1,7 @@
 """The ingress deployment: the HTTP API over handles to the models' deployments."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 
 import ray
 from fastapi import FastAPI
@@ -46,7 +46,7 @@ class Ingress:
         log_with_serve()
         self._config = config
         self._handles = handles
-        self._nodes = NodeWatch({model.model_id: demand(model) for model in config.models})
+        self._nodes = NodeWatch({model.model_id: demand(model) for model in config.served})
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
         self._replicas = ReplicaWatch(serve.get_replica_context().app_name)
         self._reporting = asyncio.ensure_future(self._replicas.run())
@@ -58,9 +58,9 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
         app = create_api(
-            RayGenerator(self._handles, self._nodes),
+            RayGenerator(self._handles, self._nodes, fine_tunes(config)),
             RayFleet(self._handles, self._nodes),
-            map(card_of, config.models),
+            map(card_of, config.served),
             config.default_model,
             config.api,
             RayObserver(),
@@ -92,10 +92,23 @@ class Ingress:
 
 
 class RayGenerator:
-    """The gateway's Generator over Serve's handles, by model id."""
+    """The gateway's Generator over Serve's handles, by model id.
 
-    def __init__(self, handles: Mapping[str, DeploymentHandle], nodes: NodeWatch) -> None:
-        self._handles = handles
+    fine_tunes: ids whose requests go to a replica that has the fine-tune in memory, if one has.
+    """
+
+    def __init__(
+        self,
+        handles: Mapping[str, DeploymentHandle],
+        nodes: NodeWatch,
+        fine_tunes: Collection[str] = (),
+    ) -> None:
+        self._handles = {
+            name: handle.options(stream=True, multiplexed_model_id=name)
+            if name in fine_tunes
+            else handle.options(stream=True)
+            for name, handle in handles.items()
+        }
         self._nodes = nodes
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
@@ -106,7 +119,7 @@ class RayGenerator:
         and ReplicaUnreachable when it was lost with its node.
         """
         await self._nodes.check(request.model)
-        stream = self._handles[request.model].options(stream=True).generate.remote(request)
+        stream = self._handles[request.model].generate.remote(request)
         try:
             async for item in stream:
                 yield unpack(item)
@@ -127,6 +140,11 @@ def ingress_nodes(config: AppConfig) -> int:
     needed = ingress_demand(config.ingress_deployment_config)
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(obstacle(needed, [resources]) is None for resources in alive)
+
+
+def fine_tunes(config: AppConfig) -> set[str]:
+    """Return the ids of all models' fine-tunes."""
+    return {one.model_id for one in config.served} - {one.model_id for one in config.models}
 
 
 def max_requests(config: AppConfig) -> int:

@@ -4,7 +4,7 @@ import contextlib
 import gc
 import logging
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from serve_app.deployments.autoscaling import (
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
 from serve_app.deployments.replica_status import to_plain
+from serve_app.deployments.resident_models import announce
 from serve_app.deployments.tracing import trace_timings
 from serve_app.deployments.transport import PackedChunk, pack
 from serve_app.errors import ConfigError, ReplicaFailed, ServeAppError
@@ -33,6 +34,7 @@ from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 if TYPE_CHECKING:
     from serve_app.checkpoints.checkpoint import Checkpoint
     from serve_app.engine.engine import Engine
+    from serve_app.engine.fine_tunes import FineTunes
     from serve_app.models.musicgen.execution import ExecutionBackend
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class MusicGenReplica:
         process_s = time() - psutil.Process().create_time()
         try:
             with _gc_paused():
-                self._engine, self.cold_start = _warm_engine(
+                self._engine, self._fine_tunes, self.cold_start = _warm_engine(
                     config, watermark or WatermarkConfig(), process_s
                 )
         except ServeAppError as error:  # Serve prints its traceback at each try
@@ -66,7 +68,10 @@ class MusicGenReplica:
     ) -> AsyncGenerator[StreamItem | PackedChunk, None]:
         """Stream the items of the request, packed. Closing the iterator frees its slot."""
         try:
-            async with contextlib.aclosing(self._engine.generate(request)) as items:
+            async with (
+                self._lane(request.model) as lane,
+                contextlib.aclosing(self._engine.generate(request, lane)) as items,
+            ):
                 async for item in items:
                     if isinstance(item, AudioChunk) and item.timings is not None:
                         trace_timings(request, item.timings)
@@ -75,6 +80,15 @@ class MusicGenReplica:
             logger.critical("The engine has failed: the replica exits")
             os._exit(1)  # Serve replaces a dead process at once, an unhealthy one only later
 
+    @contextlib.asynccontextmanager
+    async def _lane(self, model_id: str) -> AsyncIterator[str]:
+        """Keep the lane of a fine-tune in memory, and yield its name; that of the model is empty."""
+        if self._fine_tunes is None or model_id not in self._fine_tunes:
+            yield ""
+            return
+        async with self._fine_tunes.hold(model_id):
+            yield model_id
+
     async def wake(self) -> None:
         """Do nothing: Serve starts a replica to take the call."""
 
@@ -82,9 +96,9 @@ class MusicGenReplica:
         """Raise PromptTooLong for a prompt of too many tokens."""
         self._engine.check_prompt(prompt)
 
-    async def note_jobs(self, audio_s: float) -> None:
-        """Take note of the seconds of music in the model's queued jobs, for the autoscaling policy."""
-        self._jobs.take(audio_s)
+    async def note_jobs(self, audio_s: float, model_id: str = "") -> None:
+        """Take note of the seconds of music in a model's queued jobs, for the autoscaling policy."""
+        self._jobs.take(audio_s, model_id)
 
     def record_routing_stats(self) -> dict[str, Any]:
         """Report the ReplicaStatus, as plain values.
@@ -123,17 +137,16 @@ class JobsNote:
     """The seconds of music in queued jobs as an ingress replica told them, until that is outdated."""
 
     def __init__(self) -> None:
-        self._audio_s = 0.0
-        self._taken_at = monotonic()
+        self._notes: dict[str, tuple[float, float]] = {}  # by model, with the time of taking
 
-    def take(self, audio_s: float) -> None:
-        self._audio_s = audio_s
-        self._taken_at = monotonic()
+    def take(self, audio_s: float, model_id: str = "") -> None:
+        self._notes[model_id] = (audio_s, monotonic())
 
     @property
     def audio_s(self) -> float:
-        """The last number, or 0 once it is _NOTE_S old."""
-        return self._audio_s if monotonic() - self._taken_at < _NOTE_S else 0.0
+        """The last numbers of the model and its fine-tunes, of those that are not _NOTE_S old."""
+        now = monotonic()
+        return sum(audio_s for audio_s, at in self._notes.values() if now - at < _NOTE_S)
 
 
 def _full_rate(stats: EngineStats) -> float:
@@ -143,7 +156,7 @@ def _full_rate(stats: EngineStats) -> float:
 
 def _warm_engine(
     config: ModelConfig, watermark: WatermarkConfig, process_s: float
-) -> "tuple[Engine, ColdStart]":
+) -> "tuple[Engine, FineTunes | None, ColdStart]":
     """Load the model, warm up its engine, and time each stage.
 
     process_s: seconds from the start of the process to the call of the constructor.
@@ -170,20 +183,37 @@ def _warm_engine(
         stems = load_separator(options.melody_stems, options.melody_stems_source, checkpoint)
         loaded_at = perf_counter()
         share = gpu_share(config)
-        engine = Engine(checkpoint, options, backend, share, mark, diffusion, stems)
+        places = config.fine_tunes.max_resident if config.fine_tunes else 0
+        engine = Engine(checkpoint, options, backend, share, mark, diffusion, stems, places)
+        fine_tunes = _fine_tunes(config, engine)
         engine.warm_up()
     except torch.OutOfMemoryError as error:
         raise ConfigError(
             f"The GPU has too little memory for model '{config.model_id}': lower max_slots, or "
             f"max_duration_s below the model's window, or take a larger card ({error})"
         ) from error
-    return engine, ColdStart(
-        process=process_s,
-        imports=imported_at - started_at,
-        weights=loaded_at - imported_at,
-        graphs=engine.graphs_s,
-        warm_up=perf_counter() - loaded_at - engine.graphs_s,
+    return (
+        engine,
+        fine_tunes,
+        ColdStart(
+            process=process_s,
+            imports=imported_at - started_at,
+            weights=loaded_at - imported_at,
+            graphs=engine.graphs_s,
+            warm_up=perf_counter() - loaded_at - engine.graphs_s,
+        ),
     )
+
+
+def _fine_tunes(config: ModelConfig, engine: "Engine") -> "FineTunes | None":
+    """Prepare the loading of the model's fine-tunes; None for a model without."""
+    from serve_app.engine.fine_tunes import FineTunes
+
+    if (options := config.fine_tunes) is None:
+        return None
+    loading = {one.model_id: one.model_loading_config for one in config.with_fine_tunes[1:]}
+    base = config.model_loading_config
+    return FineTunes(engine, base, loading, options.max_resident, options.max_wait_s, announce)
 
 
 def _load(config: ModelConfig) -> "tuple[Checkpoint, ExecutionBackend]":

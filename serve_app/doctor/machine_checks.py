@@ -63,7 +63,7 @@ def check_disk(config: AppConfig) -> Finding:
     while not home.exists():
         home = home.parent
     free = shutil.disk_usage(home).free / GIB
-    sources = {model.model_loading_config.model_source for model in config.models}
+    sources = {model.model_loading_config.model_source for model in config.served}
     downloads = sum(source.startswith(_PUBLISHED) for source in sources)
     needed = _PUBLISHED_GIB * downloads or _LEAST_GIB
     state = f"{free:.0f} GiB free at {home}"

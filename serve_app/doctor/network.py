@@ -42,7 +42,7 @@ def check_weights(config: AppConfig) -> Iterator[Finding]:
 
     Each source that the configuration names is checked as a start does.
     """
-    named = [one for model in config.models for one in model.model_loading_config.sources]
+    named = [one for model in config.served for one in model.model_loading_config.sources]
     here: list[str] = []
     others: list[Finding] = []
     for model in dict.fromkeys(named):

@@ -23,6 +23,7 @@ from serve_app.engine.device import configure_device
 from serve_app.engine.input_processor import InputProcessor
 from serve_app.engine.loop import FIRST, EngineLoop, stopping_error
 from serve_app.engine.memory import default_slots
+from serve_app.engine.memory_budget import check_fine_tunes
 from serve_app.engine.read_speed import position_read_s
 from serve_app.engine.sequence import Sequence
 from serve_app.errors import ReplicaFailed, ServeAppError
@@ -86,6 +87,9 @@ class Engine:
         self.slots = config.max_slots or default_slots(
             musicgen, config, frames, gpu_share, fine_tunes
         )
+        if fine_tunes:
+            precision = self.backend.precision
+            check_fine_tunes(musicgen, config, precision, self.slots, frames, fine_tunes, gpu_share)
         batch = self._new_batch(musicgen, self.backend)
         position_s = position_read_s(musicgen, config)
         self.loop = EngineLoop(

@@ -181,8 +181,12 @@ class EngineLoop:
     def _answer(self, task: Callable[[Future[T]], None], future: Future[T]) -> None:
         if self.stopping:
             settle(future, stopping_error())
-        else:
+            return
+        try:
             task(future)
+        except Exception as error:
+            settle(future, error)
+            raise
 
     def _new_lane(self, name: str, batch: Batch) -> Lane:
         keep_pace = self._device.type == "cuda" if self._keep_pace is None else self._keep_pace

@@ -31,7 +31,7 @@ def default_slots(
     weight = model.embedding.weight
     if weight.device.type != "cuda":
         return CPU_SLOTS
-    free = _free_bytes(weight.device, gpu_share) - optional_bytes(model, config) - RESERVED
+    free = free_bytes(weight.device, gpu_share) - optional_bytes(model, config) - RESERVED
     free -= fine_tunes * weight_bytes(model)
     free = free // (1 + fine_tunes) - config.max_graphs * GRAPH_BYTES
     int8_cache = config.kv_cache == "int8"
@@ -40,9 +40,8 @@ def default_slots(
 
 
 def weight_bytes(model: MusicGen) -> int:
-    """Return the bytes of a prepared model's weights, as far as they are tensors of the module."""
-    tensors = (*model.parameters(), *model.buffers())
-    return sum(tensor.numel() * tensor.itemsize for tensor in tensors)
+    """Return the bytes of the language model's weights as they are loaded, before any narrowing."""
+    return model.num_parameters * model.embedding.weight.itemsize
 
 
 def optional_bytes(model: MusicGen, config: EngineConfig) -> int:
@@ -54,7 +53,7 @@ def optional_bytes(model: MusicGen, config: EngineConfig) -> int:
     return needed
 
 
-def _free_bytes(device: torch.device, gpu_share: float) -> int:
+def free_bytes(device: torch.device, gpu_share: float) -> int:
     """Return the free bytes of the share. The rest of the card is other processes', used or not."""
     free, total = torch.cuda.mem_get_info(device)
     if gpu_share >= 1:

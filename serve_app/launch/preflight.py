@@ -67,7 +67,7 @@ def _check_application(application: dict[str, Any]) -> None:
         _check_gpu(model)
         _check_extras(model)
         check_diffusion_files(model.engine_kwargs.multiband_diffusion_source)
-    sources = [named for model in config.models for named in model.model_loading_config.sources]
+    sources = [named for model in config.served for named in model.model_loading_config.sources]
     for named in dict.fromkeys(sources):
         check_named(named)
     for source in dict.fromkeys(config.adapters):
