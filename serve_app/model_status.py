@@ -80,7 +80,8 @@ class ModelCard:
     fallbacks: ids of the models that answer instead when this model's queue is full;
     price_per_hour: of one replica, in US dollars; None: unknown; max_queued_audio_s: seconds of
     music that may wait in one ingress replica; None: no bound; scales_to_zero: may have no replica;
-    decoders: of the codes, by which a request may ask for its track; max_prompt_tokens: of a prompt.
+    decoders: of the codes, by which a request may ask for its track; max_prompt_tokens: of a prompt;
+    pins_batch_shape: a seed makes the same bits on each replica, whatever else it makes.
     """
 
     model_id: str
@@ -93,6 +94,12 @@ class ModelCard:
     scales_to_zero: bool = False
     max_prompt_tokens: int = 256
     decoders: tuple[Decoder, ...] = (ENCODEC,)
+    pins_batch_shape: bool = False
+
+    @property
+    def resume(self) -> str:
+        """Whether a lost replica's track goes on with the same bits: `exact`, or `approximate`."""
+        return "exact" if self.pins_batch_shape else "approximate"
 
     @property
     def is_repository(self) -> bool:

@@ -29,7 +29,8 @@ class Track(TrackHeaders, frozen=True):
     content: Annotated[bytes, Field(repr=False)]
     manifest: Annotated[bytes | None, Field(repr=False)] = None
     cost_usd: float | None = None
-    digital_source_type: str = ""  # empty: a service of an earlier version, which does not tell it
+    digital_source_type: str = ""  # empty: of a service of an earlier version, as is `resume`
+    resume: str = ""
 
     def save(self, file: str | Path) -> None:
         """Write the file. Raises OSError."""

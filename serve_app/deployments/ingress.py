@@ -165,4 +165,5 @@ def card_of(model: ModelConfig) -> ModelCard:
         max_prompt_tokens=model.engine_kwargs.max_prompt_tokens,
         scales_to_zero=0 in (scaling.get("min_replicas"), scaling.get("initial_replicas")),
         decoders=model.engine_kwargs.decoders,
+        pins_batch_shape=model.engine_kwargs.pin_batch_shape,
     )

@@ -27,6 +27,13 @@ class TooManyRequests(ServeAppError):
     retryable = True
 
 
+class Overloaded(ServeAppError):
+    status = 429
+    code = "overloaded"
+    title = "The service is working on as many requests as it can"
+    retryable = True
+
+
 class BadGateway(ServeAppError):
     status = 502
     code = "bad_gateway"

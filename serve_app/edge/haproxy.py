@@ -12,6 +12,7 @@ from serve_app.edge.errors import (
     BadGateway,
     GatewayTimeout,
     MalformedRequest,
+    Overloaded,
     PathNotFound,
     TooManyRequests,
     Unavailable,
@@ -133,6 +134,9 @@ def _answers(edge: EdgeConfig, api: ApiConfig, timeouts: Timeouts) -> dict[str, 
         "errors": errors,
         "unavailable": _answer(unavailable),
         "malformed_request": _answer(malformed),
+        "overloaded": _answer(
+            Overloaded("All ingress replicas are full, and so is the line for them. Try again.", 2)
+        ),
         "not_found": _answer(PathNotFound("There is nothing at this path.")),
         "gateway_timeout": _answer(timeout),
         "internal_error": _answer(ServeAppError("An ingress replica failed. Try again.")),

@@ -107,6 +107,7 @@ class LiveTrack:
             "seed": self.request.sampling.seed,
             "license": self.model.license,
             "digital_source_type": DIGITAL_SOURCE_TYPE,
+            "resume": self.model.resume,
         }
         if isinstance(self.first, AudioChunk):
             facts["sample_rate"] = self.first.sample_rate

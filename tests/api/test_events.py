@@ -17,9 +17,9 @@ from tests.riff import samples_of
 PATH = "/v1/audio/generations"
 Event = tuple[str, dict[str, Any]]
 KEYS = [
-    "model", "seed", "license", "digital_source_type", "sample_rate", "duration_s", "queue_s", "time_to_first_audio_s",
-    "generation_s", "compute_s", "text_encoder_s", "first_step_s", "codec_s", "real_time_factor",
-    "cost_usd",
+    "model", "seed", "license", "digital_source_type", "resume", "sample_rate", "duration_s", "queue_s",
+    "time_to_first_audio_s", "generation_s", "compute_s", "text_encoder_s", "first_step_s", "codec_s",
+    "real_time_factor", "cost_usd",
 ]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ async def test_events_tell_the_progress_the_audio_and_the_facts(client: httpx.As
     done = found[-1][1]
     assert done == {
         "model": "small", "seed": 7, "license": "CC-BY-NC-4.0",
-        "digital_source_type": DIGITAL_SOURCE_TYPE, "sample_rate": 32_000,
+        "digital_source_type": DIGITAL_SOURCE_TYPE, "resume": "approximate", "sample_rate": 32_000,
         "duration_s": 1.0,
         "queue_s": 0.25, "time_to_first_audio_s": 0.5, "generation_s": 2.004, "compute_s": 1.5,
         "text_encoder_s": 0.125, "first_step_s": 0.0625, "codec_s": 0.375,

@@ -138,6 +138,7 @@ def test_a_broken_answer_is_a_bad_gateway(start_edge: StartEdge) -> None:
         (404, 503, "unavailable"),
         (503, 503, "unavailable"),
         (408, 504, "gateway_timeout"),
+        (429, 429, "overloaded"),
         (500, 500, "internal_error"),
         (400, 400, "malformed_request"),
         (403, 400, "malformed_request"),

@@ -21,7 +21,8 @@ from tests.fakes import SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator
 
 FACTS = {
     "model": "small", "seed": 7, "license": "CC-BY-NC-4.0",
-    "digital_source_type": DIGITAL_SOURCE_TYPE, "sample_rate": SAMPLE_RATE,
+    "digital_source_type": DIGITAL_SOURCE_TYPE, "resume": "approximate",
+    "sample_rate": SAMPLE_RATE,
     "duration_s": 1.0,
     "queue_s": 0.25, "time_to_first_audio_s": 0.5, "generation_s": 2.004, "compute_s": 1.5,
     "text_encoder_s": 0.125, "first_step_s": 0.0625, "codec_s": 0.375,
@@ -101,7 +102,7 @@ async def test_some_facts_are_there_before_the_end(progress: bool) -> None:
     facts = (await live(FakeGenerator(), progress=progress)).facts_so_far()
     expected = {
         name: FACTS[name]
-        for name in ("model", "seed", "license", "digital_source_type", "sample_rate")
+        for name in ("model", "seed", "license", "digital_source_type", "resume", "sample_rate")
     }
     if progress:
         del expected["sample_rate"]  # no chunk has come

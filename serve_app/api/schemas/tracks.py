@@ -9,7 +9,7 @@ from serve_app.track_fields import TrackReport, ordered
 
 # Keys of a variation; between them stand the duration and the timings.
 _FIRST = ("seed", "audio", "size_bytes")
-_LAST = ("real_time_factor", "cost_usd", "model", "license", "digital_source_type")
+_LAST = ("real_time_factor", "cost_usd", "model", "license", "digital_source_type", "resume")
 
 
 class Variation(TrackReport, frozen=True, protected_namespaces=()):

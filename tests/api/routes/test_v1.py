@@ -42,6 +42,7 @@ async def test_an_answer_is_the_file_and_its_facts(
         "x-musicgen-seed": "7",
         "x-musicgen-license": "CC-BY-NC-4.0",
         "x-musicgen-digital-source-type": DIGITAL_SOURCE_TYPE,
+        "x-musicgen-resume": "approximate",
         "x-musicgen-sample-rate": "32000",
         "x-musicgen-duration-s": "1.500",
         "x-musicgen-queue-s": "0.250",

@@ -10,7 +10,7 @@ KEYS = [
     "seed", "audio", "size_bytes", "model_sample_rate", "duration_s", "queue_s",
     "time_to_first_audio_s", "generation_s", "compute_s", "text_encoder_s", "first_step_s",
     "codec_s", "real_time_factor", "cost_usd", "model", "license",
-    "digital_source_type",
+    "digital_source_type", "resume",
 ]  # fmt: skip
 
 

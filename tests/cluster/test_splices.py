@@ -1,0 +1,177 @@
+"""Tracks that outlive their replica, in every format, with the same bits; replicas that end on purpose."""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import httpx
+import pytest
+
+from serve_app import app
+from tests.cluster.conftest import Fleet, application, model
+from tests.cluster.fragile import ENGINE_FAILURE, Fragile
+from tests.service.conftest import samples_of
+
+PATH = "/v1/audio/generations"
+DEPLOYMENT = "MusicGen:nano"
+DURATION_S = 12.0
+PAUSE_S = (
+    20.0  # from the loss of a replica to the next bytes, on a machine whose cores are all busy
+)
+GRACE_S = 2
+FORMATS: dict[str, dict[str, Any]] = {
+    "pcm": {"response_format": "pcm", "stream": True},
+    "wav": {"response_format": "wav", "stream": True},
+    "mp3": {"response_format": "mp3", "stream": True},
+    "opus": {"response_format": "opus", "stream": True},
+    "sse": {"response_format": "pcm", "stream": True, "stream_format": "sse"},
+    "whole": {"response_format": "wav"},
+    "prompted": {"response_format": "pcm", "stream": True},
+}
+
+pytestmark = pytest.mark.long
+
+
+def deploy(fleet: Fleet, **deployment: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "MusicGenReplica", Fragile)
+        fleet.deploy(application(model(num_replicas=2, **deployment)))
+
+
+@pytest.fixture(scope="module")
+def two(fleet: Fleet) -> Fleet:
+    """Two replicas on a node each."""
+    while len(fleet.nodes) < 2:
+        fleet.add_node()
+    deploy(fleet)
+    return fleet
+
+
+@dataclass
+class Answer:
+    """The answer of one call as it arrives. longest_s: the longest time without a byte."""
+
+    request_id: str
+    content: bytearray = field(default_factory=bytearray)
+    longest_s: float = 0.0
+    headers: httpx.Headers = field(default_factory=httpx.Headers)
+
+    async def receive(self, client: httpx.AsyncClient, body: dict[str, Any]) -> bytes:
+        headers = {"x-request-id": self.request_id}
+        async with client.stream("POST", PATH, json=body, headers=headers) as response:
+            response.raise_for_status()
+            self.headers = response.headers
+            heard_at = monotonic()
+            async for part in response.aiter_bytes():
+                self.longest_s = max(self.longest_s, monotonic() - heard_at)
+                heard_at = monotonic()
+                self.content += part
+        return bytes(self.content)
+
+
+def start(
+    client: httpx.AsyncClient, label: str, bodies: dict[str, dict[str, Any]]
+) -> dict[str, tuple[Answer, asyncio.Task[bytes]]]:
+    calls = {}
+    for name, body in bodies.items():
+        answer = Answer(f"{label}-{name}")
+        calls[name] = (answer, asyncio.create_task(answer.receive(client, body)))
+    return calls
+
+
+async def bodies(client: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
+    short = {"prompt": "bells", "duration_s": 2.0, "seed": 3, "response_format": "wav"}
+    prompt = (await client.post(PATH, json=short)).content
+    base: dict[str, Any] = {"prompt": "lofi beat", "duration_s": DURATION_S, "seed": 7}
+    found = {name: base | options for name, options in FORMATS.items()}
+    found["prompted"]["audio_prompt"] = base64.b64encode(prompt).decode()
+    return found
+
+
+def sound(name: str, content: bytes) -> bytes:
+    """The audio of an answer, without what differs between two runs: times in the events."""
+    if name != "sse":
+        return content
+    parts = [json.loads(line[6:]) for line in content.decode().splitlines() if line[:6] == "data: "]
+    return b"".join(base64.b64decode(part["audio"]) for part in parts if "audio" in part)
+
+
+def retried(fleet: Fleet) -> set[str]:
+    """Ids of the requests that the ingress has sent again, by its log."""
+    folder = Path(fleet.cluster.head_node.get_session_dir_path()) / "logs" / "serve"
+    text = "".join(file.read_text() for file in folder.glob("*Ingress*.log"))
+    return set(re.findall(r"Retrying request ([\w-]+):", text))
+
+
+async def with_music(fleet: Fleet, calls: dict[str, tuple[Answer, asyncio.Task[bytes]]]) -> None:
+    """Wait until all streams have begun, and none has ended."""
+    streams = [answer for name, (answer, _) in calls.items() if name != "whole"]
+    await fleet.until(lambda: all(answer.content for answer in streams))
+    assert not any(task.done() for _, task in calls.values())
+
+
+async def test_every_format_outlives_its_replica(two: Fleet, client: httpx.AsyncClient) -> None:
+    """Both replicas die, one after the other: each request has lost one at least."""
+    wanted = await bodies(client)
+    undisturbed = {name: await task for name, (_, task) in start(client, "calm", wanted).items()}
+    calls = start(client, "torn", wanted)
+    await with_music(two, calls)
+    first, second = two.replicas(DEPLOYMENT)
+    for replica in (first, second):
+        os.kill(replica["pid"], signal.SIGKILL)
+    answers = {name: await task for name, (_, task) in calls.items()}
+    for name, content in answers.items():
+        assert sound(name, content) == sound(name, undisturbed[name]), name
+    assert {f"torn-{name}" for name in FORMATS} <= retried(two)
+    assert max(answer.longest_s for answer, _ in calls.values()) < PAUSE_S
+    assert {answer.headers["x-musicgen-resume"] for answer, _ in calls.values()} == {"exact"}
+    assert len(samples_of(answers["whole"])) == DURATION_S * 32_000
+
+
+async def test_a_replica_whose_engine_fails_ends(two: Fleet, client: httpx.AsyncClient) -> None:
+    """Its tracks go on with another replica, and Serve starts a new one."""
+    await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
+    before = {replica["pid"] for replica in two.replicas(DEPLOYMENT)}
+    body: dict[str, Any] = {"prompt": ENGINE_FAILURE, "duration_s": 2.0, "seed": 1}
+    undisturbed = (await client.post(PATH, json=body)).content
+    Fragile.arm()
+    answer = await client.post(PATH, json=body, headers={"x-request-id": "failing"})
+    assert (answer.status_code, answer.content) == (200, undisturbed)
+    assert "failing" in retried(two)
+    await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
+    after = {replica["pid"] for replica in two.replicas(DEPLOYMENT)}
+    assert len(before - after) == 1
+
+
+async def test_a_track_outlives_the_grace_of_an_update(
+    two: Fleet, client: httpx.AsyncClient
+) -> None:
+    """It is longer than `graceful_shutdown_timeout_s`: a replica of the new version takes it over."""
+    await asyncio.to_thread(deploy, two, graceful_shutdown_timeout_s=GRACE_S)
+    await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
+    body = {
+        "prompt": "lofi beat",
+        "duration_s": 25.0,
+        "seed": 9,
+        "response_format": "pcm",
+        "stream": True,
+    }
+    undisturbed = await Answer("alone").receive(client, body)
+    calls = start(client, "updated", {"pcm": body})
+    await with_music(two, calls)
+    before = {replica["pid"] for replica in two.replicas(DEPLOYMENT)}
+    await asyncio.to_thread(
+        deploy, two, graceful_shutdown_timeout_s=GRACE_S, max_ongoing_requests=7
+    )
+    answer, task = calls["pcm"]
+    assert await task == undisturbed
+    assert before.isdisjoint(replica["pid"] for replica in two.replicas(DEPLOYMENT))
+    assert "updated-pcm" in retried(two)
+    assert answer.longest_s < PAUSE_S
