@@ -1,7 +1,9 @@
 """The service on a Ray of several nodes, all of them on this machine."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,13 +21,16 @@ from tests.conftest import EMBEDDED
 PATIENCE_S = 300.0  # a busy machine is slow; only a failing test waits as long
 APP = "musicgen"
 INGRESS_NODE = {"ingress_node": 0.001}
-MODEL_NODE = {"model_node": 1}
+MODEL_NODE: dict[str, float] = {"model_node": 1}
 
 
 class Fleet:
-    """A head node with the ingress, and nodes with room for one replica each."""
+    """A head node with the ingress, and nodes with room for one replica each.
 
-    def __init__(self) -> None:
+    location: of Serve's proxies.
+    """
+
+    def __init__(self, location: str = "HeadOnly") -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         head = {"num_cpus": 4, "include_dashboard": False, "resources": {"ingress_node": 1}}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -35,11 +40,11 @@ class Fleet:
         )
         port = int(self.url.rpartition(":")[2])
         serve.start(
-            "HeadOnly", http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 300}
+            location, http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 300}
         )
 
-    def add_node(self) -> None:
-        node = self.cluster.add_node(num_cpus=4, resources=MODEL_NODE)
+    def add_node(self, resources: dict[str, float] = MODEL_NODE) -> None:
+        node = self.cluster.add_node(num_cpus=4, resources=resources)
         self.nodes[node.node_id] = node
 
     def remove_node(self, node_id: str) -> None:
@@ -83,6 +88,12 @@ class Fleet:
         async with asyncio.timeout(PATIENCE_S):
             while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - other processes are asked
                 await asyncio.sleep(0.1)
+
+    def retried(self) -> set[str]:
+        """Ids of the requests that were sent to a replica again, by the logs of the ingress."""
+        folder = Path(self.cluster.head_node.get_session_dir_path()) / "logs" / "serve"
+        text = "".join(file.read_text() for file in folder.glob("*Ingress*.log"))
+        return set(re.findall(r"Retrying request ([\w-]+):", text))
 
     def stop(self) -> None:
         serve.shutdown()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -22,6 +23,8 @@ from tests.cluster.fragile import POISON, Fragile
 PATH = "/v1/audio/generations"
 DEPLOYMENT = "MusicGen:nano"
 QUEUE_AUDIO_S = 40.0
+MOST_MADE = 40  # tracks of 2 s, while 200 callers come
+BACK_S = 60.0  # on a machine whose cores are all busy
 PROMPTS = ("lofi beat", "calm bells, 70 bpm", "energetic bass, 140 bpm", "sad strings")
 
 pytestmark = pytest.mark.long
@@ -85,6 +88,7 @@ async def callers_with_music(fleet: Fleet, client: httpx.AsyncClient, count: int
 
 async def test_answers_outlive_a_replica_and_a_node(two: Fleet, client: httpx.AsyncClient) -> None:
     undisturbed = await asyncio.gather(*(Caller(client, number).task for number in range(24)))
+    before = two.retried()
     callers = await callers_with_music(two, client, 24)
     killed, other = two.replicas(DEPLOYMENT)
     os.kill(killed["pid"], signal.SIGKILL)
@@ -94,6 +98,7 @@ async def test_answers_outlive_a_replica_and_a_node(two: Fleet, client: httpx.As
     answers = await asyncio.gather(*(caller.task for caller in callers))
     assert all(is_whole(answer, number) for number, answer in enumerate(answers))
     assert answers == undisturbed
+    assert len(two.retried() - before) > 1
 
 
 async def test_a_request_that_kills_replicas_is_refused(
@@ -145,7 +150,7 @@ async def test_of_too_many_callers_some_are_served_and_the_others_refused(
     }
     answers = await asyncio.gather(*(client.post(PATH, json=request) for _ in range(200)))
     served = [answer for answer in answers if answer.status_code == 200]
-    assert len(served) >= 20
+    assert 20 <= len(served) <= 20 + 2 * 8 + MOST_MADE
     assert {len(answer.content) for answer in served} == {int(request["duration_s"] * 32_000) * 2}
     refused = [answer for answer in answers if answer.status_code != 200]
     assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {
@@ -171,18 +176,22 @@ async def test_the_death_of_an_ingress_or_a_proxy_breaks_its_connections(
 ) -> None:
     """Callers get a 500 or a broken connection, never a short answer that looks whole.
 
-    The service recovers.
+    The service recovers. tests/test_two_proxies.py has two of each.
     """
     callers = await callers_with_music(two, client, 24)
     two.kill(process)
+    killed_at = monotonic()
     ends = await asyncio.gather(*(caller.task for caller in callers), return_exceptions=True)
     broken = [isinstance(end, httpx.HTTPError) for end in ends]
     assert any(broken)
+    statuses = {end.response.status_code for end in ends if isinstance(end, httpx.HTTPStatusError)}
+    assert statuses <= {500}
     assert all(is_whole(end, number) for number, end in enumerate(ends) if isinstance(end, bytes))
     assert all(isinstance(end, bytes | httpx.HTTPError) for end in ends), ends
     async with asyncio.timeout(PATIENCE_S):
         while not await answers_again(client):  # noqa: ASYNC110 - another process is asked
             await asyncio.sleep(0.1)
+    assert monotonic() - killed_at < BACK_S
 
 
 async def answers_again(client: httpx.AsyncClient) -> bool:

@@ -4,10 +4,8 @@ import asyncio
 import base64
 import json
 import os
-import re
 import signal
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -103,13 +101,6 @@ def sound(name: str, content: bytes) -> bytes:
     return b"".join(base64.b64decode(part["audio"]) for part in parts if "audio" in part)
 
 
-def retried(fleet: Fleet) -> set[str]:
-    """Ids of the requests that the ingress has sent again, by its log."""
-    folder = Path(fleet.cluster.head_node.get_session_dir_path()) / "logs" / "serve"
-    text = "".join(file.read_text() for file in folder.glob("*Ingress*.log"))
-    return set(re.findall(r"Retrying request ([\w-]+):", text))
-
-
 async def with_music(fleet: Fleet, calls: dict[str, tuple[Answer, asyncio.Task[bytes]]]) -> None:
     """Wait until all streams have begun, and none has ended."""
     streams = [answer for name, (answer, _) in calls.items() if name != "whole"]
@@ -129,7 +120,7 @@ async def test_every_format_outlives_its_replica(two: Fleet, client: httpx.Async
     answers = {name: await task for name, (_, task) in calls.items()}
     for name, content in answers.items():
         assert sound(name, content) == sound(name, undisturbed[name]), name
-    assert {f"torn-{name}" for name in FORMATS} <= retried(two)
+    assert {f"torn-{name}" for name in FORMATS} <= two.retried()
     assert max(answer.longest_s for answer, _ in calls.values()) < PAUSE_S
     assert {answer.headers["x-musicgen-resume"] for answer, _ in calls.values()} == {"exact"}
     assert len(samples_of(answers["whole"])) == DURATION_S * 32_000
@@ -144,7 +135,7 @@ async def test_a_replica_whose_engine_fails_ends(two: Fleet, client: httpx.Async
     Fragile.arm()
     answer = await client.post(PATH, json=body, headers={"x-request-id": "failing"})
     assert (answer.status_code, answer.content) == (200, undisturbed)
-    assert "failing" in retried(two)
+    assert "failing" in two.retried()
     await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
     after = {replica["pid"] for replica in two.replicas(DEPLOYMENT)}
     assert len(before - after) == 1
@@ -173,5 +164,5 @@ async def test_a_track_outlives_the_grace_of_an_update(
     answer, task = calls["pcm"]
     assert await task == undisturbed
     assert before.isdisjoint(replica["pid"] for replica in two.replicas(DEPLOYMENT))
-    assert "updated-pcm" in retried(two)
+    assert "updated-pcm" in two.retried()
     assert answer.longest_s < PAUSE_S

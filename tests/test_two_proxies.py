@@ -1,0 +1,151 @@
+"""Two nodes with a proxy and an ingress each: where one of them dies, the others go on."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from serve_app.app import build_app
+from serve_app.machine import free_port
+from tests.cluster.conftest import INGRESS_NODE, MODEL_NODE, PATIENCE_S, Fleet, model, settings
+
+PATH = "/v1/audio/generations"
+STREAM: dict[str, Any] = {
+    "prompt": "lofi beat", "duration_s": 15.0, "seed": 7, "response_format": "pcm", "stream": True,
+}  # fmt: skip
+WHOLE = STREAM | {"stream": False}
+CALLERS = 3  # with streams, and as many with whole tracks, at each proxy
+AT_ONCE_S = 10.0  # on a machine whose cores are all busy
+BACK_S = 60.0
+INGRESS = "ray::ServeReplica:musicgen:Ingress"
+PROXY = "ray::ProxyActor"
+
+pytestmark = pytest.mark.long
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The service at the proxies of two nodes. node: the second one's processes."""
+
+    fleet: Fleet
+    urls: tuple[str, str]
+
+    def process(self, name: str) -> psutil.Process:
+        """The process of the second node whose title begins with `name`."""
+        [node] = self.fleet.nodes.values()
+        [raylet] = node.all_processes["raylet"]
+        [found] = [
+            process
+            for process in psutil.Process(raylet.process.pid).children(recursive=True)
+            if process.cmdline()[:1] and process.cmdline()[0].startswith(name)
+        ]
+        return found
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    port = free_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_SERVE_WORKER_PROXY_HTTP_PORT", str(port))
+        fleet = Fleet("EveryNode")
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_SERVE_WORKER_PROXY_HTTP_PORT", str(port))
+            fleet.add_node(MODEL_NODE | {"ingress_node": 1.0})
+        args = settings(model(), ingresses=2)
+        args["ingress_deployment_config"] |= {
+            "max_replicas_per_node": 1,
+            "ray_actor_options": {"num_cpus": 0, "resources": INGRESS_NODE},
+        }
+        fleet.deploy(build_app(args))
+        yield Pair(fleet, (fleet.url, f"http://127.0.0.1:{port}"))
+    finally:
+        fleet.stop()
+
+
+@dataclass
+class Call:
+    """A request under way. ended: whether its answer is complete; failed_at: on the monotonic clock."""
+
+    received: bytearray
+    task: asyncio.Task[None]
+    status: int = 0
+    failed_at: float = 0.0
+
+
+def start(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> Call:
+    async def run() -> None:
+        try:
+            async with client.stream("POST", url + PATH, json=body) as response:
+                call.status = response.status_code
+                async for part in response.aiter_bytes():
+                    call.received += part
+        except httpx.HTTPError:
+            call.failed_at = monotonic()
+            raise
+
+    call = Call(bytearray(), asyncio.ensure_future(run()))
+    return call
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - other processes bring it about
+            await asyncio.sleep(0.02)
+
+
+async def first_answer(client: httpx.AsyncClient, url: str) -> float:
+    """Seconds until a request is answered with a track; failures before are taken."""
+    asked_at = monotonic()
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                answer = await client.post(url + PATH, json={"prompt": "a", "duration_s": 0.5})
+                if answer.status_code == 200:
+                    return monotonic() - asked_at
+            except httpx.HTTPError:
+                pass
+            await asyncio.sleep(0.1)
+
+
+async def loaded(client: httpx.AsyncClient, pair: Pair) -> tuple[list[Call], list[Call]]:
+    """Start the callers of both proxies, and wait until all streams have begun."""
+    near, far = [
+        [start(client, url, body) for body in (STREAM, WHOLE) for _ in range(CALLERS)]
+        for url in pair.urls
+    ]
+    await until(lambda: all(call.received for call in (*near[:CALLERS], *far[:CALLERS])))
+    return near, far
+
+
+@pytest.mark.parametrize(
+    ("name", "back_s"), [(INGRESS, AT_ONCE_S), (PROXY, BACK_S)], ids=["ingress", "proxy"]
+)
+async def test_the_other_node_goes_on(pair: Pair, name: str, back_s: float) -> None:
+    """What dies breaks its own requests at once, those without an answer with a 500 where there is a proxy."""
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+        calm = start(client, pair.urls[1], STREAM)
+        await calm.task
+        near, far = await loaded(client, pair)
+        os.kill(pair.process(name).pid, signal.SIGKILL)
+        killed_at = monotonic()
+        at_other = await first_answer(client, pair.urls[0])
+        back = await first_answer(client, pair.urls[1])
+        await asyncio.gather(*(call.task for call in far), return_exceptions=True)
+        assert [call.received for call in far if call.received == calm.received] == []
+        broken = [call for call in far if call.failed_at]
+        refused = [call for call in far if not call.failed_at]
+        assert {call.status for call in refused} <= {500}, "the proxy's answer"
+        assert len(broken) == (CALLERS if name == INGRESS else 2 * CALLERS)
+        assert max(call.failed_at for call in broken) - killed_at < AT_ONCE_S
+        assert at_other < AT_ONCE_S
+        assert back < back_s
+        await asyncio.gather(*(call.task for call in near))
+        assert {bytes(call.received) for call in near} == {bytes(calm.received)}
