@@ -40,6 +40,17 @@ async def test_reading_stops_at_the_window_until_messages_are_sent() -> None:
     reading.cancel()
 
 
+async def test_a_message_may_be_deleted_by_another_thread() -> None:
+    queue: deque[Message] = deque()
+    reading = asyncio.create_task(read(BodyWindow(endless), queue))
+    await settle()
+    await asyncio.to_thread(queue.clear)
+    async with asyncio.timeout(PATIENCE_S):
+        while len(queue) < 4:  # noqa: ASYNC110 - the task of the reader fills it
+            await asyncio.sleep(0)
+    reading.cancel()
+
+
 async def test_messages_reach_the_app_as_plain_dictionaries() -> None:
     message = await BodyWindow(endless)()
     sent = pickle.loads(pickle.dumps([message]))
