@@ -39,7 +39,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     file = folder / "nano.yaml"
     file.write_text(yaml.safe_dump(config))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (serve_settings() | haproxy_files(folder)).items():
+        for name, value in (serve_settings() | haproxy_files(folder) | _NO_DRAINING).items():
             patch.setenv(name, value)
         patch.setenv("PYTHONPATH", str(CONFIGS.parent))
         with Service(file, free_port(), ProgressLine()) as service:
@@ -51,6 +51,10 @@ def haproxy_files(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
     }
+
+
+# For load balancers to notice; at the end of these tests there is none.
+_NO_DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5"}
 
 
 @pytest.fixture
