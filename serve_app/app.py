@@ -13,6 +13,7 @@ from serve_app.config.reader import environment_variables, read_config
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.actor_options import actor_options
 from serve_app.deployments.autoscaling import MODEL_PREFIX
+from serve_app.deployments.coordination import coordinator_of
 from serve_app.deployments.ingress import Ingress, check_jobs, max_requests
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.deployments.serve_options import deployment
@@ -42,6 +43,7 @@ def build_app(args: dict[str, Any]) -> Application:
         _check_keys(config)
         _check_signing(config)
         _check_jobs(config)
+        _check_coordination(config)
         ingress = _ingress(config)
         watermark = config.provenance.watermark
         bound = [(model, _replicas(model, watermark)) for model in config.models]
@@ -84,6 +86,12 @@ def _check_jobs(config: AppConfig) -> None:
     """Choose the stores of jobs once. They are opened by the ingress alone."""
     options = config.ingress_deployment_config.ray_actor_options
     check_jobs(config.jobs, dict(os.environ) | environment_variables(options))
+
+
+def _check_coordination(config: AppConfig) -> None:
+    """Choose the coordinator once. It is reached by the ingress alone."""
+    options = config.ingress_deployment_config.ray_actor_options
+    coordinator_of(config, INGRESS_NAME, dict(os.environ) | environment_variables(options))
 
 
 def _replicas(model: ModelConfig, watermark: WatermarkConfig) -> Application:

@@ -77,6 +77,7 @@ IMPORTED_BY = {
     "cryptography": {"provenance"},
     "httpx": {"client", "cli", "hub_reachability", "node"},
     "psycopg": {"jobs"},
+    "redis": {"gateway"},
     "psycopg_pool": {"jobs"},
     "audiocraft": {"models", "checkpoints"},
     "demucs": {"models", "checkpoints"},

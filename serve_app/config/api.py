@@ -24,9 +24,10 @@ class AccessConfig(ClosedModel):
     require_keys: bool = False
     """Refuse to start without keys. Otherwise a service without keys answers anyone."""
     max_concurrent_requests: PositiveInt | None = None
-    """Requests of one key at a time in one ingress replica; beyond it `429`. Default: no limit."""
+    """Requests of one key at a time, over the ingress replicas that `coordination` joins; beyond it
+    `429`. Default: no limit."""
     max_audio_s_per_minute: PositiveFloat | None = None
-    """Seconds of music per minute of one key in one ingress replica; beyond it `429`. Default: no
+    """Seconds of music per minute of one key, over the same replicas; beyond it `429`. Default: no
     limit."""
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from serve_app.config.api import ApiConfig
 from serve_app.config.closed_model import ClosedModel
+from serve_app.config.coordination import CoordinationConfig
 from serve_app.config.deployment import DeploymentConfig
 from serve_app.config.edge import EdgeConfig
 from serve_app.config.fine_tunes import FineTunesConfig
@@ -102,7 +103,8 @@ class ModelConfig(ClosedModel):
     """Price of one replica, in US dollars per hour; answers then report their cost. Default:
     unknown."""
     max_queued_audio_s: PositiveFloat | None = None
-    """Seconds of music that may wait in one ingress replica; beyond it `429`. Default: no limit."""
+    """Seconds of music that may wait, over the ingress replicas that `coordination` joins; beyond it
+    `429`. Default: no limit."""
     engine_kwargs: EngineConfig = EngineConfig()
     """Engine of each replica."""
     deployment_config: DeploymentConfig = DeploymentConfig()
@@ -152,6 +154,8 @@ class AppConfig(ClosedModel):
     """Model that answers a request without a model. Default: the first of `models`."""
     api: ApiConfig = ApiConfig()
     """Limits and access of the HTTP API."""
+    coordination: CoordinationConfig = CoordinationConfig()
+    """Limits and queues that hold for all ingress replicas together."""
     jobs: JobsConfig = JobsConfig()
     """Durable jobs, which outlive their connection."""
     provenance: ProvenanceConfig = ProvenanceConfig()

@@ -1,7 +1,9 @@
 """The ingress deployment: the HTTP API over handles to the models' deployments."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Mapping
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import ray
 from fastapi import FastAPI
@@ -12,6 +14,7 @@ from serve_app.api.app import create_api
 from serve_app.config.app import AppConfig, ModelConfig
 from serve_app.config.jobs import JobsConfig
 from serve_app.deployments.actor_options import demand, ingress_demand
+from serve_app.deployments.coordination import coordinator_of
 from serve_app.deployments.departed_clients import DepartedClients
 from serve_app.deployments.fleet import RayFleet
 from serve_app.deployments.job_metrics import RayJobObserver
@@ -19,12 +22,14 @@ from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import RayObserver
 from serve_app.deployments.node_watch import NodeWatch
 from serve_app.deployments.peer_streams import PeerStreams
+from serve_app.deployments.permit_metrics import RayPermitObserver
 from serve_app.deployments.replica_errors import as_serve_app_error
 from serve_app.deployments.replica_loss import explained
 from serve_app.deployments.replica_watch import ReplicaWatch
 from serve_app.deployments.serve_facts import ServeFacts
 from serve_app.deployments.transport import unpack
 from serve_app.gateway.limits import Limits
+from serve_app.gateway.permits.permits import Permits
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.gateway.streams import StreamPart, StreamState
@@ -48,11 +53,13 @@ class Ingress:
         self._handles = handles
         self._nodes = NodeWatch({model.model_id: demand(model) for model in config.served})
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
-        self._replicas = ReplicaWatch(serve.get_replica_context().app_name)
+        app_name = serve.get_replica_context().app_name
+        self._replicas = ReplicaWatch(app_name)
         self._reporting = asyncio.ensure_future(self._replicas.run())
         self._facts = ServeFacts()
         self._streams = StreamStore.of(config.api)
         observer = RayJobObserver(config.jobs.log_prompts)
+        self._permits = Permits(coordinator_of(config, app_name, os.environ), RayPermitObserver())
         self._jobs = JobRuntime.of(config.jobs, observer, node_count=ingress_nodes(config))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -68,11 +75,21 @@ class Ingress:
             max_requests(config),
             config.provenance,
             self._job_service,
-            None if isinstance(self._jobs, str) else self._jobs.running(),
-            server=self._facts,
+            self._running(),
+            self._permits,
+            self._facts,
         )
         app.add_middleware(DepartedClients)
         return app
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        """Keep permits, and work on jobs, as long as the app runs."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._permits.running())
+            if not isinstance(self._jobs, str):
+                await stack.enter_async_context(self._jobs.running())
+            yield
 
     def _job_service(self, generation: GenerationService, limits: Limits) -> JobService | str:
         """Build the service of jobs, or say why there is none."""

@@ -14,9 +14,10 @@ from serve_app.audio.mastering import Mastering
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.api import AccessConfig
 from serve_app.errors import DeadlineExceeded, InvalidAudio, InvalidRequest, QueueFull, RateLimited
-from serve_app.gateway import conversions, limits
+from serve_app.gateway import conversions
 from serve_app.gateway.conversions import ConversionRequest, Conversions, ConvertedFile
 from serve_app.gateway.limits import Limits
+from serve_app.gateway.permits import permits
 from tests.audio.files import damaged, file_of, tone
 from tests.fakes import Clock
 
@@ -24,7 +25,7 @@ from tests.fakes import Clock
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(limits, "monotonic", clock)
+    monkeypatch.setattr(permits, "monotonic", clock)
     return clock
 
 

@@ -10,8 +10,9 @@ import pytest
 from serve_app.audio.workers import AudioWorkers
 from serve_app.config.api import AccessConfig
 from serve_app.errors import DeadlineExceeded, InvalidAudio, QueueFull, RateLimited
-from serve_app.gateway import limits, provenance_checks
+from serve_app.gateway import provenance_checks
 from serve_app.gateway.limits import Limits
+from serve_app.gateway.permits import permits
 from serve_app.gateway.provenance_checks import CheckRequest, ProvenanceChecks
 from serve_app.watermark.detector_process import DetectorProcess
 from tests.audio.files import file_of
@@ -65,7 +66,7 @@ async def test_the_watermark_alone_is_a_mark(workers: AudioWorkers, tmp_path: Pa
 async def test_seconds_of_the_file_are_charged(
     workers: AudioWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "monotonic", Clock())
+    monkeypatch.setattr(permits, "monotonic", Clock())
     checks = checks_of(workers, AccessConfig(max_audio_s_per_minute=3.0))
     await checks.check(request())
     await checks.check(request())

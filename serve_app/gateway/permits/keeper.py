@@ -38,10 +38,11 @@ class LeaseKeeper:
         self._is_known = False
         self._listening: asyncio.Task[None] | None = None
         self._due = asyncio.Event()
+        self._is_over = False
         self._timer: asyncio.TimerHandle | None = None
         self._confirmed_at = -LEASE_S
         self._tidied_at = clock()
-        self.is_reached = False
+        self.reached = asyncio.Event()
 
     def is_leased(self, now: float) -> bool:
         """Whether the coordinator surely holds this session's units for it."""
@@ -57,13 +58,19 @@ class LeaseKeeper:
             self._timer = asyncio.get_running_loop().call_later(_NEWS_S, self._ring)
 
     async def run(self) -> None:
-        """Report until cancelled; then end the session."""
-        try:
-            while True:
-                await self.exchange()
-                await self._pause()
-        finally:
-            await self._leave()
+        """Report until stopped; then end the session.
+
+        Not until cancelled: a client of the coordinator may turn that into an error of its own.
+        """
+        while not self._is_over:
+            await self.exchange()
+            await self._pause()
+        await self._leave()
+
+    def stop(self) -> None:
+        """End `run`, after the report that is on its way."""
+        self._is_over = True
+        self._due.set()
 
     async def exchange(self) -> None:
         """Send one report and take in the reply."""
@@ -99,7 +106,7 @@ class LeaseKeeper:
             return
         self._is_known = True
         self._confirmed_at = sent_at
-        self.is_reached = True
+        self.reached.set()
         self._observer.reached(is_reached=True)
         if self._book.apply(report, reply, self._clock()):
             self.hurry()
@@ -107,7 +114,7 @@ class LeaseKeeper:
     def _lose(self) -> None:
         """Go on by local limits. Idle units stay good until the lease ends."""
         now = self._clock()
-        self.is_reached = False
+        self.reached.clear()
         self._observer.reached(is_reached=False)
         self._book.settle_alone(now)
         if not self.is_leased(now):
@@ -121,8 +128,8 @@ class LeaseKeeper:
         self._listening = asyncio.create_task(self._listen(self._session))
 
     async def _listen(self, session: str) -> None:
-        """Report whenever the coordinator asks for it."""
-        while True:
+        """Report whenever the coordinator asks for it, while the session lasts."""
+        while session == self._session:
             try:
                 await self._coordinator.woken(session)
                 self.hurry()
@@ -136,8 +143,8 @@ class LeaseKeeper:
             self._tidied_at = now
             self._book.forget(now)
             self._book.tidy(now)
-        pause_s = HEARTBEAT_S
-        if not self.is_reached:
+        pause_s = 0.0 if self._is_over else HEARTBEAT_S
+        if not self.reached.is_set():
             pause_s = _RETRY_S
         elif self._book.is_urgent:
             pause_s = _AGAIN_S
@@ -153,12 +160,14 @@ class LeaseKeeper:
         """End the session, so that its units return at once."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._listening is not None:
-            self._listening.cancel()
         self._number += 1
         report = Report(self._session, self._number, False, False, True, (), ())
+        self._session = ""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait({self._listening}, timeout=_TIMEOUT_S)
         with contextlib.suppress(Unreachable, TimeoutError):
             async with asyncio.timeout(_TIMEOUT_S):
                 await self._coordinator.exchange(report)
-        self.is_reached = False
+        self.reached.clear()
         await self._coordinator.close()

@@ -135,7 +135,7 @@ class LeaseBook:
         for lease in recalled:
             lease.tighten(now)
             self.touch(lease)
-        return self._return_partial_grants(report, now) or bool(recalled)
+        return self._return_partial_grants(report) or bool(recalled)
 
     def settle_alone(self, now: float) -> None:
         """Decide on all claims by this process's own count: the coordinator is out of reach.
@@ -234,7 +234,7 @@ class LeaseBook:
                 return Shortage(want, int(answer.available) + lease.idle)
         return None
 
-    def _return_partial_grants(self, report: Report, now: float) -> bool:
+    def _return_partial_grants(self, report: Report) -> bool:
         """Return idle units of tight leases, such as grants that were not enough for a request."""
         is_any = False
         for row in report.rows:

@@ -1,6 +1,7 @@
 """Permits of one ingress replica, within limits that hold for all of them."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -38,7 +39,7 @@ class Permits:
         self._keeper = (
             None
             if coordinator is None
-            else LeaseKeeper(self._book, coordinator, self._observer, clock)
+            else LeaseKeeper(self._book, coordinator, self._observer, self._clock)
         )
 
     @asynccontextmanager
@@ -49,18 +50,20 @@ class Permits:
             return
         keeping = asyncio.create_task(self._keeper.run())
         try:
-            await self._until_reached(self._keeper)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_START_S):
+                    await self._keeper.reached.wait()
             yield
         finally:
-            keeping.cancel()
-            await asyncio.wait({keeping})
+            self._keeper.stop()
+            await keeping
 
     async def take(self, *wants: Want, is_patient: bool = False) -> None:
         """Take units of all allowances. is_patient: wait until there are enough. Raises Shortage."""
         now = self._clock()
         if self._takes_idle(wants, now):
             self._decide("lease")
-        elif self._keeper is None or not self._keeper.is_reached:
+        elif self._keeper is None or not self._keeper.reached.is_set():
             self._decide("local")
             self._book.take_alone(wants, now)
         else:
@@ -118,7 +121,7 @@ class Permits:
 
     @property
     def _is_shared(self) -> bool:
-        return self._keeper is not None and self._keeper.is_reached
+        return self._keeper is not None and self._keeper.reached.is_set()
 
     def _takes_idle(self, wants: tuple[Want, ...], now: float) -> bool:
         """Take leased units if there are enough, and ask for further ones where they run low."""
@@ -159,8 +162,3 @@ class Permits:
     def _note(self) -> None:
         if self._keeper is not None:
             self._keeper.note()
-
-    async def _until_reached(self, keeper: LeaseKeeper) -> None:
-        until = self._clock() + _START_S
-        while not keeper.is_reached and self._clock() < until:
-            await asyncio.sleep(0.01)
