@@ -1,7 +1,7 @@
 """CPU time of a service's processes and threads, by the stage of a request that they serve."""
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -41,20 +41,19 @@ class StageClock:
             for stage in STAGES
         }
 
-    async def _spent(self, work: Callable[[], Awaitable[None]]) -> tuple[Counter[str], float]:
+    async def _spent(self, work: Callable[[], Awaitable[None]]) -> tuple[dict[str, float], float]:
         """CPU seconds of each stage during `work`, and the seconds that it took."""
         before = _read()
         started_at = perf_counter()
         await work()
         elapsed_s = perf_counter() - started_at
         after = _read()
-        after.subtract(before)
-        return after, elapsed_s
+        return {stage: after[stage] - before[stage] for stage in STAGES}, elapsed_s
 
 
-def _read() -> Counter[str]:
+def _read() -> defaultdict[str, float]:
     """CPU seconds of each stage so far."""
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
             stage = _stage(process)

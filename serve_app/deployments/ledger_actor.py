@@ -7,7 +7,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from serve_app.config.app import DeploymentConfig
+from serve_app.config.deployment import DeploymentConfig
 from serve_app.gateway.permits.coordinator import Unreachable
 from serve_app.gateway.permits.ledger_host import LedgerHost
 from serve_app.gateway.permits.messages import Reply, Report

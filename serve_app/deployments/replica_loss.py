@@ -24,9 +24,10 @@ async def explained(error: Exception) -> Exception:
     """
     if not isinstance(error, ActorUnavailableError) or not RAY_SERVE_USE_GRPC_BY_DEFAULT:
         return error
-    if error.actor_id is None or not await _has_crashed(error.actor_id):
-        return error
-    return ActorDiedError()
+    actor_id: str | None = error.actor_id
+    has_crashed = actor_id is not None and await _has_crashed(actor_id)
+    crash: Exception = ActorDiedError()
+    return crash if has_crashed else error
 
 
 async def _has_crashed(actor_id: str) -> bool:

@@ -39,4 +39,4 @@ def unpack(item: StreamItem | PackedChunk) -> StreamItem:
     """Undo `pack`. Samples are exact: float32 holds every int16."""
     if not isinstance(item, PackedChunk):
         return item
-    return AudioChunk(item.samples / _SCALE, *item.rest)
+    return AudioChunk(item.samples.astype(np.float32) / _SCALE, *item.rest)

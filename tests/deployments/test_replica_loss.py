@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from serve_app.deployments import replica_loss
@@ -24,7 +25,7 @@ def grpc(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(replica_loss, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(replica_loss, "_POLL_S", 0.01)
     monkeypatch.setattr(replica_loss, "actors", known.get)
-    monkeypatch.setattr(replica_loss.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
     return known
 
 
