@@ -77,9 +77,11 @@ async def test_auto_chooses_among_those_that_take_one(fleet: FakeGenerator) -> N
 
 
 async def test_auto_wakes_one_that_may_take_one(fleet: FakeGenerator) -> None:
-    ours = selector(fleet)
+    readiness = Readiness(fleet)
+    ours = ModelSelector(ModelRouter([SMALL, LARGE, SUNG, HUM], "small"), readiness)
     for card in (SMALL, LARGE, HUM):
         await ours.melody_models.takes(card)
+        readiness.forget(card.model_id)
     fleet.step_s.clear()
     with pytest.raises(ModelLoading):
         await ours.select("auto", 10.0, None, with_melody=True)
