@@ -18,7 +18,7 @@ ALLOWED = {
     "errors": set[str](),
     "config": {"types", "errors"},
     "marks": set[str](),
-    "openai_errors": set[str](),
+    "error_bodies": {"errors"},
     "track_fields": {"types", "model_status", "marks"},
     "kernels": set[str](),
     "models": {"types", "errors", "kernels"},
@@ -34,7 +34,7 @@ ALLOWED = {
     },
     "jobs": {"types", "model_status", "errors", "config", "track_fields", "audio", "gateway"},
     "api": {
-        "types", "model_status", "errors", "openai_errors", "config", "track_fields", "marks",
+        "types", "model_status", "errors", "error_bodies", "config", "track_fields", "marks",
         "provenance_report", "audio", "gateway", "jobs", "watermark",
     },
     "placement": set[str](),
@@ -48,7 +48,7 @@ ALLOWED = {
     "ray_token": set[str](),
     "child_process": set[str](),
     "node": set[str](),
-    "edge": {"errors", "openai_errors", "config", "gateway", "child_process"},
+    "edge": {"errors", "error_bodies", "config", "gateway", "child_process"},
     "launch": {
         "errors", "config", "checkpoints", "gateway", "child_process", "machine", "placement",
         "ray_token",

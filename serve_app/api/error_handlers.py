@@ -15,8 +15,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from serve_app.api.error_forms import PROBLEM_MEDIA_TYPE, in_form_of
+from serve_app.api.error_forms import in_form_of
 from serve_app.api.schemas.refusal import REFUSED_FIELD
+from serve_app.error_bodies import PROBLEM_MEDIA_TYPE
 from serve_app.errors import InvalidRequest, ServeAppError
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from serve_app.api.error_forms import PROBLEM_MEDIA_TYPE
 from serve_app.api.errors import (
     OriginNotAllowed,
     Overloaded,
@@ -17,6 +16,7 @@ from serve_app.api.errors import (
 from serve_app.api.schemas.problem import ApiProblem, ElevenLabsProblem, Problem
 from serve_app.api.schemas.tracks import Variations
 from serve_app.audio.file_format import FORMATS
+from serve_app.error_bodies import PROBLEM_MEDIA_TYPE
 from serve_app.errors import (
     DeadlineExceeded,
     DurationTooLong,

@@ -1,7 +1,7 @@
 """HAProxy's configuration, rendered from the template `haproxy.cfg`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
@@ -18,18 +18,17 @@ from serve_app.edge.errors import (
     Unavailable,
     UriTooLong,
 )
+from serve_app.error_bodies import ERROR_FORMS, PROBLEM_MEDIA_TYPE, error_body
 from serve_app.errors import (
     HeadersTooLarge,
     PayloadTooLarge,
     RequestTimeout,
     ServeAppError,
 )
-from serve_app.openai_errors import openai_error
 
 DEADLINE_HEADER = "x-musicgen-timeout-seconds"
 _TEMPLATE = Template(Path(__file__).with_name("haproxy.cfg").read_text())
-_LUA = Path(__file__).with_name("payload_too_large.lua")
-_MEDIA_TYPE = "application/problem+json"
+_LUA = Path(__file__).with_name("errors.lua")
 _DISCARDED_BYTES = 2**27  # of a body that is too large, so that its client can read the answer
 _LOOPBACK = ("127.0.0.0/8", "::1")
 _BUFFER_BYTES = 2**17  # for URL and headers; the parser answers what exceeds it, not the rules
@@ -94,7 +93,6 @@ def render(
             "buffer_bytes": str(_buffer_bytes(edge, api)),
             "max_header_bytes": str(api.max_header_bytes),
             "max_body_bytes": str(api.max_upload_bytes),
-            "payload_too_large": _payload_too_large(api.max_upload_bytes),
         }
     )
 
@@ -116,68 +114,75 @@ def _milliseconds(edge: EdgeConfig, timeouts: Timeouts) -> dict[str, str]:
 
 
 def _answers(edge: EdgeConfig, api: ApiConfig, timeouts: Timeouts) -> dict[str, str]:
-    """Build the answers that the edge gives itself: lines of `http-error`, arguments of `return`."""
-    unavailable = Unavailable("The service is starting, restarting or full. Try again.", 5)
-    timeout = GatewayTimeout(
-        f"No answer within {timeouts.request_timeout_s:g} s. Ask for less music, or for a stream."
-    )
-    malformed = MalformedRequest("The request is not HTTP that the service understands.")
-    own = [
-        malformed,
-        RequestTimeout(f"The body must arrive within {edge.body_timeout_s:g} s."),
-        BadGateway("The service ended the connection before it answered. Try again.", 2),
-        unavailable,
-        timeout,
-    ]
-    errors = "\n".join(f"  http-error {_answer(error)}" for error in own)
+    """Build the answers that the edge gives itself.
+
+    Lines of `http-error`, arguments of `return` and of `lua-load`.
+    """
+    of_haproxy = _errors_of_haproxy(edge, timeouts)
+    of_rules = _errors_of_rules(edge, api)
+    too_large = PayloadTooLarge(f"The request's body must be at most {api.max_upload_bytes} bytes.")
+    returned = of_haproxy | of_rules
+    return {name: _answer(error) for name, error in returned.items()} | {
+        "errors": "\n".join(f"  http-error {_answer(error)}" for error in of_haproxy.values()),
+        "error_bodies": _lua([*returned.values(), too_large]),
+    }
+
+
+def _errors_of_haproxy(edge: EdgeConfig, timeouts: Timeouts) -> dict[str, ServeAppError]:
+    """Build the errors that HAProxy answers with by itself; rules return some of them, too."""
     return {
-        "errors": errors,
-        "unavailable": _answer(unavailable),
-        "malformed_request": _answer(malformed),
-        "overloaded": _answer(
-            Overloaded("All ingress replicas are full, and so is the line for them. Try again.", 2)
+        "malformed_request": MalformedRequest(
+            "The request is not HTTP that the service understands."
         ),
-        "not_found": _answer(PathNotFound("There is nothing at this path.")),
-        "gateway_timeout": _answer(timeout),
-        "internal_error": _answer(ServeAppError("An ingress replica failed. Try again.")),
-        "rate_limited": _answer(
-            TooManyRequests(
-                f"At most {edge.max_requests_per_address} requests of one address may be unfinished."
-            )
+        "body_timeout": RequestTimeout(f"The body must arrive within {edge.body_timeout_s:g} s."),
+        "bad_gateway": BadGateway(
+            "The service ended the connection before it answered. Try again.", 2
         ),
-    } | _refusals(edge, api)
+        "unavailable": Unavailable("The service is starting, restarting or full. Try again.", 5),
+        "gateway_timeout": GatewayTimeout(
+            f"No answer within {timeouts.request_timeout_s:g} s. Ask for less music, or for a stream."
+        ),
+    }
 
 
-def _refusals(edge: EdgeConfig, api: ApiConfig) -> dict[str, str]:
-    errors = {
+def _errors_of_rules(edge: EdgeConfig, api: ApiConfig) -> dict[str, ServeAppError]:
+    """Build the errors that rules return."""
+    return {
+        "not_found": PathNotFound("There is nothing at this path."),
+        "overloaded": Overloaded(
+            "All ingress replicas are full, and so is the line for them. Try again.", 2
+        ),
+        "internal_error": ServeAppError("An ingress replica failed. Try again."),
+        "rate_limited": TooManyRequests(
+            f"At most {edge.max_requests_per_address} requests of one address may be unfinished."
+        ),
         "uri_too_long": UriTooLong(f"Path and query must be at most {edge.max_url_bytes} bytes."),
         "headers_too_large": HeadersTooLarge(
             f"Headers must be at most {api.max_header_bytes} bytes."
         ),
     }
-    return {name: _answer(error) for name, error in errors.items()}
-
-
-def _payload_too_large(max_bytes: int) -> str:
-    """Write the arguments of `lua-load`: script, body, bytes to read, headers."""
-    error = PayloadTooLarge(f"The request's body must be at most {max_bytes} bytes.")
-    headers = {"content-type": _MEDIA_TYPE} | _HEADERS
-    pairs = [part for pair in headers.items() for part in pair]
-    arguments = (_LUA.as_posix(), _body(error), str(_DISCARDED_BYTES), *pairs)
-    return " ".join(f"'{argument}'" for argument in arguments)
 
 
 def _answer(error: ServeAppError) -> str:
     """Write the arguments of HAProxy's `http-error` and `http-request return`."""
+    body = f"%[var(txn.form,openai),lua.error_body({error.code})]"
     headers = _hdr({**_HEADERS, **error.headers})
-    return f"status {error.status} content-type {_MEDIA_TYPE} string '{_body(error)}' {headers}"
+    return f"status {error.status} content-type {PROBLEM_MEDIA_TYPE} lf-string '{body}' {headers}"
 
 
-def _body(error: ServeAppError) -> str:
-    """Write JSON without apostrophes, which would end HAProxy's quotes."""
-    problem = error.problem_details
-    members = problem | {"error": openai_error(problem)}
-    return json.dumps(members).replace("'", r"\u0027")
+def _lua(errors: Iterable[ServeAppError]) -> str:
+    """Write the arguments of `lua-load`: script, bodies, bytes to read, headers of 413."""
+    parts = [
+        part
+        for error in errors
+        for form in ERROR_FORMS
+        for part in (error.code, form, json.dumps(error_body(form, error.problem_details)))
+    ]
+    bodies = "\t".join(parts).replace("'", r"\u0027")  # an apostrophe would end the quotes
+    headers = {"content-type": PROBLEM_MEDIA_TYPE} | _HEADERS
+    pairs = [part for pair in headers.items() for part in pair]
+    arguments = (_LUA.as_posix(), bodies, str(_DISCARDED_BYTES), *pairs)
+    return " ".join(f"'{argument}'" for argument in arguments)
 
 
 def _hdr(headers: Mapping[str, str]) -> str:

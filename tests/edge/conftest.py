@@ -135,15 +135,21 @@ def exchange(address: Address, sent: bytes, timeout_s: float = 20) -> bytes:
 
 
 def is_problem(response: httpx.Response, code: str) -> bool:
-    """Test that an answer is problem details with a code, readable by any page and by OpenAI's clients."""
+    """Test that an answer is problem details with a code, readable by any page and by its path's clients."""
     return (
         response.headers["content-type"] == "application/problem+json"
         and response.headers["access-control-allow-origin"] == "*"
         and response.headers["x-content-type-options"] == "nosniff"
         and response.json()["code"] == code
         and response.json()["status"] == response.status_code
-        and response.json()["error"]["message"] == response.json()["detail"]
+        and sentence_of(response) == response.json()["detail"]
     )
+
+
+def sentence_of(response: httpx.Response) -> object:
+    """Return what clients show of an error: Hugging Face's at `/`, OpenAI's at other paths."""
+    error = response.json()["error"]
+    return error if isinstance(error, str) else error["message"]
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 
 from serve_app.api import openapi
 from serve_app.api.body_reader import read_json
-from serve_app.api.error_forms import openai_object
 from serve_app.api.error_handlers import as_serve_app_error
 from serve_app.api.field_names import named_as
 from serve_app.api.ignored_fields import ignored_header
@@ -25,6 +24,7 @@ from serve_app.api.track_answers import (
     started,
     stream_answer,
 )
+from serve_app.error_bodies import openai_object
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.track import LiveTrack
 from serve_app.track_fields import TrackReport
