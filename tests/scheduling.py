@@ -9,7 +9,8 @@ RAY_PATHS = (
     "tests/cli/test_serve.py", "tests/cluster/", "tests/service/", "tests/supabase/test_flow.py",
     "tests/test_added_nodes.py", "tests/test_edge_function.py", "tests/test_lost_head.py",
     "tests/test_observability.py", "tests/test_page.py",
-    "tests/test_ray_ports.py", "tests/test_readme.py", "tests/test_start.py", "tests/test_two_proxies.py",
+    "tests/test_ray_ports.py", "tests/test_readme.py", "tests/test_serves_haproxy.py",
+    "tests/test_start.py", "tests/test_two_proxies.py",
     "tests/test_wheel.py", "tests/tools/test_soak.py",
 )  # fmt: skip
 

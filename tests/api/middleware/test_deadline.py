@@ -7,8 +7,11 @@ from time import time
 import httpx
 import pytest
 
+from serve_app.api.app import create_api
+from serve_app.config.api import ApiConfig
+from serve_app.gateway.server_facts import AloneServer
 from serve_app.types import GenerationRequest, StreamItem
-from tests.fakes import FakeGenerator
+from tests.fakes import SMALL, FakeGenerator
 
 PATH = "/v1/audio/generations"
 HEADER = "x-musicgen-timeout-seconds"
@@ -84,3 +87,24 @@ async def test_the_deadline_travels_in_the_request(
     [request] = generator.requests
     expected = None if timeout_s is None else pytest.approx(time() + timeout_s, abs=10)
     assert request.deadline == expected
+
+
+class Serve(AloneServer):
+    """A server that cuts off answers after 100 s."""
+
+    def limit_s(self) -> float:
+        return 100.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "left_s"), [({}, 98.0), ({HEADER: "20"}, 20.0), ({HEADER: "3600"}, 98.0)]
+)
+async def test_the_servers_limit_is_a_deadline_too(headers: dict[str, str], left_s: float) -> None:
+    generator = FakeGenerator()
+    app = create_api(generator, generator, [SMALL], "small", ApiConfig(), server=Serve())
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        response = await client.post(PATH, json={"prompt": "a"}, headers=headers)
+    assert response.status_code == 200
+    [request] = generator.requests
+    assert request.deadline == pytest.approx(time() + left_s, abs=5)
