@@ -150,6 +150,15 @@ class Collector(HTTPServer):
         return {span.name: span for span in self.spans if span.trace_id.hex() == trace_id}
 
 
+def routes(collector: Collector, trace_id: str) -> set[str]:
+    """Values of `http.route` with the method by the newer convention beside it."""
+    spans = [
+        {attribute.key: attribute.value.string_value for attribute in span.attributes}
+        for span in collector.of(trace_id).values()
+    ]
+    return {span["http.route"] for span in spans if span.get("http.request.method") == "POST"}
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Collector
 
@@ -210,6 +219,7 @@ async def test_a_trace_splits_a_requests_time(
     assert found["gen_ai.response.id"].string_value == "traced-1"
     assert found["musicgen.audio_s"].double_value == pytest.approx(2.0)
     assert request.parent_span_id in {span.span_id for span in spans.values()}
+    await until(lambda: "/v1/audio/generations" in routes(collector, trace_id))
 
 
 async def test_only_requests_with_a_sampled_trace_are_traced(

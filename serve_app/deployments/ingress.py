@@ -17,6 +17,7 @@ from serve_app.deployments.actor_options import demand, ingress_demand
 from serve_app.deployments.coordination import coordinator_of
 from serve_app.deployments.departed_clients import DepartedClients
 from serve_app.deployments.fleet import RayFleet
+from serve_app.deployments.http_span import HttpSpan
 from serve_app.deployments.job_metrics import RayJobObserver
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import RayObserver
@@ -80,6 +81,7 @@ class Ingress:
             self._facts,
         )
         app.add_middleware(DepartedClients)
+        app.add_middleware(HttpSpan)
         return app
 
     @asynccontextmanager

@@ -36,7 +36,7 @@ class RequestSpan:
         return f"{context.trace_id:032x}" if context.is_valid else ""
 
     def end(self, request: GenerationRequest, outcome: Outcome) -> None:
-        """Make the span. A failure's code is its `error.type`, and that of the span around it."""
+        """Make the span. A failure's code is its `error.type`."""
         span = _tracer.start_span(
             f"{_OPERATION} {outcome.model}",
             context=self._context,
@@ -45,7 +45,6 @@ class RequestSpan:
         )
         if outcome.code != OK:
             span.set_status(Status(StatusCode.ERROR, outcome.code))
-            self._outer.set_attribute("error.type", outcome.code)
         span.end()
 
 
