@@ -1,4 +1,4 @@
-"""A node whose cloud takes it away: its replica moves, and the request under way reaches its end on the node."""
+"""Nodes whose cloud takes them away, and updates of the ingress: requests under way reach their ends."""
 
 import asyncio
 import json
@@ -13,7 +13,8 @@ import httpx
 import pytest
 import ray
 
-from tests.cluster.conftest import Fleet, application, model
+from serve_app.app import build_app
+from tests.cluster.conftest import Fleet, application, model, settings
 from tests.node.metadata_service import metadata_service
 
 PATH = "/v1/audio/generations"
@@ -87,6 +88,34 @@ async def test_a_reclaimed_node_loses_no_request(fleet: Fleet, client: httpx.Asy
     assert await call(client, asyncio.Event(), 1) == 32_000, "the replacement answers"
     await fleet.until(lambda: not alive(node_id))
     fleet.remove_node(node_id)
+
+
+async def test_an_update_of_the_ingress_loses_no_request(
+    fleet: Fleet, client: httpx.AsyncClient
+) -> None:
+    """A new ingress replica starts before the old one stops, which finishes what it has."""
+
+    def deploy(max_prompt_chars: int) -> None:
+        args = settings(model(num_replicas=1))
+        args["ingress_deployment_config"]["max_surge_percent"] = 100
+        fleet.deploy(build_app(args | {"api": {"max_prompt_chars": max_prompt_chars}}))
+
+    while not fleet.nodes:
+        fleet.add_node()
+    await asyncio.to_thread(deploy, 100)
+    [old] = fleet.replicas("Ingress")
+    started = asyncio.Event()
+    track = asyncio.create_task(call(client, started, DURATION_S))
+    await started.wait()
+    update = asyncio.create_task(asyncio.to_thread(deploy, 101))
+    answered = 0
+    while not update.done() or answered < 3:
+        assert await call(client, asyncio.Event(), 0.5) == 16_000
+        answered += 1
+    await update
+    assert await track == DURATION_S * 32_000
+    await fleet.until(lambda: old["pid"] not in {one["pid"] for one in fleet.replicas("Ingress")})
+    assert await call(client, asyncio.Event(), 0.5) == 16_000
 
 
 def alive(node_id: str) -> bool:
