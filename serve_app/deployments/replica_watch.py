@@ -22,11 +22,11 @@ _RUNNING = "RUNNING"
 
 
 class ReplicaWatch:
-    """Metrics of the application's deployments, and of the CPU time of this ingress replica's process."""
+    """Metrics of the application's deployments, and of this ingress replica's CPU time."""
 
     def __init__(self, application: str) -> None:
         self._application = application
-        self._cpu_s = 0.0
+        self._cpu_s = dict.fromkeys(("event_loop", "threads"), 0.0)
         self._wanted = Gauge(
             "musicgen_wanted_replicas", "Replicas that Serve wants to run.", ("model",)
         )
@@ -38,13 +38,14 @@ class ReplicaWatch:
         )
         self._cpu = Counter(
             "musicgen_ingress_cpu_seconds_total",
-            "CPU time of the ingress replica's process; at one second a second it is full.",
+            "CPU time of the ingress replica by part: its event loop, full at one second a second, and its threads.",
+            ("part",),
         )
 
     async def run(self) -> None:
         """Report every few seconds, until cancelled."""
         while True:
-            self._count_cpu(time.process_time())
+            self._count_cpu(time.thread_time(), time.process_time())
             with contextlib.suppress(ray.exceptions.RayError, ValueError):  # no controller
                 self.report(await self._details())
             await asyncio.sleep(_PERIOD_S)
@@ -65,10 +66,12 @@ class ReplicaWatch:
             self._running.set(states.count(_RUNNING), tags)
             self._most.set(_most(deployment), tags)
 
-    def _count_cpu(self, total_s: float) -> None:
-        if total_s > self._cpu_s:
-            self._cpu.inc(total_s - self._cpu_s)
-        self._cpu_s = total_s
+    def _count_cpu(self, loop_s: float, process_s: float) -> None:
+        """Count the CPU time so far of this thread, which runs the event loop, and of the process."""
+        for part, total_s in (("event_loop", loop_s), ("threads", process_s - loop_s)):
+            if total_s > self._cpu_s[part]:
+                self._cpu.inc(total_s - self._cpu_s[part], {"part": part})
+                self._cpu_s[part] = total_s
 
 
 def _is_model(name: str) -> bool:
