@@ -21,7 +21,7 @@ from tests.credentials import expired_pair, pair, stored
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 SINGLE = [
     *("small", "medium", "large", "melody", "stereo-large", "stereo-melody-large"),
-    *("audiogen", "own"),
+    *("audiogen", "own", "fine-tunes"),
 ]
 NANO = next(file for file in FILES if file.name == "nano.yaml")
 

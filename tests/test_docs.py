@@ -13,6 +13,7 @@ from serve_app import __version__, errors
 from serve_app.api import errors as api_errors
 from serve_app.deployments.autoscaling import BudgetPolicy, DrainTimePolicy
 from serve_app.edge import errors as edge_errors
+from serve_app.engine import errors as engine_errors
 from serve_app.jobs import errors as job_errors
 from tests.markdown import rows, section
 
@@ -28,7 +29,7 @@ MOST_WORDS = 1300
 
 
 def all_errors() -> list[type[errors.ServeAppError]]:
-    found = vars(errors) | vars(api_errors) | vars(edge_errors) | vars(job_errors)
+    found = vars(errors) | vars(api_errors) | vars(edge_errors) | vars(engine_errors) | vars(job_errors)
     return [
         one
         for one in found.values()
