@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from serve_app.config.adapter import AdapterSource
 from serve_app.config.api import AccessConfig, ApiConfig
 from serve_app.config.app import AppConfig, EngineConfig, ModelConfig
+from serve_app.config.coordination import CoordinationConfig
 from serve_app.config.deployment import DeploymentConfig
 from serve_app.config.edge import EdgeConfig
 from serve_app.config.fine_tunes import FineTuneConfig, FineTunesConfig
@@ -29,6 +30,12 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("args", "The application: `applications[].args`.", AppConfig),
     ("api", "The HTTP API: `args.api`.", ApiConfig),
     ("access", "API keys: `args.api.access`. See [Access](operations.md#access).", AccessConfig),
+    (
+        "coordination",
+        "One queue and one set of limits: `args.coordination`. See "
+        "[Several ingress replicas](operations.md#several-ingress-replicas).",
+        CoordinationConfig,
+    ),
     ("jobs", "Durable jobs: `args.jobs`. See [Jobs](jobs.md).", JobsConfig),
     ("webhooks", "Messages to callers' addresses: `args.jobs.webhooks`.", WebhookConfig),
     (

@@ -155,7 +155,7 @@ class AppConfig(ClosedModel):
     api: ApiConfig = ApiConfig()
     """Limits and access of the HTTP API."""
     coordination: CoordinationConfig = CoordinationConfig()
-    """Limits and queues that hold for all ingress replicas together."""
+    """Sharing of queues and limits among ingress replicas."""
     jobs: JobsConfig = JobsConfig()
     """Durable jobs, which outlive their connection."""
     provenance: ProvenanceConfig = ProvenanceConfig()

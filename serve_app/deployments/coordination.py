@@ -39,4 +39,6 @@ def _has_several(config: AppConfig) -> bool:
     """Whether there may be more than one ingress replica."""
     ingress = config.ingress_deployment_config
     scaling = ingress.autoscaling_config or {}
+    if ingress.num_replicas == "auto":
+        return True
     return bool(max(ingress.num_replicas or 1, scaling.get("max_replicas", 1)) > 1)

@@ -1,26 +1,14 @@
 """The leases of one ingress replica, and the requests that wait for units."""
 
-import asyncio
 from collections.abc import Iterable, Sequence
 
 from serve_app.gateway.permits.allowance import Allowance, Shortage, Want
+from serve_app.gateway.permits.claim import Claim
 from serve_app.gateway.permits.lease import Lease
 from serve_app.gateway.permits.line_journal import LineJournal
 from serve_app.gateway.permits.messages import Answer, Reply, Report, Row
 
 _IDLE_S = 5.0  # until the lease of an allowance that no request uses is given up
-_PATIENCE_S = 1.0  # for which a request waits until idle units return from others
-
-
-class Claim:
-    """A request that waits for units. is_patient: without a bound, until it has them."""
-
-    def __init__(self, wants: Sequence[Want], now: float, *, is_patient: bool) -> None:
-        self.wants = wants
-        self.is_patient = is_patient
-        self.gives_up_at = now + _PATIENCE_S
-        self.is_asked = False
-        self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class LeaseBook:
@@ -151,9 +139,9 @@ class LeaseBook:
                 if claim.is_patient:
                     self._claims.append(claim)
                 else:
-                    _end(claim, shortage)
+                    claim.end(shortage)
             else:
-                _end(claim, None)
+                claim.end(None)
 
     def void(self) -> None:
         """Drop all idle units, and what is known of others: the session may have expired."""
@@ -215,11 +203,11 @@ class LeaseBook:
             if claim.granted.done():
                 continue
             if self.take(claim.wants, now):
-                _end(claim, None)
+                claim.end(None)
             elif (shortage := self._shortage(claim, answers, now)) is None:
                 self._claims.append(claim)
             else:
-                _end(claim, shortage)
+                claim.end(shortage)
 
     def _shortage(self, claim: Claim, answers: dict[str, Answer], now: float) -> Shortage | None:
         """Find the allowance that refuses a claim; None while units may still return."""
@@ -249,13 +237,3 @@ class LeaseBook:
         return any(
             want.allowance.name == lease.name for claim in self._claims for want in claim.wants
         )
-
-
-def _end(claim: Claim, shortage: Shortage | None) -> None:
-    """Tell a claim's request the decision."""
-    if claim.granted.done():
-        return
-    if shortage is None:
-        claim.granted.set_result(None)
-    else:
-        claim.granted.set_exception(shortage)

@@ -1,0 +1,150 @@
+"""Shared limits: what a request pays for one set of limits over several ingress replicas.
+
+python -m benchmarks.coordination [--requests 2000] [--waiting 10000] [--backend local actor redis]
+
+A request takes its key's places and seconds and enters the model's line, then leaves it and ends, far
+from all limits; two further ingress replicas do the same meanwhile. `contended`: the time until
+a decision near a limit, for which the coordinator is asked. `place`: a place in a line of --waiting.
+`redis` starts Debian's redis-server. The last line is JSON.
+"""
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from statistics import quantiles
+from time import perf_counter
+
+import ray
+
+from benchmarks.report import print_result, print_table, summary
+from serve_app.config.api import AccessConfig
+from serve_app.config.deployment import DeploymentConfig
+from serve_app.deployments.ledger_actor import ActorCoordinator
+from serve_app.errors import RateLimited
+from serve_app.gateway.limits import Limits
+from serve_app.gateway.permits.coordinator import Coordinator
+from serve_app.gateway.permits.permits import Permits
+from serve_app.gateway.permits.redis_coordinator import RedisCoordinator
+from serve_app.gateway.waiting_line import WaitingLine
+from tools.redis import redis_server
+
+FAR = AccessConfig(max_concurrent_requests=1000, max_audio_s_per_minute=10_000_000)
+NEAR = AccessConfig(max_concurrent_requests=2)
+Connect = Callable[[], Coordinator | None]
+
+
+@contextlib.contextmanager
+def connecting(backend: str) -> Iterator[Connect]:
+    """Start what a backend needs; yield the function that connects an ingress replica."""
+    if backend == "redis":
+        with redis_server() as url:
+            yield lambda: RedisCoordinator(url, "benchmark")
+    elif backend == "actor":
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        try:
+            yield lambda: ActorCoordinator("benchmark", DeploymentConfig())
+        finally:
+            ray.shutdown()
+    else:
+        yield lambda: None
+
+
+async def request(limits: Limits, line: WaitingLine) -> float:
+    """Run one request through limits and line; return the milliseconds that these took."""
+    started = perf_counter()
+    await limits.take("web", 8.0)
+    ticket = await line.enter(8.0)
+    taken_s = perf_counter() - started
+    await asyncio.sleep(0)
+    started = perf_counter()
+    line.leave(ticket)
+    limits.give_back("web", 0.0)
+    return 1000 * (taken_s + perf_counter() - started)
+
+
+async def neighbour(permits: Permits) -> None:
+    """Load the coordinator as another ingress replica with a request every 5 ms does."""
+    limits = Limits(FAR, permits)
+    line = WaitingLine("small", 1e6, permits)
+    while True:
+        await request(limits, line)
+        await asyncio.sleep(0.005)
+
+
+async def contended(limits: Limits) -> float:
+    """Return the milliseconds of one decision near a key's limit."""
+    started = perf_counter()
+    try:
+        await limits.take("few", 0.0)
+    except RateLimited:
+        return 1000 * (perf_counter() - started)
+    took_s = perf_counter() - started
+    limits.give_back("few", 0.0)
+    return 1000 * took_s
+
+
+async def place_us(permits: Permits, waiting: int) -> float:
+    """Return the microseconds of entering a line of `waiting` requests, asking the place, leaving."""
+    for _ in range(waiting):
+        permits.enter("large", 8000)
+    started = perf_counter()
+    for _ in range(1000):
+        ticket = permits.enter("large", 8000)
+        permits.place("large", ticket)
+        permits.leave("large", ticket)
+    return 1000 * (perf_counter() - started)
+
+
+@contextlib.asynccontextmanager
+async def ingresses(connect: Connect, count: int) -> AsyncIterator[list[Permits]]:
+    """Run the permits of several ingress replicas."""
+    replicas = [Permits(connect()) for _ in range(count)]
+    async with contextlib.AsyncExitStack() as stack:
+        for permits in replicas:
+            await stack.enter_async_context(permits.running())
+        yield replicas
+
+
+async def measure(connect: Connect, requests: int, waiting: int) -> dict[str, float]:
+    """Measure one backend."""
+    async with ingresses(connect, 3) as (permits, *others):
+        tasks = [asyncio.create_task(neighbour(other)) for other in others]
+        limits = Limits(FAR, permits)
+        line = WaitingLine("small", 1e6, permits)
+        far = []
+        for _ in range(requests):
+            far.append(await request(limits, line))
+            await asyncio.sleep(0.001)
+        near = [await contended(Limits(NEAR, permits)) for _ in range(200)]
+        for task in tasks:
+            task.cancel()
+        far_at = quantiles(far, n=100)
+        near_at = quantiles(near, n=100)
+        return {
+            "p50 ms": round(far_at[49], 4),
+            "p99 ms": round(far_at[98], 4),
+            "contended p50 ms": round(near_at[49], 3),
+            "contended p99 ms": round(near_at[98], 3),
+            f"place in {waiting}, us": round(await place_us(permits, waiting), 1),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.coordination", description=summary(__doc__)
+    )
+    parser.add_argument("--requests", type=int, default=2000, help="default: 2000")
+    parser.add_argument("--waiting", type=int, default=10_000, help="default: 10000")
+    parser.add_argument("--backend", nargs="+", default=["local", "actor", "redis"])
+    arguments = parser.parse_args()
+    rows = {}
+    for backend in arguments.backend:
+        with connecting(backend) as connect:
+            rows[backend] = asyncio.run(measure(connect, arguments.requests, arguments.waiting))
+    print_table(rows)
+    print_result("coordination", backends=rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Two ingress replicas have one set of limits and one line, also when one of them, or the actor that
+keeps the limits, dies."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import ray
+
+from serve_app import app
+from serve_app.app import build_app
+from serve_app.deployments.ledger_actor import NAMESPACE, actor_name
+from serve_app.gateway.permits.messages import LEASE_S
+from tests.cluster.conftest import APP, PATIENCE_S, Fleet, model, settings
+from tests.cluster.held import HELD, Holding
+from tests.redis_server import redis_server
+
+PATH = "/v1/audio/generations"
+KEYS = {"web": "key-of-web", "line": "key-of-line"}
+LIMIT = 2
+LINE_S = 60.0
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def two(fleet: Fleet) -> Fleet:
+    """Two ingress replicas, and a model that holds requests."""
+    if not fleet.nodes:
+        fleet.add_node()
+    deploy(fleet)
+    return fleet
+
+
+def deploy(fleet: Fleet, env: dict[str, str] | None = None, **coordination: Any) -> None:
+    args = settings(model(max_ongoing_requests=100) | {"max_queued_audio_s": LINE_S}, ingresses=2)
+    keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
+    variables = {"MUSICGEN_API_KEYS": keys} | (env or {})
+    args["ingress_deployment_config"]["ray_actor_options"]["runtime_env"] = {"env_vars": variables}
+    args["api"] = {"access": {"max_concurrent_requests": LIMIT}}
+    args["coordination"] = coordination
+    args["jobs"] = {"enabled": False}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "MusicGenReplica", Holding)
+        fleet.deploy(build_app(args))
+
+
+class Calls:
+    """Requests under way, each on a connection of its own, and the statuses of those that ended."""
+
+    def __init__(self, fleet: Fleet, key: str, duration_s: float = 5.0) -> None:
+        self._url = fleet.url + PATH
+        self._headers = {"authorization": f"Bearer {KEYS[key]}"}
+        self._duration_s = duration_s
+        self._tasks: list[asyncio.Task[int]] = []
+
+    def start(self, count: int, prompt: str = HELD) -> None:
+        self._tasks += [asyncio.create_task(self._call(prompt)) for _ in range(count)]
+
+    async def _call(self, prompt: str) -> int:
+        body = {"prompt": prompt, "duration_s": self._duration_s, "response_format": "pcm"}
+        async with httpx.AsyncClient(timeout=PATIENCE_S, headers=self._headers) as client:
+            return (await client.post(self._url, json=body)).status_code
+
+    @property
+    def statuses(self) -> Counter[int]:
+        """Statuses of the requests that were answered; 0: the connection was lost."""
+        ended = [task for task in self._tasks if task.done()]
+        return Counter(0 if task.exception() else task.result() for task in ended)
+
+    async def until_refused(self, count: int) -> None:
+        """Wait until so many requests have been answered by 429."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.statuses[429] < count:  # noqa: ASYNC110 - the service is awaited
+                await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def calls(fleet: Fleet, key: str, duration_s: float = 5.0) -> AsyncIterator[Calls]:
+    """Start requests; at the end give them up, and wait until the service has noticed."""
+    under_way = Calls(fleet, key, duration_s)
+    try:
+        yield under_way
+    finally:
+        await under_way.stop()
+        await until_free(fleet, key)
+
+
+async def until_free(fleet: Fleet, key: str) -> None:
+    """Wait until the key has all its places."""
+    async with asyncio.timeout(PATIENCE_S):
+        while await accepted_at_once(fleet, key) < LIMIT:  # noqa: ASYNC110 - the service is awaited
+            await asyncio.sleep(0.2)
+
+
+async def accepted_at_once(fleet: Fleet, key: str) -> int:
+    """Count the accepted ones of LIMIT short requests."""
+    probe = Calls(fleet, key, 0.5)
+    probe.start(LIMIT, "lofi beat")
+    await asyncio.gather(*probe._tasks, return_exceptions=True)
+    return probe.statuses[200]
+
+
+async def test_twelve_calls_get_the_places_of_their_key(two: Fleet) -> None:
+    async with calls(two, "web") as web:
+        web.start(12)
+        await web.until_refused(12 - LIMIT)
+        await asyncio.sleep(1.0)
+        assert web.statuses == {429: 12 - LIMIT}, "the others are held"
+
+
+async def test_the_line_is_bounded_over_both(two: Fleet) -> None:
+    deploy_without_keys = {"web": 1, "line": 1}
+    async with contextlib.AsyncExitStack() as stack:
+        for key in deploy_without_keys:
+            held = await stack.enter_async_context(calls(two, key, 25.0))
+            held.start(1)
+        await asyncio.sleep(1.0)
+        third = await stack.enter_async_context(calls(two, "line", 25.0))
+        third.start(1)
+        await third.until_refused(1)
+
+
+async def test_the_permits_of_a_killed_ingress_return(two: Fleet) -> None:
+    async with calls(two, "web") as web:
+        web.start(12)
+        await web.until_refused(12 - LIMIT)
+        for replica in two.replicas("Ingress"):
+            os.kill(replica["pid"], signal.SIGKILL)
+        killed_at = asyncio.get_running_loop().time()
+        await two.until(lambda: len(two.replicas("Ingress")) == 2)
+        started_at = asyncio.get_running_loop().time()
+        await until_free(two, "web")
+        now = asyncio.get_running_loop().time()
+        assert now < max(killed_at + LEASE_S, started_at) + 15.0
+
+
+async def test_limits_hold_again_after_the_actor_was_killed(two: Fleet) -> None:
+    async with calls(two, "web") as web:
+        web.start(LIMIT + 1)
+        await web.until_refused(1)
+        [actor] = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if process.cmdline() and process.cmdline()[0].startswith("ray::LedgerActor")
+        ]
+        actor.kill()
+        await two.until(lambda: is_back(actor.pid))
+        await asyncio.sleep(2.0)
+        assert web.statuses == {429: 1}, "the requests that it had admitted go on"
+        more = Calls(two, "web")
+        more.start(10)
+        await more.until_refused(10)
+        await more.stop()
+
+
+def is_back(old_pid: int) -> bool:
+    """Whether Ray has started the actor again."""
+    titles = [
+        process.cmdline()
+        for process in psutil.Process().children(recursive=True)
+        if process.pid != old_pid and process.is_running()
+    ]
+    return any(title and title[0].startswith("ray::LedgerActor") for title in titles)
+
+
+async def test_calls_are_accepted_while_the_actor_is_away(two: Fleet) -> None:
+    actor = ray.get_actor(actor_name(APP), namespace=NAMESPACE)
+    ray.kill(actor)
+    async with calls(two, "web") as web:
+        web.start(1, "lofi beat")
+        await asyncio.gather(*web._tasks)
+        assert web.statuses == {200: 1}
+
+
+async def test_redis_keeps_the_same_limits(two: Fleet) -> None:
+    with redis_server() as url:
+        deploy(two, {"MUSICGEN_COORDINATION_REDIS_URL": url}, backend="redis")
+        async with calls(two, "web") as web:
+            web.start(12)
+            await web.until_refused(12 - LIMIT)
+            await asyncio.sleep(1.0)
+            assert web.statuses == {429: 12 - LIMIT}
+    async with calls(two, "web") as web:
+        web.start(1, "lofi beat")
+        await asyncio.gather(*web._tasks)
+        assert web.statuses == {200: 1}, "without the server, each ingress counts for itself"
