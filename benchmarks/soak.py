@@ -1,6 +1,6 @@
 """Find resources that a service leaks when careless callers use it.
 
-python -m benchmarks.soak [--minutes 10] [--config configs/nano.yaml]
+python -m benchmarks.soak [--minutes 10] [--config configs/nano.yaml] [--ingresses 2]
 
 Callers wait for their music, stream it, disconnect halfway or at once, or send invalid requests.
 Afterwards every slot must be free. Tasks, threads and open files must be as few as after the first
@@ -11,8 +11,12 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
 
 from benchmarks.report import print_result, summary
+from serve_app.config.serve_file import read_serve_config
 from serve_app.launch.progress import ProgressLine
 from serve_app.launcher import Service
 from serve_app.machine import free_port
@@ -25,20 +29,41 @@ def main() -> int:
     parser.add_argument(
         "--config", type=Path, default=Path("configs/nano.yaml"), help="configuration to serve"
     )
+    parser.add_argument("--ingresses", type=int, default=2, help="ingress replicas (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the callers' behaviour")
     arguments = parser.parse_args()
-    with Service(arguments.config, free_port(), ProgressLine()) as service:
+    with (
+        TemporaryDirectory() as folder,
+        Service(
+            _with_ingresses(arguments.config, arguments.ingresses, Path(folder)),
+            free_port(),
+            ProgressLine(),
+        ) as service,
+    ):
         report = asyncio.run(soak(service, arguments.minutes, arguments.seed))
     show(report)
     print_result(
         "soak",
         minutes=arguments.minutes,
+        ingresses=arguments.ingresses,
         calls=sum(report.calls.values()),
         wrong=dict(report.wrong),
         leaked=report.leaked,
         memory_mib_per_minute=report.memory_mib_per_minute,
     )
     return int(bool(report.wrong or report.leaked))
+
+
+def _with_ingresses(config: Path, count: int, folder: Path) -> Path:
+    """Write the configuration with that many ingress replicas into `folder`."""
+    content = read_serve_config(config)
+    for application in content["applications"]:
+        ingress = application["args"].setdefault("ingress_deployment_config", {})
+        ingress.pop("autoscaling_config", None)
+        ingress["num_replicas"] = count
+    file = folder / config.name
+    file.write_text(yaml.safe_dump(content))
+    return file
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -20,7 +20,7 @@ CALLERS = 8
 WARM_UP = 0.25  # share of the time before the first count of resources
 SAMPLE_S = 2.0  # between two samples of the memory
 PATIENCE_S = 60.0
-Resources = dict[str, dict[str, float]]  # by actor: threads, files, tasks, memory_mib
+Resources = dict[str, dict[str, float]]  # by replica: threads, files, tasks, memory_mib
 # Allowed growth, for example of thread pools at their first peak of load. Hundreds of calls make a
 # leak larger.
 SLACK = {"threads": 8, "files": 8, "tasks": 0}
@@ -109,7 +109,7 @@ async def _until_idle(client: httpx.AsyncClient) -> None:
 
 @contextmanager
 def _actors(service: Service) -> Iterator[dict[str, Any]]:
-    """Connect to the service's Ray; yield the actors of ingress and replicas by deployment name."""
+    """Connect to the service's Ray; yield the replicas of ingress and models by deployment and number."""
     os.environ |= service.ray_environment
     import ray
 
@@ -119,10 +119,19 @@ def _actors(service: Service) -> Iterator[dict[str, Any]]:
     ray.init(address=address, namespace="serve", log_to_driver=False, configure_logging=False)
     try:
         names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
-        replicas = [name for name in names if name.startswith("SERVE_REPLICA::")]
-        yield {name.split("#")[1]: ray.get_actor(name) for name in replicas}
+        replicas = sorted(name for name in names if name.startswith("SERVE_REPLICA::"))
+        yield dict(zip(_numbered(replicas), map(ray.get_actor, replicas), strict=True))
     finally:
         ray.shutdown()
+
+
+def _numbered(replicas: Iterable[str]) -> Iterator[str]:
+    """Deployment and number of each replica: `Ingress 1`, `Ingress 2`."""
+    counts = Counter[str]()
+    for name in replicas:
+        deployment = name.split("#")[1]
+        counts[deployment] += 1
+        yield f"{deployment} {counts[deployment]}"
 
 
 async def _resources(actors: dict[str, Any]) -> Resources:
