@@ -13,8 +13,8 @@ from benchmarks.gpu_check.measurement import Measurement, Setting, at_least, fou
 from benchmarks.gpu_check.models import scale_of
 from benchmarks.report import hardware
 from serve_app.doctor.gpu_software import DRIVERS, driver_version
-from serve_app.engine.prefill import BLOCK_ROWS
 from serve_app.kernels.cuda.compiler import finds_compiler
+from serve_app.models.musicgen.execution import PREFILL_ROWS
 
 # Parts of kernels' names, the most telling first.
 _BACKENDS = {
@@ -54,7 +54,7 @@ def _attention(setting: Setting) -> Iterator[Measurement]:
     for size in ("small", "large"):
         scale = scale_of(size, setting)
         head_dim = scale.hidden_size // scale.num_heads
-        for what, queries, keys in (("step", 1, 512), ("prefill", BLOCK_ROWS // 2, 512)):
+        for what, queries, keys in (("step", 1, 512), ("prefill", PREFILL_ROWS // 2, 512)):
             shape = (2, scale.num_heads)
             query, key, value = (
                 torch.randn(*shape, n, head_dim, device=setting.device)

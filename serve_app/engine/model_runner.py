@@ -85,8 +85,9 @@ class ModelRunner:
                 config.transformer, max_slots, self.max_text_tokens, weight.dtype, self.device
             )
         self._prefiller = Prefiller(
-            model, self._cache, self._positions, self._masks, self._texts, self.max_text_tokens
-        )
+            model, self._cache, self._positions, self._masks, self._texts, self.max_text_tokens,
+            backend.prefill_rows,
+        )  # fmt: skip
         self._prefixes = Prefixes(model, self._cache, self._prefiller)
         self._prefills: dict[int, Prefill] = {}
         self._openings: dict[int, Opening] = {}

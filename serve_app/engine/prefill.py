@@ -16,9 +16,6 @@ from serve_app.engine.cross_attention_slots import CrossAttentionSlots
 from serve_app.models.musicgen.kv_cache import KVCache
 from serve_app.models.musicgen.model import MusicGen
 
-BLOCK_ROWS = 512  # rows of a block on a GPU: 256 positions of a slot with two rows
-CPU_BLOCK_ROWS = 32  # on a CPU: the most that its kernels compute, which are the fastest in int8
-
 
 class Part(NamedTuple):
     """Consecutive positions to fill in the first `rows` rows of a slot.
@@ -55,6 +52,7 @@ class Prefill:
 class Prefiller:
     """Fills the cache of one model by the model's own layers.
 
+    block_rows: the most rows of a block.
     position_embeddings [L, D]; masks [L, L]: see `causal_masks`; texts: None for a model without
     cross-attention.
     """
@@ -67,6 +65,7 @@ class Prefiller:
         masks: Tensor,
         texts: CrossAttentionSlots | None,
         max_text_tokens: int,
+        block_rows: int,
     ) -> None:
         self._model = model
         self._cache = cache
@@ -76,7 +75,7 @@ class Prefiller:
         self._max_text_tokens = max_text_tokens
         self._layers = model.config.transformer.num_layers
         self._device = model.embedding.weight.device
-        self._block_rows = BLOCK_ROWS if self._device.type == "cuda" else CPU_BLOCK_ROWS
+        self._block_rows = block_rows
 
     def add(self, prefill: Prefill, part: Part) -> None:
         """Append positions to those that are to be filled."""

@@ -7,8 +7,7 @@ from torch import Tensor
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.bucket import bucket
 from serve_app.engine.model_runner import BatchShape, ModelRunner, max_positions
-from serve_app.engine.prefill import CPU_BLOCK_ROWS
-from serve_app.models.musicgen.execution import torch_backend
+from serve_app.models.musicgen.execution import CPU_PREFILL_ROWS, torch_backend
 from serve_app.types import MAX_SEED, SamplingParams
 from tests.engine.fake_gpu import Copies, fake_gpu, moved
 
@@ -47,7 +46,7 @@ def test_lengths_are_whole_buckets(nano: Checkpoint, runner: ModelRunner) -> Non
 def test_given_codes_are_kept_and_continued_as_drawn_codes(runner: ModelRunner) -> None:
     """The given codes are longer than one block; the continuation equals the whole decoding."""
     whole = decode(runner, 0, NOTHING, FRAMES)
-    given = whole[:, : 8 * CPU_BLOCK_ROWS + 20]
+    given = whole[:, : 2 * CPU_PREFILL_ROWS + 20]
     assert torch.equal(decode(runner, 1, given, FRAMES), whole)
 
 

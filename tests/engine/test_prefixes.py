@@ -13,7 +13,7 @@ from serve_app.engine.prefixes import Prefixes
 from serve_app.models.musicgen.conditioning import Conditions
 from serve_app.models.musicgen.cpu_backend import CpuBackend
 from serve_app.models.musicgen.cuda_backend import CudaBackend
-from serve_app.models.musicgen.execution import ExecutionBackend, TorchBackend
+from serve_app.models.musicgen.execution import TorchBackend
 from serve_app.models.musicgen.model import MusicGen
 from serve_app.types import SamplingParams
 from tests.engine.melody_models import CHROMA, NOTHING, K, V, melody_model, text, tune
@@ -31,12 +31,14 @@ class Kind:
     name: str
     exact: bool
 
-    def runner(self, model: MusicGen, slots: int = 3) -> ModelRunner:
+    def runner(self, model: MusicGen, slots: int = 3, block_rows: int = 32) -> ModelRunner:
+        """Prefill in blocks of few rows, so that a prefix has several."""
         backend = self._backend(model)
+        backend.prefill_rows = block_rows
         backend.prepare(model)
         return ModelRunner(model, backend, slots, FRAMES, MAX_TEXT)
 
-    def _backend(self, model: MusicGen) -> ExecutionBackend:
+    def _backend(self, model: MusicGen) -> TorchBackend | CpuBackend | CudaBackend:
         weight = model.embedding.weight
         match self.name.split():
             case ["torch", *rest]:
@@ -134,6 +136,21 @@ def test_a_copied_prefix_equals_a_computed_one(
         torch.testing.assert_close(one, other, rtol=0, atol=tolerance * other.abs().max().item())
         assert other[..., : CHROMA + 5, :].abs().amax(dim=-1).min() > 0, "every position is filled"
     assert copying.kv_cache_bytes > computing.kv_cache_bytes, "the template counts"
+
+
+@pytest.mark.parametrize("name", ["cpu fp32", "cpu fp16", "cpu int8"])
+def test_the_size_of_the_blocks_changes_no_bit(name: str) -> None:
+    """On the CPU's kernels. A prefix may thus be copied in part, whatever the blocks are."""
+    kind = Kind(name, exact=True)
+    caches = []
+    for block_rows in (2, 32):
+        model = new_model(kind)
+        runner = kind.runner(model, block_rows=block_rows)
+        start(runner, 1, conditions(model, 5, tune()))
+        runner.prefill(1)
+        caches.append(filled(runner, 1, CHROMA + 5))
+    for one, other in zip(*caches, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_slices_and_steps_between_them_change_no_bit(kind: Kind) -> None:

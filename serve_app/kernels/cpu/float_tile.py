@@ -28,7 +28,6 @@ from serve_app.kernels.cpu.float_vectors import (
 _WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 TILE_ROWS = 12 if _WIDE else 6
 PANEL = 2 * LANES if _WIDE else LANES
-_FEW_ROWS = TILE_ROWS // 3  # of the tile for most of the rows that are left over
 
 
 def pack_panels(weight: Floats) -> Floats:
@@ -48,43 +47,49 @@ def multiply_rows(
     Row i of x is the `depth` values from x_at + i * x_step on, so that rows may overlap; row i of
     start and of out are the PANEL values from start_at + i * start_step and out_at + i * out_step.
     """
-    i = 0
-    while i + TILE_ROWS <= rows:
+    tiles = -(-rows // TILE_ROWS)
+    first = 0
+    for tile in range(
+        tiles
+    ):  # of equal height, but for a row: a low tile takes as long as a high one
+        last = rows * (tile + 1) // tiles
         _multiply_tile(
-            TILE_ROWS, x, x_at + i * x_step, x_step, depth, weight, weight_at,
-            start, start_at + i * start_step, start_step, out, out_at + i * out_step, out_step,
+            last - first, x, x_at + first * x_step, x_step, depth, weight, weight_at,
+            start, start_at + first * start_step, start_step,
+            out, out_at + first * out_step, out_step,
         )  # fmt: skip
-        i += TILE_ROWS
-    while i + _FEW_ROWS <= rows:
-        _multiply_tile(
-            _FEW_ROWS, x, x_at + i * x_step, x_step, depth, weight, weight_at,
-            start, start_at + i * start_step, start_step, out, out_at + i * out_step, out_step,
-        )  # fmt: skip
-        i += _FEW_ROWS
-    while i < rows:
-        _multiply_tile(
-            1, x, x_at + i * x_step, x_step, depth, weight, weight_at,
-            start, start_at + i * start_step, start_step, out, out_at + i * out_step, out_step,
-        )  # fmt: skip
-        i += 1
+        first = last
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic  # type: ignore[untyped-decorator]
 def _multiply_tile(
     _: Any, rows: Any, x: Any, x_at: Any, x_step: Any, depth: Any, weight: Any, weight_at: Any,  # noqa: ARG001
     start: Any, start_at: Any, start_step: Any, out: Any, out_at: Any, out_step: Any,  # noqa: ARG001
 ) -> Any:  # fmt: skip
-    """Multiply a tile of a constant number of rows: see `multiply_rows`."""
+    """Multiply a tile of at most TILE_ROWS rows: see `multiply_rows`."""
     index = types.intp
     arguments = (
-        rows, x, index, index, index, weight, index, start, index, index, out, index, index,
+        index, x, index, index, index, weight, index, start, index, index, out, index, index,
     )  # fmt: skip
     return types.void(*arguments), _generate
 
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Emit a loop over the depth for each number of rows."""
+    done = builder.append_basic_block("done")
+    select = builder.switch(arguments[0], done)
+    for rows in range(1, TILE_ROWS + 1):
+        block = builder.append_basic_block(f"rows{rows}")
+        select.add_case(int64(rows), block)
+        builder.position_at_end(block)
+        _tile(context, builder, signature, arguments, rows)
+        builder.branch(done)
+    builder.position_at_end(done)
+    return context.get_dummy_value()
+
+
+def _tile(context: Any, builder: Any, signature: Any, arguments: Any, rows: int) -> None:
     """Emit the loop over the depth, with accumulators for each row and LANES outputs."""
-    rows = signature.args[0].literal_value
     at = [element(context, builder, signature, arguments, array) for array in (1, 5, 7, 10)]
     x, weight, start, out = at
     parts = range(0, PANEL, LANES)
@@ -97,7 +102,6 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
     for row in _rows(builder, out, arguments[12], rows):
         for part in parts:
             store(builder, next(sums), row, part)
-    return context.get_dummy_value()
 
 
 def _multiply(
@@ -109,7 +113,7 @@ def _multiply(
     """
     bases = _rows(builder, x, step, rows)[::3]
     steps = [int64(0), step, builder.mul(step, int64(2))]
-    loop = Loop(builder, depth, 1, [weight, *bases, *initial])
+    loop = Loop(builder, depth, 1, [weight, *bases, *initial], unroll=rows <= TILE_ROWS // 2)
     column = loop.carried[0]
     inputs = loop.carried[1 : 1 + len(bases)]
     sums = loop.carried[1 + len(bases) :]

@@ -63,14 +63,23 @@ def reduce_add(builder: Any, vector: Any) -> Any:
     return builder.call(function, [ir.Constant(FLOAT, 0.0), vector], fastmath=("reassoc",))
 
 
+def _opaque(builder: Any, index: Any) -> Any:
+    """The same index by an empty line of assembly: LLVM then knows no number of passes."""
+    return builder.asm(ir.FunctionType(INT64, [INT64]), "", "=r,0", [index], False)
+
+
 class Loop:
     """A loop over an index from 0 on in steps, with values carried from one pass to the next.
 
-    Emit the body between `Loop(...)` and `close`.
+    Emit the body between `Loop(...)` and `close`. unroll: False keeps LLVM from unrolling it, for a
+    body that fills the registers: of two passes at once, it spills some.
     """
 
-    def __init__(self, builder: Any, end: Any, step: int, carried: list[Any]) -> None:
+    def __init__(
+        self, builder: Any, end: Any, step: int, carried: list[Any], unroll: bool = True
+    ) -> None:
         self._builder = builder
+        self._unroll = unroll
         self._end = end
         self._step = step
         before = builder.block
@@ -84,6 +93,8 @@ class Loop:
         """End the body with the carried values' next ones; return those after the last pass."""
         builder = self._builder
         following = builder.add(self.index, int64(self._step))
+        if not self._unroll:
+            following = _opaque(builder, following)
         end = builder.block
         for phi, value in zip([self.index, *self.carried], [following, *after], strict=True):
             phi.add_incoming(value, end)

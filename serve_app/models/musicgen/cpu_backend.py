@@ -7,8 +7,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
-from serve_app.models.musicgen.cpu_layers import CpuLinear
+from serve_app.models.musicgen.cpu_layers import MANY_ROWS, CpuLinear
 from serve_app.models.musicgen.cpu_step import CpuStep
+from serve_app.models.musicgen.execution import CPU_PREFILL_ROWS
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
 from serve_app.models.musicgen.transformer import Linear
 
@@ -24,6 +25,7 @@ class CpuBackend:
 
     def __init__(self, precision: str, int8_cache: bool = False) -> None:
         self.precision = precision
+        self.prefill_rows = MANY_ROWS if precision == "int8" else CPU_PREFILL_ROWS
         self._int8_cache = int8_cache or precision == "int8"
         self._step: CpuStep | None = None
 

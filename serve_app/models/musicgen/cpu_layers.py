@@ -1,4 +1,4 @@
-"""Linear layers on the CPU kernels. PyTorch computes many rows, as in a prefill."""
+"""Linear layers on the CPU kernels, for the few rows of a step and the many of a prefill."""
 
 from typing import Any, cast
 
@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from serve_app.kernels.cpu.compilation import limit_threads
+from serve_app.kernels.cpu.many_rows import product_of_many
 from serve_app.kernels.cpu.packing import MAX_INT8, TILE, pack_int8, unpack_int8
-from serve_app.kernels.cpu.products import QuantizedWeight, Weight, product
+from serve_app.kernels.cpu.products import QuantizedWeight, Weight, product, split_weight
 
 MANY_ROWS = 32  # from here on a product is compute-bound, not memory-bound
 _STORED_AS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -18,7 +19,8 @@ _STORED_AS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 class CpuLinear(nn.Module):
     """A linear layer with weights of any precision: x [n, in_features], fp32 -> [n, out_features].
 
-    Up to MANY_ROWS rows, a row's result is independent of the other rows.
+    A row's result is independent of the other rows; in int8 up to MANY_ROWS rows, more of which
+    PyTorch computes.
     Raises ValueError if `out_features` is no multiple of the kernels' tile.
     """
 
@@ -37,22 +39,23 @@ class CpuLinear(nn.Module):
         self.bias_array = np.empty(0, np.float32) if self.bias is None else _array(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) > MANY_ROWS:
-            return F.linear(x, self._weight(), self.bias)
+        if self.precision == "int8" and len(x) > MANY_ROWS:
+            return F.linear(x, self._dequantized(), self.bias)
         limit_threads(torch.get_num_threads())
         y = torch.empty(len(x), self.out_features)
-        product(x.contiguous().numpy(), self.stored, self.bias_array, y.numpy(), 1, False)
+        rows = x.contiguous().numpy()
+        if self.precision == "int8":
+            product(rows, self.stored, self.bias_array, y.numpy(), 1, False)
+        else:
+            stored, _ = split_weight(self.stored)
+            product_of_many(rows, stored, self.bias_array, y.numpy())
         return y
 
-    def _weight(self) -> Tensor:
-        """Return the weights in fp32: [out_features, in_features]."""
-        if self.precision == "int8":
-            qweight, scales = cast(QuantizedWeight, self.stored)
-            unpacked = torch.from_numpy(unpack_int8(qweight, self.in_features))
-            return unpacked * torch.from_numpy(scales)[:, None]
-        stored = cast(np.ndarray[Any, Any], self.stored)
-        bits = stored if self.precision == "fp32" else stored.view(np.int16)
-        return torch.from_numpy(bits).view(_STORED_AS[self.precision]).float()
+    def _dequantized(self) -> Tensor:
+        """Return int8 weights in fp32: [out_features, in_features]."""
+        qweight, scales = cast(QuantizedWeight, self.stored)
+        unpacked = torch.from_numpy(unpack_int8(qweight, self.in_features))
+        return unpacked * torch.from_numpy(scales)[:, None]
 
 
 def _stored(weight: Tensor, precision: str) -> Weight:

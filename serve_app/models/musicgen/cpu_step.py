@@ -43,8 +43,8 @@ class CpuStep:
     def logits(self, inputs: StepInputs) -> Tensor:
         """Run the model at each slot's position -> logits [B, R, K, codebook_size].
 
-        PyTorch computes many rows of float weights: its products are faster where they are
-        compute-bound.
+        Many rows of float weights are computed layer by layer: their products are compute-bound, and
+        the layers' are faster there.
         """
         config = self._model.config
         cache = cast(CpuLayerCaches, inputs.cache)

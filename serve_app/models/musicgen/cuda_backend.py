@@ -5,6 +5,7 @@ import torch
 from serve_app.kernels.cuda.compiler import finds_compiler
 from serve_app.models.musicgen.cuda_layers import CudaLinear
 from serve_app.models.musicgen.cuda_step import CudaStep
+from serve_app.models.musicgen.execution import prefill_rows
 from serve_app.models.musicgen.int8_kv_cache import Int8KVCache, half_or_int8_cache
 from serve_app.models.musicgen.kv_cache import FloatKVCache
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
@@ -31,6 +32,7 @@ class CudaBackend:
     ) -> None:
         self.precision = precision
         self._weight = model.embedding.weight
+        self.prefill_rows = prefill_rows(self._weight.device)
         self._processors = processors
         self._int8_cache = int8_cache
 

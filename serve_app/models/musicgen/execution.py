@@ -23,11 +23,20 @@ CACHED_WEIGHTS = 2**19  # a product with fewer weights than this reads them from
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
+PREFILL_ROWS = 512  # on a GPU: 256 positions of a slot with two rows
+CPU_PREFILL_ROWS = 128  # on a CPU: a layer over them takes less than a step
+
+
+def prefill_rows(device: torch.device) -> int:
+    """Return the rows of a block of a prefill on a device."""
+    return PREFILL_ROWS if device.type == "cuda" else CPU_PREFILL_ROWS
+
+
 class ExecutionBackend(Protocol):
     """The way in which a model runs.
 
     precision: of the stored weights; batch_invariant: whether a row's result is the same bits in
-    every batch.
+    every batch; prefill_rows: the rows of a block of a prefill.
     """
 
     @property
@@ -35,6 +44,9 @@ class ExecutionBackend(Protocol):
 
     @property
     def batch_invariant(self) -> bool: ...
+
+    @property
+    def prefill_rows(self) -> int: ...
 
     def prepare(self, model: MusicGen) -> None:
         """Replace the model's layers by the backend's. Call once, after the weights are loaded."""
@@ -62,6 +74,7 @@ class TorchBackend:
         self, weight: torch.Tensor, int8_cache: bool = False, attention_kernel: bool = False
     ) -> None:
         self.precision = _PRECISIONS[weight.dtype]
+        self.prefill_rows = prefill_rows(weight.device)
         self._weight = weight
         self._int8_cache = int8_cache
         self._attention_kernel = attention_kernel
