@@ -14,6 +14,7 @@ from serve_app.kernels.cpu.float_tile import PANEL, TILE_ROWS, multiply_rows
 _BLOCK_FLOATS = 2**16  # of a block's input: a quarter of a megabyte, which stays in the L2 cache
 _BLOCK_ROWS = 40 * TILE_ROWS
 _MIN_TASKS = 8
+PADDING = 16  # between rows: those a multiple of a page apart contend for the sets of the L1 cache
 
 
 @SERIAL  # type: ignore[untyped-decorator]
@@ -31,12 +32,17 @@ def _source(i: int, n: int, mirrored: int) -> int:
 
 
 @SERIAL  # type: ignore[untyped-decorator]
-def _gather(x: Floats, first: int, count: int, mirrored: int, activate: bool, out: Floats) -> None:
-    """Copy `count` padded frames from `first` on to out, flat; activate: apply ELU to them."""
+def gather_frames(
+    x: Floats, first: int, count: int, mirrored: int, activate: bool, out: Floats, step: int
+) -> None:
+    """Copy `count` padded frames from `first` on to out, flat, one each `step` numbers.
+
+    activate: apply ELU to them.
+    """
     n, size = x.shape
     for i in range(count):
         source = _source(first + i, n, mirrored)
-        row = out[i * size : (i + 1) * size]
+        row = out[i * step : i * step + size]
         if source < 0:
             row[:] = np.float32(0)
         elif activate:
@@ -48,7 +54,7 @@ def _gather(x: Floats, first: int, count: int, mirrored: int, activate: bool, ou
 
 
 @SERIAL  # type: ignore[untyped-decorator]
-def _block_rows(frame_floats: int) -> int:
+def block_rows(frame_floats: int) -> int:
     """Rows of a block: whole tiles, as many as the cache holds."""
     rows = min(_BLOCK_FLOATS // frame_floats, _BLOCK_ROWS)
     return max(rows // TILE_ROWS, 2) * TILE_ROWS
@@ -69,7 +75,8 @@ def convolve(
     panels = outputs // PANEL
     depth = kernel * size
     flat = out.reshape(-1)
-    rows = _block_rows(stride * size)
+    step = size + PADDING if kernel == 1 else size  # longer kernels need frames side by side
+    rows = block_rows(stride * size)
     blocks = (m + rows - 1) // rows
     groups = min(max(1, _MIN_TASKS // blocks), panels)
     for task in numba.prange(blocks * groups):
@@ -78,11 +85,11 @@ def convolve(
         first = block * rows
         count = min(rows, m - first)
         frames = (count - 1) * stride + kernel
-        gathered = np.empty(frames * size, np.float32)
-        _gather(x, first * stride - before, frames, mirrored, activate, gathered)
+        gathered = np.empty(frames * step, np.float32)
+        gather_frames(x, first * stride - before, frames, mirrored, activate, gathered, step)
         for panel in range(group * panels // groups, (group + 1) * panels // groups):
             multiply_rows(
-                gathered, 0, stride * size, count, depth, weight, panel * depth * PANEL,
+                gathered, 0, stride * step, count, depth, weight, panel * depth * PANEL,
                 bias, panel * PANEL, 0, flat, first * outputs + panel * PANEL, outputs,
             )  # fmt: skip
 
@@ -96,12 +103,12 @@ def convolve_to_few(
     size = x.shape[1]
     n, outputs = out.shape
     depth = kernel * size
-    rows = _block_rows(size)
+    rows = block_rows(size)
     for block in numba.prange((n + rows - 1) // rows):
         first = block * rows
         count = min(rows, n - first)
         gathered = np.empty((count + kernel - 1) * size, np.float32)
-        _gather(x, first - before, count + kernel - 1, mirrored, activate, gathered)
+        gather_frames(x, first - before, count + kernel - 1, mirrored, activate, gathered, size)
         for i in range(count):
             row = gathered[i * size : i * size + depth]
             for j in range(outputs):
@@ -109,44 +116,6 @@ def convolve_to_few(
                 for d in range(depth):
                     total += row[d] * weight[j, d]
                 out[first + i, j] = total + bias[j]
-
-
-@PARALLEL  # type: ignore[untyped-decorator]
-def residual_block(
-    x: Floats, kernel: int, before: int, mirrored: int, first_weight: Floats, first_bias: Floats,
-    second_weight: Floats, second_bias: Floats, out: Floats,
-) -> None:  # fmt: skip
-    """SEANet's residual block on x [n, C]: ELU, convolution to M channels, ELU, 1 x 1, plus x.
-
-    first_weight: [M, kernel * C] and second_weight: [C, M] in panels.
-    """
-    n, size = x.shape
-    middle = len(first_bias)
-    depth = kernel * size
-    flat = out.reshape(-1)
-    rows = _block_rows(size)
-    for block in numba.prange((n + rows - 1) // rows):
-        first = block * rows
-        count = min(rows, n - first)
-        gathered = np.empty((count + kernel - 1) * size, np.float32)
-        _gather(x, first - before, count + kernel - 1, mirrored, True, gathered)
-        narrow = np.empty(count * middle, np.float32)
-        for panel in range(middle // PANEL):
-            multiply_rows(
-                gathered, 0, size, count, depth, first_weight, panel * depth * PANEL,
-                first_bias, panel * PANEL, 0, narrow, panel * PANEL, middle,
-            )  # fmt: skip
-        for i in range(len(narrow)):
-            narrow[i] = elu(narrow[i])
-        for i in range(first, first + count):
-            for d in range(size):
-                out[i, d] = x[i, d] + second_bias[d]
-        for panel in range(size // PANEL):
-            at = first * size + panel * PANEL
-            multiply_rows(
-                narrow, 0, middle, count, middle, second_weight, panel * middle * PANEL,
-                flat, at, size, flat, at, size,
-            )  # fmt: skip
 
 
 @PARALLEL  # type: ignore[untyped-decorator]
@@ -164,43 +133,51 @@ def upsample(
     m, outputs = out.shape
     panels = outputs // PANEL
     flat = out.reshape(-1)
-    rows = _block_rows(2 * size)
-    blocks = (m // 2 + rows - 1) // rows
+    pairs = m // 2
+    blocks = (pairs + block_rows(size) - 1) // block_rows(size)
     groups = min(max(1, _MIN_TASKS // blocks), panels)
     for task in numba.prange(blocks * groups):
         group = task % groups
-        first = task // groups * rows
-        count = min(rows, m // 2 - first)
+        block = task // groups
+        first = pairs * block // blocks
+        count = pairs * (block + 1) // blocks - first
         frames = np.empty((2 * count + 1) * size, np.float32)
-        _gather(x, 2 * first - 1, 2 * count + 1, 0, activate, frames)
-        inputs = _differences(frames, count, size)
+        gather_frames(x, 2 * first - 1, 2 * count + 1, 0, activate, frames, size)
+        middle, inputs = _transform(frames, count, size)
+        step = size + PADDING
         shared = np.empty(count * PANEL, np.float32)
         for panel in range(group * panels // groups, (group + 1) * panels // groups):
             weight_at = panel * size * PANEL
             out_at = 2 * first * outputs + panel * PANEL
             multiply_rows(
-                frames, size, 2 * size, count, size, both, weight_at,
+                middle, 0, step, count, size, both, weight_at,
                 bias, panel * PANEL, 0, shared, 0, PANEL,
             )  # fmt: skip
             multiply_rows(
-                inputs, 0, 2 * size, count, size, before, weight_at,
+                inputs, 0, 2 * step, count, size, before, weight_at,
                 shared, 0, PANEL, flat, out_at, 2 * outputs,
             )  # fmt: skip
             multiply_rows(
-                inputs, size, 2 * size, count, size, at, weight_at,
+                inputs, step, 2 * step, count, size, at, weight_at,
                 shared, 0, PANEL, flat, out_at + outputs, 2 * outputs,
             )  # fmt: skip
 
 
 @SERIAL  # type: ignore[untyped-decorator]
-def _differences(frames: Floats, count: int, size: int) -> Floats:
-    """Frames before and after every second frame, minus it: frames [2 * count + 1, C], flat"""
-    out = np.empty(2 * count * size, np.float32)
+def _transform(frames: Floats, count: int, size: int) -> tuple[Floats, Floats]:
+    """Every second frame, and the frames before and after it minus it, all PADDING apart.
+
+    frames [2 * count + 1, C], flat; the results are flat, too.
+    """
+    step = size + PADDING
+    middle = np.empty(count * step, np.float32)
+    differences = np.empty(2 * count * step, np.float32)
     for i in range(count):
-        middle = frames[(2 * i + 1) * size : (2 * i + 2) * size]
+        frame = frames[(2 * i + 1) * size : (2 * i + 2) * size]
+        middle[i * step : i * step + size] = frame
         for side in range(2):
             other = frames[(2 * i + 2 * side) * size : (2 * i + 2 * side + 1) * size]
-            row = out[(2 * i + side) * size : (2 * i + side + 1) * size]
+            row = differences[(2 * i + side) * step : (2 * i + side) * step + size]
             for d in range(size):
-                row[d] = other[d] - middle[d]
-    return out
+                row[d] = other[d] - frame[d]
+    return middle, differences

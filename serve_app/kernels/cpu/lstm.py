@@ -12,7 +12,8 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from serve_app.kernels.cpu.compilation import PARALLEL, SERIAL, Floats
+from serve_app.kernels.cpu.atomics import fetch, fetch_add, pause, sched_yield
+from serve_app.kernels.cpu.compilation import PARALLEL, SERIAL, Floats, Indices
 from serve_app.kernels.cpu.elu import elu
 from serve_app.kernels.cpu.float_vectors import (
     LANES,
@@ -27,6 +28,7 @@ from serve_app.kernels.cpu.float_vectors import (
 
 _GATES = 4
 _PARTS = 16  # of the units, for threads to share
+_SPINS = 2000  # before a waiting thread offers its core to others
 
 
 def pack_gates(weight: Floats) -> Floats:
@@ -42,27 +44,75 @@ def pack_gates(weight: Floats) -> Floats:
 
 
 @PARALLEL  # type: ignore[untyped-decorator]
-def lstm_layer(gates: Floats, weight: Floats, hidden: Floats, cell: Floats, out: Floats) -> None:
-    """Run one LSTM layer over n time steps; its weights stay in the CPU's cache.
+def lstm_layer(
+    threads: int, gates: Floats, weight: Floats, hidden: Floats, cell: Floats, out: Floats
+) -> None:
+    """Run one LSTM layer over n time steps; its weights stay in the CPU's caches.
 
     gates [n, B, 4 * H]: input projections plus biases, in the order input, forget, cell, output;
     weight: recurrent, of `pack_gates`; hidden, cell [B, H]: the state, updated in place;
     out [n, B, H].
     """
-    n, batch, size = out.shape
-    for t in range(n):
-        for part in numba.prange(_PARTS):
-            first = part * size // _PARTS
-            last = (part + 1) * size // _PARTS
-            for b in range(batch):
-                before = hidden[b] if t == 0 else out[t - 1, b]
-                sums = np.empty((_GATES, last - first), np.float32)
-                for j in range(first, last):
-                    products = _dot_gates(weight, _GATES * j * size, before, 0, size)
-                    for gate in range(_GATES):
-                        sums[gate, j - first] = gates[t, b, gate * size + j] + products[gate]
-                _update(sums, cell[b, first:last], out[t, b, first:last])
+    n = len(out)
+    claims = np.zeros(n * _PARTS, np.int64)
+    done = np.zeros(1, np.int64)
+    for thread in numba.prange(threads):
+        first = thread * _PARTS // threads
+        last = (thread + 1) * _PARTS // threads
+        _join(claims, done, first, last, gates, weight, hidden, cell, out)
     hidden[:] = out[n - 1]
+
+
+@SERIAL  # type: ignore[untyped-decorator]
+def _join(
+    claims: Indices, done: Indices, first: int, last: int, gates: Floats, weight: Floats,
+    hidden: Floats, cell: Floats, out: Floats,
+) -> None:  # fmt: skip
+    """Run the time steps as one thread, whose own parts are `first` to `last`.
+
+    A thread then takes parts of others that are late. It waits only for parts that others work at:
+    any number of threads finishes. Own parts are taken forwards and backwards in turn: a step
+    begins with the weights that are still in the L2 cache.
+    """
+    for t in range(len(out)):
+        _wait(done, t * _PARTS)
+        for number in range(_PARTS):
+            part = (first + number) % _PARTS
+            if t % 2 and number < last - first:
+                part = last - 1 - number
+            if fetch_add(claims, t * _PARTS + part, 1) == 0:
+                _advance(t, part, gates, weight, hidden, cell, out)
+                fetch_add(done, 0, 1)
+
+
+@SERIAL  # type: ignore[untyped-decorator]
+def _wait(done: Indices, parts: int) -> None:
+    """Wait until so many parts of all steps are done."""
+    spins = 0
+    while fetch(done, 0) < parts:
+        spins += 1
+        if spins < _SPINS:
+            pause()
+        else:
+            sched_yield()
+
+
+@SERIAL  # type: ignore[untyped-decorator]
+def _advance(
+    t: int, part: int, gates: Floats, weight: Floats, hidden: Floats, cell: Floats, out: Floats
+) -> None:
+    """Compute time step t of one part of the units."""
+    _, batch, size = out.shape
+    first = part * size // _PARTS
+    last = (part + 1) * size // _PARTS
+    sums = np.empty((_GATES, last - first), np.float32)
+    for b in range(batch):
+        before = hidden[b] if t == 0 else out[t - 1, b]
+        for j in range(first, last):
+            products = _dot_gates(weight, _GATES * j * size, before, 0, size)
+            for gate in range(_GATES):
+                sums[gate, j - first] = gates[t, b, gate * size + j] + products[gate]
+        _update(sums, cell[b, first:last], out[t, b, first:last])
 
 
 @SERIAL  # type: ignore[untyped-decorator]

@@ -11,13 +11,18 @@ from serve_app.kernels.cpu.compilation import limit_threads
 from serve_app.kernels.cpu.convolution import (
     convolve,
     convolve_to_few,
-    residual_block,
     upsample,
 )
 from serve_app.kernels.cpu.float_tile import PANEL, pack_panels
+from serve_app.kernels.cpu.residual import (
+    residual_block,
+    residual_block_of_three,
+    transform_taps,
+)
 
 Floats = NDArray[np.float32]
 FEW_OUTPUTS = 2  # up to which the outputs are dot products, not columns of a matrix product
+_MANY_CHANNELS = 128  # from here on fewer products are worth the sums of their inputs
 
 
 class CpuConvolution:
@@ -32,6 +37,16 @@ class CpuConvolution:
         rows = weight.detach().transpose(1, 2).flatten(1).contiguous().numpy()
         self.bias: Floats = bias.detach().numpy()
         self.weight: Floats = rows if self.outputs <= FEW_OUTPUTS else pack_panels(rows)
+        self._taps: Floats = weight.detach().numpy()
+        self._transformed: Floats | None = None
+
+    @property
+    def transformed(self) -> Floats:
+        """The weights of `residual_block_of_three`, made on first use."""
+        if self._transformed is None:
+            parts = [pack_panels(part) for part in transform_taps(self._taps)]
+            self._transformed = np.concatenate(parts)
+        return self._transformed
 
     def __call__(
         self, x: Tensor, stride: int, before: int, length: int, mirrored: int, activate: bool
@@ -60,7 +75,15 @@ class CpuConvolution:
 def add_residual(
     x: Tensor, first: CpuConvolution, second: CpuConvolution, before: int, mirrored: int
 ) -> Tensor:
-    """SEANet's residual block, x [B, C, n] -> [B, C, n]: see `kernels.cpu.convolution`."""
+    """SEANet's residual block, x [B, C, n] -> [B, C, n]: see `kernels.cpu.residual`."""
+    if first.kernel == 3 and x.shape[1] >= _MANY_CHANNELS:
+        return _by_frame(
+            x, x.shape[1], x.shape[2],
+            lambda frames, out: residual_block_of_three(
+                frames, before, mirrored, first.transformed, first.bias, second.weight,
+                second.bias, out,
+            ),
+        )  # fmt: skip
     return _by_frame(
         x, x.shape[1], x.shape[2],
         lambda frames, out: residual_block(

@@ -42,7 +42,10 @@ class SkipLSTM(nn.Module):
 
     def _by_kernel(self, x: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
         """x [B, C, n] -> [n, B, C], layer by layer: one layer's weights stay in the CPU's cache."""
-        from serve_app.kernels.cpu.compilation import limit_threads  # numba: small models need none
+        from serve_app.kernels.cpu.compilation import (  # numba: small models need none
+            limit_threads,
+            num_threads,
+        )
         from serve_app.kernels.cpu.lstm import lstm_layer
 
         limit_threads(torch.get_num_threads())
@@ -54,7 +57,7 @@ class SkipLSTM(nn.Module):
             hidden = after.hidden[layer].numpy()
             cell = after.cell[layer].numpy()
             inputs = gates.permute(2, 0, 1).contiguous().numpy()
-            lstm_layer(inputs, weight, hidden, cell, steps.numpy())
+            lstm_layer(num_threads(), inputs, weight, hidden, cell, steps.numpy())
         return steps, after
 
     def _kernel_layers(self) -> "list[tuple[CpuConvolution, NDArray[np.float32]]]":
