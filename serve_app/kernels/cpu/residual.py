@@ -110,8 +110,9 @@ def _add_and_subtract(sums: Floats, out: Floats, column: int, middle: int) -> No
 
 @SERIAL  # type: ignore[untyped-decorator]
 def _transform_frames(frames: Floats, pairs: int, size: int) -> Floats:
-    """Sums and differences of the four frames of each pair of outputs: see `transform_taps`.
+    """Sums and differences of the four frames of each pair of outputs.
 
+    They are frame 1 plus 2, 2 minus 1, 0 minus 2, and 3 minus 1.
     frames [2 * pairs + 2, C], flat -> [4, pairs, C + PADDING], flat
     """
     step = size + PADDING
@@ -136,9 +137,7 @@ def _transform_frames(frames: Floats, pairs: int, size: int) -> Floats:
 
 
 def transform_taps(weight: Floats) -> Floats:
-    """weight [M, C, 3] -> [4, M, C]: of the frames 1 and 2 of a pair's four, added and subtracted;
-    of frame 0 without 2, and of 3 without 1.
-    """  # fmt: skip
+    """weight [M, C, 3] -> [4, M, C], one for each input of `_transform_frames`."""
     first, second, third = np.moveaxis(weight, 2, 0)
     half = np.float32(0.5)
     added = (first + second + third) * half
