@@ -16,8 +16,8 @@ from serve_app.gateway.server_facts import ServerFacts
 from serve_app.model_status import ModelCard, ReplicaStatus
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 
-_MARGIN = 1.25  # of an estimate: paces vary, and replicas are not filled evenly
-_OVERHEAD_S = 0.25  # of a request, beside its steps
+_MARGIN = 1.5  # of an estimate: paces vary, and replicas are not filled evenly
+_OVERHEAD_S = 0.5  # of a request, beside its steps
 
 
 class DeadlineUnattainable(DeadlineExceeded):

@@ -95,7 +95,7 @@ async def test_behind_others_a_request_is_told_when_to_try_again(held: int) -> N
         await start(generator, request(12.0, None))
     with pytest.raises(QueueFull, match="would be missed by about") as error:
         await start(generator, request(10.0, 6.0))
-    late_s = 1.25 * (5.0 + 5.0) + 0.25 - 6.0
+    late_s = 1.5 * (5.0 + 5.0) + 0.5 - 6.0
     assert error.value.retry_after_s == pytest.approx(late_s, abs=0.1)
     await start(generator, request(10.0, 6.0 + late_s + 0.1))
 
@@ -104,19 +104,19 @@ async def test_a_track_that_ended_makes_room() -> None:
     generator = punctual(Fleet())
     tracks = [await start(generator, request(12.0, None)) for _ in range(SLOTS)]
     with pytest.raises(QueueFull):
-        await start(generator, request(10.0, 8.0))
+        await start(generator, request(10.0, 9.0))
     await tracks[0].aclose()
-    await start(generator, request(10.0, 8.0))
+    await start(generator, request(10.0, 9.0))
 
 
 async def test_nobody_is_made_late_by_those_who_come_after() -> None:
     """A full batch takes twice the time of a lone track."""
     generator = punctual(Fleet(full_pace_s=0.02))
-    await start(generator, request(20.0, 13.0))
+    await start(generator, request(20.0, 16.0))
     with pytest.raises(QueueFull) as error:
         await start(generator, request(10.0, 100.0))
-    late_s = 1.25 * 18.0 * SECOND_S * 4 / 3 - 13.0
-    assert error.value.retry_after_s == pytest.approx(late_s / (1.25 * 4 / 3 - 1), abs=0.1)
+    late_s = 1.5 * 18.0 * SECOND_S * 4 / 3 - 16.0
+    assert error.value.retry_after_s == pytest.approx(late_s / (1.5 * 4 / 3 - 1), abs=0.1)
 
 
 @pytest.mark.parametrize("unknown", ["pace", "replicas", "deadline"])
