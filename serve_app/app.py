@@ -12,7 +12,7 @@ from serve_app.config.deployment import DeploymentConfig
 from serve_app.config.reader import environment_variables, read_config
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.actor_options import actor_options
-from serve_app.deployments.autoscaling import MODEL_PREFIX
+from serve_app.deployments.autoscaling.context import MODEL_PREFIX
 from serve_app.deployments.coordination import coordinator_of
 from serve_app.deployments.ingress import Ingress, check_jobs, max_requests
 from serve_app.deployments.replica import MusicGenReplica
@@ -24,6 +24,7 @@ from serve_app.gateway.observer import LogObserver
 
 INGRESS_NAME = "Ingress"
 _STATUS_PERIOD_S = 3600.0  # of Serve's own calls for the status, which it makes no use of
+_ROUTER = "serve_app.deployments.wait_router:WaitRouter"
 _ROOM = 100  # calls into the ingress beyond its requests: health checks, and refusals
 
 
@@ -103,7 +104,10 @@ def _replicas(model: ModelConfig, watermark: WatermarkConfig) -> Application:
     checkpoints = 1 + (model.fine_tunes.max_resident if model.fine_tunes else 0)
     slots = checkpoints * (model.engine_kwargs.max_slots or MOST_SLOTS)
     options = {"max_ongoing_requests": slots + 1} | _options(model.deployment_config)
-    routing = {"request_routing_stats_period_s": _STATUS_PERIOD_S}
+    routing = {
+        "request_router_class": _ROUTER,
+        "request_routing_stats_period_s": _STATUS_PERIOD_S,
+    }
     options["request_router_config"] = routing | (options.get("request_router_config") or {})
     if (actor := actor_options(model)) is not None:
         options["ray_actor_options"] = actor

@@ -11,7 +11,7 @@ import yaml
 
 from serve_app import __version__, errors
 from serve_app.api import errors as api_errors
-from serve_app.deployments.autoscaling import BudgetPolicy, DrainTimePolicy
+from serve_app.deployments.autoscaling import BudgetPolicy, CpuPolicy, DrainTimePolicy
 from serve_app.edge import errors as edge_errors
 from serve_app.engine import errors as engine_errors
 from serve_app.jobs import errors as job_errors
@@ -88,7 +88,7 @@ def test_every_error_has_a_code_of_its_own() -> None:
     assert len(codes) == len(set(codes))
 
 
-@pytest.mark.parametrize("policy", [DrainTimePolicy, BudgetPolicy])
+@pytest.mark.parametrize("policy", [DrainTimePolicy, BudgetPolicy, CpuPolicy])
 def test_every_option_of_a_policy_is_documented(policy: type) -> None:
     names = set(policy.__init__.__annotations__) - {"return"}  # type: ignore[misc]
     assert names

@@ -14,7 +14,9 @@ from serve_app.api.app import create_api
 from serve_app.config.app import AppConfig, ModelConfig
 from serve_app.config.jobs import JobsConfig
 from serve_app.deployments.actor_options import demand, ingress_demand
+from serve_app.deployments.autoscaling.context import CPU_SHARE
 from serve_app.deployments.coordination import coordinator_of
+from serve_app.deployments.cpu_share import CpuShare
 from serve_app.deployments.departed_clients import DepartedClients
 from serve_app.deployments.fleet import RayFleet
 from serve_app.deployments.http_span import HttpSpan
@@ -51,6 +53,9 @@ class Ingress:
     def __init__(self, config: AppConfig, handles: dict[str, DeploymentHandle]) -> None:
         log_with_serve()
         self._config = config
+        self._cpu = CpuShare(
+            ingress_demand(config.ingress_deployment_config).resources.get("CPU", 1)
+        )
         self._handles = handles
         self._nodes = NodeWatch({model.model_id: demand(model) for model in config.served})
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
@@ -96,6 +101,10 @@ class Ingress:
     def _job_service(self, generation: GenerationService, limits: Limits) -> JobService | str:
         """Build the service of jobs, or say why there is none."""
         return self._jobs if isinstance(self._jobs, str) else self._jobs.service(generation, limits)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Report CpuPolicy's input. Serve calls this method beside the requests."""
+        return {CPU_SHARE: await asyncio.to_thread(self._cpu.read)}
 
     async def describe_stream(self, stream_id: str) -> StreamState | None:
         """Describe a stream for another ingress replica; None: this one does not have it."""

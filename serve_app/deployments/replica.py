@@ -5,7 +5,7 @@ import gc
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from time import monotonic, perf_counter, time
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -13,7 +13,7 @@ import psutil
 from serve_app.config.app import ModelConfig
 from serve_app.config.watermark import WatermarkConfig
 from serve_app.deployments.actor_options import gpu_share
-from serve_app.deployments.autoscaling import (
+from serve_app.deployments.autoscaling.context import (
     AUDIO_S,
     AUDIO_S_PER_S,
     JOBS_AUDIO_S,
@@ -21,6 +21,7 @@ from serve_app.deployments.autoscaling import (
     MEAN_AUDIO_S,
     WAITING_AUDIO_S,
 )
+from serve_app.deployments.jobs_note import JobsNote
 from serve_app.deployments.logs import log_with_serve
 from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
 from serve_app.deployments.replica_status import to_plain
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from serve_app.models.musicgen.execution import ExecutionBackend
 
 logger = logging.getLogger(__name__)
-
-_NOTE_S = 10.0  # after which what was told of jobs no longer counts
 
 
 class MusicGenReplica:
@@ -107,6 +106,10 @@ class MusicGenReplica:
         """
         return to_plain(ReplicaStatus(self._engine.describe(), self._engine.stats()))
 
+    def record_replica_metadata(self) -> dict[str, int]:
+        """Report the slots, for WaitRouter. Serve calls this method once, at the start."""
+        return {"slots": self._engine.stats().slots}
+
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Report DrainTimePolicy's inputs.
 
@@ -131,22 +134,6 @@ class MusicGenReplica:
         """
         self._metrics.report(self._engine.stats())
         self._engine.check_health()
-
-
-class JobsNote:
-    """The seconds of music in queued jobs as an ingress replica told them, until that is outdated."""
-
-    def __init__(self) -> None:
-        self._notes: dict[str, tuple[float, float]] = {}  # by model, with the time of taking
-
-    def take(self, audio_s: float, model_id: str = "") -> None:
-        self._notes[model_id] = (audio_s, monotonic())
-
-    @property
-    def audio_s(self) -> float:
-        """The last numbers of the model and its fine-tunes, of those that are not _NOTE_S old."""
-        now = monotonic()
-        return sum(audio_s for audio_s, at in self._notes.values() if now - at < _NOTE_S)
 
 
 def _full_rate(stats: EngineStats) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.serve.metrics import Counter, Gauge
 
-from serve_app.deployments.autoscaling import MODEL_PREFIX
+from serve_app.deployments.autoscaling.context import MODEL_PREFIX
 
 INGRESS = "(ingress)"  # no model's name has brackets
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"

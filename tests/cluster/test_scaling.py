@@ -56,7 +56,7 @@ async def test_models_scale_on_their_own(fleet: Fleet, client: httpx.AsyncClient
         body = {"prompt": "lofi beat", "duration_s": duration_s, "model": "busy"}
         return asyncio.create_task(client.post(PATH, json=body))
 
-    callers = [call(20) for _ in range(4)]
+    callers = [call(30) for _ in range(2)]
     targets = set()
     while not all(caller.done() for caller in callers):
         targets.add(await asyncio.to_thread(fleet.target, BUSY))
