@@ -3,9 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from serve_app.gateway.permits.messages import Answer, Row
-
-_ADVANCE = 16  # usual requests for which a session gets units in advance at most
+from serve_app.gateway.permits.messages import ADVANCE, Answer, Row
 
 
 @dataclass
@@ -108,7 +106,7 @@ class Account:
 
     def _advance(self, unit: int, sessions: int) -> int:
         """Units in advance: a share of the free ones, so that each session may get as many."""
-        return unit * max(0, min(_ADVANCE, math.floor(self._level) // (2 * sessions * unit)))
+        return unit * max(0, min(ADVANCE, math.floor(self._level) // (2 * sessions * unit)))
 
     def _give(self, session: str, amount: int, *, is_idle: bool) -> None:
         holding = self._holdings[session]

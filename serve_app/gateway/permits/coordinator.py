@@ -6,7 +6,7 @@ from serve_app.gateway.permits.messages import Reply, Report
 
 
 class Unreachable(Exception):
-    """The coordinator cannot be reached, or gave no reply in time."""
+    """The coordinator cannot be reached, or has failed."""
 
 
 class Coordinator(Protocol):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -9,6 +10,8 @@ from serve_app.gateway.permits.coordinator import Coordinator, Unreachable
 from serve_app.gateway.permits.lease_book import LeaseBook
 from serve_app.gateway.permits.messages import HEARTBEAT_S, LEASE_S, Reply, Report
 from serve_app.gateway.permits.observer import PermitObserver
+
+logger = logging.getLogger(__name__)
 
 _TIMEOUT_S = 1.0  # for a reply
 _RETRY_S = 0.25  # between attempts to reach the coordinator
@@ -89,14 +92,12 @@ class LeaseKeeper:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 reply = await self._coordinator.exchange(report)
-        except (Unreachable, TimeoutError):
-            self._book.put_back(report)
-            self._lose()
-        except BaseException:
-            self._book.put_back(report)
-            raise
-        else:
             self._take_in(report, reply, now)
+        except (Unreachable, TimeoutError):
+            self._fail(report)
+        except Exception:  # a fault of the coordinator must not stop this process's decisions
+            logger.exception("The exchange with the coordinator of limits failed")
+            self._fail(report)
 
     def _take_in(self, report: Report, reply: Reply, sent_at: float) -> None:
         if not reply.is_known:
@@ -111,8 +112,9 @@ class LeaseKeeper:
         if self._book.apply(report, reply, self._clock()):
             self.hurry()
 
-    def _lose(self) -> None:
-        """Go on by local limits. Idle units stay good until the lease ends."""
+    def _fail(self, report: Report) -> None:
+        """Go on by local limits, and report again. Idle units stay good until the lease ends."""
+        self._book.put_back(report)
         now = self._clock()
         self.reached.clear()
         self._observer.reached(is_reached=False)

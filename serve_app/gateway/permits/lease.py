@@ -1,9 +1,8 @@
 """The lease of one allowance: units that this process holds."""
 
 from serve_app.gateway.permits.allowance import Allowance
-from serve_app.gateway.permits.messages import Answer, Row
+from serve_app.gateway.permits.messages import ADVANCE, Answer, Row
 
-_ADVANCE = 16  # usual requests for which units are held in advance at most
 _LOW = 4  # of them left when more are asked for
 _PATIENCE_S = 1.0  # after others needed the idle units, until more are asked for in advance
 
@@ -100,7 +99,7 @@ class Lease:
         else:
             self.used -= amount
         if keeps and not self.is_tight:
-            self.idle = min(self.idle + amount, _ADVANCE * self._unit)
+            self.idle = min(self.idle + amount, ADVANCE * self._unit)
 
     def charge(self, amount: int, now: float) -> None:
         """Spend units though they may be lacking."""

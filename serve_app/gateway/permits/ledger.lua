@@ -1,6 +1,6 @@
 -- The ledger of permits in Redis: the rules of ledger.py, account.py and shared_line.py.
 -- KEYS[1]: prefix of all keys, with one hash tag. ARGV[1]: a Report as JSON.
--- ARGV[2]: LEASE_S, ARGV[3]: RECOVERY_S. Returns a Reply as JSON, its parts as arrays.
+-- ARGV[2]: LEASE_S, ARGV[3]: RECOVERY_S, ARGV[4]: ADVANCE. Returns a Reply as JSON, its parts as arrays.
 
 local prefix = KEYS[1]
 local report = cjson.decode(ARGV[1])
@@ -9,7 +9,7 @@ local recovery_s = tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 
-local ADVANCE = 16    -- usual requests for which a session gets units in advance at most
+local advance = tonumber(ARGV[4])
 local MOST = 2147483648  -- tickets until a line has been empty once
 local KEPT_S = 86400  -- seconds that an account or a line is kept without any change
 
@@ -162,7 +162,7 @@ local function grant(account, session, row, count, is_open)
   local extra = 0
   if is_open and row.unit > 0 and is_enough and #waiting(account) == 0 then
     local share = math.floor(math.floor(fields.level) / (2 * count * row.unit))
-    extra = row.unit * math.max(0, math.min(ADVANCE, share))
+    extra = row.unit * math.max(0, math.min(advance, share))
     fields.level = fields.level - extra
     hold(account, session, fields['u:' .. session], fields['i:' .. session] + extra)
   end

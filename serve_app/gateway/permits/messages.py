@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 LEASE_S = 5.0  # from a session's last report until its permits return
 HEARTBEAT_S = 1.0  # between two reports of a session without news
+ADVANCE = 16  # usual requests for which a session has units in advance at most
 
 
 @dataclass(frozen=True, slots=True)

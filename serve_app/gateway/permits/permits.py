@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from time import monotonic
 
 from serve_app.gateway.permits.allowance import Allowance, Want
+from serve_app.gateway.permits.claim import Claim
 from serve_app.gateway.permits.coordinator import Coordinator
 from serve_app.gateway.permits.keeper import LeaseKeeper
-from serve_app.gateway.permits.lease_book import Claim, LeaseBook
+from serve_app.gateway.permits.lease_book import LeaseBook
 from serve_app.gateway.permits.line_journal import LineJournal, Ticket
 from serve_app.gateway.permits.observer import LogPermitObserver, PermitObserver, Source
 from serve_app.gateway.permits.place_tree import Place

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from serve_app.errors import ConfigError
 from serve_app.gateway.permits.coordinator import Unreachable
 from serve_app.gateway.permits.ledger import RECOVERY_S
-from serve_app.gateway.permits.messages import LEASE_S, Answer, LineAnswer, Reply, Report
+from serve_app.gateway.permits.messages import ADVANCE, LEASE_S, Answer, LineAnswer, Reply, Report
 
 if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
@@ -53,7 +53,7 @@ class RedisCoordinator:
         """Take in a session's report, and reply. Raises Unreachable."""
         text = json.dumps(asdict(report), separators=(",", ":"))
         with _as_unreachable():
-            found = await self._run(keys=[self._prefix], args=[text, LEASE_S, RECOVERY_S])
+            found = await self._run(keys=[self._prefix], args=[text, LEASE_S, RECOVERY_S, ADVANCE])
         return _reply(json.loads(found))
 
     async def woken(self, session: str) -> None:

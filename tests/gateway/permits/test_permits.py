@@ -254,3 +254,19 @@ async def test_limits_hold_over_any_sequence(connect: Connect, seed: int) -> Non
         for _ in range(limit):
             assert await draw.choice(replicas).accepts(shared)
         assert not await replicas[0].accepts(shared)
+
+
+async def test_a_faulty_coordinator_stops_no_request(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_: object) -> None:
+        raise KeyError("a fault")
+
+    async with ingresses(connect, 1) as (one,):
+        with monkeypatch.context() as patch:
+            patch.setattr(one.connection, "exchange", fail)
+            one.keeper.hurry()
+            await until(lambda: not one.keeper.reached.is_set())
+            assert [await one.accepts(FEW) for _ in range(3)] == [True, True, False]
+        assert "a fault" in caplog.text
+        await until(one.keeper.reached.is_set)

@@ -1,0 +1,52 @@
+"""The tests of permits, with the actor of a real Ray as coordinator."""
+
+import pytest
+
+from serve_app.config.deployment import DeploymentConfig
+from serve_app.deployments.ledger_actor import ActorCoordinator
+from tests.cluster.conftest import Fleet
+from tests.gateway.permits.test_permits import (
+    Connect,
+    test_a_cancelled_request_leaves_no_unit_taken,
+    test_a_line_is_bounded_over_all_and_a_long_track_may_wait_alone,
+    test_a_lost_reply_loses_no_unit,
+    test_a_unit_given_back_serves_another_ingress,
+    test_an_ingress_that_ends_returns_its_permits_at_once,
+    test_an_overdrawn_allowance_refuses_requests_without_music,
+    test_an_uncontended_request_waits_for_no_exchange,
+    test_limits_hold_over_any_sequence,
+    test_music_is_spent_by_all,
+    test_nobody_is_refused_while_units_are_idle_elsewhere,
+    test_places_are_those_among_all_ingresses,
+    test_the_permits_of_a_lost_ingress_return_with_its_lease,
+    test_the_turn_of_one_is_awaited_by_the_other,
+    test_two_ingresses_accept_no_more_than_the_limit,
+    test_without_the_coordinator_limits_are_those_of_each,
+)
+
+__all__ = [
+    "test_a_cancelled_request_leaves_no_unit_taken",
+    "test_a_line_is_bounded_over_all_and_a_long_track_may_wait_alone",
+    "test_a_lost_reply_loses_no_unit",
+    "test_a_unit_given_back_serves_another_ingress",
+    "test_an_ingress_that_ends_returns_its_permits_at_once",
+    "test_an_overdrawn_allowance_refuses_requests_without_music",
+    "test_an_uncontended_request_waits_for_no_exchange",
+    "test_limits_hold_over_any_sequence",
+    "test_music_is_spent_by_all",
+    "test_nobody_is_refused_while_units_are_idle_elsewhere",
+    "test_places_are_those_among_all_ingresses",
+    "test_the_permits_of_a_lost_ingress_return_with_its_lease",
+    "test_the_turn_of_one_is_awaited_by_the_other",
+    "test_two_ingresses_accept_no_more_than_the_limit",
+    "test_without_the_coordinator_limits_are_those_of_each",
+]
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def connect(fleet: Fleet, request: pytest.FixtureRequest) -> Connect:
+    """Return a function that connects an ingress replica to an actor of the test."""
+    assert fleet.cluster
+    return lambda: ActorCoordinator(request.node.name, DeploymentConfig())
