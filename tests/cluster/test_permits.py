@@ -9,6 +9,7 @@ from tests.gateway.permits.test_permits import (
     Connect,
     test_a_cancelled_request_leaves_no_unit_taken,
     test_a_line_is_bounded_over_all_and_a_long_track_may_wait_alone,
+    test_a_line_is_known_to_an_ingress_without_requests,
     test_a_lost_reply_loses_no_unit,
     test_a_unit_given_back_serves_another_ingress,
     test_an_ingress_that_ends_returns_its_permits_at_once,
@@ -27,6 +28,7 @@ from tests.gateway.permits.test_permits import (
 __all__ = [
     "test_a_cancelled_request_leaves_no_unit_taken",
     "test_a_line_is_bounded_over_all_and_a_long_track_may_wait_alone",
+    "test_a_line_is_known_to_an_ingress_without_requests",
     "test_a_lost_reply_loses_no_unit",
     "test_a_unit_given_back_serves_another_ingress",
     "test_an_ingress_that_ends_returns_its_permits_at_once",

@@ -136,6 +136,7 @@ class LeaseKeeper:
                 await self._coordinator.woken(session)
                 self.hurry()
             except Unreachable:
+                self.hurry()  # to learn whether the coordinator is lost
                 await asyncio.sleep(_RETRY_S)
 
     async def _pause(self) -> None:

@@ -9,7 +9,7 @@ from serve_app.gateway.permits.account import Account
 from serve_app.gateway.permits.messages import LEASE_S, Answer, Reply, Report
 from serve_app.gateway.permits.shared_line import SharedLine
 
-RECOVERY_S = 0.75  # from the start of a ledger in which sessions of an earlier one report to it
+RECOVERY_S = 1.2  # from the start of a ledger: all sessions of an earlier one have reported by then
 _SWEEP_S = 60.0
 
 

@@ -1,10 +1,13 @@
 """The line of one model as one ingress replica knows it."""
 
+import math
 from dataclasses import dataclass
 
 from serve_app.gateway.permits.messages import LineAnswer, LineReport
 from serve_app.gateway.permits.place_tree import Place, PlaceTree
 from serve_app.gateway.permits.rate import Rate
+
+_QUIET_S = 0.5  # between two reports of a line without news
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class LineJournal:
         self._others = LineAnswer(model, (), 0, 0, 0.0)
         self._made = Rate()
         self._told_rate = 0.0
+        self._told_at = -math.inf
         self._told_count = 0
         self._told_ms = 0
 
@@ -100,15 +104,15 @@ class LineJournal:
         self._others = LineAnswer(self._model, (), 0, 0, 0.0)
 
     def collect(self, now: float) -> LineReport | None:
-        """Take the news for a report; None without any."""
+        """Take the news for a report, or ask for those of others; None soon after a report."""
         rate = round(1000 * self._made.per_s(now))
-        is_quiet = not (self._tree.count or self._others.count)
-        if is_quiet and not self.has_news and rate == self._told_rate:
+        if not self.has_news and now - self._told_at < _QUIET_S:
             return None
         report = LineReport(self._model, tuple(self._news.items()), tuple(self._asked), rate)
         self._news = {}
         self._asked = set()
         self._told_rate = rate
+        self._told_at = now
         self._told_count = self._tree.count
         self._told_ms = self._tree.total_ms
         return report
@@ -117,7 +121,7 @@ class LineJournal:
         """Report the same news again: no reply came."""
         self._news = dict(report.events) | self._news
         self._asked |= set(report.asked) & self._tickets.keys()
-        self._told_rate = -1.0
+        self._told_at = -math.inf
 
     def apply(self, answer: LineAnswer) -> None:
         """Take in the coordinator's answer to the last report."""

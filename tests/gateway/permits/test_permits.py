@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 
 import pytest
+import redis
 
 from serve_app.gateway.permits import messages
 from serve_app.gateway.permits.allowance import Allowance, Shortage, Want
 from serve_app.gateway.permits.coordinator import Coordinator
 from serve_app.gateway.permits.ledger_host import LedgerHost
+from serve_app.gateway.permits.permits import Permits
 from serve_app.gateway.permits.place_tree import Place
 from serve_app.gateway.permits.redis_coordinator import RedisCoordinator
+from serve_app.machine import free_port
 from tests.gateway.permits.ingresses import IngressReplica, ingresses, until
 from tests.redis_server import redis_server
 
@@ -120,6 +123,16 @@ async def test_places_are_those_among_all_ingresses(connect: Connect) -> None:
         one.permits.leave("small", first)
         await until(lambda: other.permits.place("small", second) == Place(1, 0))
         await until(lambda: one.permits.place("small", third) == Place(2, 20_000))
+
+
+async def test_a_line_is_known_to_an_ingress_without_requests(connect: Connect) -> None:
+    async with ingresses(connect) as (one, other):
+        line = other.permits.line("small")
+        for music_ms in (5000, 7000):
+            one.permits.enter("small", music_ms)
+        one.permits.line("small").record(30.0, one.permits.now)
+        await until(lambda: (line.count, line.total_ms) == (2, 12_000))
+        await until(lambda: line.rate(other.permits.now) > 0)
 
 
 async def test_the_turn_of_one_is_awaited_by_the_other(connect: Connect) -> None:
@@ -239,7 +252,7 @@ async def test_limits_hold_over_any_sequence(connect: Connect, seed: int) -> Non
         held.append((started_at, monotonic() + 0.1))
 
     async with ingresses(connect, 3) as replicas:
-        for _ in range(30):
+        for _ in range(15):
             burst = draw.randrange(1, limit)
             calls = [call(draw.choice(replicas)) for _ in range(burst)]
             pending = asyncio.gather(*calls)
@@ -270,3 +283,32 @@ async def test_a_faulty_coordinator_stops_no_request(
             assert [await one.accepts(FEW) for _ in range(3)] == [True, True, False]
         assert "a fault" in caplog.text
         await until(one.keeper.reached.is_set)
+
+
+async def test_a_redis_that_lost_its_data_learns_from_reports(redis_url: str) -> None:
+    async with ingresses(lambda: RedisCoordinator(redis_url, "flushed")) as (one, other):
+        assert await one.accepts(FEW)
+        assert await other.accepts(FEW)
+        assert await one.accepts(MUSIC, 40_000)
+        ticket = one.permits.enter("small", 5000)
+        await until(lambda: one.permits.left(MUSIC) < 30_000)
+        server = redis.Redis.from_url(redis_url)
+        server.flushall()
+        server.close()
+        assert not await other.accepts(FEW)
+        assert not await other.accepts(MUSIC, 40_000)
+        await until(lambda: other.permits.line("small").count == 1)
+        assert one.permits.place("small", ticket) == Place(1, 0)
+
+
+@pytest.mark.long
+async def test_limits_hold_without_a_server_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    nowhere = RedisCoordinator(f"redis://127.0.0.1:{port}/0", "late")
+    permits = Permits(nowhere)
+    async with asyncio.timeout(20):
+        async with permits.running():
+            await permits.take(Want(FEW, 2))
+            with pytest.raises(Shortage):
+                await permits.take(Want(FEW, 1))
+    assert caplog.text.count("cannot be reached") == 1
