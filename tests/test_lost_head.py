@@ -42,12 +42,13 @@ class Site:
 
     folder: Path
     environment: dict[str, str]
+    redis: str
     gcs: int
     dashboard: int
     proxies: tuple[int, int]
 
     @contextmanager
-    def node(self, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    def node(self, *options: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run `ray start` until the block ends."""
         command = [
             str(BIN / "ray"), "start", "--block", "--disable-usage-stats", "--num-cpus=4",
@@ -56,7 +57,7 @@ class Site:
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=self.environment, cwd=ROOT
+                command, stdout=log, stderr=log, env=self.environment | variables, cwd=ROOT
             )
         try:
             yield process
@@ -67,6 +68,7 @@ class Site:
         return self.node(
             "--head", f"--port={self.gcs}", f"--dashboard-port={self.dashboard}",
             f"--temp-dir={self.folder}", '--resources={"ingress_node": 1}',
+            RAY_REDIS_ADDRESS=self.redis,
         )  # fmt: skip
 
     def worker(self) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
@@ -132,13 +134,12 @@ def site() -> Iterator[Site]:
         stack.callback(server.wait)
         stack.callback(server.kill)
         environment = os.environ | {
-            "RAY_REDIS_ADDRESS": f"127.0.0.1:{redis}",
             "RAY_external_storage_namespace": "musicgen",
             "RAY_gcs_rpc_server_reconnect_timeout_s": "120",
             "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(proxies[1]),
             "PYTHONPATH": str(ROOT),
         }
-        site = Site(folder, environment, free_port(), free_port(), proxies)
+        site = Site(folder, environment, f"127.0.0.1:{redis}", free_port(), free_port(), proxies)
         try:
             yield site
         finally:

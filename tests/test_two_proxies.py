@@ -21,7 +21,7 @@ STREAM: dict[str, Any] = {
     "prompt": "lofi beat", "duration_s": 15.0, "seed": 7, "response_format": "pcm", "stream": True,
 }  # fmt: skip
 WHOLE = STREAM | {"stream": False}
-CALLERS = 3  # with streams, and as many with whole tracks, at each proxy
+CALLERS = 2  # with streams, and as many with whole tracks, at each proxy
 AT_ONCE_S = 10.0  # on a machine whose cores are all busy
 BACK_S = 60.0
 INGRESS = "ray::ServeReplica:musicgen:Ingress"
@@ -59,7 +59,7 @@ def pair() -> Iterator[Pair]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("RAY_SERVE_WORKER_PROXY_HTTP_PORT", str(port))
             fleet.add_node(MODEL_NODE | {"ingress_node": 1.0})
-        args = settings(model(), ingresses=2)
+        args = settings(model(engine={"max_slots": 12}), ingresses=2)
         args["ingress_deployment_config"] |= {
             "max_replicas_per_node": 1,
             "ray_actor_options": {"num_cpus": 0, "resources": INGRESS_NODE},
