@@ -29,7 +29,9 @@ MOST_WORDS = 1300
 
 
 def all_errors() -> list[type[errors.ServeAppError]]:
-    found = vars(errors) | vars(api_errors) | vars(edge_errors) | vars(engine_errors) | vars(job_errors)
+    found = (
+        vars(errors) | vars(api_errors) | vars(edge_errors) | vars(engine_errors) | vars(job_errors)
+    )
     return [
         one
         for one in found.values()
