@@ -14,7 +14,7 @@ from serve_app.engine.residents import Residents
 from serve_app.engine.worker_thread import WorkerThread
 from serve_app.models.musicgen.execution import prepare_model
 
-_NICENESS = 10  # of the loading threads: about a tenth of a core that steps want, too
+_NICENESS = 5  # of the loading threads: a quarter of a core that steps want, too
 # Until a step gets the interpreter back from a thread that loads: with Python's 5 ms, each of a
 # step's operations may wait that long.
 _SWITCH_S = 0.0005
