@@ -133,6 +133,8 @@ async def test_auto_chooses_a_ready_model_and_else_waits_for_the_default(room: J
     job, _ = await room.service.submit(submission(request=auto))
     assert job.request.model == "large"
     room.generator.loaded = False
+    for model_id in ("small", "large"):
+        room.service.generation.readiness.forget(model_id)
     job, _ = await room.service.submit(submission(request=auto))
     assert job.request.model == "small"
     with pytest.raises(ModelLoading):
