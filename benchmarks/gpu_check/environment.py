@@ -14,7 +14,7 @@ from benchmarks.gpu_check.models import scale_of
 from benchmarks.report import hardware
 from serve_app.doctor.gpu_software import DRIVERS, driver_version
 from serve_app.kernels.cuda.compiler import finds_compiler
-from serve_app.models.musicgen.execution import PREFILL_ROWS
+from serve_app.models.musicgen.prefill_rows import PREFILL_ROWS
 
 # Parts of kernels' names, the most telling first.
 _BACKENDS = {

@@ -7,7 +7,8 @@ from torch import Tensor
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.engine.bucket import bucket
 from serve_app.engine.model_runner import BatchShape, ModelRunner, max_positions
-from serve_app.models.musicgen.execution import CPU_PREFILL_ROWS, torch_backend
+from serve_app.models.musicgen.execution import torch_backend
+from serve_app.models.musicgen.prefill_rows import CPU_PREFILL_ROWS
 from serve_app.types import MAX_SEED, SamplingParams
 from tests.engine.fake_gpu import Copies, fake_gpu, moved
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
 from serve_app.models.musicgen.cpu_layers import MANY_ROWS, CpuLinear
 from serve_app.models.musicgen.cpu_step import CpuStep
-from serve_app.models.musicgen.execution import CPU_PREFILL_ROWS
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
+from serve_app.models.musicgen.prefill_rows import CPU_PREFILL_ROWS
 from serve_app.models.musicgen.transformer import Linear
 
 

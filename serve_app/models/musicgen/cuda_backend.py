@@ -5,10 +5,10 @@ import torch
 from serve_app.kernels.cuda.compiler import finds_compiler
 from serve_app.models.musicgen.cuda_layers import CudaLinear
 from serve_app.models.musicgen.cuda_step import CudaStep
-from serve_app.models.musicgen.execution import prefill_rows
 from serve_app.models.musicgen.int8_kv_cache import Int8KVCache, half_or_int8_cache
 from serve_app.models.musicgen.kv_cache import FloatKVCache
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
+from serve_app.models.musicgen.prefill_rows import prefill_rows
 from serve_app.models.musicgen.transformer import Linear
 
 TENSOR_CORES = (8, 0)  # compute capability from which Triton's dot is fast

@@ -14,6 +14,7 @@ from serve_app.models.musicgen.fused_step import FusedStep
 from serve_app.models.musicgen.int8_kv_cache import half_or_int8_cache
 from serve_app.models.musicgen.kv_cache import KVCache
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
+from serve_app.models.musicgen.prefill_rows import prefill_rows
 
 Kernels = Literal["auto", "eager", "triton"]
 KVCacheFormat = Literal["auto", "int8"]
@@ -21,15 +22,6 @@ KVCacheFormat = Literal["auto", "int8"]
 logger = logging.getLogger(__name__)
 CACHED_WEIGHTS = 2**19  # a product with fewer weights than this reads them from the CPU's cache
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
-
-
-PREFILL_ROWS = 512  # on a GPU: 256 positions of a slot with two rows
-CPU_PREFILL_ROWS = 128  # on a CPU: a layer over them takes less than a step
-
-
-def prefill_rows(device: torch.device) -> int:
-    """Return the rows of a block of a prefill on a device."""
-    return PREFILL_ROWS if device.type == "cuda" else CPU_PREFILL_ROWS
 
 
 class ExecutionBackend(Protocol):
