@@ -34,6 +34,8 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this virtual environment
     "RUNTIME_ENV_RETRY_TIMES": "1",  # a failed installation is said at once: pip tries again itself
+    # Threads share heaps: with one for each, freed blocks of audio stay in all of them.
+    "MALLOC_ARENA_MAX": "2",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.deployments.proxy_guard:middleware",
 }
 

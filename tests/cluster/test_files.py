@@ -149,6 +149,13 @@ def test_every_proxy_has_its_guard() -> None:
     assert getattr(guard.cls, "__name__", "") == "ProxyGuard"
 
 
+@pytest.mark.parametrize("name", ["setup-node.sh", "Dockerfile"])
+def test_threads_share_heaps_on_every_node(name: str) -> None:
+    """With a heap of its own for each thread, the ingress grew by 2.5 MiB a minute under load."""
+    assert SERVE_ENVIRONMENT["MALLOC_ARENA_MAX"] == "2"
+    assert "MALLOC_ARENA_MAX=2" in (CLUSTER / name).read_text()
+
+
 def test_compose_publishes_the_edge_alone_and_wants_a_token() -> None:
     services = yaml.safe_load((CLUSTER / "compose.yaml").read_text())["services"]
     service = services["musicgen"]
