@@ -7,7 +7,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.cluster.conftest import MODEL_NODE, Fleet, application, model
+from serve_app.app import build_app
+from tests.cluster.conftest import INGRESS_NODE, MODEL_NODE, Fleet, application, model, settings
 from tests.conftest import CONFIGS
 
 PATH = "/v1/audio/generations"
@@ -76,3 +77,31 @@ async def test_models_scale_on_their_own(fleet: Fleet, client: httpx.AsyncClient
     assert len(fleet.replicas(RARE)) == 1
     await fleet.until(lambda: len(fleet.replicas(BUSY)) == 1)
     await fleet.until(lambda: fleet.replicas(RARE) == [])
+
+
+@pytest.mark.filterwarnings("ignore:.*metrics_interval_s.*")
+async def test_the_ingress_scales_on_its_cpu(fleet: Fleet, client: httpx.AsyncClient) -> None:
+    """Callers come one at a time, so that the number of requests never asks for a second replica."""
+    if not fleet.nodes:
+        fleet.add_node()
+    args = settings(model("nano"))
+    args["ingress_deployment_config"] = {
+        "ray_actor_options": {"num_cpus": 0, "resources": INGRESS_NODE},
+        "autoscaling_config": {
+            "min_replicas": 1,
+            "max_replicas": 2,
+            "metrics_interval_s": 1,
+            "look_back_period_s": 2,
+            "upscale_delay_s": 1,
+            "policy": {
+                "policy_function": "serve_app.deployments.autoscaling:CpuPolicy",
+                "policy_kwargs": {"target_cpu": 0.15, "target_requests": 1000},
+            },
+        },
+    }
+    await asyncio.to_thread(fleet.deploy, build_app(args))
+    assert fleet.target("Ingress") == 1
+    async with asyncio.timeout(60):
+        while await asyncio.to_thread(fleet.target, "Ingress") < 2:
+            for _ in range(50):
+                assert (await client.get("/v1/models")).status_code == 200

@@ -9,7 +9,7 @@ import pytest
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import ModelConfig
 from serve_app.config.watermark import WatermarkConfig
-from serve_app.deployments.replica import JobsNote, MusicGenReplica
+from serve_app.deployments.replica import MusicGenReplica
 from serve_app.deployments.replica_status import from_plain
 from serve_app.errors import CheckpointError
 from serve_app.model_status import EngineStats
@@ -17,7 +17,6 @@ from serve_app.types import MULTIBAND_DIFFUSION, AudioChunk, GenerationRequest, 
 from tests.audioseal import write_generator
 from tests.conftest import EMBEDDED
 from tests.diffusion import write_converted
-from tests.fakes import Clock
 
 
 def config(source: str = EMBEDDED, **engine: Any) -> ModelConfig:
@@ -41,6 +40,7 @@ async def test_a_replica_is_warm_and_makes_music(precision: str) -> None:
     items = [item async for item in replica.generate(request)]
     assert sum(item.samples.shape[1] for item in items if isinstance(item, AudioChunk)) == 9600
     replica.check_health()
+    assert replica.record_replica_metadata() == {"slots": status.stats.slots}
 
 
 async def test_a_replicas_speed_is_that_of_the_slots_it_admits(
@@ -107,18 +107,6 @@ async def test_a_configured_watermark_is_in_every_track_and_repeatable(tmp_path:
 def test_a_watermark_that_cannot_be_loaded_keeps_the_replica_from_starting() -> None:
     with pytest.raises(CheckpointError, match="there is no such file"):
         MusicGenReplica(config(device="cpu"), WatermarkConfig(generator_file="no-such-file"))
-
-
-async def test_what_was_told_of_jobs_counts_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = Clock()
-    monkeypatch.setattr("serve_app.deployments.replica.monotonic", now)
-    note = JobsNote()
-    assert note.audio_s == 0.0
-    note.take(120.0)
-    now.now += 9.9
-    assert note.audio_s == 120.0
-    now.now += 0.1
-    assert note.audio_s == 0.0
 
 
 async def test_a_replica_reports_the_queued_jobs() -> None:
