@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import torch
@@ -41,7 +41,9 @@ SLOTS = 2
 
 
 def new_engine(source: str, precision: str, fine_tunes: int = 0) -> Engine:
-    config = EngineConfig(precision=precision, max_slots=SLOTS, max_duration_s=30.0)
+    config = EngineConfig.model_validate(
+        {"precision": precision, "max_slots": SLOTS, "max_duration_s": 30.0}
+    )
     device = resolve_device(config)
     torch.set_num_threads(1)
     checkpoint = load_checkpoint(source, dtype=loading_dtype(precision, device), device=device)
@@ -79,7 +81,7 @@ def noted_steps() -> Iterator[list[float]]:
         step(batch, *arguments)
         seconds.append(perf_counter())
 
-    Batch.step = noted  # type: ignore[method-assign]
+    Batch.step = noted  # type: ignore[method-assign, assignment]
     try:
         yield seconds
     finally:
@@ -175,13 +177,13 @@ def apart(arguments: argparse.Namespace, sources: list[str]) -> dict[str, float]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.fine_tunes", *options, "--child"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     children = [subprocess.Popen([*command, source], **pipes) for source in sources]
-    for one in children:
-        one.stdout.readline()
+    outputs: list[IO[str]] = [one.stdout for one in children if one.stdout is not None]
+    for output in outputs:
+        output.readline()
     began = perf_counter()
     for one in children:
-        one.stdin.write("\n")
-        one.stdin.flush()
-    memory = [float(one.stdout.readline()) for one in children]
+        print(file=one.stdin, flush=True)
+    memory = [float(output.readline()) for output in outputs]
     elapsed_s = perf_counter() - began
     for one in children:
         one.wait()
