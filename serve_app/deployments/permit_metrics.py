@@ -23,6 +23,6 @@ class RayPermitObserver(LogPermitObserver):
     def decided(self, source: Source) -> None:
         self._decisions.inc(1, {"source": source})
 
-    def reached(self, *, is_reached: bool) -> None:
-        super().reached(is_reached=is_reached)
+    def reached(self, *, is_reached: bool, reason: str = "") -> None:
+        super().reached(is_reached=is_reached, reason=reason)
         self._degraded.set(0 if is_reached else 1)

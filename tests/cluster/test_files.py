@@ -24,6 +24,7 @@ from serve_app.deployments import proxy_guard
 from serve_app.deployments.job_metrics import RayJobObserver
 from serve_app.deployments.key_metrics import KeyMetrics
 from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
+from serve_app.deployments.permit_metrics import RayPermitObserver
 from serve_app.deployments.replica_watch import ReplicaWatch
 from serve_app.launch.serve_process import ENVIRONMENT as SERVE_ENVIRONMENT
 from tests.conftest import CONFIGS
@@ -49,6 +50,7 @@ METRICS = {
         *all_metrics(RayObserver()),
         *all_metrics(KeyMetrics()),
         *all_metrics(RayJobObserver()),
+        *all_metrics(RayPermitObserver()),
         *all_metrics(ReplicaWatch("musicgen")),
         *all_metrics(ReplicaMetrics("small", ColdStart(0, 0, 0, 0, 0))),
     ]

@@ -93,11 +93,13 @@ class LeaseKeeper:
             async with asyncio.timeout(_TIMEOUT_S):
                 reply = await self._coordinator.exchange(report)
             self._take_in(report, reply, now)
-        except (Unreachable, TimeoutError):
-            self._fail(report)
-        except Exception:  # a fault of the coordinator must not stop this process's decisions
+        except (Unreachable, TimeoutError) as error:
+            self._fail(report, str(error).partition("\n")[0] or f"no reply in {_TIMEOUT_S:g} s")
+        except (
+            Exception
+        ) as error:  # a fault of the coordinator must not stop this process's decisions
             logger.exception("The exchange with the coordinator of limits failed")
-            self._fail(report)
+            self._fail(report, repr(error))
 
     def _take_in(self, report: Report, reply: Reply, sent_at: float) -> None:
         if not reply.is_known:
@@ -112,12 +114,12 @@ class LeaseKeeper:
         if self._book.apply(report, reply, self._clock()):
             self.hurry()
 
-    def _fail(self, report: Report) -> None:
+    def _fail(self, report: Report, reason: str) -> None:
         """Go on by local limits, and report again. Idle units stay good until the lease ends."""
         self._book.put_back(report)
         now = self._clock()
         self.reached.clear()
-        self._observer.reached(is_reached=False)
+        self._observer.reached(is_reached=False, reason=reason)
         self._book.settle_alone(now)
         if not self.is_leased(now):
             self._book.void()

@@ -14,8 +14,8 @@ class PermitObserver(Protocol):
     def decided(self, source: Source) -> None:
         """Count a decision: by the lease at hand, by the coordinator, or by local limits."""
 
-    def reached(self, *, is_reached: bool) -> None:
-        """Hear with each report whether the coordinator took it in."""
+    def reached(self, *, is_reached: bool, reason: str = "") -> None:
+        """Hear with each report whether the coordinator took it in, or why not."""
 
 
 class LogPermitObserver:
@@ -27,7 +27,7 @@ class LogPermitObserver:
     def decided(self, source: Source) -> None:
         """Do nothing: metrics count decisions."""
 
-    def reached(self, *, is_reached: bool) -> None:
+    def reached(self, *, is_reached: bool, reason: str = "") -> None:
         if is_reached == self._is_reached:
             return
         self._is_reached = is_reached
@@ -36,5 +36,6 @@ class LogPermitObserver:
         else:
             logger.warning(
                 "The coordinator of limits cannot be reached: until it is, each ingress replica "
-                "counts its own requests only, and limits hold for each of them"
+                "counts its own requests only, and limits hold for each of them (%s)",
+                reason,
             )

@@ -157,7 +157,10 @@ class Permits:
     def _decide(self, source: Source) -> None:
         self._observer.decided(source)
         self._decisions += 1
-        if self._keeper is None and self._decisions % _FORGET_EVERY == 0:
+        if self._keeper is not None:
+            return
+        self._observer.reached(is_reached=True)  # this process is the keeper
+        if self._decisions % _FORGET_EVERY == 0:
             self._book.forget_quiet(self._clock())
 
     def _note(self) -> None:
