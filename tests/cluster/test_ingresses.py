@@ -152,13 +152,9 @@ async def test_limits_hold_again_after_the_actor_was_killed(two: Fleet) -> None:
     async with calls(two, "web") as web:
         web.start(LIMIT + 1)
         await web.until_ended(1)
-        [actor] = [
-            process
-            for process in psutil.Process().children(recursive=True)
-            if process.cmdline() and process.cmdline()[0].startswith("ray::LedgerActor")
-        ]
+        [actor] = ledger_actors()
         actor.kill()
-        await two.until(lambda: is_back(actor.pid))
+        await two.until(lambda: any(one.pid != actor.pid for one in ledger_actors()))
         await asyncio.sleep(2.0)
         assert web.statuses == {429: 1}, "the requests that it had admitted go on"
         more = Calls(two, "web")
@@ -167,14 +163,15 @@ async def test_limits_hold_again_after_the_actor_was_killed(two: Fleet) -> None:
         await more.stop()
 
 
-def is_back(old_pid: int) -> bool:
-    """Whether Ray has started the actor again."""
-    titles = [
-        process.cmdline()
-        for process in psutil.Process().children(recursive=True)
-        if process.pid != old_pid and process.is_running()
-    ]
-    return any(title and title[0].startswith("ray::LedgerActor") for title in titles)
+def ledger_actors() -> list[psutil.Process]:
+    """List the processes of the actor: one, or none while Ray restarts it."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            title = process.cmdline()
+            if title and title[0].startswith("ray::LedgerActor"):
+                found.append(process)
+    return found
 
 
 async def test_calls_are_accepted_while_the_actor_is_away(two: Fleet) -> None:
