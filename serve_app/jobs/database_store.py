@@ -9,8 +9,8 @@ from serve_app.jobs import ending, erasure, leasing, outbox, stored_secrets, sub
 from serve_app.jobs.database import Collision, Database, Transaction
 from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.ids import is_id
-from serve_app.jobs.job import Claim, Delivery, Job, JobStatus, NewJob, Outcome, QueuePlace
-from serve_app.jobs.store import NewDelivery, Progressed, Settlement, StoreStats
+from serve_app.jobs.job import Claim, Delivery, Job, JobStatus, NewJob, Outcome
+from serve_app.jobs.store import NewDelivery, Progressed, QueuePlace, Settlement, StoreStats
 
 T = TypeVar("T")
 _ATTEMPTS = 10  # of transactions that collide

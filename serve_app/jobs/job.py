@@ -115,21 +115,12 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuePlace:
-    """Place of a queued job. position: 1 is next; audio_s: seconds of music before it, its own not."""
-
-    position: int
-    audio_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """A job as stored. Times are Unix times by the database's clock.
 
     version: grows with each change, the id of the job's latest event; attempt: starts so far;
     progress: 0 to 1; audio_s: seconds of music made so far; results: empty until it has succeeded,
-    and once they have expired; error: a problem (RFC 9457); report: of the whole job (cost_usd);
-    place: at its acceptance, of a job that was just accepted.
+    and once they have expired; error: a problem (RFC 9457); report: of the whole job (cost_usd).
     """
 
     id: str
@@ -155,7 +146,6 @@ class Job:
     results_deleted: bool
     error: dict[str, Any] | None
     cost_usd: float | None
-    place: QueuePlace | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ class JobService:
         """Estimate the place of an unfinished job and the seconds until its end."""
         if job.status.is_final:
             return Estimate()
-        place = job.place or await self.store.place(job)
+        place = await self.store.place(job)
         card = next(
             (one for one in self.generation.router.cards if one.model_id == job.request.model), None
         )

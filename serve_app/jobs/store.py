@@ -5,16 +5,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from serve_app.errors import ServeAppError
-from serve_app.jobs.job import (
-    Claim,
-    Delivery,
-    EventName,
-    Job,
-    JobStatus,
-    NewJob,
-    Outcome,
-    QueuePlace,
-)
+from serve_app.jobs.job import Claim, Delivery, EventName, Job, JobStatus, NewJob, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlace:
+    """Place of a queued job. position: 1 is next; audio_s: seconds of music before it, its own not."""
+
+    position: int
+    audio_s: float
 
 
 @dataclass(frozen=True, slots=True)

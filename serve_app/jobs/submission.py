@@ -1,19 +1,15 @@
 """Transactions that accept jobs and read them."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from serve_app.errors import QueueFull
 from serve_app.jobs.database import Collision, Steps, statement
 from serve_app.jobs.erasure import IDEMPOTENCY_S, keep
 from serve_app.jobs.errors import IdempotencyMismatch
 from serve_app.jobs.ids import new_id
-from serve_app.jobs.job import Job, JobStatus, NewJob, QueuePlace
+from serve_app.jobs.job import Job, JobStatus, NewJob
 from serve_app.jobs.rows import JOB_COLUMNS, SHOWN_COLUMNS, job_of, new_job_values
-from serve_app.jobs.store import StoreStats
-
-_ORDER = ("model", "priority", "created_at", "id")
+from serve_app.jobs.store import QueuePlace, StoreStats
 
 
 class IdempotencyKey(NamedTuple):
@@ -49,8 +45,7 @@ def add(new: NewJob, max_queued: int) -> Steps[tuple[Job, bool]]:
         yield from _remember(key, job_id, created_at)
     for upload in new.request.uploads:
         yield from keep(upload)
-    ahead = yield from _place_of({name: values[name] for name in _ORDER})
-    return replace(job_of(row), place=ahead), True
+    return job_of(row), True
 
 
 def _key_of(new: NewJob) -> IdempotencyKey | None:
@@ -148,19 +143,17 @@ def is_kept(job_id: str) -> Steps[bool]:
 def place(job_id: str) -> Steps[QueuePlace | None]:
     """Count the queued jobs that are claimed before this one."""
     rows = yield statement(
-        "select model, priority, created_at, id from {db}jobs where id = :id and status = 'queued'",
+        "select model, priority, created_at from {db}jobs where id = :id and status = 'queued'",
         id=job_id,
     )
-    return (yield from _place_of(dict(rows[0]))) if rows else None
-
-
-def _place_of(job: Mapping[str, Any]) -> Steps[QueuePlace]:
-    """Count the queued jobs of its model that come before a job. job: its _ORDER."""
+    if not rows:
+        return None
     [before] = yield statement(
         "select count(*) as count, coalesce(sum(requested_audio_s), 0) as audio_s from {db}jobs"
         " where status = 'queued' and model = :model and (priority > :priority or"
         " (priority = :priority and (created_at, id) < (:created_at, :id)))",
-        **job,
+        id=job_id,
+        **rows[0],
     )
     return QueuePlace(before["count"] + 1, float(before["audio_s"]))
 
