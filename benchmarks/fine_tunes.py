@@ -15,11 +15,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import IO, Any
+from typing import Any
 
 import psutil
 import torch
@@ -33,6 +33,7 @@ from serve_app.engine.batch import Batch
 from serve_app.engine.device import loading_dtype, resolve_device
 from serve_app.engine.engine import Engine
 from serve_app.engine.fine_tunes import FineTunes
+from serve_app.engine.sequence import Sequence
 from serve_app.models.musicgen.execution import prepare_model
 from serve_app.types import GenerationRequest
 
@@ -41,9 +42,8 @@ SLOTS = 2
 
 
 def new_engine(source: str, precision: str, fine_tunes: int = 0) -> Engine:
-    config = EngineConfig.model_validate(
-        {"precision": precision, "max_slots": SLOTS, "max_duration_s": 30.0}
-    )
+    options = {"precision": precision, "max_slots": SLOTS, "max_duration_s": 30.0}
+    config = EngineConfig.model_validate(options)
     device = resolve_device(config)
     torch.set_num_threads(1)
     checkpoint = load_checkpoint(source, dtype=loading_dtype(precision, device), device=device)
@@ -77,11 +77,11 @@ def noted_steps() -> Iterator[list[float]]:
     seconds: list[float] = []
     step = Batch.step
 
-    def noted(batch: Batch, *arguments: Any) -> None:
-        step(batch, *arguments)
+    def noted(self: Batch, slots: int, sequences: Iterable[Sequence]) -> None:
+        step(self, slots, sequences)
         seconds.append(perf_counter())
 
-    Batch.step = noted  # type: ignore[method-assign, assignment]
+    Batch.step = noted  # type: ignore[method-assign]
     try:
         yield seconds
     finally:
@@ -177,12 +177,14 @@ def apart(arguments: argparse.Namespace, sources: list[str]) -> dict[str, float]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.fine_tunes", *options, "--child"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     children = [subprocess.Popen([*command, source], **pipes) for source in sources]
-    outputs: list[IO[str]] = [one.stdout for one in children if one.stdout is not None]
-    for output in outputs:
-        output.readline()
+    inputs = [one.stdin for one in children if one.stdin is not None]
+    outputs = [one.stdout for one in children if one.stdout is not None]
+    for ready in outputs:
+        ready.readline()
     began = perf_counter()
-    for one in children:
-        print(file=one.stdin, flush=True)
+    for go in inputs:
+        go.write("\n")
+        go.flush()
     memory = [float(output.readline()) for output in outputs]
     elapsed_s = perf_counter() - began
     for one in children:

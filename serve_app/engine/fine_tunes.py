@@ -10,6 +10,7 @@ from serve_app.checkpoints.fine_tune import FineTune, find_fine_tune
 from serve_app.config.model_loading import ModelLoadingConfig
 from serve_app.engine.device import loading_dtype, resolve_precision
 from serve_app.engine.engine import Engine
+from serve_app.engine.memory_budget import return_free_memory
 from serve_app.engine.residents import Residents
 from serve_app.engine.worker_thread import WorkerThread
 from serve_app.models.musicgen.execution import prepare_model
@@ -65,7 +66,7 @@ class FineTunes:
 
     async def unload(self, name: str) -> None:
         """Free the memory of a fine-tune without requests."""
-        await self._loader.run(self._engine.remove_fine_tune, name)
+        await self._loader.run(self._unload, name)
 
     def shutdown(self) -> None:
         """End the threads. Blocks until a load in progress is over."""
@@ -86,7 +87,12 @@ class FineTunes:
         precision = resolve_precision(options, self._device)
         musicgen = found.load(loading_dtype(precision, self._device), self._device)
         backend = prepare_model(musicgen, precision, options.kernels, options.kv_cache)
+        return_free_memory()
         self._engine.add_fine_tune(name, musicgen, backend)
+
+    def _unload(self, name: str) -> None:
+        self._engine.remove_fine_tune(name)
+        return_free_memory()
 
 
 def _files(loading: ModelLoadingConfig) -> tuple[str | None, ...]:

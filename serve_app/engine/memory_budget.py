@@ -1,5 +1,6 @@
 """Memory of a model's fine-tunes, checked before the first of them is loaded."""
 
+import ctypes
 from pathlib import Path
 
 import psutil
@@ -45,8 +46,19 @@ def check_fine_tunes(
         )
 
 
+def return_free_memory() -> None:
+    """Give the C library's free memory back to the system: after a load gigabytes of tensors.
+
+    Has no effect but with glibc.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def _free_memory() -> int:
     """Return the memory that this process can still take: of the machine, or of its container."""
+    return_free_memory()
     free = int(psutil.virtual_memory().available)
     try:
         limit = int((_CGROUP / "memory.max").read_text())
