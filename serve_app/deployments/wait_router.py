@@ -90,7 +90,7 @@ def expected_wait(left_s: list[float], slots: int) -> float:
     return ends[0]
 
 
-class WaitRouter(PowerOfTwoChoicesRequestRouter):
+class WaitRouter(PowerOfTwoChoicesRequestRouter):  # type: ignore[misc]
     """Serve's router with another order: first the replica whose next slot is free soonest.
 
     Among replicas with free slots, the one with the fewest seconds of music left is first. A track

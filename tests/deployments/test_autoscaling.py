@@ -28,6 +28,7 @@ class Load:
     made: float = 0.0
     waiting: float = 0.0
     current_num_replicas: int = 2
+    total_num_requests: float = 0.0
     deployment_name: str = "MusicGen:nano"
     capacity_adjusted_min_replicas: int = 0
     capacity_adjusted_max_replicas: int = 100

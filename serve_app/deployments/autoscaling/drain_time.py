@@ -69,7 +69,7 @@ class DrainTimePolicy:
         least = 1 if self._held_s(context) > 0 else 0
         return max(math.ceil(rate / self._speed(context)), least)
 
-    def limit(self, context: Context) -> float:
+    def limit(self, context: Context) -> int:
         """Most replicas that it makes sense to ask for: those that run, while others do not start."""
         now = monotonic() if context.current_time is None else context.current_time
         return self._starts.limit(context, now)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 
 from serve_app.deployments.autoscaling.context import Context
 
@@ -26,8 +27,8 @@ class StalledStarts:
         self._since: float | None = None  # when the wait for a start began
         self._until = -math.inf  # no replica is asked for until then
 
-    def limit(self, context: Context, now: float) -> float:
-        """Return the number of replicas that may be asked for: infinite, or those that run."""
+    def limit(self, context: Context, now: float) -> int:
+        """Return the number of replicas that may be asked for: any, or those that run."""
         running = context.current_num_replicas
         if running > self._running:
             self._retry_s = RETRY_S
@@ -43,7 +44,7 @@ class StalledStarts:
         elif now - self._since >= self._give_up_s:
             self._give_up(context, now)
             return running
-        return math.inf
+        return sys.maxsize
 
     def _give_up(self, context: Context, now: float) -> None:
         logger.warning(
