@@ -9,13 +9,32 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serve_app.edge.haproxy import Address
+from serve_app.config.api import ApiConfig
+from serve_app.config.edge import EdgeConfig
+from serve_app.edge.haproxy import Address, Served, Timeouts, render
+from serve_app.edge.parser_replies import haproxy
 from serve_app.machine import free_port
 from tests.edge.conftest import Server, StartEdge, exchange, is_problem, waiting
 
 
 def url(address: Address, path: str = "/") -> str:
     return f"http://{address}{path}"
+
+
+def test_the_configuration_has_no_warnings(tmp_path: Path) -> None:
+    file = tmp_path / "haproxy.cfg"
+    served = Served(Address("127.0.0.1", 8000), "/", Timeouts(30, 90))
+    file.write_text(render(EdgeConfig(), ApiConfig(), "127.0.0.1:8080", served))
+    with haproxy() as program:
+        checked = subprocess.run(
+            [program.path, "-c", "-f", file],
+            capture_output=True,
+            text=True,
+            check=True,
+            pass_fds=program.descriptors,
+            env=program.environment,
+        )
+    assert (checked.stdout.strip(), checked.stderr) == ("Configuration file is valid", "")
 
 
 def test_requests_and_answers_pass(start_edge: StartEdge) -> None:
