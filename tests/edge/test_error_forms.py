@@ -15,7 +15,12 @@ PATHS = [
     "/v1/music", "/v1/music/stream", "/v1/music/detailed", "/v1/musical", "/v1/sound-generation",
     "/v1/audio/speech", "/v1/audio/generate", "/v1/audio/generations", "/v1/predictions", "/v1/jobs",
 ]  # fmt: skip
-OF_CLIENTS = ["/v1/music/stream", "/models/facebook/musicgen-small", "/generate", "/v1/audio/speech"]
+OF_CLIENTS = [
+    "/v1/music/stream",
+    "/models/facebook/musicgen-small",
+    "/generate",
+    "/v1/audio/speech",
+]
 
 
 def has_form_of(answer: httpx.Response, path: str, status: int, code: str) -> bool:
@@ -73,7 +78,9 @@ def test_a_server_that_fails_is_told_in_the_form_of_the_path(
     with socket.create_server(("127.0.0.1", 0)) as broken:
         address = start_edge(upstream_port=broken.getsockname()[1])
         with socket.create_connection(address, timeout=20) as connection:
-            connection.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+            connection.sendall(
+                f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
+            )
             accepted, _ = broken.accept()
             accepted.recv(65536)
             accepted.close()
