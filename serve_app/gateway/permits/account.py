@@ -93,6 +93,11 @@ class Account:
         return not self._holdings and not self.waiting and self._level >= self._limit
 
     @property
+    def available(self) -> float:
+        """Units that nobody holds."""
+        return self._level
+
+    @property
     def unspent(self) -> float:
         """Units left: those that nobody holds, and the idle ones."""
         return self._level + self._idle

@@ -99,8 +99,8 @@ class Ledger:
             is_open = now >= self._opens_at
             count = len(self._sessions)
             if row.ends:
-                unspent = account.unspent
-                answers.append(Answer(row.allowance, 0, 0, unspent, unspent, True))
+                left = (account.available, account.unspent)
+                answers.append(Answer(row.allowance, 0, 0, *left, is_final=True))
                 continue
             answers.append(account.grant(report.session, row, count, is_open=is_open))
             self._recall(row.allowance, account, report.session)
