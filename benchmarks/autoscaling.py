@@ -1,76 +1,184 @@
-"""Simulate a day of traffic under the autoscaling policy, Serve's default one, and a fixed fleet.
+"""Simulate days of traffic under this package's autoscaling policy, Serve's, and KEDA's, at equal cost.
 
-python -m benchmarks.autoscaling [--gpus 100] [--plot docs/autoscaling.png]
+python -m benchmarks.autoscaling [--gpus 20] [--quick]
 
-The policy is the real class. The simulation follows Serve's averaging of metrics and its delays.
-Replicas take a minute to start and drain before they stop. The last line is JSON.
+Each policy's options are chosen on other days than those it is judged by, and its target is set so that all use the
+same GPU-hours. Policies are the real classes, and Serve's delays and factors are Serve's own code. A request that
+is refused counts as a wait of 300 s. The last line is JSON.
 """
 
 import argparse
+import itertools
 import math
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from benchmarks.report import print_result, print_table, summary
-from benchmarks.simulation import REPLICA_AUDIO_S_PER_S, SLOTS, Day, Policy, simulate
+from benchmarks.scalers import (
+    ForecastPolicy,
+    KedaScaler,
+    ServeScaler,
+    serve_default,
+    simulated_time,
+)
+from benchmarks.simulation import STEP_S, Day, Floats, Scaler, Traffic, World, simulate
+from benchmarks.traffic import DAY_S, traffic
 from serve_app.deployments.autoscaling import DrainTimePolicy
 
-DAY_S = 86_400
-DURATIONS_S = (8.0, 15.0, 30.0, 60.0, 120.0)
-SHARES = (0.3, 0.2, 0.35, 0.1, 0.05)
-LONG_SHARES = (0.05, 0.05, 0.2, 0.3, 0.4)  # in every eighth quarter of an hour
-TARGET_UTILIZATION = 0.75  # of Serve's default policy
+COST = 2.0  # GPU-hours of every policy, as a multiple of those of full replicas
+STARTS_S = (60, 180, 300)
+TRAINING_SEEDS = range(1)
+TESTING_SEEDS = range(10, 15)
+TOLERANCE = 0.004  # of the GPU-hours
+TUNING_ROUNDS = 3
+ROUNDS = 8
+STUDENT_T = {2: 12.71, 3: 4.30, 5: 2.78}  # 95 %, by number of days
+OURS = "DrainTimePolicy"
+SERVE = "Serve's policy, tuned"
+KEDA = "KEDA on requests"
+FORECAST = "with a forecast"
+DEFAULT = "Serve's defaults"
+
+Build = Callable[[float, Sequence[float]], Scaler]  # (cost parameter, options) -> scaler
 
 
-def traffic(gpus: int, seed: int = 0) -> Iterator[list[float]]:
-    """Yield the durations of each second's requests.
+@dataclass(frozen=True)
+class Family:
+    """A policy with free options. More of the parameter means fewer GPUs between `low` and `high`."""
 
-    The rate follows the time of day, with bursts and periods of long tracks. Its peak keeps about
-    `gpus` replicas busy.
-    """
-    rng = np.random.default_rng(seed)
-    peak = gpus * REPLICA_AUDIO_S_PER_S / float(np.dot(DURATIONS_S, SHARES))  # requests per second
-    bursts = {int(start): float(rng.uniform(1.5, 4.0)) for start in rng.integers(0, DAY_S, 40)}
-    height = 1.0
-    until = 0
-    for second in range(DAY_S):
-        if second in bursts:
-            height = bursts[second]
-            until = second + int(rng.integers(30, 600))
-        height = height if second < until else 1.0
-        wave = 0.02 + 0.38 * (0.5 - 0.5 * math.cos(2 * math.pi * second / DAY_S)) ** 2
-        count = rng.poisson(peak * min(1.0, wave * height))
-        shares = LONG_SHARES if second // 900 % 8 == 3 else SHARES
-        yield [float(duration) for duration in rng.choice(DURATIONS_S, count, p=shares)]
+    build: Build
+    options: Sequence[tuple[float, ...]]
+    low: float
+    high: float
 
 
-def policies(drain_s: float, fixed: int) -> dict[str, Policy]:
-    drain = DrainTimePolicy(drain_s=drain_s)
+def families(gpus: int, mean_s: float, start_s: float) -> dict[str, Family]:
+    """Describe the policies to compare. Delays, look-back and factors are AutoscalingConfig's."""
+
+    def served(policy: Any, up_s: float, down_s: float, factor: float) -> Scaler:
+        return ServeScaler(
+            policy, gpus, mean_s, look_back_period_s=15, upscale_delay_s=up_s,
+            downscale_delay_s=down_s, upscaling_factor=factor,
+        )  # fmt: skip
+
+    def serve(target: float, options: Sequence[float]) -> Scaler:
+        up_s, down_s, factor = options
+        return serve_default(
+            gpus, mean_s, target_ongoing_requests=target, look_back_period_s=15,
+            upscale_delay_s=up_s, downscale_delay_s=down_s, upscaling_factor=factor,
+        )  # fmt: skip
+
+    def ours(utilization: float, options: Sequence[float]) -> Scaler:
+        drain_s, *delays = options
+        return served(DrainTimePolicy(drain_s, utilization), *delays)
+
+    def forecast(utilization: float, options: Sequence[float]) -> Scaler:
+        share, window_s, margin, *delays = options
+        return served(ForecastPolicy(start_s, share, window_s, margin, utilization), *delays)
+
+    delays = [(0, 30, 1), (0, 30, 0.3), (0, 300, 1), (0, 300, 0.3), (30, 300, 1)]
+    trends = itertools.product((0.5, 1.0), (180,), (0.0, 0.5), (0,), (30,), (1,))
     return {
-        f"drain in {drain_s:g} s": lambda load: drain(load)[0],
-        "Serve's default": lambda load: load.total_num_requests / (SLOTS * TARGET_UTILIZATION),
-        f"fixed: {fixed}": lambda _: fixed,
+        SERVE: Family(serve, delays, 2.0, 40.0),
+        KEDA: Family(lambda target, _: KedaScaler(target, gpus), [()], 2.0, 40.0),
+        OURS: Family(ours, [(s, *delay) for s in (15, 40) for delay in delays[:2]], 0.1, 2.0),
+        FORECAST: Family(forecast, list(trends), 0.1, 2.0),
     }
 
 
-def plot(days: Mapping[str, Day], file: Path) -> None:
-    """Plot the number of replicas over the day."""
-    import matplotlib
+def p95(days: Iterable[Day]) -> Floats:
+    return np.array([np.percentile(day.waits_s, 95) for day in days])
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9, 3.5))
-    for name, day in days.items():
-        hours = [minute / 60 for minute in range(len(day.fleet))]
-        axes.plot(hours, day.fleet, label=name, linewidth=1)
-    axes.set_xlabel("hour")
-    axes.set_ylabel("replicas")
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(file, dpi=100)
+def at_cost(
+    family: Family, options: Sequence[float], days: Sequence[Traffic], world: World, rounds: int
+) -> list[Day]:
+    """Simulate the days with the parameter at which they take COST, found in at most `rounds`.
+
+    GPU-hours are about inverse to the parameter, so that the next try follows from the last.
+    """
+    cost = COST * float(np.mean([day.busy_hours for day in days]))
+    value = math.sqrt(family.low * family.high)
+    tries: list[tuple[float, list[Day]]] = []
+    for _ in range(rounds):
+        found = [simulate(family.build(value, options), day, world) for day in days]
+        ratio = float(np.mean([day.gpu_hours for day in found])) / cost
+        tries.append((abs(ratio - 1), found))
+        if abs(ratio - 1) < TOLERANCE:
+            break
+        value = min(family.high, max(family.low, value * ratio))
+    return min(tries, key=lambda one: one[0])[1]
+
+
+def tuned(family: Family, days: Sequence[Traffic], world: World) -> Sequence[float]:
+    """Choose the options with the shortest waits at COST."""
+    if len(family.options) == 1:
+        return family.options[0]
+    waits = {
+        options: float(p95(at_cost(family, options, days, world, TUNING_ROUNDS)).mean())
+        for options in family.options
+    }
+    return min(waits, key=lambda options: waits[options])
+
+
+def compare(
+    gpus: int, world: World, training: Sequence[Traffic], testing: Sequence[Traffic]
+) -> dict[str, dict[str, Any]]:
+    """Return each policy's figures, with the difference to Serve's tuned one day by day."""
+    mean_s = float(training[0].durations_s.mean())
+    waits: dict[str, Floats] = {}
+    found = {}
+    for name, family in families(gpus, mean_s, world.start_s).items():
+        print(f"  {name} ...", file=sys.stderr, flush=True)
+        options = tuned(family, training, world)
+        days = at_cost(family, options, testing, world, ROUNDS)
+        waits[name] = p95(days)
+        found[name] = figures(days, waits[name], waits[SERVE]) | {"options": list(options)}
+    days = [simulate(serve_default(gpus, mean_s), day, world) for day in testing]
+    return found | {DEFAULT: figures(days, p95(days), waits[SERVE]) | {"options": []}}
+
+
+def figures(days: Sequence[Day], waits_s: Floats, base_s: Floats) -> dict[str, Any]:
+    """Summarize. Intervals are of 95 %, by Student's t over the days."""
+    change = 100 * (waits_s - base_s) / base_s.mean()
+    return {
+        "mean_s": round(float(np.mean([day.waits_s.mean() for day in days])), 2),
+        "p95_s": round(float(waits_s.mean()), 1),
+        "p95_interval_s": round(_half_width(waits_s), 1),
+        "gpu_hours": round(float(np.mean([day.gpu_hours for day in days])), 1),
+        "against_serve_%": round(float(change.mean()), 1),
+        "interval_%": round(_half_width(change), 1),
+    }
+
+
+def _half_width(values: Floats) -> float:
+    if values.size < 2:
+        return math.nan
+    return float(STUDENT_T[values.size] * values.std(ddof=1) / math.sqrt(values.size))
+
+
+def worlds(gpus: int) -> dict[str, World]:
+    """Clouds to compare in: three start times; a quarter of the GPUs from 10 to 14 o'clock; 24 losses.
+
+    A loss takes 5 to 30 % of the running replicas, as a spot market does.
+    """
+    rng = np.random.default_rng(0)
+    steps = rng.integers(0, round(DAY_S / STEP_S), 24)
+    losses = {int(step): float(rng.uniform(0.05, 0.3)) for step in steps}
+
+    def scarce(now: float) -> int:
+        return math.ceil(gpus / 4) if 10 * 3600 <= now < 14 * 3600 else gpus
+
+    starts = {f"start-{start_s}": World(gpus, start_s) for start_s in STARTS_S}
+    return starts | {
+        "scarce": World(gpus, 180, quota=scarce),
+        "spot": World(gpus, 180, losses=losses),
+    }
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,30 +186,36 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.autoscaling", description=summary(__doc__)
     )
     parser.add_argument(
-        "--gpus", type=int, default=100, help="largest fleet, busy at the day's peak (default: 100)"
+        "--gpus", type=int, default=20, help="largest fleet, busy in the day's bursts (default: 20)"
     )
     parser.add_argument(
-        "--drain-s", type=float, default=30.0, help="drain time of the policy (default: 30)"
+        "--days", type=int, default=5, choices=(2, 3, 5), help="days to judge by (default: 5)"
     )
-    parser.add_argument("--plot", type=Path, help="PNG of the replicas over the day")
+    parser.add_argument(
+        "--worlds", nargs="+", choices=[*worlds(1)], default=[*worlds(1)],
+        help="start times in seconds; scarce GPUs, lost ones (default: all)",
+    )  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="two days of two hours")
     return parser
 
 
 def main() -> None:
     arguments = _parser().parse_args()
-    seconds = list(traffic(arguments.gpus))
-    needed_s = sum(map(sum, seconds)) / REPLICA_AUDIO_S_PER_S
-    fixed = math.ceil(2 * needed_s / DAY_S)
-    days = {
-        name: simulate(policy, seconds, arguments.gpus, name)
-        for name, policy in policies(arguments.drain_s, fixed).items()
-    }
-    print(f"{sum(map(len, seconds))} requests for {needed_s / 3600:.1f} GPU-hours of music\n")
-    found = {name: day.figures() for name, day in days.items()}
-    print_table(found)
-    if arguments.plot is not None:
-        plot(days, arguments.plot)
-    print_result("autoscaling", gpus=arguments.gpus, figures=found)
+    warnings.filterwarnings("ignore", message=".*look_back_period_s.*")
+    length_s = 7200 if arguments.quick else DAY_S
+    testing = TESTING_SEEDS[: 2 if arguments.quick else arguments.days]
+    days = [
+        [traffic(arguments.gpus, s, length_s) for s in part] for part in (TRAINING_SEEDS, testing)
+    ]
+    found = {}
+    for name in arguments.worlds:
+        print(f"\n{name}, {arguments.gpus} GPUs\n", flush=True)
+        with simulated_time():
+            found[name] = compare(arguments.gpus, worlds(arguments.gpus)[name], *days)
+        print_table(
+            {k: {n: v for n, v in row.items() if n != "options"} for k, row in found[name].items()}
+        )
+    print_result("autoscaling", gpus=arguments.gpus, cost=COST, figures=found)
 
 
 if __name__ == "__main__":

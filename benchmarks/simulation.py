@@ -1,208 +1,230 @@
-"""Simulated replicas under Serve's autoscaling, in steps of one second."""
+"""Simulated replicas: slots, one FIFO queue, slow starts, quotas and lost machines.
 
-import heapq
+Requests are served one by one by a compiled event loop; the fleet changes every STEP_S. Slots are
+pooled: a request waits while no replica has a free one. All tracks advance at the same speed, a
+stopping replica finishes its tracks, and tracks of a lost one continue on others.
+"""
+
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from statistics import mean
+from types import MappingProxyType
+from typing import NamedTuple
 
+import numba
 import numpy as np
-from tqdm import tqdm
-
-from serve_app.deployments.autoscaling import (
-    AUDIO_S,
-    AUDIO_S_PER_S,
-    MADE_AUDIO_S_PER_S,
-    MEAN_AUDIO_S,
-)
+from numpy.typing import NDArray
 
 SLOTS = 16  # per replica
 REPLICA_AUDIO_S_PER_S = 20.0  # with all slots busy
-START_S = 60
-LOOK_BACK_S = 20
-UPSCALE_DELAY_S = 20
-DOWNSCALE_DELAY_S = 300
-PRICE_PER_HOUR = 0.526  # US dollars, of a g4dn.xlarge
+SLOT_AUDIO_S_PER_S = REPLICA_AUDIO_S_PER_S / SLOTS
+STEP_S = 5.0
 PATIENCE_S = 300.0  # longest wait in the queue; later requests are refused
 
+Floats = NDArray[np.float64]
 
-@dataclass
-class Load:
-    """Input of an autoscaling policy: the fields of Serve's AutoscalingContext that are used."""
 
-    current_time: float
-    held_s: float
-    speed: float
-    length: float
+class Traffic(NamedTuple):
+    """Requests in order of arrival (s), and their durations (s of music)."""
+
+    arrivals_s: Floats
+    durations_s: Floats
+
+    @property
+    def busy_hours(self) -> float:
+        """GPU-hours of replicas that are always full."""
+        return float(self.durations_s.sum()) / REPLICA_AUDIO_S_PER_S / 3600
+
+
+class Load(NamedTuple):
+    """The state at a step's end: replicas that run, requests that run and wait, their music (s)."""
+
+    replicas: int
     running: int
-    total_queued_requests: float | None
-    target_num_replicas: int
-    deployment_name: str = "MusicGen:small"
-    capacity_adjusted_min_replicas: int = 1
-    capacity_adjusted_max_replicas: int = 1000
+    queued: int
+    running_s: float
+    queued_s: float
+
+
+class World(NamedTuple):
+    """The cloud. most: GPUs; quota: GPUs to be had at a time; lost: share of the fleet lost then."""
+
+    most: int
+    start_s: float
+    quota: Callable[[float], int] | None = None
+    losses: Mapping[int, float] = MappingProxyType({})  # by step
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _push(heap: Floats, size: int, value: float) -> None:
+    place = size
+    while place > 0:
+        parent = (place - 1) >> 1
+        if heap[parent] <= value:
+            break
+        heap[place] = heap[parent]
+        place = parent
+    heap[place] = value
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _pop(heap: Floats, size: int) -> float:
+    """Remove and return the least of `size` values."""
+    least = heap[0]
+    value = heap[size - 1]
+    place = 0
+    child = 1
+    while child < size - 1:
+        if child + 1 < size - 1 and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= value:
+            break
+        heap[place] = heap[child]
+        place = child
+        child = 2 * place + 1
+    heap[place] = value
+    return float(least)
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _serve(
+    start: float,
+    end: float,
+    slots: int,
+    arrivals: Floats,
+    durations: Floats,
+    waits: Floats,
+    head: int,
+    heap: Floats,
+    size: int,
+    ends: float,
+) -> tuple[int, int, float]:
+    """Serve the queue until `end`.
+
+    heap: when each of `size` running tracks ends; ends: their sum. Returns the new head of the
+    queue, `size` and `ends`.
+    """
+    while head < arrivals.size and arrivals[head] < end:
+        now = max(start, arrivals[head])
+        while size > 0 and heap[0] <= now:
+            ends -= _pop(heap, size)
+            size -= 1
+        while size > 0 and size >= slots and heap[0] < end:
+            now = max(now, heap[0])
+            ends -= _pop(heap, size)
+            size -= 1
+        if size >= slots:
+            break
+        waits[head] = min(PATIENCE_S, now - arrivals[head])
+        if waits[head] < PATIENCE_S:
+            finish = now + durations[head] / SLOT_AUDIO_S_PER_S
+            _push(heap, size, finish)
+            size += 1
+            ends += finish
+        start = max(start, now)
+        head += 1
+    while head < arrivals.size and end - arrivals[head] >= PATIENCE_S:
+        waits[head] = PATIENCE_S
+        head += 1
+    while size > 0 and heap[0] <= end:
+        ends -= _pop(heap, size)
+        size -= 1
+    return head, size, ends
+
+
+class Line:
+    """The requests of a day, served by a number of slots that changes."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+        self._music_s = np.concatenate([[0.0], np.cumsum(traffic.durations_s)])
+        self.waits_s = np.full(traffic.arrivals_s.size, PATIENCE_S)
+        self._heap = np.zeros(1 << 18)
+        self._head = 0
+        self._running = 0
+        self._ends = 0.0
 
     @property
-    def total_num_requests(self) -> float:
-        return self.running + (self.total_queued_requests or 0.0)
+    def running(self) -> int:
+        return self._running
 
-    @property
-    def aggregated_metrics(self) -> dict[str, dict[str, float]]:
-        return {
-            AUDIO_S: {"0": self.held_s},
-            AUDIO_S_PER_S: {"0": self.speed},
-            MADE_AUDIO_S_PER_S: {"0": self.running * self.speed / SLOTS},
-            MEAN_AUDIO_S: {"0": self.length},
-        }
-
-
-Policy = Callable[[Load], float]  # -> wanted number of replicas
+    def serve(self, start: float, end: float, replicas: int) -> Load:
+        traffic = self._traffic
+        self._head, self._running, self._ends = _serve(
+            start, end, replicas * SLOTS, *traffic, self.waits_s, self._head,
+            self._heap, self._running, self._ends,
+        )  # fmt: skip
+        arrived = int(np.searchsorted(traffic.arrivals_s, end))
+        running_s = (self._ends - self._running * end) * SLOT_AUDIO_S_PER_S
+        queued_s = self._music_s[arrived] - self._music_s[self._head]
+        return Load(
+            replicas, self._running, arrived - self._head, max(0.0, running_s), float(queued_s)
+        )
 
 
 @dataclass
 class Fleet:
-    """Replicas that take START_S to start and drain before they stop.
+    """Replicas: running, starting (ready at a time), and asked for but without a GPU."""
 
-    All tracks advance at the same speed. finishing: heap of (end, duration) of running tracks.
-    """
-
-    replicas: int
+    world: World
+    running: int = 1
     starting: deque[float] = field(default_factory=deque)
-    finishing: list[tuple[float, float]] = field(default_factory=list)
+    unplaced: int = 0
     gpu_s: float = 0.0
 
     @property
-    def present(self) -> int:
-        return self.replicas + len(self.starting)
+    def target(self) -> int:
+        return self.running + len(self.starting) + self.unplaced
 
-    @property
-    def free_slots(self) -> int:
-        return max(0, self.replicas * SLOTS - len(self.finishing))
-
-    def advance(self, now: float) -> None:
-        """Start replicas and finish tracks that are due, and add a second of GPU time each."""
+    def advance(self, step: int, busy: int) -> None:
+        """Lose machines, take GPUs, start replicas, and count GPU time. busy: running tracks."""
+        now = step * STEP_S
+        lost = round(self.running * self.world.losses.get(step, 0.0))
+        self.running -= lost
+        self.unplaced += lost
+        quota = self.world.most if self.world.quota is None else self.world.quota(now)
+        draining = max(0, math.ceil(busy / SLOTS) - self.running)
+        held = self.running + len(self.starting) + draining
+        for _ in range(max(0, min(self.unplaced, quota - held))):
+            self.starting.append(now + self.world.start_s)
+            self.unplaced -= 1
         while self.starting and self.starting[0] <= now:
             self.starting.popleft()
-            self.replicas += 1
-        while self.finishing and self.finishing[0][0] <= now:
-            heapq.heappop(self.finishing)
-        draining = math.ceil(len(self.finishing) / SLOTS) - self.replicas
-        self.gpu_s += self.present + max(0, draining)
+            self.running += 1
+        self.gpu_s += STEP_S * (self.running + len(self.starting) + draining)
 
-    def run(self, now: float, duration_s: float) -> None:
-        """Start a track of `duration_s` in a free slot."""
-        end = now + duration_s * SLOTS / REPLICA_AUDIO_S_PER_S
-        heapq.heappush(self.finishing, (end, duration_s))
-
-    def held_s(self, now: float) -> float:
-        """Seconds of audio left to generate in running tracks."""
-        speed = REPLICA_AUDIO_S_PER_S / SLOTS
-        return sum(end - now for end, _ in self.finishing) * speed
-
-    def resize(self, now: float, wanted: int) -> None:
-        present = self.present
-        for _ in range(wanted - present):
-            self.starting.append(now + START_S)
-        for _ in range(present - wanted):
-            if self.starting:
+    def resize(self, target: int) -> None:
+        """Ask for replicas, or give up those that have come least far."""
+        self.unplaced += max(0, target - self.target)
+        for _ in range(self.target - target):
+            if self.unplaced:
+                self.unplaced -= 1
+            elif self.starting:
                 self.starting.pop()
             else:
-                self.replicas -= 1
+                self.running -= 1
 
 
-@dataclass
-class Delays:
-    """Serve's delays: a change takes effect once it has been wanted for a while."""
+class Day(NamedTuple):
+    """Result of one policy. fleet: running replicas by step."""
 
-    since: float = 0.0
-    direction: int = 0
-
-    def decide(self, now: float, present: int, wanted: int) -> int:
-        """Return `wanted` when its delay is over, `present` before."""
-        direction = (wanted > present) - (wanted < present)
-        if direction != self.direction:
-            self.since = now
-            self.direction = direction
-        delay_s = UPSCALE_DELAY_S if direction > 0 else DOWNSCALE_DELAY_S
-        return wanted if direction and now - self.since >= delay_s else present
-
-
-class Queue:
-    """Waiting requests, first in, first out. Counts the refused and the waiting times."""
-
-    def __init__(self) -> None:
-        self._waiting = deque[tuple[float, float]]()  # (arrival, duration)
-        self._durations_s = deque[float]([30.0], maxlen=100)
-        self.waits_s: list[float] = []
-        self.refused = 0
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    @property
-    def mean_duration_s(self) -> float:
-        """Mean duration of the last 100 requests."""
-        return mean(self._durations_s)
-
-    def add(self, now: float, durations_s: Sequence[float]) -> None:
-        self._durations_s.extend(durations_s)
-        self._waiting.extend((now, duration_s) for duration_s in durations_s)
-
-    def serve(self, now: float, fleet: Fleet) -> None:
-        """Refuse requests that waited for PATIENCE_S, then fill the free slots."""
-        while self._waiting and now - self._waiting[0][0] > PATIENCE_S:
-            self._waiting.popleft()
-            self.refused += 1
-        while self._waiting and fleet.free_slots:
-            arrival, duration_s = self._waiting.popleft()
-            self.waits_s.append(now - arrival)
-            fleet.run(now, duration_s)
-
-
-@dataclass
-class Day:
-    """Result of one policy. fleet: number of replicas by minute."""
-
-    waits_s: list[float]
-    refused: int
+    waits_s: Floats
     gpu_hours: float
     fleet: list[int]
 
-    def figures(self) -> dict[str, float]:
-        p50, p95 = np.percentile(self.waits_s, [50, 95])
-        return {
-            "wait_p50_s": round(float(p50), 2),
-            "wait_p95_s": round(float(p95), 2),
-            "refused": round(self.refused / (self.refused + len(self.waits_s)), 5),
-            "gpu_hours": round(self.gpu_hours, 1),
-            "dollars": round(self.gpu_hours * PRICE_PER_HOUR, 2),
-            "mean_replicas": round(mean(self.fleet), 2),
-        }
+
+Scaler = Callable[[float, Load, int], int]  # (time, load, target) -> target
 
 
-def simulate(policy: Policy, seconds: Sequence[list[float]], gpus: int, name: str) -> Day:
-    """Simulate one day of `seconds`, the durations of each second's requests."""
-    fleet = Fleet(replicas=1)
-    delays = Delays()
-    queue = Queue()
-    history: deque[tuple[float, int, int]] = deque(maxlen=LOOK_BACK_S)
-    replicas = []
-    for now, arrivals in enumerate(tqdm(seconds, desc=name, leave=False)):
-        fleet.advance(now)
-        queue.add(now, arrivals)
-        queue.serve(now, fleet)
-        history.append((fleet.held_s(now), len(fleet.finishing), len(queue)))
-        load = _load(now, history, queue.mean_duration_s, fleet.replicas)
-        wanted = min(max(1, math.ceil(policy(load))), gpus)
-        fleet.resize(now, delays.decide(now, fleet.present, wanted))
-        if now % 60 == 0:
-            replicas.append(fleet.replicas)
-    return Day(queue.waits_s, queue.refused, fleet.gpu_s / 3600, replicas)
-
-
-def _load(
-    now: float, history: Sequence[tuple[float, int, int]], length: float, replicas: int
-) -> Load:
-    """Average the history of held seconds, running and queued requests, as Serve does."""
-    held_s, running, queued = (float(part) for part in np.mean(history, axis=0))
-    return Load(now, held_s, REPLICA_AUDIO_S_PER_S, length, round(running), queued, replicas)
+def simulate(scaler: Scaler, traffic: Traffic, world: World) -> Day:
+    """Serve the traffic with the fleet that the scaler asks for, until the last request came."""
+    line = Line(traffic)
+    fleet = Fleet(world)
+    sizes = []
+    for step in range(int(traffic.arrivals_s[-1] // STEP_S) + 1):
+        fleet.advance(step, line.running)
+        load = line.serve(step * STEP_S, (step + 1) * STEP_S, fleet.running)
+        fleet.resize(scaler((step + 1) * STEP_S, load, fleet.target))
+        sizes.append(fleet.running)
+    return Day(line.waits_s, fleet.gpu_s / 3600, sizes)

@@ -82,7 +82,7 @@ def test_the_share_is_the_larger_one_of_event_loop_and_all_processes(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(cpu_share, "monotonic", clock)
-    monkeypatch.setattr(cpu_share.psutil, "Process", lambda: Process(clock, worker))
+    monkeypatch.setattr(psutil, "Process", lambda: Process(clock, worker))
     read = CpuShare(cores).read
     clock.now += 10.0
     assert read() == pytest.approx(share)
