@@ -62,8 +62,6 @@ class Replica:
         return ended
 
     def next_end(self) -> float:
-        if not self.running:
-            return math.inf
         return self.time + min(self.running)[0] / pace(len(self.running))
 
 
@@ -122,7 +120,8 @@ class Fleet:
             self._waits_s[number] = now - self._arrivals_s[number]
             replica.running.append([float(self._durations_s[number]), number])
         replica.version += 1
-        heapq.heappush(self._events, (replica.next_end(), place, replica.version))
+        if replica.running:
+            heapq.heappush(self._events, (replica.next_end(), place, replica.version))
 
     def _route(self, now: float) -> None:
         """Send what waits in the ingress replicas, the oldest first."""
