@@ -91,8 +91,8 @@ async def lanes(client: httpx.AsyncClient) -> list[int]:
 def loaded(service: Service) -> list[str]:
     """Names of the fine-tunes in the logs of all replicas, once for each load."""
     [raylet] = [process for process in service.processes() if process.name() == "raylet"]
-    session = next(part for part in raylet.cmdline() if part.startswith("--log_dir="))
-    logs = Path(session.partition("=")[2], "logs", "serve").glob("replica*MusicGen*nano*.log")
+    folder = next(part for part in raylet.cmdline() if part.startswith("--log_dir="))
+    logs = Path(folder.partition("=")[2], "serve").glob("replica_*.log")
     texts = [file.read_text() for file in logs]
     assert texts
     return re.findall(r"Fine-tune '(\w+)' was loaded", "".join(texts))
