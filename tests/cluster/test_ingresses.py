@@ -23,7 +23,7 @@ from tests.cluster.held import HELD, Holding
 from tests.redis_server import redis_server
 
 PATH = "/v1/audio/generations"
-KEYS = {"web": "key-of-web", "line": "key-of-line"}
+KEYS = {"web": "key-of-the-web-client", "line": "key-of-the-line-client"}
 LIMIT = 2
 LINE_S = 60.0
 
