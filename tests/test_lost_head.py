@@ -135,10 +135,12 @@ def site() -> Iterator[Site]:
         stack.callback(server.kill)
         environment = os.environ | {
             "RAY_external_storage_namespace": "musicgen",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # of several nodes, also on this interface
             "RAY_gcs_rpc_server_reconnect_timeout_s": "120",
             "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(proxies[1]),
             "PYTHONPATH": str(ROOT),
         }
+        del environment["MUSICGEN_JOBS_STORE"]  # a file, which serves one node
         site = Site(folder, environment, f"127.0.0.1:{redis}", free_port(), free_port(), proxies)
         try:
             yield site

@@ -14,7 +14,7 @@ import pytest
 
 from serve_app.app import build_app
 from serve_app.machine import free_port
-from tests.cluster.conftest import INGRESS_NODE, MODEL_NODE, PATIENCE_S, Fleet, model, settings
+from tests.cluster.conftest import MODEL_NODE, PATIENCE_S, Fleet, model, settings
 
 PATH = "/v1/audio/generations"
 STREAM: dict[str, Any] = {
@@ -53,21 +53,17 @@ class Pair:
 def pair() -> Iterator[Pair]:
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MUSICGEN_JOBS_STORE")  # a file, which serves one node
         patch.setenv("RAY_SERVE_WORKER_PROXY_HTTP_PORT", str(port))
         fleet = Fleet("EveryNode")
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("RAY_SERVE_WORKER_PROXY_HTTP_PORT", str(port))
+        try:
             fleet.add_node(MODEL_NODE | {"ingress_node": 1.0})
-        args = settings(model(engine={"max_slots": 12}), ingresses=2)
-        args["ingress_deployment_config"] |= {
-            "max_replicas_per_node": 1,
-            "ray_actor_options": {"num_cpus": 0, "resources": INGRESS_NODE},
-        }
-        fleet.deploy(build_app(args))
-        yield Pair(fleet, (fleet.url, f"http://127.0.0.1:{port}"))
-    finally:
-        fleet.stop()
+            args = settings(model(engine={"max_slots": 12}), ingresses=2)
+            args["ingress_deployment_config"]["max_replicas_per_node"] = 1
+            fleet.deploy(build_app(args))
+            yield Pair(fleet, (fleet.url, f"http://127.0.0.1:{port}"))
+        finally:
+            fleet.stop()
 
 
 @dataclass
