@@ -65,6 +65,7 @@ class Site:
             end(process)
 
     def head(self) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+        (self.folder / "ray_current_cluster").unlink(missing_ok=True)  # a new machine has none
         return self.node(
             "--head", f"--port={self.gcs}", f"--dashboard-port={self.dashboard}",
             f"--temp-dir={self.folder}", '--resources={"ingress_node": 1}',
