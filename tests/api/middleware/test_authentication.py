@@ -10,7 +10,7 @@ import pytest
 from serve_app.api.app import create_api
 from serve_app.config.api import AccessConfig, ApiConfig
 from serve_app.errors import RateLimited
-from serve_app.gateway import limits
+from serve_app.gateway.permits import permits
 from tests.fakes import SMALL, Clock, FakeGenerator
 
 WEB = "web-key-0123456789"
@@ -26,7 +26,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(limits, "monotonic", clock)
+    monkeypatch.setattr(permits, "monotonic", clock)
     return clock
 
 
