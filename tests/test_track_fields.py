@@ -37,6 +37,7 @@ def test_headers_show_the_facts_with_their_decimals() -> None:
         "x-musicgen-real-time-factor": "0.75",
         "x-musicgen-compute-s": "1.500",
         "x-musicgen-cost-usd": "0.0005",
+        "x-musicgen-resume": "approximate",
     }
 
 

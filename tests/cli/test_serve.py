@@ -35,7 +35,10 @@ def test_a_missing_configuration_is_an_error(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 2
     message = " ".join(result.stderr.split())
     assert "is not a readable YAML file" in message
-    assert "This package has: all, audiogen, large, medium, melody, nano, own, small," in message
+    assert (
+        "This package has: all, audiogen, fine-tunes, large, medium, melody, nano, own, small,"
+        in message
+    )
 
 
 def test_a_models_configuration_is_printed(run: Run) -> None:

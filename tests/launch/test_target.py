@@ -130,7 +130,7 @@ def test_a_written_configuration_is_a_file_for_a_while() -> None:
 def test_what_is_neither_is_said(tmp_path: Path) -> None:
     said = fault("huge")
     assert said.startswith("'huge' is neither a configuration nor a model. Sizes: small, medium,")
-    assert "Configurations: all, nano, own, or the path of a YAML file." in said
+    assert "Configurations: all, fine-tunes, nano, own, or the path of a YAML file." in said
     assert "has neither model.safetensors nor state_dict.bin" in fault(str(tmp_path))
 
 

@@ -1,5 +1,6 @@
 """Health checks while the default model starts, is ready, has gone, or may be at zero replicas."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -38,7 +39,9 @@ async def test_it_is_starting_until_the_default_model_was_ready_once() -> None:
         response = await client.get("/health")
         assert (response.status_code, response.json()) == (200, READY)
         fleet.loaded = False
-        response = await client.get("/health")
+        async with asyncio.timeout(10):  # until the replicas are asked again
+            while (response := await client.get("/health")).json() == READY:
+                pass
         assert (response.status_code, response.json()) == (200, COLD)
 
 

@@ -1,5 +1,6 @@
 """A melody on every route that takes one, over the fake generator."""
 
+import asyncio
 import base64
 from typing import Any
 
@@ -161,7 +162,9 @@ async def test_models_tell_whether_they_take_one(
     for path in ("/v1/models/small", "/v1/models/tiny"):
         assert (await client.get(path)).json()["capabilities"]["melody"] is True
     generator.loaded = False
-    small = (await client.get("/v1/models/small")).json()
+    async with asyncio.timeout(10):  # until the replicas are asked again
+        while (small := (await client.get("/v1/models/small")).json())["loaded"]:
+            pass
     assert (small["loaded"], small["channels"]) == (False, None)
     assert small["capabilities"] == {
         "text": True,
