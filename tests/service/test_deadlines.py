@@ -90,6 +90,7 @@ async def test_missed_deadlines_and_clients_that_leave_are_counted_apart(
             await asyncio.sleep(0.5)
 
 
+@pytest.mark.long
 async def test_nor_is_any_with_two_ingresses(changed_service: Service) -> None:
     """Each of them knows only its own callers at first."""
     async with httpx.AsyncClient(base_url=changed_service.url, timeout=PATIENCE_S) as client:
