@@ -40,7 +40,9 @@ def two(fleet: Fleet) -> Fleet:
 
 
 def deploy(fleet: Fleet, env: dict[str, str] | None = None, **coordination: Any) -> None:
-    args = settings(model(max_ongoing_requests=100) | {"max_queued_audio_s": LINE_S}, ingresses=2)
+    # Requests that a killed ingress replica has left behind are held for ever.
+    replicas = model(max_ongoing_requests=100, graceful_shutdown_timeout_s=2)
+    args = settings(replicas | {"max_queued_audio_s": LINE_S}, ingresses=2)
     keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
     variables = {"MUSICGEN_API_KEYS": keys} | (env or {})
     args["ingress_deployment_config"]["ray_actor_options"]["runtime_env"] = {"env_vars": variables}
