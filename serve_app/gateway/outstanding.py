@@ -32,7 +32,7 @@ class _Sum:
         self.audio_s = max(0.0, self.audio_s + audio_s) if self.count else 0.0
 
     def beyond(self, own: "_Sum") -> "_Sum":
-        """What these have more than this process's own."""
+        """Subtract this process's own; nothing falls below zero."""
         more = max(0, self.count - own.count)
         return _Sum(more, max(0.0, self.audio_s - own.audio_s) if more else 0.0)
 

@@ -1,4 +1,4 @@
-"""What the rules of the gateway need to know of the server around them."""
+"""Facts about the server around the gateway, for its rules."""
 
 from typing import Protocol
 

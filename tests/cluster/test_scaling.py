@@ -18,7 +18,7 @@ RARE = "MusicGen:rare"
 pytestmark = pytest.mark.long
 
 
-def scaled(model_id: str, least: int, most: int) -> dict[str, Any]:
+def scaled(model_id: str, least: int, most: int, **engine: Any) -> dict[str, Any]:
     """A model with the policy of configs/all.yaml and shorter delays."""
     [application] = yaml.safe_load((CONFIGS / "all.yaml").read_text())["applications"]
     policy = application["args"]["models"][0]["deployment_config"]["autoscaling_config"]["policy"]
@@ -35,46 +35,42 @@ def scaled(model_id: str, least: int, most: int) -> dict[str, Any]:
     part_of_a_node = {name: amount / 4 for name, amount in MODEL_NODE.items()}
     return model(
         model_id,
-        {"pin_batch_shape": False, "max_slots": 4},
+        {"pin_batch_shape": False, "max_slots": 4} | engine,
         autoscaling_config=scaling,
         ray_actor_options={"num_cpus": 1, "resources": part_of_a_node},
     )
 
 
-async def _until_running(client: httpx.AsyncClient, count: int) -> None:
-    """Wait until so many tracks of the model are in slots."""
-    async with asyncio.timeout(60):
-        while True:
-            [replica, *_] = (await client.get("/stats")).json()["models"]["busy"]
-            if replica["slots_used"] == count:
-                return
+def call(client: httpx.AsyncClient, duration_s: float) -> asyncio.Task[httpx.Response]:
+    body = {"prompt": "lofi beat", "duration_s": duration_s, "model": "busy"}
+    return asyncio.create_task(client.post(PATH, json=body))
 
 
 # Serve deprecates the option in favour of a variable that holds for a whole machine.
 @pytest.mark.filterwarnings("ignore:.*metrics_interval_s.*")
-async def test_models_scale_on_their_own(fleet: Fleet, client: httpx.AsyncClient) -> None:
-    """One model goes from 1 replica to 3 and back, the other from 0 to 1 and back.
+async def test_running_tracks_start_no_replica(fleet: Fleet, client: httpx.AsyncClient) -> None:
+    """They stay in the slots of theirs, of whose full rate two of eight make a quarter."""
+    if not fleet.nodes:
+        fleet.add_node()
+    busy = scaled("busy", 1, 3, pin_batch_shape=True, max_slots=8)
+    await asyncio.to_thread(fleet.deploy, application(busy))
+    callers = [call(client, 20) for _ in range(2)]
+    targets = set()
+    while not all(caller.done() for caller in callers):
+        targets.add(await asyncio.to_thread(fleet.target, BUSY))
+    assert {caller.result().status_code for caller in callers} == {200}
+    assert targets == {1}
 
-    Tracks that run in the slots of a replica start no other: these would have nothing to do.
-    """
+
+@pytest.mark.filterwarnings("ignore:.*metrics_interval_s.*")
+async def test_models_scale_on_their_own(fleet: Fleet, client: httpx.AsyncClient) -> None:
+    """One model goes from 1 replica to 3 and back, the other from 0 to 1 and back."""
     if not fleet.nodes:
         fleet.add_node()
     await asyncio.to_thread(fleet.deploy, application(scaled("busy", 1, 3), scaled("rare", 0, 1)))
     assert (len(fleet.replicas(BUSY)), len(fleet.replicas(RARE))) == (1, 0)
 
-    def call(duration_s: float) -> asyncio.Task[httpx.Response]:
-        body = {"prompt": "lofi beat", "duration_s": duration_s, "model": "busy"}
-        return asyncio.create_task(client.post(PATH, json=body))
-
-    callers = [call(120) for _ in range(2)]
-    await _until_running(client, 2)
-    targets = set()
-    while not any(caller.done() for caller in callers):
-        targets.add(await asyncio.to_thread(fleet.target, BUSY))
-    assert {(await caller).status_code for caller in callers} == {200}
-    assert max(targets) < 3, "running tracks are no queue; on a busy machine one replica is full"
-
-    callers = [call(120) for _ in range(12)]
+    callers = [call(client, 120) for _ in range(12)]
     await fleet.until(lambda: len(fleet.replicas(BUSY)) == 3)
     assert fleet.replicas(RARE) == []
     for caller in callers:

@@ -12,7 +12,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from serve_app.kernels.cpu.atomics import fetch, fetch_add, pause, sched_yield
+from serve_app.kernels.cpu.atomics import fetch_add
 from serve_app.kernels.cpu.compilation import PARALLEL, SERIAL, Floats, Indices
 from serve_app.kernels.cpu.elu import elu
 from serve_app.kernels.cpu.float_vectors import (
@@ -25,10 +25,10 @@ from serve_app.kernels.cpu.float_vectors import (
     multiply_add,
     reduce_add,
 )
+from serve_app.kernels.cpu.team import wait_until
 
 _GATES = 4
 _PARTS = 16  # of the units, for threads to share
-_SPINS = 2000  # before a waiting thread offers its core to others
 
 
 def pack_gates(weight: Floats) -> Floats:
@@ -75,7 +75,7 @@ def _join(
     begins with the weights that are still in the L2 cache.
     """
     for t in range(len(out)):
-        _wait(done, t * _PARTS)
+        wait_until(done, 0, t * _PARTS)
         for number in range(_PARTS):
             part = (first + number) % _PARTS
             if t % 2 and number < last - first:
@@ -83,18 +83,6 @@ def _join(
             if fetch_add(claims, t * _PARTS + part, 1) == 0:
                 _advance(t, part, gates, weight, hidden, cell, out)
                 fetch_add(done, 0, 1)
-
-
-@SERIAL  # type: ignore[untyped-decorator]
-def _wait(done: Indices, parts: int) -> None:
-    """Wait until so many parts of all steps are done."""
-    spins = 0
-    while fetch(done, 0) < parts:
-        spins += 1
-        if spins < _SPINS:
-            pause()
-        else:
-            sched_yield()
 
 
 @SERIAL  # type: ignore[untyped-decorator]

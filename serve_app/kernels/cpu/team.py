@@ -64,16 +64,22 @@ def peek(team: Team, parts: int) -> int:
 
 
 @SERIAL  # type: ignore[untyped-decorator]
-def wait(team: Team) -> None:
-    """Wait until the phases before are done."""
-    shared, mine = team
+def wait_until(counters: Shared, at: int, count: int) -> None:
+    """Wait until other threads have raised the counter at index `at` to `count`."""
     spins = 0
-    while fetch(shared, _DONE) < mine[_START]:
+    while fetch(counters, at) < count:
         spins += 1
         if spins < _SPINS:
             pause()
         else:
             sched_yield()
+
+
+@SERIAL  # type: ignore[untyped-decorator]
+def wait(team: Team) -> None:
+    """Wait until the phases before are done."""
+    shared, mine = team
+    wait_until(shared, _DONE, mine[_START])
 
 
 @SERIAL  # type: ignore[untyped-decorator]

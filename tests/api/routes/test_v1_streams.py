@@ -51,7 +51,7 @@ async def test_a_streamed_file_holds_the_same_samples(
 
 
 @pytest.mark.parametrize(
-    ("response_format", "least_db"), [("mp3", 20.0), ("opus", 10.0), ("flac", 120.0)]
+    ("response_format", "least_db"), [("mp3", 20.0), ("opus", 10.0), ("flac", np.inf)]
 )
 async def test_compressed_streams_sound_as_the_whole_file(
     client: httpx.AsyncClient, response_format: str, least_db: float
@@ -62,7 +62,7 @@ async def test_compressed_streams_sound_as_the_whole_file(
     stream = decoded(await streamed(client, response_format))
     start = MP3_DELAY if response_format == "mp3" else 0
     noise = np.mean((stream[start : start + len(whole)] - whole) ** 2)
-    assert 10 * np.log10(np.mean(whole**2) / max(noise, 1e-20)) > least_db
+    assert not noise or 10 * np.log10(np.mean(whole**2) / noise) > least_db
     assert len(whole) >= SAMPLE_RATE
 
 
