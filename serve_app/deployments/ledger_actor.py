@@ -13,7 +13,7 @@ from serve_app.gateway.permits.ledger_host import LedgerHost
 from serve_app.gateway.permits.messages import Reply, Report
 
 NAMESPACE = "musicgen"
-_PROTOCOL = 1  # of the messages: another version talks to another actor
+_PROTOCOL = 2  # of the messages: another version talks to another actor
 _UNUSED_S = 60.0  # after which the actor ends
 _LOOK_S = 5.0
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from serve_app.gateway.permits.allowance import Shortage, Want
 
-_PATIENCE_S = 1.5  # for which a request waits for idle units of others, and for a new ledger
+_PATIENCE_S = 1.5  # for which a request waits for idle units of others
 
 
 class Claim:

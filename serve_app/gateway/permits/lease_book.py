@@ -118,7 +118,7 @@ class LeaseBook:
                 lease.apply(row, answers[row.allowance], now)
         for line in reply.lines:
             self.line(line.model).apply(line)
-        self._settle(answers, now)
+        self._settle(answers, now, may_refuse=reply.is_open)
         recalled = [self._leases[name] for name in reply.recalled if name in self._leases]
         for lease in recalled:
             lease.tighten(now)
@@ -195,7 +195,7 @@ class LeaseBook:
         need = max(0, sum(amounts) - lease.idle)
         return lease.row(need, max(0, amounts[0] - lease.idle), now, waits=waits)
 
-    def _settle(self, answers: dict[str, Answer], now: float) -> None:
+    def _settle(self, answers: dict[str, Answer], now: float, *, may_refuse: bool) -> None:
         """Grant the claims for which there are units, in their order; refuse those without hope."""
         claims = self._claims
         self._claims = []
@@ -204,10 +204,10 @@ class LeaseBook:
                 continue
             if self.take(claim.wants, now):
                 claim.end(None)
-            elif (shortage := self._shortage(claim, answers, now)) is None:
-                self._claims.append(claim)
-            else:
+            elif may_refuse and (shortage := self._shortage(claim, answers, now)):
                 claim.end(shortage)
+            else:
+                self._claims.append(claim)
 
     def _shortage(self, claim: Claim, answers: dict[str, Answer], now: float) -> Shortage | None:
         """Find the allowance that refuses a claim; None while units may still return."""

@@ -358,4 +358,5 @@ for _, line in ipairs(report.lines) do
 end
 local recalled = redis.call('SMEMBERS', prefix .. ':recalled:' .. report.session)
 redis.call('DEL', prefix .. ':recalled:' .. report.session)
-return cjson.encode({is_known = true, answers = answers, lines = lines, recalled = recalled})
+return cjson.encode({is_known = true, is_open = is_open, answers = answers, lines = lines,
+                     recalled = recalled})

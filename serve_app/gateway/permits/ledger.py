@@ -57,6 +57,7 @@ class Ledger:
         session.expires_at = now + LEASE_S
         return Reply(
             is_known=True,
+            is_open=now >= self._opens_at,
             answers=tuple(self._answers(report, now)),
             lines=tuple(
                 self._lines[line.model].apply(report.session, line) for line in report.lines

@@ -107,10 +107,12 @@ class Reply:
     """Reply to a report.
 
     is_known: false: the session has expired, or the coordinator started again: join with all.
+    is_open: false: the coordinator started a moment ago, knows not all holdings, and grants nothing.
     recalled: names of allowances whose idle units others need.
     """
 
     is_known: bool
+    is_open: bool = True
     answers: tuple[Answer, ...] = ()
     lines: tuple[LineAnswer, ...] = ()
     recalled: tuple[str, ...] = ()

@@ -107,6 +107,7 @@ def _reply(found: dict[str, Any]) -> Reply:
     """Build the reply from the script's arrays; an empty one arrives as an object."""
     return Reply(
         is_known=found["is_known"],
+        is_open=found.get("is_open", True),
         answers=tuple(Answer(*answer) for answer in found.get("answers", ())),
         lines=tuple(
             LineAnswer(model, tuple(map(tuple, places)), count, total_ms, rate)
