@@ -1,5 +1,6 @@
-"""A replica with a poison pill: one prompt kills its process, another one makes its engine fail once."""
+"""A replica that prompts make fail: one kills its process, one its engine once, one holds its track once."""
 
+import asyncio
 import os
 import signal
 import tempfile
@@ -17,6 +18,7 @@ from serve_app.types import GenerationRequest, StreamItem
 
 POISON = "poison"
 ENGINE_FAILURE = "engine failure"
+ENDLESS = "endless"
 _ARMED = Path(tempfile.gettempdir()) / f"musicgen-fragile-{os.getuid()}"
 
 
@@ -24,10 +26,20 @@ def _fall_off(*_: Any) -> NoReturn:
     raise RuntimeError("The card has fallen off the bus")
 
 
+def _disarm() -> bool:
+    """Tell whether a failure is armed, for the last time."""
+    try:
+        _ARMED.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 class Fragile(MusicGenReplica):
     """A MusicGenReplica that the prompt POISON kills.
 
-    ENGINE_FAILURE makes the next step of its engine raise, once after `arm`.
+    After `arm`, and once: ENGINE_FAILURE makes the next step of its engine raise; a track of ENDLESS
+    stops after its first part, and ends with the replica.
     """
 
     @staticmethod
@@ -39,11 +51,13 @@ class Fragile(MusicGenReplica):
     ) -> AsyncGenerator[StreamItem | PackedChunk, None]:
         if request.prompt == POISON:
             os.kill(os.getpid(), signal.SIGKILL)
-        if request.prompt == ENGINE_FAILURE and _ARMED.exists():
-            _ARMED.unlink()
+        is_armed = request.prompt in (ENGINE_FAILURE, ENDLESS) and _disarm()
+        if is_armed and request.prompt == ENGINE_FAILURE:
             self._engine.loop.batch.step = _fall_off  # type: ignore[assignment]
         async for item in super().generate(request):
             yield item
+            if is_armed and request.prompt == ENDLESS and isinstance(item, PackedChunk):
+                await asyncio.Event().wait()
 
 
 def build_app(args: dict[str, Any]) -> Application:

@@ -14,7 +14,7 @@ import pytest
 
 from serve_app import app
 from tests.cluster.conftest import Fleet, application, model
-from tests.cluster.fragile import ENGINE_FAILURE, Fragile
+from tests.cluster.fragile import ENDLESS, ENGINE_FAILURE, Fragile
 from tests.service.conftest import samples_of
 
 PATH = "/v1/audio/generations"
@@ -46,7 +46,7 @@ def two(fleet: Fleet) -> Fleet:
     """Two replicas on a node each."""
     while len(fleet.nodes) < 2:
         fleet.add_node()
-    deploy(fleet)
+    deploy(fleet, graceful_shutdown_timeout_s=GRACE_S)
     return fleet
 
 
@@ -142,17 +142,17 @@ async def test_a_replica_whose_engine_fails_ends(two: Fleet, client: httpx.Async
 async def test_a_track_outlives_the_grace_of_an_update(
     two: Fleet, client: httpx.AsyncClient
 ) -> None:
-    """It is longer than `graceful_shutdown_timeout_s`: a replica of the new version takes it over."""
-    await asyncio.to_thread(deploy, two, graceful_shutdown_timeout_s=GRACE_S)
+    """It lasts longer than `graceful_shutdown_timeout_s`: one of the new replicas takes it over."""
     await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
     body = {
-        "prompt": "lofi beat",
-        "duration_s": 25.0,
+        "prompt": ENDLESS,
+        "duration_s": 5.0,
         "seed": 9,
         "response_format": "pcm",
         "stream": True,
     }
     undisturbed = await Answer("alone").receive(client, body)
+    Fragile.arm()
     calls = start(client, "updated", {"pcm": body})
     await with_music(two, calls)
     before = {replica["pid"] for replica in two.replicas(DEPLOYMENT)}
