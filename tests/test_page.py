@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,8 +17,6 @@ from playwright.async_api import (
     Locator,
     Page,
     Route,
-    ViewportSize,
-    async_playwright,
     expect,
 )
 
@@ -32,42 +29,25 @@ from serve_app.launcher import Service
 from serve_app.marks import DIGITAL_SOURCE_TYPE
 from serve_app.types import Content, SamplingParams
 from tests.audio.files import RATE, pcm_file, tone
+from tests.browser import PATIENCE_MS, PHONE, open_tab, require_chromium
 from tests.credentials import SOUND, actions, read, state, stored
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
 
+require_chromium()
 pytestmark = pytest.mark.long
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 README = (Path(__file__).parent.parent / "README.md").read_text()
-DESKTOP, PHONE = ViewportSize(width=1100, height=900), ViewportSize(width=390, height=844)
 KEY = "page-key-0123456789"
 SCREENSHOTS = os.environ.get("MUSICGEN_SCREENSHOTS")  # a folder: `make screenshots` sets it
-PATIENCE_MS = 60_000
 MELODY = pcm_file(tone(0.5), RATE)
-# The last two: a microphone that beeps, and is granted.
-ARGUMENTS = [
-    "--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-]  # fmt: skip
-
-if CHROMIUM is None:
-    reason = "Chromium is not installed: `apt-get install chromium` (Debian), or Google Chrome"
-    assert not os.environ.get("CI"), reason
-    pytest.skip(reason, allow_module_level=True)
 
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     """An empty tab. An uncaught error of the page fails the test."""
-    errors: list[str] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = await browser.new_page(viewport=DESKTOP)
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+    async with open_tab() as page:
         yield page
-        await browser.close()
-    assert errors == []
 
 
 @pytest.fixture
@@ -143,9 +123,9 @@ async def test_music_is_made_heard_and_downloaded(
     await expect(tracks.first).to_contain_text("seed 7")
     for chosen, extension in (("wav", "wav"), ("mp3", "mp3"), ("opus", "ogg")):
         async with page.expect_download() as waiting:
-            await tracks.first.get_by_label("Download as").select_option(chosen)
+            await tracks.first.locator(f"[data-format={chosen}]").click()
         download = await waiting.value
-        assert download.suggested_filename == f"musicgen-7.{extension}"
+        assert download.suggested_filename == f"lofi-beat-with-piano-80-bpm-7.{extension}"
         await download.save_as(tmp_path / download.suggested_filename)
         samples, rate = soundfile.read(tmp_path / download.suggested_filename)
         assert len(samples) / rate == pytest.approx(6.0, abs=0.1)
@@ -336,8 +316,8 @@ async def test_a_typed_seed_waits_for_the_parameters(
     assert backend.requests[-1].sampling.seed == 21
     await expect(alert).to_be_hidden()
     async with page.expect_download() as waiting:
-        await page.get_by_label("Download as").select_option("mp3")
-    assert (await waiting.value).suggested_filename == "musicgen-21.mp3"
+        await page.get_by_role("button", name="Download as MP3").click()
+    assert (await waiting.value).suggested_filename == "bells-21.mp3"
 
 
 async def test_downloads_offer_the_formats_of_the_table(guarded_url: str, page: Page) -> None:
@@ -345,15 +325,15 @@ async def test_downloads_offer_the_formats_of_the_table(guarded_url: str, page: 
     await page.get_by_label("API key").fill(KEY)
     await page.get_by_label("Seed").fill("5")
     await generate(page, "bells", 2)
-    choice = page.get_by_label("Download as")
-    await choice.locator("option").last.wait_for(state="attached")
-    values = await choice.locator("option").evaluate_all("all => all.map((one) => one.value)")
-    assert values == ["", *FORMATS]
-    for file_format in FORMATS.values():
+    offered = page.get_by_role("group", name="Downloads").get_by_role("button")
+    await expect(offered).to_have_count(len(FORMATS))
+    names = await offered.evaluate_all("all => all.map((one) => one.dataset.format)")
+    assert names == [*FORMATS]
+    for number, file_format in enumerate(FORMATS.values()):
         async with page.expect_download() as waiting:
-            await choice.select_option(file_format.name)
+            await offered.nth(number).click()
         download = await waiting.value
-        assert download.suggested_filename == f"musicgen-5.{file_format.suffix}"
+        assert download.suggested_filename == f"bells-5.{file_format.suffix}"
         if file_format.tagging is not Tagging.NONE:
             assert_marked(await download.path(), seed=5)
 
@@ -367,7 +347,7 @@ async def test_variations_keep_their_marks(guarded_url: str, page: Page) -> None
     await tracks.first.get_by_role("button", name="More like this").click()
     await expect(tracks).to_have_count(4)
     async with page.expect_download() as waiting:
-        await tracks.first.get_by_label("Download as").select_option("wav")
+        await tracks.first.get_by_role("button", name="Download as WAV").click()
     assert_marked(await (await waiting.value).path(), seed=6)
 
 
@@ -520,7 +500,7 @@ async def test_downloads_of_a_service_that_sends_signed_files_only(
 async def downloaded(track: Locator, page: Page, file_format: str, folder: Path) -> Path:
     """The file that the page offers for a track."""
     async with page.expect_download() as waiting:
-        await track.get_by_label("Download as").select_option(file_format)
+        await track.locator(f"[data-format={file_format}]").click()
     download = await waiting.value
     file = folder / download.suggested_filename
     await download.save_as(file)

@@ -16,6 +16,11 @@ export function saveKey(key) {
   sessionStorage.setItem(KEY, key.trim());
 }
 
+/** Whether requests have a key. */
+export function hasKey() {
+  return Boolean(sessionStorage.getItem(KEY));
+}
+
 async function ask(path, options = {}) {
   const key = sessionStorage.getItem(KEY);
   const headers = { ...options.headers, ...(key ? { authorization: `Bearer ${key}` } : {}) };
@@ -26,9 +31,17 @@ async function ask(path, options = {}) {
 
 async function errorOf(response) {
   const body = await response.json().catch(() => ({}));
-  const detail = body.detail || `The service answered ${response.status} ${response.statusText}`;
+  const detail = typeof body.detail === "string" ? body.detail : unexplained(response);
   const retryAfterS = Number(response.headers.get("retry-after")) || null;
   return new ApiError(response.status, detail, retryAfterS, body.code ?? null);
+}
+
+/** An answer without an explanation is a proxy's, or that of another program. */
+function unexplained({ status, statusText }) {
+  const answer = `${status}${statusText ? ` (${statusText})` : ""}`;
+  if (status === 413) return `The request is larger than the service takes: a server answered ${answer}.`;
+  if (status >= 500) return `The service does not answer now: the server before it said ${answer}. Try again later.`;
+  return `The service refused the request without a reason: ${answer}.`;
 }
 
 function post(body, signal) {
@@ -51,13 +64,17 @@ export async function stats() {
   return (await ask("stats", { headers: { accept: "application/json" } })).json();
 }
 
-/** Makes a track. Yields [name, data] of each event: progress, audio (a part of a WAV file in base64), done. */
+/**
+ * Makes a track. Yields [name, data] of each event: facts (headers of the answer), progress, audio (a part of a WAV
+ * file in base64), done.
+ */
 export async function* stream(fields, signal) {
   const body = { ...fields, stream: true, stream_format: "sse", response_format: "wav" };
   const response = await post(body, signal);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   try {
+    yield ["facts", factsOf(response.headers)];
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
@@ -66,13 +83,22 @@ export async function* stream(fields, signal) {
       text = events.pop();
       for (const event of events) {
         const [name, data] = parse(event);
-        if (name === "error") throw new ApiError(data.status, data.detail, null);
+        if (name === "error") throw new ApiError(data.status, data.detail, null, data.code ?? null);
         if (name) yield [name, data];
       }
     }
   } finally {
     await reader.cancel().catch(() => {});
   }
+}
+
+function factsOf(headers) {
+  const seed = headers.get("x-musicgen-seed");
+  return {
+    model: headers.get("x-musicgen-model"),
+    seed: seed === null ? null : Number(seed),
+    license: headers.get("x-musicgen-license"),
+  };
 }
 
 function parse(event) {

@@ -1,32 +1,108 @@
-/** Playback of a track while it is being made. */
+/** Playback of a track while it is being made. What is made more slowly than it plays is buffered first. */
+
+import * as player from "./player.js";
+
+const LEAD_S = 0.05; // from the decision to play to the first sample
+const MARGIN = 1.15; // factor of the estimated time until the track is made
+const LEAST_MEASURED_S = 0.4; // shorter measurements say nothing about the speed
 
 export class LivePlayer {
-  constructor(sampleRate, channels) {
+  isLive = true;
+  underruns = 0; // times that the sound stopped because the track was not made in time
+  #queue = []; // buffers that are not scheduled yet
+  #madeS = 0; // seconds of music that have arrived
+  #playedS = 0; // of them, those that are scheduled
+  #chunkS = 0; // of the newest arrival
+  #first = null; // { at, madeS } of the first arrival
+  #until = 0; // end of the scheduled sound, in seconds of the context's clock
+  #isPlaying = false;
+  #isComplete = false;
+  #last = null; // source of the newest scheduled buffer
+
+  /** durationS: of the whole track */
+  constructor(sampleRate, channels, durationS) {
     this.context = new AudioContext();
-    this.sampleRate = sampleRate;
-    this.channels = channels;
-    this.until = 0; // end of the scheduled audio, in seconds of the context's clock
+    Object.assign(this, { sampleRate, channels, durationS });
+    player.begin(this);
   }
 
-  /** Schedules samples right after the earlier ones. samples: 16-bit, channels interleaved. */
-  add(samples) {
+  /** Takes samples that follow the earlier ones. samples: 16-bit, channels interleaved; remainingS: see waitS. */
+  add(samples, remainingS) {
     const frames = Math.floor(samples.length / this.channels);
-    if (!frames) return;
+    if (!frames || this.#isStopped) return;
+    this.#queue.push(this.#bufferOf(samples, frames));
+    this.#chunkS = frames / this.sampleRate;
+    this.#madeS += this.#chunkS;
+    this.#first ??= { at: performance.now(), madeS: this.#madeS };
+    if (this.#isPlaying && this.context.currentTime > this.#until) {
+      this.underruns += 1;
+      this.#isPlaying = false;
+    }
+    this.#play(remainingS);
+  }
+
+  /** Plays what is left: nothing more will come. */
+  complete() {
+    if (this.#isStopped) return;
+    this.#isComplete = true;
+    this.#play(0);
+    if (this.#last) this.#last.onended = () => this.stop();
+    else this.stop();
+  }
+
+  /** Seconds until the sound begins without an interruption later; 0 once it plays; null: unknown. */
+  waitS(remainingS) {
+    if (this.#isPlaying || this.#isComplete) return 0;
+    const left = this.#leftS(remainingS);
+    if (left === null) return null;
+    return Math.max(0, left * MARGIN - (this.durationS - this.#playedS - this.#chunkS));
+  }
+
+  /** Stops at once and frees the audio device. */
+  stop() {
+    if (this.#isStopped) return;
+    this.#queue = [];
+    this.context.close();
+    player.end(this);
+  }
+
+  get #isStopped() {
+    return this.context.state === "closed";
+  }
+
+  /** Seconds until the whole track is made: by the speed measured here and the service's estimate, the longer. */
+  #leftS(remainingS) {
+    const measuredS = (performance.now() - this.#first.at) / 1000;
+    const madeS = this.#madeS - this.#first.madeS;
+    if (measuredS < LEAST_MEASURED_S || madeS === 0) return remainingS;
+    return Math.max((measuredS * (this.durationS - this.#madeS)) / madeS, remainingS ?? 0);
+  }
+
+  #play(remainingS) {
+    if (!this.#isPlaying) {
+      if (this.waitS(remainingS) !== 0) return;
+      this.#isPlaying = true;
+      this.#until = this.context.currentTime + LEAD_S;
+    }
+    for (const buffer of this.#queue.splice(0)) this.#schedule(buffer);
+  }
+
+  #schedule(buffer) {
+    const source = this.context.createBufferSource();
+    source.buffer = buffer;
+    source.connect(this.context.destination);
+    source.start(this.#until);
+    this.#until += buffer.duration;
+    this.#playedS += buffer.duration;
+    this.#last = source;
+  }
+
+  #bufferOf(samples, frames) {
     const buffer = this.context.createBuffer(this.channels, frames, this.sampleRate);
     for (let c = 0; c < this.channels; c++) {
       const channel = buffer.getChannelData(c);
       for (let i = 0; i < frames; i++) channel[i] = samples[i * this.channels + c] / 32768;
     }
-    const source = this.context.createBufferSource();
-    source.buffer = buffer;
-    source.connect(this.context.destination);
-    this.until = Math.max(this.until, this.context.currentTime + 0.05);
-    source.start(this.until);
-    this.until += buffer.duration;
-  }
-
-  /** Stops at once and frees the audio device. */
-  stop() {
-    if (this.context.state !== "closed") this.context.close();
+    return buffer;
   }
 }

@@ -13,8 +13,8 @@ export class LongTracks {
   #looking = null; // promise of the search for earlier tracks
 
   /**
-   * load(): loads the sampling parameters; keep(fields, made, file, isEarlier): adds a finished track; fail(error):
-   * tells why an earlier one is missing; offer(hasMore): tells whether further earlier ones may be shown.
+   * load(): loads the sampling parameters; keep(fields, made, file, place): adds a finished track at the "top" or
+   * the "end"; fail(error): tells why an earlier one is missing; offer(hasMore): tells whether further earlier ones may be shown.
    */
   constructor({ load, keep, fail, offer }) {
     Object.assign(this, { load, keep, fail, offer });
@@ -108,7 +108,7 @@ export class LongTracks {
       const file = { ...wav.read(bytes), file: wav.blob(bytes) };
       if (melody !== undefined) fields.melody = melody;
       const isRepeatable = melody !== undefined || !job.request.melody;
-      this.keep({ ...fields, model: job.model }, job.result[0], { ...file, isRepeatable }, isEarlier);
+      this.keep({ ...fields, model: job.model }, job.result[0], { ...file, isRepeatable }, isEarlier ? "end" : "top");
       this.#known.add(job.id);
     } catch (error) {
       if (job.status !== "succeeded" || isGone(error)) jobs.forget(job.id);

@@ -1,31 +1,26 @@
-/** The page: the form, the track being made, and the finished tracks. */
+/** The page: the form, the tracks being made, and the finished ones. */
 
 import * as client from "./client.js";
+import { download } from "./download.js";
 import "./examples.js";
 import * as history from "./history.js";
 import { NO_JOBS } from "./jobs.js";
-import { LivePlayer } from "./live_player.js";
 import { LongTracks } from "./long_tracks.js";
-import * as melody from "./melody.js";
+import { EndedEarly, make } from "./making.js";
+import * as models from "./models.js";
 import * as now from "./now.js";
 import * as parameters from "./parameters.js";
-import * as wav from "./wav.js";
+import * as player from "./player.js";
+import * as settings from "./settings.js";
+import * as words from "./words.js";
 
 const VARIATIONS = 3;
 const LONG_S = 30; // longer tracks are durable jobs, which survive a reload and a lost connection
-const NOT_SIGNED = "format_not_signed"; // code of the error for streams of a service that sends signed files only
 
 const $ = (id) => document.getElementById(id);
 const form = $("form");
 let working = null; // the running task of the form
-const LEADS = {
-  music: "Describe the music: genre, mood, instruments, tempo.",
-  audio: "Describe the sound: its sources, what they do, the place.",
-};
-let served = []; // models
-let sampling = []; // names of the sampling parameters
 let loading = null; // promise of the sampling parameters and the formats
-let extensions = {}; // of file names, by format
 const longTracks = new LongTracks({
   load: loadParameters,
   keep,
@@ -46,144 +41,100 @@ async function readParameters() {
   const api = await client.openapi();
   $("sampling").replaceChildren(...parameters.samplingInputs(api));
   parameters.bound($("seed"), api, "seed");
-  sampling = longTracks.fields = parameters.samplingNames(api);
-  const formats = parameters.formats(api);
-  extensions = Object.fromEntries(formats.map(({ name, extension }) => [name, extension]));
-  history.offer(formats);
-}
-
-async function loadModels() {
-  served = await client.models();
-  $("model").replaceChildren(...served.map((model) => new Option(model.id, model.id)));
-  if (served.length > 1) $("model").append(new Option("auto: the largest that takes at most 60 s", "auto"));
-  showModel();
-}
-
-function showModel() {
-  const model = served.find((one) => one.id === $("model").value);
-  melody.offer((model ? [model] : served).some((one) => one.capabilities.melody));
-  $("duration").max = model?.max_duration_s ?? 30;
-  $("lead").textContent = LEADS[model?.content ?? "music"];
-  $("license").textContent = model ? `Licence of the weights of ${model.id}: ${model.license}.` : "";
-}
-
-async function fields() {
-  const values = Object.fromEntries(new FormData(form));
-  const wanted = { prompt: values.prompt.trim(), model: values.model || null };
-  for (const name of ["duration_s", ...sampling]) {
-    if (values[name] !== "") wanted[name] = Number(values[name]);
-  }
-  const tune = await melody.content();
-  return tune === null ? wanted : { ...wanted, melody: tune };
+  longTracks.fields = parameters.samplingNames(api);
+  settings.nameSampling(longTracks.fields);
+  history.offer(parameters.formats(api));
 }
 
 /** Runs one task at a time, shows its errors, and lets the user cancel it. */
 async function work(status, task) {
-  if (working) return;
+  if (working) return tellError("A track is being made. Cancel it, or wait until it is done.");
   working = now.begin(status);
   $("error").hidden = true;
-  $("generate").disabled = true;
+  $("generate").setAttribute("aria-disabled", "true"); // `disabled` would take the focus away
   try {
-    await task(working.signal);
+    await task(working);
     now.end(working, "Done.");
   } catch (error) {
     now.end(working);
     fail(error);
   } finally {
     working = null;
-    $("generate").disabled = false;
+    $("generate").removeAttribute("aria-disabled");
   }
-}
-
-function show(status, fraction) {
-  now.tell(working, status, fraction);
 }
 
 function fail(error) {
   if (error.name === "AbortError") return;
-  if (error.status === 401) {
-    $("key-box").hidden = false;
-    $("key").focus();
-  }
-  const later = error.retryAfterS ? ` Try again in ${error.retryAfterS} s.` : "";
-  const unreachable = "The service cannot be reached. Is it running?";
-  $("error").textContent = error instanceof client.ApiError ? `${error.message}${later}` : unreachable;
-  $("error").hidden = false;
+  if (error.status === 401) askForKey();
+  tellError(words.ofError(error));
   if (!(error instanceof client.ApiError)) console.error(error);
 }
 
+function tellError(sentence) {
+  $("error").textContent = sentence;
+  $("error").hidden = false;
+}
+
+function askForKey() {
+  $("key-box").hidden = false;
+  $("key").setAttribute("aria-invalid", String(client.hasKey()));
+  $("key").focus();
+}
+
 /** Makes a track: a short one is heard while it is made. */
-async function start(wanted, signal) {
-  if (wanted.duration_s <= LONG_S) return make(wanted, signal);
+async function start(wanted, task) {
+  if (wanted.duration_s <= LONG_S) return makeHere(wanted, task);
   try {
-    await longTracks.make(wanted, working);
+    await longTracks.make(wanted, task);
   } catch (error) {
     if (error.code !== NO_JOBS) throw error;
-    await make(wanted, signal);
+    await makeHere(wanted, task);
   }
 }
 
-async function make(wanted, signal) {
-  const parts = [];
-  let file = null; // header, sample rate and channels
-  let player = null;
-  let length = 0;
-  const stop = () => player?.stop();
-  signal.addEventListener("abort", stop);
+function makeHere(wanted, task) {
+  const tell = (status, fraction) => now.tell(task, status, fraction);
+  return keepMade(wanted, { signal: task.signal, tell, isHeard: true }, "top");
+}
+
+/** Makes a track and keeps it, also what there is of one that ends early. */
+async function keepMade(wanted, how, place) {
   try {
-    for await (const [name, data] of client.stream(wanted, signal)) {
-      if (name === "progress") tell(data);
-      if (name === "audio") {
-        const bytes = client.bytesOf(data.audio);
-        const samples = file ? wav.samplesOf(bytes) : (file = wav.read(bytes)).samples;
-        player ??= new LivePlayer(file.sampleRate, file.channels);
-        player.add(samples);
-        parts.push(samples);
-        length += samples.length;
-      }
-      if (name === "done") {
-        const whole = joined(parts, length);
-        return keep(wanted, data, { ...file, samples: whole, file: wav.write(file.header, whole) });
-      }
-    }
-    throw new client.ApiError(502, "The service ended its answer too early. Try again.", null);
+    const { made, ...file } = await make(wanted, how);
+    keep(wanted, made, file, place);
   } catch (error) {
-    stop();
-    if (error.code !== NOT_SIGNED) throw error;
-    show("Making the track: it is sent when it is finished and signed", null);
-    await makeWhole(wanted, 1, signal);
+    if (!(error instanceof EndedEarly)) throw error;
+    const { made, ...file } = error.track;
+    keep(wanted, made, { ...file, ending: words.ofPart(made.duration_s, error.cause) }, place);
+    throw error.cause;
   }
 }
 
-function tell(progress) {
-  const left = progress.remaining_s === null ? "" : `, about ${Math.ceil(progress.remaining_s)} s left`;
-  if (progress.queue_position) show(`Waiting: number ${progress.queue_position} in the queue${left}`, null);
-  else show(`Making the track: ${progress.audio_s.toFixed(1)} s${left}`, progress.fraction);
+/** Makes variations side by side; their progress is that of all. */
+async function vary(track, task) {
+  const fractions = Array(VARIATIONS).fill(0);
+  const one = (_, number) => {
+    const tell = (status, fraction) => {
+      fractions[number] = fraction ?? 0;
+      const done = fractions.reduce((sum, part) => sum + part, 0) / VARIATIONS;
+      now.tell(task, `Variation ${number + 1} of ${VARIATIONS}. ${status}`, done);
+    };
+    const wanted = { ...track.fields, seed: track.seed + 1 + number };
+    const how = { signal: task.signal, tell, isHeard: false };
+    return keepMade(wanted, how, places[number]).finally(() => places[number].remove());
+  };
+  const places = Array.from({ length: VARIATIONS }, history.reserve).reverse();
+  const ends = await Promise.allSettled(Array.from({ length: VARIATIONS }, one));
+  const failed = ends.find((end) => end.status === "rejected");
+  if (failed) throw failed.reason;
 }
 
-function joined(parts, length) {
-  const whole = new Int16Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
-
-/** Makes tracks that are sent when they are finished, as the service made their files. */
-async function makeWhole(wanted, count, signal) {
-  for (const made of (await client.variations(wanted, count, signal)).reverse()) {
-    const bytes = client.bytesOf(made.audio);
-    keep({ ...wanted, seed: made.seed }, made, { ...wav.read(bytes), file: wav.blob(bytes) });
-  }
-}
-
-function keep(wanted, made, { file, samples, channels, sampleRate, isRepeatable = true }, isEarlier = false) {
+function keep(wanted, made, { file, samples, channels, sampleRate, isRepeatable = true, ending = null }, place) {
   const track = {
     fields: wanted,
-    model: made.model,
-    seed: made.seed,
+    model: made.model ?? wanted.model,
+    seed: made.seed ?? wanted.seed ?? null,
     license: made.license,
     file,
     samples,
@@ -193,58 +144,48 @@ function keep(wanted, made, { file, samples, channels, sampleRate, isRepeatable 
     generationS: made.generation_s,
     costUsd: made.cost_usd,
     isRepeatable,
+    ending,
   };
-  history.add(track, { again, more, download }, isEarlier);
+  const actions = { again, more, download: (one, format) => download(one, format).catch(fail) };
+  history.add(track, actions, place);
 }
 
 function again(track) {
-  $("prompt").value = track.fields.prompt;
-  $("seed").value = track.seed;
-  melody.restore(track.fields.melody ?? null);
+  settings.restore({ ...track.fields, model: track.model, seed: track.seed });
   form.requestSubmit();
 }
 
 function more(track) {
-  const wanted = { ...track.fields, seed: track.seed + 1 };
-  work(`Making ${VARIATIONS} variations`, (signal) => makeWhole(wanted, VARIATIONS, signal));
-}
-
-async function download(track, format) {
-  try {
-    const file = format === "wav" ? track.file : await client.convert(track.file, format);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(file);
-    link.download = `musicgen-${track.seed}.${extensions[format]}`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-  } catch (error) {
-    fail(error);
-  }
+  work(`Making ${VARIATIONS} variations`, (task) => vary(track, task));
 }
 
 /** Takes the key, and looks again for what was refused without it. */
 function enterKey() {
   client.saveKey($("key").value);
   $("error").hidden = true;
-  if (!served.length) loadModels().catch(fail);
+  $("key").removeAttribute("aria-invalid");
+  if (!models.areLoaded()) models.load().catch(fail);
   longTracks.showEarlier();
 }
 
 form.onsubmit = (event) => {
   event.preventDefault();
   if ($("key").value) enterKey();
-  work("Connecting", async (signal) => {
+  work("Connecting", async (task) => {
     await loadParameters(); // without their names, the fields would lack the seed
-    if (!served.length) await loadModels();
-    await start(await fields(), signal);
+    if (!models.areLoaded()) await models.load();
+    await start(await settings.read(), task);
   });
 };
 $("key").onchange = enterKey;
-$("model").onchange = showModel;
 $("earlier").onclick = () => {
   $("earlier").hidden = true;
   longTracks.showMore();
 };
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  if (event.key === "Escape" && !now.cancel()) player.stop();
+});
 loadParameters().catch(fail);
-loadModels().catch(fail);
+models.load().catch(fail);
 longTracks.showEarlier();

@@ -30,7 +30,9 @@ export function end(task, status = null) {
 
 function draw() {
   const shown = tasks.at(-1);
+  const hadFocus = document.activeElement === $("cancel");
   $("now").hidden = $("cancel").hidden = shown === undefined;
+  if (hadFocus && $("cancel").hidden) $("generate").focus();
   if (shown) write(shown.status, shown.fraction);
 }
 
@@ -40,4 +42,11 @@ function write(status, fraction) {
   else $("progress").value = fraction;
 }
 
-$("cancel").onclick = () => tasks.at(-1)?.controller.abort();
+/** Cancels the task that is shown. Returns whether there was one. */
+export function cancel() {
+  const shown = tasks.at(-1);
+  shown?.controller.abort();
+  return shown !== undefined;
+}
+
+$("cancel").onclick = cancel;

@@ -40,7 +40,7 @@ function labelled(name, property) {
   const input = document.createElement("input");
   input.id = input.name = name;
   input.type = "number";
-  input.value = property.default;
+  input.defaultValue = property.default;
   describe(input, property);
   const box = document.createElement("div");
   box.append(label, input);
@@ -51,7 +51,7 @@ function describe(input, property) {
   const number = property.anyOf?.find((one) => one.type !== "null") ?? property;
   input.min = number.minimum ?? "";
   input.max = Math.min(number.maximum ?? Infinity, Number.MAX_SAFE_INTEGER);
-  input.step = number.type === "integer" ? 1 : number.maximum <= 1 ? 0.05 : 0.1;
+  input.step = number.type === "integer" ? 1 : "any";
   input.title = property.description ?? number.description ?? "";
 }
 

@@ -25,16 +25,23 @@ function element(name, content, ...children) {
   return made;
 }
 
+/** A cell that names its column, for widths at which the head of the table is hidden. */
+function cell(column, content) {
+  const made = element("td", content);
+  made.dataset.column = column;
+  return made;
+}
+
 /** A card of one model, with a row for each replica. */
 function card(name, replicas, isDefault) {
   const title = element("h2", isDefault ? `${name} (default)` : name);
   if (replicas.length === 0) return element("section", "", title, element("p", "No replica is running."));
   const head = element("tr", "", element("th", "Replica"), ...COLUMNS.map(([column]) => element("th", column)));
   const rows = replicas.map((stats, number) =>
-    element("tr", "", element("th", `${number + 1}`), ...COLUMNS.map(([, show]) => element("td", show(stats))))
+    element("tr", "", element("th", `${number + 1}`), ...COLUMNS.map(([column, show]) => cell(column, show(stats))))
   );
   const table = element("table", "", element("thead", "", head), element("tbody", "", ...rows));
-  return element("section", "", title, element("div", "", table));
+  return element("section", "", title, table);
 }
 
 async function refresh() {

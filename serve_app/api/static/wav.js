@@ -37,6 +37,17 @@ export function samplesOf(bytes) {
   return new Int16Array(bytes.buffer, 0, Math.floor(bytes.byteLength / 2));
 }
 
+/** One array of the samples of all parts. */
+export function join(parts) {
+  const whole = new Int16Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
 /** Writes a file with the header of a streamed one, which lacks the sizes. samples: channels interleaved. */
 export function write(header, samples) {
   const complete = header.slice();

@@ -1,0 +1,1 @@
+"""The web page in real Chromium, over the API without Ray and without weights."""

@@ -1,0 +1,111 @@
+"""The form: keys of the keyboard, numbers, the API key, errors in words."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from tests.browser import PHONE
+from tests.fakes import FakeGenerator
+from tests.page.actions import generate
+from tests.served_api import served_api
+
+pytestmark = pytest.mark.long
+
+KEY = "page-key-0123456789"
+
+
+@pytest.fixture
+def guarded_url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A service behind a key."""
+    monkeypatch.setenv("MUSICGEN_API_KEYS", f"page:{KEY}")
+    with served_api(backend) as url:
+        yield url
+
+
+async def test_a_wrong_key_is_said_to_be_wrong(guarded_url: str, page: Page) -> None:
+    await page.goto(guarded_url)
+    alert = page.get_by_role("alert")
+    key = page.get_by_label("API key")
+    await expect(alert).to_contain_text("The request has no API key")
+    await key.fill("guessed")
+    await page.keyboard.press("Tab")
+    await expect(alert).to_contain_text("The API key is wrong")
+    await expect(key).to_have_attribute("aria-invalid", "true")
+    await key.fill(KEY)
+    await page.keyboard.press("Tab")
+    await expect(alert).to_be_hidden()
+    await expect(page.get_by_label("Model")).to_have_value("small")
+
+
+async def test_no_valid_number_is_refused(url: str, backend: FakeGenerator, page: Page) -> None:
+    await page.goto(url)
+    await page.get_by_text("Advanced").click()
+    numbers = {"Temperature": "0.337", "Top p": "0.913", "Guidance": "2.71828"}
+    for label, value in numbers.items():
+        await page.get_by_label(label, exact=True).fill(value)
+    await generate(page, "bells", 0.37)
+    await expect(page.locator(".track")).to_have_count(1)
+    [request] = backend.requests
+    sampling = request.sampling
+    assert (sampling.temperature, sampling.top_p, sampling.cfg_coef) == (0.337, 0.913, 2.71828)
+    assert request.duration_s == 0.37
+
+
+async def test_the_form_is_used_by_keyboard_and_keeps_the_focus(
+    url: str, backend: FakeGenerator, page: Page
+) -> None:
+    await page.goto(url)
+    prompt = page.get_by_label("Prompt")
+    await prompt.fill("bells")
+    await page.keyboard.press("Control+Enter")
+    await expect(page.locator(".track")).to_have_count(1)
+    await expect(prompt).to_be_focused()
+    stop = page.get_by_role("button", name="Stop the sound")
+    await expect(stop).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(stop).to_be_hidden()
+    button = page.get_by_role("button", name="Generate")
+    await button.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".track")).to_have_count(2)
+    await expect(button).to_be_focused()
+    assert len(backend.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (502, "The service does not answer now: the server before it said 502 (Bad Gateway)."),
+        (413, "The request is larger than the service takes: a server answered 413"),
+    ],
+)
+async def test_answers_of_other_servers_are_told_in_words(
+    url: str, page: Page, status: int, words: str
+) -> None:
+    async def answer(route: Route) -> None:
+        await route.fulfill(status=status, body="<html>nginx</html>")
+
+    await page.goto(url)
+    await page.route("**/v1/audio/generations", answer)
+    await generate(page, "bells", 2)
+    await expect(page.get_by_role("alert")).to_contain_text(words)
+
+
+async def test_fields_at_fault_have_the_names_of_the_page(url: str, page: Page) -> None:
+    await page.goto(url)
+    await page.locator("#duration").evaluate("(input) => input.removeAttribute('max')")
+    await generate(page, "bells", 9000)
+    await expect(page.get_by_role("alert")).to_contain_text("Seconds: ")
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280, 1920])
+async def test_the_statistics_fit_their_width(url: str, page: Page, width: int) -> None:
+    await page.set_viewport_size({"width": width, "height": PHONE["height"]})
+    await page.goto(f"{url}/stats")
+    tables = page.get_by_role("table")
+    await expect(tables.first).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    widths = "(table) => [table.scrollWidth, table.parentElement.clientWidth]"
+    needed, given = await tables.first.evaluate(widths)
+    assert needed <= given

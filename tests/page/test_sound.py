@@ -1,0 +1,96 @@
+"""One sound at a time, which can be stopped and does not stutter."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.fakes import FakeGenerator
+from tests.page.actions import generate
+from tests.page.slow_generator import SlowGenerator
+from tests.served_api import served_api
+
+pytestmark = pytest.mark.long
+
+# Records the audio devices of the page, and each part that it schedules on them.
+_RECORDER = """
+globalThis.contexts = [];
+globalThis.scheduled = [];
+globalThis.AudioContext = class extends AudioContext {
+  constructor(...options) {
+    super(...options);
+    contexts.push(this);
+  }
+};
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (when) {
+  scheduled.push([when, this.buffer.duration, this.context.currentTime]);
+  return start.call(this, when);
+};
+"""
+_SOUNDING = "contexts.filter((one) => one.state !== 'closed').length"
+
+
+@pytest.fixture
+def slow_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A service that makes 0.6 s of music a second."""
+    monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
+    with served_api(SlowGenerator(speed=0.6)) as url:
+        yield url
+
+
+async def test_live_sound_ends_when_another_begins_and_by_its_button(url: str, page: Page) -> None:
+    await page.add_init_script(_RECORDER)
+    await page.goto(url)
+    stop = page.get_by_role("button", name="Stop the sound")
+    await expect(stop).to_be_hidden()
+    await generate(page, "bells", 20)
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(1)
+    await expect(page.get_by_role("status")).to_have_text("Done.")
+    await expect(stop).to_be_visible()
+    await generate(page, "drums", 20)
+    await expect(tracks).to_have_count(2)
+    assert await page.evaluate("contexts.length") == 2
+    assert await page.evaluate(_SOUNDING) == 1, "the first ended as the second began"
+    await stop.click()
+    assert await page.evaluate(_SOUNDING) == 0
+    await expect(stop).to_be_hidden()
+    await generate(page, "flute", 20)
+    await expect(tracks).to_have_count(3)
+    await tracks.last.locator("audio").evaluate("(audio) => audio.play()")
+    await expect(stop).to_be_hidden()
+    assert await page.evaluate(_SOUNDING) == 0, "a track of the list stops the live sound"
+
+
+async def test_a_track_of_the_list_stops_another(
+    url: str, backend: FakeGenerator, page: Page
+) -> None:
+    await page.goto(url)
+    tracks = page.locator(".track")
+    for number in (1, 2):
+        await generate(page, "bells", 20)
+        await expect(tracks).to_have_count(number)
+    assert len(backend.requests) == 2
+    players = [tracks.nth(number).locator("audio") for number in (0, 1)]
+    await players[0].evaluate("(audio) => audio.play()")
+    await players[1].evaluate("(audio) => audio.play()")
+    paused = [await player.evaluate("(audio) => audio.paused") for player in players]
+    assert paused == [True, False]
+
+
+async def test_slow_music_is_buffered_and_plays_without_a_break(slow_url: str, page: Page) -> None:
+    """The page tells how long it buffers."""
+    await page.add_init_script(_RECORDER)
+    await page.goto(slow_url)
+    await generate(page, "bells", 3)
+    status = page.get_by_role("status")
+    await expect(status).to_contain_text("it plays in about")
+    await expect(status).to_have_text("Done.")
+    assert await page.locator("#now").get_attribute("data-underruns") == "0"
+    parts = await page.evaluate("scheduled")
+    assert len(parts) == 12
+    for (start, seconds, _), (following, _, now) in pairwise(parts):
+        assert following == pytest.approx(start + seconds, abs=1e-6), "no gap"
+        assert following >= now, "it was made in time"
