@@ -567,6 +567,21 @@ async def test_a_long_track_is_canceled(kept_url: str, backend: FakeGenerator, p
     await expect(page.locator("#now")).to_be_hidden()
 
 
+async def forget_tracks(page: Page) -> None:
+    """Empty the page's store of tracks, so that the service alone has them."""
+    await page.evaluate(
+        """() => new Promise((resolve, reject) => {
+            const request = indexedDB.open("musicgen");
+            request.onerror = () => reject(request.error);
+            request.onsuccess = () => {
+                const transaction = request.result.transaction("tracks", "readwrite");
+                transaction.objectStore("tracks").clear();
+                transaction.oncomplete = () => { request.result.close(); resolve(); };
+            };
+        })"""
+    )
+
+
 FILE = re.compile(r"/v1/jobs/\w+/audio$")
 REMEMBERED = "JSON.parse(localStorage.getItem('musicgen-jobs') ?? '[]').length"
 
@@ -584,6 +599,7 @@ async def test_a_file_that_fails_is_fetched_again(kept_url: str, page: Page) -> 
     await generate_long(page, "patience")
     await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
     statuses.append(500)
+    await forget_tracks(page)
     await page.reload()
     await expect(tracks).to_have_count(1, timeout=PATIENCE_MS)
     assert statuses == []
@@ -691,6 +707,7 @@ async def test_earlier_tracks_come_once_the_key_is_entered(
         await generate_long(page, "kept")
         await expect(page.locator(".track")).to_have_count(1)
         await page.evaluate("sessionStorage.clear()")  # as at the next visit
+        await forget_tracks(page)
         await page.reload()
         await expect(page.get_by_role("alert")).to_contain_text("The request has no API key")
         assert await page.evaluate(REMEMBERED) == 1
@@ -711,6 +728,12 @@ async def test_a_service_without_jobs_makes_long_tracks_as_streams(
     assert backend.requests[-1].streamed
 
 
+async def open_sounds(page: Page) -> None:
+    """Open the part of the form for a sound, once the page knows what the models take."""
+    await expect(page.get_by_label("Model")).to_have_value("small")
+    await page.get_by_text("Begin with a sound").click()
+
+
 async def test_a_melody_is_uploaded_where_the_model_takes_one(
     backend: FakeGenerator, page: Page
 ) -> None:
@@ -718,22 +741,23 @@ async def test_a_melody_is_uploaded_where_the_model_takes_one(
     backend.melody = ("small",)
     with served_api(backend) as url:
         await page.goto(url)
-        melody = page.get_by_label("Melody to follow")
-        await expect(melody).to_be_visible()
+        await open_sounds(page)
+        file: FilePayload = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": MELODY}
+        await page.get_by_label("Audio file").set_input_files(file)
+        await expect(page.get_by_role("note")).to_have_text("hummed.wav")
+        melody = page.get_by_role("radio", name="the melody")
+        await expect(melody).to_be_checked()
         await page.get_by_label("Model").select_option("large")
         await expect(melody).to_be_hidden()
         await page.get_by_label("Model").select_option("auto")
-        await expect(melody).to_be_visible()
+        await expect(melody).to_be_checked()
         await page.get_by_label("Model").select_option("small")
-        file: FilePayload = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": MELODY}
-        await melody.set_input_files(file)
-        await expect(page.get_by_role("note")).to_have_text("hummed.wav")
         await generate(page, "", 2)
         tracks = page.locator(".track")
         await expect(tracks).to_have_count(1)
         await tracks.first.get_by_role("button", name="More like this").click()
         await expect(tracks).to_have_count(4)
-        await page.get_by_role("button", name="Remove the melody").click()
+        await page.get_by_role("button", name="Remove the sound").click()
         await expect(page.get_by_role("note")).to_contain_text("None")
         assert await page.get_by_label("Prompt").evaluate("(prompt) => prompt.required")
         await tracks.last.get_by_role("button", name="Again with this seed").click()
@@ -747,6 +771,7 @@ async def test_a_melody_is_recorded(backend: FakeGenerator, page: Page) -> None:
     backend.melody = ("small",)
     with served_api(backend) as url:
         await page.goto(url)
+        await open_sounds(page)
         await page.get_by_role("button", name="Record").click()
         await expect(page.get_by_role("note")).to_have_text("Recording …")
         await page.wait_for_timeout(1500)
@@ -766,6 +791,7 @@ async def test_a_recording_ends_with_the_request_for_its_track(
     backend.melody = ("small",)
     with served_api(backend) as url:
         await page.goto(url)
+        await open_sounds(page)
         await page.get_by_role("button", name="Record").click()
         await expect(page.get_by_role("note")).to_have_text("Recording …")
         await page.wait_for_timeout(500)
@@ -775,13 +801,14 @@ async def test_a_recording_ends_with_the_request_for_its_track(
     assert backend.requests[-1].melody is not None
 
 
-async def test_a_long_track_follows_its_melody_and_is_varied_in_this_visit_alone(
+async def test_a_long_track_follows_its_melody_and_is_varied_while_the_page_has_it(
     kept_url: str, backend: FakeGenerator, page: Page
 ) -> None:
     backend.melody = ("small",)
     await page.goto(kept_url)
+    await open_sounds(page)
     file: FilePayload = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": MELODY}
-    await page.get_by_label("Melody to follow").set_input_files(file)
+    await page.get_by_label("Audio file").set_input_files(file)
     await expect(page.get_by_role("note")).to_have_text("hummed.wav")
     await generate_long(page, "a long way")
     tracks = page.locator(".track")
@@ -789,6 +816,7 @@ async def test_a_long_track_follows_its_melody_and_is_varied_in_this_visit_alone
     assert backend.requests[-1].melody is not None
     more = tracks.first.get_by_role("button", name="More like this")
     await expect(more).to_be_enabled()
+    await forget_tracks(page)
     await page.reload()
     await expect(tracks).to_have_count(1)
     await expect(more).to_be_disabled()

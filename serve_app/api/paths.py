@@ -21,6 +21,7 @@ PREDICTIONS = "/v1/predictions"
 FILES = "/v1/files"
 HEALTH = "/health"
 LIVE = "/health/live"
+SERVICE_WORKER = "/service-worker.js"  # of the page
 HEALTH_PATHS = (HEALTH, LIVE)  # without a key, and answered while the service is overloaded
 
 # Files and events whose links are signed: `?token=` instead of a key.

@@ -8,14 +8,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.content_negotiation import wants_page
 from serve_app.api.error_handlers import problem
-from serve_app.api.paths import HEALTH_PATHS, STREAMS, route_path, takes_links
+from serve_app.api.paths import HEALTH_PATHS, SERVICE_WORKER, STREAMS, route_path, takes_links
 from serve_app.errors import Unauthorized
 from serve_app.gateway.keys import KeyRing
 from serve_app.gateway.limits import Limits
 
 # Paths that are readable without a key, like those below _OPEN_FOLDERS. The id of a stream is
 # unguessable and expires: players cannot send a key.
-_OPEN_PATHS = ("/", *HEALTH_PATHS, "/docs", "/openapi.json")
+_OPEN_PATHS = ("/", SERVICE_WORKER, *HEALTH_PATHS, "/docs", "/openapi.json")
 _OPEN_FOLDERS = ("/static/", STREAMS)
 _READING = ("GET", "HEAD")
 _SCHEMES = ("bearer", "key")  # of `Authorization`; the second is fal's

@@ -15,22 +15,31 @@ from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.applications import Starlette
 
+from serve_app.api.paths import SERVICE_WORKER
+
 STATIC = Path(__file__).parent.parent / "static"
 # An injected element can load nothing from elsewhere either.
 _SOURCES = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
 _EMBEDDING = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_POLICY = f"{_SOURCES}; img-src 'self'; media-src blob:; {_EMBEDDING}"
+_SHELL = "manifest-src 'self'; worker-src 'self'"  # the page is installed, and opens offline
+_POLICY = f"{_SOURCES}; img-src 'self'; media-src blob:; {_SHELL}; {_EMBEDDING}"
 # The style sheet of Swagger UI has its icons as data URLs; it shows and saves answers as blobs.
 _DOCS_POLICY = f"{_SOURCES}; img-src 'self' data: blob:; media-src blob:; {_EMBEDDING}"
 
 
 def create_router() -> APIRouter:
-    """Build the routes of `GET /`, `GET /docs` and `GET /docs/oauth2-redirect`."""
+    """Build the routes of `GET /`, its service worker, `GET /docs` and `GET /docs/oauth2-redirect`."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
     async def page() -> FileResponse:
         return _page("index.html", _POLICY)
+
+    @router.get(SERVICE_WORKER)
+    async def service_worker() -> FileResponse:
+        """Answer from beside the page: a worker controls no address above its own."""
+        file = STATIC / "service_worker.js"
+        return FileResponse(file, headers={"cache-control": "no-cache"})
 
     @router.api_route("/docs", methods=["GET", "HEAD"])
     async def docs() -> FileResponse:

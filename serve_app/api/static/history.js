@@ -1,17 +1,15 @@
-/** The list of the tracks of this visit. */
+/** The list of tracks, the newest first. */
 
-import * as player from "./player.js";
-import { draw } from "./waveform.js";
+import { TrackCard } from "./track_card.js";
 
 const list = document.getElementById("history");
-const template = document.getElementById("track");
-let formats = []; // of downloads: [{ name, label, extension }]
-const filling = []; // functions that offer the formats, one for each track
+const cards = new Map(); // TrackCard by the id of its track
+let formats = []; // of downloads
 
 /** Offers these formats for download. offered: [{ name, label, extension }] */
 export function offer(offered) {
   formats = offered;
-  for (const fill of filling) fill();
+  for (const card of cards.values()) card.offer(formats);
 }
 
 /** Reserves a place at the top, for a track that is being made. */
@@ -22,63 +20,40 @@ export function reserve() {
   return place;
 }
 
-/**
- * Adds a track.
- * track: { fields, model, seed, license, file, samples, sampleRate, channels, durationS, generationS, costUsd,
- *   isRepeatable: false where the page lacks its melody, ending: why it ended early, or null }
- * actions: { again(track), more(track), download(track, format) }
- * place: a reserved one, "top" or "end"
- */
+/** Adds a track. actions: see TrackCard; place: a reserved one, "top" or "end" */
 export function add(track, actions, place) {
-  document.getElementById("empty").hidden = true;
-  const item = template.content.firstElementChild.cloneNode(true);
-  const name = track.fields.prompt || "A melody";
-  item.querySelector("h3").textContent = name;
-  item.querySelector(".facts").textContent = facts(track);
-  hear(item.querySelector("audio"), track, name);
-  for (const action of ["again", "more"]) {
-    const button = item.querySelector(`[data-action=${action}]`);
-    button.onclick = () => actions[action](track);
-    button.disabled = !track.isRepeatable || track.seed === null;
-  }
-  const fill = () => item.querySelector(".downloads").replaceChildren(...formats.map(link));
-  const link = (format) => downloadButton(format, () => actions.download(track, format));
-  filling.push(fill);
-  fill();
-  put(item, place);
-  const canvas = item.querySelector("canvas");
-  canvas.setAttribute("aria-label", `Waveform of ${track.durationS.toFixed(1)} seconds`);
-  draw(canvas, track.samples);
+  const card = new TrackCard(track, actions);
+  cards.set(track.id, card);
+  card.offer(formats);
+  if (place === "top") list.prepend(card.element);
+  else if (place === "end") list.append(card.element);
+  else place.replaceWith(card.element);
+  card.show();
+  drawEmpty();
 }
 
-function put(item, place) {
-  if (place === "top") list.prepend(item);
-  else if (place === "end") list.append(item);
-  else place.replaceWith(item);
+/** Removes a track; the focus goes to the next one. Returns the place that it had. */
+export function remove(id) {
+  const card = cards.get(id);
+  if (!card) return null;
+  const { element } = card;
+  const hadFocus = element.contains(document.activeElement);
+  const next = element.nextElementSibling ?? element.previousElementSibling;
+  const place = reserve();
+  element.replaceWith(place);
+  card.close();
+  cards.delete(id);
+  drawEmpty();
+  if (hadFocus) (next?.querySelector("button") ?? document.getElementById("prompt")).focus();
+  return place;
 }
 
-function hear(audio, track, name) {
-  const sound = { isLive: false, stop: () => audio.pause() };
-  audio.src = URL.createObjectURL(track.file);
-  audio.setAttribute("aria-label", name);
-  audio.onplay = () => player.begin(sound);
-  audio.onpause = audio.onended = () => player.end(sound);
+/** Shows the favourites alone, or all tracks. */
+export function showFavourites(areAlone) {
+  list.classList.toggle("favourites-alone", areAlone);
 }
 
-function downloadButton({ name, label }, act) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = label;
-  button.dataset.format = name;
-  button.setAttribute("aria-label", `Download as ${label}`);
-  button.onclick = act;
-  return button;
-}
-
-function facts(track) {
-  const cost = track.costUsd === null ? [] : [`$${track.costUsd.toFixed(5)}`];
-  const made = `${track.durationS.toFixed(1)} s of audio in ${track.generationS.toFixed(1)} s`;
-  const seed = track.seed === null ? [] : [`seed ${track.seed}`];
-  const ending = track.ending ? [track.ending] : [];
-  return [...ending, made, track.model, ...seed, ...cost, `weights: ${track.license}`].join(" · ");
+function drawEmpty() {
+  document.getElementById("empty").hidden = cards.size > 0;
+  document.getElementById("favourites").hidden = cards.size === 0;
 }

@@ -6,6 +6,7 @@ import * as now from "./now.js";
 import * as wav from "./wav.js";
 
 const MOST = 10; // tracks of earlier visits at a time
+const SOUNDS = ["melody", "audio_prompt"]; // fields of files
 const ATTEMPTS = 10; // at the file of one of them, before the next one
 
 export class LongTracks {
@@ -21,13 +22,18 @@ export class LongTracks {
     this.fields = []; // names of the sampling parameters
   }
 
+  /** Takes note of jobs whose tracks are shown. */
+  know(ids) {
+    for (const id of ids) this.#known.add(id);
+  }
+
   /** Makes a track. A submission whose answer is lost is repeated: its key makes one job of both. */
   async make(wanted, task) {
     const key = client.idempotencyKey();
     const submit = () => client.submit(wanted, key, task.signal);
     const job = await jobs.persistently(submit, jobs.isLost, (state) => tell(task, state), task.signal);
     jobs.remember(job.id);
-    await this.#finish(job.id, task, wanted.melody);
+    await this.#finish(job.id, task, wanted);
   }
 
   /** Adds the tracks of earlier visits while the page does other things; those that are not finished, later. */
@@ -83,14 +89,14 @@ export class LongTracks {
     }
   }
 
-  /** Follows a job to its end and adds its track. melody: that it follows, where the page has it. */
-  async #finish(id, task, melody) {
+  /** Follows a job to its end and adds its track. sounds: that it was made from, where the page has them. */
+  async #finish(id, task, sounds) {
     this.#known.add(id);
     const show = (state) => tell(task, state);
     let job = null;
     try {
       job = await jobs.follow(id, show, task.signal);
-      await this.#add(job, (ask) => jobs.persistently(ask, jobs.isPassing, show, task.signal), false, melody);
+      await this.#add(job, (ask) => jobs.persistently(ask, jobs.isPassing, show, task.signal), false, sounds);
     } catch (error) {
       this.#known.delete(id);
       if (job === null && (error.name === "AbortError" || isGone(error))) jobs.forget(id);
@@ -99,16 +105,17 @@ export class LongTracks {
   }
 
   /** Fetches the file of an ended job and adds its track. A job without a file is forgotten. */
-  async #add(job, ask, isEarlier, melody) {
+  async #add(job, ask, isEarlier, sounds = {}) {
     try {
       check(job);
       const bytes = await ask(() => client.jobFile(job.id));
       const names = ["prompt", "duration_s", ...this.fields];
       const fields = Object.fromEntries(names.map((name) => [name, job.request[name]]));
-      const file = { ...wav.read(bytes), file: wav.blob(bytes) };
-      if (melody !== undefined) fields.melody = melody;
-      const isRepeatable = melody !== undefined || !job.request.melody;
-      this.keep({ ...fields, model: job.model }, job.result[0], { ...file, isRepeatable }, isEarlier ? "end" : "top");
+      const used = SOUNDS.filter((name) => job.request[name]);
+      for (const name of used) fields[name] = sounds[name];
+      const isRepeatable = used.every((name) => sounds[name]);
+      const file = { ...wav.read(bytes), file: wav.blob(bytes), isRepeatable, jobId: job.id };
+      this.keep({ ...fields, model: job.model }, job.result[0], file, isEarlier ? "end" : "top");
       this.#known.add(job.id);
     } catch (error) {
       if (job.status !== "succeeded" || isGone(error)) jobs.forget(job.id);

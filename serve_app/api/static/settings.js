@@ -1,7 +1,7 @@
 /** The settings of the form: read for a request, and restored from a track. */
 
-import * as melody from "./melody.js";
 import * as models from "./models.js";
+import * as sound from "./sound_input.js";
 
 const form = document.getElementById("form");
 let sampling = []; // names of the sampling parameters
@@ -13,16 +13,20 @@ export function nameSampling(names) {
 
 /** Reads the settings as the fields of a request. */
 export async function read() {
+  return { ...readWithoutSound(), ...await sound.fields() };
+}
+
+/** Reads the settings but for the sound. */
+export function readWithoutSound() {
   const values = Object.fromEntries(new FormData(form));
   const wanted = { prompt: values.prompt.trim(), model: values.model || null };
   for (const name of ["duration_s", ...sampling]) {
-    if (values[name] !== "") wanted[name] = Number(values[name]);
+    if (values[name]) wanted[name] = Number(values[name]);
   }
-  const tune = await melody.content();
-  return tune === null ? wanted : { ...wanted, melody: tune };
+  return wanted;
 }
 
-/** Sets all settings to those of a request; what it lacks, to the default. */
+/** Sets all settings to those of a request; what it lacks, to the default. Resolves once its sound is read. */
 export function restore(fields) {
   form.elements.prompt.value = fields.prompt;
   if (fields.model) models.choose(fields.model);
@@ -30,5 +34,5 @@ export function restore(fields) {
     const input = form.elements[name];
     input.value = fields[name] ?? input.defaultValue;
   }
-  melody.restore(fields.melody ?? null);
+  return sound.restore(fields);
 }

@@ -61,3 +61,35 @@ export function write(header, samples) {
 export function blob(...parts) {
   return new Blob(parts, { type: "audio/wav" });
 }
+
+/** 16-bit samples of a part of an AudioBuffer, in seconds, channels interleaved. */
+export function interleave(buffer, from, to) {
+  const channels = Math.min(2, buffer.numberOfChannels);
+  const first = Math.round(from * buffer.sampleRate);
+  const frames = Math.min(buffer.length, Math.round(to * buffer.sampleRate)) - first;
+  const samples = new Int16Array(frames * channels);
+  for (let c = 0; c < channels; c++) {
+    const channel = buffer.getChannelData(c);
+    for (let i = 0; i < frames; i++) {
+      samples[i * channels + c] = Math.round(32767 * Math.max(-1, Math.min(1, channel[first + i])));
+    }
+  }
+  return { samples, channels };
+}
+
+/** Writes a 16-bit PCM file. */
+export function encode(samples, sampleRate, channels) {
+  const view = new DataView(new ArrayBuffer(44));
+  const text = (at, letters) => [...letters].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
+  text(0, "RIFF");
+  text(8, "WAVEfmt ");
+  view.setUint32(16, 16, true);
+  view.setUint16(20, 1, true); // PCM
+  view.setUint16(22, channels, true);
+  view.setUint32(24, sampleRate, true);
+  view.setUint32(28, sampleRate * channels * 2, true);
+  view.setUint16(32, channels * 2, true);
+  view.setUint16(34, 16, true);
+  text(36, "data");
+  return write(new Uint8Array(view.buffer), samples);
+}

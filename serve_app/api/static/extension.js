@@ -1,0 +1,43 @@
+/** Extension of a track: the model continues its end, and the page joins both. */
+
+import * as wav from "./wav.js";
+
+const ADDED_S = 10;
+const MOST_TAIL_S = 20; // of the track, that the model hears
+
+/**
+ * What extends a track. longestS: that the model makes. Returns the fields of the request, and of the track what comes
+ * before the part that the model hears.
+ */
+export async function extension(track, longestS) {
+  const file = wav.read(new Uint8Array(await track.file.arrayBuffer()));
+  const { sampleRate, channels, samples } = file;
+  const tailS = Math.min(track.durationS, MOST_TAIL_S, Math.max(1, Math.min(30, longestS) - ADDED_S));
+  const cut = Math.max(0, Math.round(samples.length / channels - tailS * sampleRate)) * channels;
+  const tail = wav.encode(samples.slice(cut), sampleRate, channels);
+  const { melody: _, seed: __, ...fields } = track.fields;
+  const wanted = {
+    ...fields,
+    model: track.model,
+    duration_s: Math.round(10 * (tailS + ADDED_S)) / 10,
+    audio_prompt: await base64Of(tail),
+  };
+  return { wanted, head: samples.slice(0, cut), sampleRate, channels };
+}
+
+/** Puts the head of the track before the file that was made. A file of another rate stands alone. */
+export function joined(head, { sampleRate, channels }, made, file) {
+  if (head.length === 0 || file.sampleRate !== sampleRate || file.channels !== channels) return { made, file };
+  const samples = wav.join([head, file.samples]);
+  return {
+    made: { ...made, duration_s: samples.length / channels / sampleRate },
+    file: { ...file, samples, file: wav.write(file.header, samples), isRepeatable: false },
+  };
+}
+
+async function base64Of(blob) {
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+  return btoa(text);
+}

@@ -1,0 +1,84 @@
+/** The card of a track: its facts, its player and what can be done with it. */
+
+import { TrackPlayer } from "./track_player.js";
+
+const template = document.getElementById("track");
+const REPEATING = ["again", "more"]; // actions that need all that the track was made from
+
+export class TrackCard {
+  /**
+   * track: { id, fields, model, seed, license, file, peaks, durationS, generationS, costUsd, isFavourite,
+   *   isRepeatable: false where the page lacks what it was made from, ending: why it ended early, or null }
+   * actions: { again, more, extend, link, favour, remove }, each of them a function of the track, and
+   *   download(track, format)
+   */
+  constructor(track, actions) {
+    this.track = track;
+    this.actions = actions;
+    this.element = template.content.firstElementChild.cloneNode(true);
+    this.element.querySelector("h3").textContent = nameOf(track);
+    this.element.querySelector(".facts").textContent = facts(track);
+    this.element.querySelector("audio").setAttribute("aria-label", nameOf(track));
+    for (const name of ["again", "more", "extend", "link", "remove"]) this.#bind(name);
+    this.#button("favour").onclick = () => this.#favour();
+    this.#drawFavourite();
+  }
+
+  /** Shows the player, once the card is in the page. */
+  show() {
+    this.player = new TrackPlayer(this.element, this.track);
+  }
+
+  /** Offers formats for download: [{ name, label, extension }]. */
+  offer(formats) {
+    this.element.querySelector(".downloads").replaceChildren(...formats.map((format) => this.#download(format)));
+  }
+
+  close() {
+    this.player.close();
+  }
+
+  #button(action) {
+    return this.element.querySelector(`[data-action=${action}]`);
+  }
+
+  #bind(name) {
+    const button = this.#button(name);
+    button.onclick = () => this.actions[name](this.track);
+    if (REPEATING.includes(name)) button.disabled = !this.track.isRepeatable || this.track.seed === null;
+  }
+
+  #favour() {
+    this.track.isFavourite = !this.track.isFavourite;
+    this.#drawFavourite();
+    this.actions.favour(this.track);
+  }
+
+  #drawFavourite() {
+    this.#button("favour").setAttribute("aria-pressed", String(this.track.isFavourite));
+    this.element.classList.toggle("favourite", this.track.isFavourite);
+  }
+
+  #download(format) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = format.label;
+    button.dataset.format = format.name;
+    button.setAttribute("aria-label", `Download as ${format.label}`);
+    button.onclick = () => this.actions.download(this.track, format);
+    return button;
+  }
+}
+
+function nameOf({ fields }) {
+  if (fields.prompt) return fields.prompt;
+  return fields.melody ? "A melody" : "A continued sound";
+}
+
+function facts(track) {
+  const cost = track.costUsd === null ? [] : [`$${track.costUsd.toFixed(5)}`];
+  const made = `${track.durationS.toFixed(1)} s of audio in ${track.generationS.toFixed(1)} s`;
+  const seed = track.seed === null ? [] : [`seed ${track.seed}`];
+  const ending = track.ending ? [track.ending] : [];
+  return [...ending, made, track.model, ...seed, ...cost, `weights: ${track.license}`].join(" · ");
+}

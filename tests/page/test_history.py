@@ -1,0 +1,102 @@
+"""Tracks are kept in the browser across visits: with their sound, bounded, deletable, with favourites."""
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.page.actions import generate
+
+pytestmark = pytest.mark.long
+
+
+async def make(page: Page, *prompts: str) -> None:
+    """Make a track of each prompt, the last one at the top."""
+    tracks = page.locator(".track")
+    before = await tracks.count()
+    for number, prompt in enumerate(prompts, before + 1):
+        await generate(page, prompt, 1)
+        await expect(tracks).to_have_count(number)
+
+
+async def test_tracks_come_back_with_their_sound_and_settings(url: str, page: Page) -> None:
+    await page.goto(url)
+    await page.get_by_label("Seed", exact=True).fill("7")
+    await make(page, "bells", "drums")
+    await page.reload()
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(2)
+    await expect(tracks.first).to_contain_text("drums")
+    await expect(tracks.last).to_contain_text("seed 7")
+    await tracks.last.get_by_role("button", name="Play").click()
+    await expect(tracks.last.get_by_role("slider")).not_to_have_attribute("aria-valuenow", "0.00")
+    async with page.expect_download() as waiting:
+        await tracks.last.get_by_role("button", name="Download as WAV").click()
+    assert (await waiting.value).suggested_filename == "bells-7.wav"
+    await tracks.last.get_by_role("button", name="Again with this seed").click()
+    await expect(tracks).to_have_count(3)
+    await expect(tracks.first).to_contain_text("bells")
+
+
+async def test_a_track_is_deleted_and_brought_back(url: str, page: Page) -> None:
+    await page.goto(url)
+    await make(page, "bells", "drums", "flute")
+    tracks = page.locator(".track")
+    await tracks.nth(1).get_by_role("button", name="Delete").click()
+    await expect(tracks).to_have_count(2)
+    await page.get_by_role("button", name="Undo").click()
+    await expect(tracks).to_have_count(3)
+    await expect(tracks.nth(1)).to_contain_text("drums")
+    await tracks.first.get_by_role("button", name="Delete").click()
+    await expect(tracks).to_have_count(2)
+    await page.reload()
+    await expect(tracks).to_have_count(2)
+    await expect(tracks.first).to_contain_text("drums")
+
+
+async def test_favourites_are_kept_and_shown_alone(url: str, page: Page) -> None:
+    await page.goto(url)
+    await make(page, "bells", "drums")
+    tracks = page.locator(".track")
+    await tracks.last.get_by_role("button", name="Favourite").click()
+    await page.reload()
+    await expect(tracks).to_have_count(2)
+    favourite = tracks.last.get_by_role("button", name="Favourite")
+    await expect(favourite).to_have_attribute("aria-pressed", "true")
+    await page.get_by_role("button", name="Favourites", exact=True).click()
+    await expect(tracks.first).to_be_hidden()
+    await expect(tracks.last).to_be_visible()
+
+
+async def test_the_oldest_make_room_but_for_favourites(url: str, page: Page) -> None:
+    """Sixty tracks and the favourites are kept. The store is filled by its own module."""
+    await page.goto(url)
+    await page.evaluate(
+        """async () => {
+            const store = await import("./static/track_store.js");
+            const track = (number) => ({
+                id: `${number}`, createdAt: number, isFavourite: number === 0, fields: { prompt: `track ${number}` },
+                model: "small", seed: number, license: "none", peaks: new Uint8Array(10), durationS: 1,
+                generationS: 1, costUsd: null, isRepeatable: true, ending: null, jobId: null,
+                file: new Blob([new Uint8Array(100)], { type: "audio/wav" }),
+            });
+            for (let number = 0; number <= 60; number++) await store.put(track(number));
+        }"""
+    )
+    await page.reload()
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(61)
+    await generate(page, "the newest", 1)
+    await expect(tracks.first).to_contain_text("the newest")
+    await expect(tracks).to_have_count(61)
+    await expect(page.get_by_role("heading", name="track 0", exact=True)).to_be_visible()
+    await expect(page.get_by_role("heading", name="track 1", exact=True)).to_have_count(0)
+    await page.reload()
+    await expect(tracks).to_have_count(61)
+
+
+async def test_a_browser_that_keeps_nothing_is_told_of(url: str, page: Page) -> None:
+    await page.add_init_script(
+        "IDBFactory.prototype.open = () => { throw new DOMException('denied', 'SecurityError'); };"
+    )
+    await page.goto(url)
+    await make(page, "bells")
+    await expect(page.locator("#notice")).to_contain_text("This browser keeps no tracks")

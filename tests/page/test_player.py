@@ -1,0 +1,115 @@
+"""The waveform is the player: by mouse and keyboard, with a loop and a spectrogram."""
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from tests.page.actions import generate
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+async def track(url: str, page: Page) -> Locator:
+    """A track of 10 s, whose live sound has been stopped."""
+    await page.goto(url)
+    await generate(page, "bells", 10)
+    track = page.locator(".track")
+    await expect(track).to_have_count(1)
+    await page.get_by_role("button", name="Stop the sound").click()
+    return track
+
+
+async def position(track: Locator) -> float:
+    return float(await track.locator("audio").evaluate("(audio) => audio.currentTime"))
+
+
+async def box_of(track: Locator) -> Any:
+    """The place of the waveform."""
+    slider = track.get_by_role("slider", name="Position")
+    await slider.scroll_into_view_if_needed()
+    return await slider.bounding_box()
+
+
+async def test_a_click_seeks_and_the_playhead_follows(track: Locator, page: Page) -> None:
+    slider = track.get_by_role("slider", name="Position")
+    box = await box_of(track)
+    await page.mouse.click(box["x"] + box["width"] / 4, box["y"] + 20)
+    assert await position(track) == pytest.approx(2.5, abs=0.05)
+    await expect(slider).to_have_attribute("aria-valuetext", "2.5 of 10.0 s")
+    await track.get_by_role("button", name="Play").click()
+    await expect(slider).not_to_have_attribute("aria-valuetext", "2.5 of 10.0 s")
+    pause = track.get_by_role("button", name="Pause")
+    await pause.click()
+    await expect(track.get_by_role("button", name="Play")).to_be_visible()
+    played = await slider.evaluate("(wave) => parseFloat(wave.style.getPropertyValue('--played'))")
+    assert played == pytest.approx(10 * await position(track), abs=0.5)
+
+
+async def test_the_keyboard_moves_and_plays(track: Locator, page: Page) -> None:
+    slider = track.get_by_role("slider", name="Position")
+    await slider.focus()
+    for key, expected_s in (
+        ("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("PageUp", 2), ("End", 10), ("Home", 0)
+    ):  # fmt: skip
+        await page.keyboard.press(key)
+        await expect(slider).to_have_attribute("aria-valuenow", f"{expected_s:.2f}")
+    await page.keyboard.press("Space")
+    await expect(track.get_by_role("button", name="Pause")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(track.get_by_role("button", name="Play")).to_be_visible()
+    await expect(slider).to_be_focused()
+
+
+async def test_a_dragged_part_is_repeated(track: Locator, page: Page) -> None:
+    box = await box_of(track)
+    await page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 20)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 20)
+    await page.mouse.up()
+    loop = track.get_by_role("button", name="Loop")
+    await expect(loop).to_have_attribute("aria-pressed", "true")
+    await track.get_by_role("button", name="Play").click()
+    turned = await track.locator("audio").evaluate(
+        """async (audio) => {
+            let most = 0;
+            for (;;) {
+                await new Promise(requestAnimationFrame);
+                if (audio.currentTime < most) return [audio.currentTime, most];
+                most = audio.currentTime;
+            }
+        }"""
+    )
+    assert turned == [pytest.approx(2.0, abs=0.1), pytest.approx(2.5, abs=0.3)]
+    await loop.click()
+    await expect(loop).to_have_attribute("aria-pressed", "false")
+
+
+async def test_a_loop_is_set_by_the_keyboard(track: Locator, page: Page) -> None:
+    await track.get_by_role("slider", name="Position").focus()
+    for key in ("ArrowRight", "[", "ArrowRight", "]"):
+        await page.keyboard.press(key)
+    loop = track.get_by_role("button", name="Loop")
+    await expect(loop).to_have_attribute("aria-pressed", "true")
+    assert await position(track) == pytest.approx(1.0, abs=0.05), "it begins where the loop does"
+    await page.keyboard.press("l")
+    await expect(loop).to_have_attribute("aria-pressed", "false")
+
+
+async def test_a_spectrogram_shows_the_frequency(track: Locator) -> None:
+    """The sound is a sine of 32,000 / 20 / 2 pi = 255 Hz."""
+    button = track.get_by_role("button", name="Spectrogram")
+    await button.click()
+    picture = track.locator(".spectrogram")
+    await expect(picture).to_be_visible()
+    brightest = await picture.evaluate(
+        """(canvas) => {
+            const { data } = canvas.getContext("2d").getImageData(300, 0, 1, canvas.height);
+            const rows = Array.from({ length: canvas.height }, (_, row) => data[4 * row + 1]);
+            return rows.indexOf(Math.max(...rows)) / canvas.height;
+        }"""
+    )
+    assert 50 * 320 ** (1 - brightest) == pytest.approx(255, rel=0.1)
+    await button.click()
+    await expect(picture).to_be_hidden()

@@ -1,0 +1,101 @@
+"""A sound of the user's is continued or followed, trimmed; a track is extended."""
+
+import numpy as np
+import pytest
+from playwright.async_api import FilePayload, Page, expect
+
+from tests.audio.files import RATE, pcm_file, tone
+from tests.fakes import SAMPLE_RATE, FakeGenerator
+from tests.page.actions import generate
+
+pytestmark = pytest.mark.long
+
+FILE: FilePayload = {
+    "name": "hummed.wav", "mimeType": "audio/wav", "buffer": pcm_file(tone(4.0), RATE)
+}  # fmt: skip
+
+
+async def choose(page: Page, url: str) -> None:
+    """Choose a sound of 4 s, once the page knows what the models take."""
+    await page.goto(url)
+    await expect(page.get_by_label("Model")).to_have_value("small")
+    await page.get_by_text("Begin with a sound").click()
+    await page.get_by_label("Audio file").set_input_files(FILE)
+    await expect(page.get_by_role("note")).to_have_text("hummed.wav")
+
+
+async def test_a_trimmed_sound_is_continued(url: str, backend: FakeGenerator, page: Page) -> None:
+    """Without a model that takes melodies, the sound is the beginning."""
+    await choose(page, url)
+    await expect(page.get_by_role("radio", name="the melody")).to_be_hidden()
+    await page.get_by_label("From", exact=True).fill("1")
+    await page.get_by_label("To", exact=True).fill("2.5")
+    await expect(page.locator("#trim-text")).to_have_text("1.0 to 2.5 s: 1.5 s are used")
+    await generate(page, "", 6)
+    await expect(page.locator(".track")).to_have_count(1)
+    [request] = backend.requests
+    assert request.melody is None
+    assert request.audio_prompt is not None
+    assert request.audio_prompt.duration_s == pytest.approx(1.5, abs=0.01)
+    assert np.abs(request.audio_prompt.samples).max() > 0.1
+
+
+async def test_a_sound_is_the_melody_or_the_beginning(
+    url: str, backend: FakeGenerator, page: Page
+) -> None:
+    backend.melody = ("small",)
+    await choose(page, url)
+    await expect(page.get_by_role("radio", name="the melody")).to_be_checked()
+    await generate(page, "bells", 6)
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(1)
+    await page.get_by_role("radio", name="the beginning").check()
+    await generate(page, "bells", 6)
+    await expect(tracks).to_have_count(2)
+    first, second = backend.requests
+    assert (first.melody is None, first.audio_prompt is None) == (False, True)
+    assert (second.melody is None, second.audio_prompt is None) == (True, False)
+
+
+async def test_the_trimmed_part_is_heard(url: str, page: Page) -> None:
+    await choose(page, url)
+    await page.get_by_label("To", exact=True).fill("0.3")
+    listen = page.locator("#trim-listen")
+    await listen.click()
+    await expect(listen).to_have_text("Stop listening")
+    await expect(listen).to_have_text("Listen")
+
+
+async def test_a_track_is_extended(url: str, backend: FakeGenerator, page: Page) -> None:
+    """The model hears its last 20 s and makes ten more; the page puts the rest before them."""
+    await page.goto(url)
+    await generate(page, "bells", 28)
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(1)
+    await tracks.first.get_by_role("button", name="Extend").click()
+    await expect(tracks).to_have_count(2)
+    await expect(tracks.first).to_contain_text("38.0 s of audio")
+    request = backend.requests[-1]
+    assert request.duration_s == 30
+    assert request.audio_prompt is not None
+    assert request.audio_prompt.duration_s == pytest.approx(20, abs=0.01)
+    seconds = await tracks.first.locator("audio").evaluate(
+        "async (audio) => { while (!audio.duration) await new Promise(requestAnimationFrame);"
+        " return audio.duration; }"
+    )
+    assert seconds == pytest.approx(38, abs=0.05)
+    assert request.audio_prompt.sample_rate == SAMPLE_RATE
+    await expect(tracks.first.get_by_role("button", name="Again")).to_be_disabled()
+
+
+async def test_a_short_track_is_extended_as_a_whole(
+    url: str, backend: FakeGenerator, page: Page
+) -> None:
+    await page.goto(url)
+    await generate(page, "bells", 5)
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(1)
+    await tracks.first.get_by_role("button", name="Extend").click()
+    await expect(tracks.first).to_contain_text("15.0 s of audio")
+    assert backend.requests[-1].duration_s == 15
+    await expect(tracks.first.get_by_role("button", name="Again")).to_be_enabled()
