@@ -19,7 +19,7 @@ ARGUMENTS = [
 
 
 def require_chromium() -> None:
-    """Skip the module without Chromium; fail in CI, where it must not be missing."""
+    """Skip the module, or the test, without Chromium; fail in CI, where it must not be missing."""
     if CHROMIUM is None:
         reason = "Chromium is not installed: `apt-get install chromium` (Debian), or Google Chrome"
         assert not os.environ.get("CI"), reason

@@ -19,8 +19,10 @@ from serve_app.provenance.credentials import read_credentials
 from serve_app.provenance.manifest import Generated
 from serve_app.provenance.signer import ManifestSigner
 from tests.audio.files import tone
+from tests.browser import CHROMIUM, require_chromium
 from tests.credentials import SOUND, state, stored
-from tests.test_page import CHROMIUM
+
+require_chromium()
 
 SIGNED = [name for name, spec in FORMATS.items() if spec.holds_manifest]
 TAGS = tags_of("small (facebook/musicgen-small)", "CC-BY-NC-4.0", 7, "lofi")

@@ -9,12 +9,11 @@ from tests.browser import open_tab, require_chromium
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
 
-require_chromium()
-
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     """An empty tab. An uncaught error of the page fails the test."""
+    require_chromium()
     async with open_tab() as page:
         yield page
 

@@ -167,11 +167,15 @@ async def test_the_page_offers_it_where_the_model_takes_one(
 ) -> None:
     await page.goto(singing.url)
     await expect(page.get_by_label("Model")).to_have_value("nano")
-    await expect(page.get_by_label("Melody to follow")).to_be_hidden()
+    await page.get_by_text("Begin with a sound").click()
     await page.get_by_label("Model").select_option("sung")
     file: FilePayload = {"name": "hummed.wav", "mimeType": "audio/wav", "buffer": HIGH}
-    await page.get_by_label("Melody to follow").set_input_files(file)
+    await page.get_by_label("Audio file").set_input_files(file)
     await expect(page.get_by_text("hummed.wav")).to_be_visible()
+    await expect(page.get_by_role("radio", name="the melody")).to_be_checked()
+    await page.get_by_label("Model").select_option("nano")
+    await expect(page.get_by_role("radio", name="the melody")).to_be_hidden()
+    await page.get_by_label("Model").select_option("sung")
     await page.get_by_label("Seconds").fill("1")
     await page.get_by_label("Seed").fill("3")
     async with page.expect_request("**/v1/audio/generations") as sent:

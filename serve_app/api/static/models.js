@@ -53,7 +53,7 @@ function show() {
 function card(model) {
   const item = $("model-card").content.firstElementChild.cloneNode(true);
   item.dataset.model = model.id;
-  item.querySelector("h3").textContent = model.id;
+  item.querySelector("h2").textContent = model.id;
   item.querySelector(".facts").textContent = model.source;
   item.querySelector("ul").replaceChildren(...capabilities(model).map((text) => element("li", text)));
   item.querySelector(".license").textContent = licence(model.license);
