@@ -14,15 +14,22 @@ _CHUNK_S = 0.25
 
 @dataclass
 class SlowGenerator(FakeGenerator):
-    """Makes a sine in chunks of 0.25 s. speed: seconds of music per second."""
+    """Makes a sine in chunks of 0.25 s.
+
+    speed: seconds of music per second; queue_s: seconds that a request waits in the queue.
+    """
 
     speed: float = 0.6
+    queue_s: float = 0.0
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         self.requests.append(request)
         count = round(request.duration_s / _CHUNK_S)
         chunk = np.sin(np.arange(int(_CHUNK_S * SAMPLE_RATE)) / 20, dtype=np.float32)[None]
         try:
+            if self.queue_s:
+                yield Progress(1, 0.0, self.queue_s + request.duration_s / self.speed)
+                await asyncio.sleep(self.queue_s)
             for number in range(1, count + 1):
                 left_s = (count - number + 1) * _CHUNK_S / self.speed
                 yield Progress(0, (number - 1) * _CHUNK_S, left_s)

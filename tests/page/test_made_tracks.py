@@ -74,6 +74,36 @@ async def test_variations_are_streamed_with_progress(
     assert all(request.streamed for request in real_time.requests)
 
 
+async def test_canceled_variations_leave_no_tracks(
+    real_time_url: str, real_time: SlowGenerator, page: Page
+) -> None:
+    """Nobody has heard them."""
+    await page.goto(real_time_url)
+    await generate(page, "bells", 4)
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(1)
+    await tracks.first.get_by_role("button", name="More like this").click()
+    await expect(page.get_by_role("status")).to_contain_text(
+        re.compile(r"Variation \d of 3. Making the track: [0-3]\.[1-9]")
+    )
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#now")).to_be_hidden()
+    await expect(tracks).to_have_count(1)
+    assert real_time.closed == 4
+
+
+async def test_the_place_in_the_queue_and_the_time_left_are_told(
+    real_time_url: str, real_time: SlowGenerator, page: Page
+) -> None:
+    real_time.queue_s = 1.0
+    await page.goto(real_time_url)
+    await generate(page, "bells", 4)
+    status = page.get_by_role("status")
+    await expect(status).to_have_text("Waiting: number 1 in the queue, about 3 s left")
+    await expect(status).to_contain_text(re.compile(r"Making the track: \d\.\d s, about 2 s left"))
+    await expect(page.locator(".track")).to_have_count(1)
+
+
 async def test_a_canceled_track_keeps_what_was_heard(
     real_time_url: str, real_time: SlowGenerator, page: Page
 ) -> None:

@@ -57,6 +57,24 @@ async def test_a_sound_is_the_melody_or_the_beginning(
     assert (second.melody is None, second.audio_prompt is None) == (True, False)
 
 
+async def test_a_recording_is_trimmed(url: str, backend: FakeGenerator, page: Page) -> None:
+    """Chromium's own microphone of tests beeps once a second."""
+    await page.goto(url)
+    await expect(page.get_by_label("Model")).to_have_value("small")
+    await page.get_by_text("Begin with a sound").click()
+    await page.get_by_role("button", name="Record").click()
+    await expect(page.get_by_role("note")).to_have_text("Recording …")
+    await page.wait_for_timeout(1500)
+    await page.get_by_role("button", name="Stop").click()
+    await expect(page.get_by_role("note")).to_have_text("Your recording")
+    await page.get_by_label("To", exact=True).fill("0.5")
+    await generate(page, "bells", 3)
+    await expect(page.locator(".track")).to_have_count(1)
+    [request] = backend.requests
+    assert request.audio_prompt is not None
+    assert request.audio_prompt.duration_s == pytest.approx(0.5, abs=0.01)
+
+
 async def test_the_trimmed_part_is_heard(url: str, page: Page) -> None:
     await choose(page, url)
     await page.get_by_label("To", exact=True).fill("0.3")

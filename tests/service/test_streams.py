@@ -141,7 +141,7 @@ async def fresh(url: str, headers: dict[str, str]) -> httpx.Response:
 async def test_all_works_below_a_prefix_behind_keys(
     changed_service: Service, client: httpx.AsyncClient
 ) -> None:
-    for path in ("/", "/health", "/docs", "/openapi.json", "/static/main.js"):
+    for path in ("/", "/health", "/docs", "/openapi.json", "/static/main.js", "/service-worker.js"):
         assert (await client.get(PREFIX + path)).status_code == 200, path
         assert (await client.head(PREFIX + path)).status_code == 200, path
     assert (await client.get(f"{PREFIX}/v1/models")).status_code == 401

@@ -35,7 +35,7 @@ def create_router() -> APIRouter:
     async def page() -> FileResponse:
         return _page("index.html", _POLICY)
 
-    @router.get(SERVICE_WORKER)
+    @router.api_route(SERVICE_WORKER, methods=["GET", "HEAD"])
     async def service_worker() -> FileResponse:
         """Answer from beside the page: a worker controls no address above its own."""
         file = STATIC / "service_worker.js"

@@ -12,6 +12,7 @@ export function addressOf(fields) {
 export function fieldsHere() {
   const named = new URLSearchParams(location.hash.slice(1));
   if (!named.has("prompt")) return null;
+  for (const name of NOT_LINKED) named.delete(name);
   const fields = Object.fromEntries(named);
   return { ...fields, seed: fields.seed ?? "" };
 }

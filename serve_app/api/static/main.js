@@ -63,6 +63,7 @@ function enterKey() {
   client.saveKey($("key").value);
   hideError();
   $("key").removeAttribute("aria-invalid");
+  document.dispatchEvent(new Event("settings"));
   if (!models.areLoaded()) models.load().then(openLink).catch(fail);
   longTracks.showEarlier();
 }
@@ -105,7 +106,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   if (event.key === "Escape" && !now.cancel()) player.stop();
 });
-addEventListener("hashchange", openLink);
+addEventListener("hashchange", () => openLink().catch(fail));
 loadParameters().catch(fail);
 models.load().then(openLink).catch(fail);
 showEarlier();

@@ -103,3 +103,4 @@ function element(name, text) {
 }
 
 $("model").onchange = show;
+$("models").closest("details").ontoggle = measure; // the speed since

@@ -36,15 +36,15 @@ function namesIn(url, text) {
 async function answer(request) {
   const url = new URL(request.url);
   url.hash = url.search = "";
-  try {
-    const response = await fetch(request);
-    if (response.ok) await (await caches.open(CACHE)).put(url.href, response.clone());
-    return response;
-  } catch (error) {
-    const kept = await caches.match(url.href);
-    if (kept) return kept;
-    throw error;
-  }
+  const response = await fetch(request).catch(Response.error);
+  const hasAnswered = response.type !== "error" && response.status < 500;
+  if (!hasAnswered) return await caches.match(url.href) ?? response;
+  if (response.status === 200) await keep(url.href, response.clone()).catch(() => {}); // a full disk
+  return response;
+}
+
+async function keep(url, response) {
+  await (await caches.open(CACHE)).put(url, response);
 }
 
 self.addEventListener("install", (event) => event.waitUntil(keepShell()));

@@ -18,6 +18,7 @@ export class SoundTrimmer {
     for (const id of ["trim-from", "trim-to"]) $(id).oninput = () => this.#move(id);
     $("trim-listen").onclick = () => this.#context ? this.stop() : this.#listen();
     new ResizeObserver(() => this.#draw()).observe($("trim-wave"));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
   }
 
   /** Shows a sound; null: none, or one that this browser cannot decode, which is used as it is. */

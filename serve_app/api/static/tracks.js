@@ -55,7 +55,9 @@ export function keep(wanted, made, { file, samples, isRepeatable = true, ending 
   save(track);
 }
 
-/** Makes a track and keeps it, also what there is of one that ends early. finish(file): its file with what precedes. */
+/**
+ * Makes a track and keeps it, also what was heard of one that ends early. finish(made, file): adds what precedes it
+ */
 async function keepMade(wanted, how, place, finish = (made, file) => ({ made, file })) {
   try {
     const { made, ...file } = await make(wanted, how);
@@ -63,6 +65,7 @@ async function keepMade(wanted, how, place, finish = (made, file) => ({ made, fi
     keep(wanted, whole.made, whole.file, place);
   } catch (error) {
     if (!(error instanceof EndedEarly)) throw error;
+    if (!how.isHeard) throw error.cause;
     const { made, ...file } = error.track;
     keep(wanted, made, { ...file, ending: words.ofPart(made.duration_s, error.cause) }, place);
     throw error.cause;
@@ -124,7 +127,9 @@ async function link(track) {
   notice.show(isCopied ? `The link is copied.${lacks}` : address);
 }
 
+/** Marks a favourite; the browser is asked not to clear what it keeps. */
 function favour(track) {
+  if (track.isFavourite) navigator.storage?.persist();
   store.put(track).catch(untold);
 }
 

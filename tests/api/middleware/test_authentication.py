@@ -144,7 +144,7 @@ async def test_pages_of_other_origins_may_send_every_header_of_a_key(
 
 async def test_pages_and_documents_need_no_key(generator: FakeGenerator) -> None:
     async with serving(generator) as client:
-        for path in ("/health", "/health/live", "/docs", "/openapi.json"):
+        for path in ("/health", "/health/live", "/docs", "/openapi.json", "/service-worker.js"):
             assert (await client.get(path)).status_code == 200
         assert (await client.get("/stats", headers={"accept": "text/html"})).status_code == 200, (
             "a page without figures"

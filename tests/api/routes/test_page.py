@@ -65,3 +65,12 @@ async def test_the_end_of_an_oauth2_login_runs_its_own_script_alone(
     assert f"script-src 'sha256-{digest}';" in policy
     assert "default-src 'none'" in policy
     assert (await client.head("/docs/oauth2-redirect")).status_code == 200
+
+
+async def test_the_page_may_have_a_worker_of_its_own_alone(client: httpx.AsyncClient) -> None:
+    """It is served beside the page: a worker controls no address above its own."""
+    worker = await client.get("/service-worker.js")
+    assert worker.status_code == (await client.head("/service-worker.js")).status_code == 200
+    assert worker.headers["content-type"].startswith("text/javascript")
+    assert worker.headers["cache-control"] == "no-cache"
+    assert "worker-src 'self'" in (await client.get("/")).headers["content-security-policy"]
