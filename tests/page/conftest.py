@@ -1,6 +1,7 @@
-"""A tab, and the API over a generator without a model."""
+"""A tab, and the API over a generator without a model. All tests of the page are long ones."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Page
@@ -8,6 +9,14 @@ from playwright.async_api import Page
 from tests.browser import open_tab, require_chromium
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture
