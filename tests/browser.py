@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from playwright.async_api import Page, ViewportSize, async_playwright
+from playwright.async_api import Page, ViewportSize, async_playwright, expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DESKTOP = ViewportSize(width=1100, height=900)
 PHONE = ViewportSize(width=390, height=844)
 PATIENCE_MS = 60_000
+EXPECTED_MS = 20_000  # of a change of the page, on a machine whose cores are all busy
 # The last two: a microphone that beeps, and is granted.
 ARGUMENTS = [
     "--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
@@ -30,6 +31,7 @@ def require_chromium() -> None:
 async def open_tab() -> AsyncIterator[Page]:
     """Open an empty tab. An uncaught error of the page fails the test at its end."""
     errors: list[str] = []
+    expect.set_options(timeout=EXPECTED_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = await browser.new_page(viewport=DESKTOP)

@@ -15,10 +15,10 @@ export function show(message, action = null) {
     hide();
     action.act();
   };
-  $("notice").hidden = false;
   timer = setTimeout(hide, SHOWN_MS);
 }
 
 function hide() {
-  $("notice").hidden = true;
+  $("notice-text").textContent = "";
+  $("notice-action").hidden = true;
 }
