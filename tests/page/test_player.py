@@ -1,5 +1,6 @@
 """The waveform is the player: by mouse and keyboard, with a loop and a spectrogram."""
 
+import re
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ async def track(url: str, page: Page) -> Locator:
     track = page.locator(".track")
     await expect(track).to_have_count(1)
     await page.get_by_role("button", name="Stop the sound").click()
+    await expect(track.get_by_role("button", name="Play")).to_be_visible()
+    await track.get_by_role("slider", name="Position").press("Home")
+    await page.mouse.click(1, 1)
     return track
 
 
@@ -113,3 +117,31 @@ async def test_a_spectrogram_shows_the_frequency(track: Locator) -> None:
     assert 50 * 320 ** (1 - brightest) == pytest.approx(255, rel=0.1)
     await button.click()
     await expect(picture).to_be_hidden()
+
+
+async def test_the_live_sound_moves_the_playhead_and_goes_on_as_the_file(
+    url: str, page: Page
+) -> None:
+    await page.goto(url)
+    await generate(page, "bells", 10)
+    track = page.locator(".track")
+    await expect(track).to_have_count(1)
+    slider = track.get_by_role("slider", name="Position")
+    await expect(slider).to_have_attribute("aria-valuetext", re.compile(r"[1-9]\.\d of 10.0 s"))
+    stop = page.get_by_role("button", name="Stop the sound")
+    await expect(stop).to_be_visible()
+    await track.get_by_role("button", name="Pause").click()
+    await expect(stop).to_be_hidden()
+    heard_s = await position(track)
+    assert heard_s > 0.9
+    await track.get_by_role("button", name="Play").click()
+    await expect(track.get_by_role("button", name="Pause")).to_be_visible()
+    await page.keyboard.press("Escape")
+    assert await position(track) >= heard_s
+    await generate(page, "drums", 10)
+    await expect(track).to_have_count(2)
+    box = await box_of(track.first)
+    await page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 20)
+    await expect(stop).to_be_hidden()
+    assert not await track.first.locator("audio").evaluate("(audio) => audio.paused")
+    assert await position(track.first) >= 5

@@ -20,15 +20,15 @@ export function reserve() {
   return place;
 }
 
-/** Adds a track. actions: see TrackCard; place: a reserved one, "top" or "end" */
-export function add(track, actions, place) {
+/** Adds a track. actions: see TrackCard; place: a reserved one, "top" or "end"; live: its live sound, or null */
+export function add(track, actions, place, live = null) {
   const card = new TrackCard(track, actions);
   cards.set(track.id, card);
   card.offer(formats);
   if (place === "top") list.prepend(card.element);
   else if (place === "end") list.append(card.element);
   else place.replaceWith(card.element);
-  card.show();
+  card.show(live);
   drawEmpty();
 }
 

@@ -17,6 +17,7 @@ export class LivePlayer {
   #until = 0; // end of the scheduled sound, in seconds of the context's clock
   #isPlaying = false;
   #isComplete = false;
+  #isClosing = false;
   #last = null; // source of the newest scheduled buffer
 
   /** durationS: of the whole track */
@@ -29,7 +30,7 @@ export class LivePlayer {
   /** Takes samples that follow the earlier ones. samples: 16-bit, channels interleaved; remainingS: see waitS. */
   add(samples, remainingS) {
     const frames = Math.floor(samples.length / this.channels);
-    if (!frames || this.#isStopped) return;
+    if (!frames || this.isStopped) return;
     this.#queue.push(this.#bufferOf(samples, frames));
     this.#chunkS = frames / this.sampleRate;
     this.#madeS += this.#chunkS;
@@ -43,7 +44,7 @@ export class LivePlayer {
 
   /** Plays what is left: nothing more will come. */
   complete() {
-    if (this.#isStopped) return;
+    if (this.isStopped) return;
     this.#isComplete = true;
     this.#play(0);
     if (this.#last) this.#last.onended = () => this.stop();
@@ -58,16 +59,27 @@ export class LivePlayer {
     return Math.max(0, left * MARGIN - (this.durationS - this.#playedS - this.#chunkS));
   }
 
+  /** Seconds of the track that have been heard. */
+  get positionS() {
+    return Math.max(0, this.#playedS - Math.max(0, this.#until - this.context.currentTime));
+  }
+
+  /** Seconds of the track that have arrived. */
+  get madeS() {
+    return this.#madeS;
+  }
+
+  get isStopped() {
+    return this.context.state === "closed" || this.#isClosing;
+  }
+
   /** Stops at once and frees the audio device. */
   stop() {
-    if (this.#isStopped) return;
+    if (this.isStopped) return;
+    this.#isClosing = true; // the state changes later
     this.#queue = [];
     this.context.close();
     player.end(this);
-  }
-
-  get #isStopped() {
-    return this.context.state === "closed";
   }
 
   /** Seconds until the whole track is made: by the speed measured here and the service's estimate, the longer. */

@@ -16,7 +16,7 @@ export class EndedEarly extends Error {
 
 /**
  * Makes one track. isHeard: it plays while it is made; tell(status, fraction) tells its progress.
- * Returns { made, file, samples, channels, sampleRate }. Throws EndedEarly once there is music.
+ * Returns { made, file, samples, channels, sampleRate, live: its LivePlayer, if it is heard }. Throws EndedEarly once there is music.
  */
 export async function make(wanted, { signal, tell, isHeard }) {
   try {
@@ -105,6 +105,7 @@ class Stream {
 
   #track(made) {
     const samples = wav.join(this.#parts);
-    return { made, ...this.#file, samples, file: wav.write(this.#file.header, samples) };
+    const file = wav.write(this.#file.header, samples);
+    return { made, ...this.#file, samples, file, live: this.#player };
   }
 }

@@ -24,9 +24,10 @@ export class TrackCard {
     this.#drawFavourite();
   }
 
-  /** Shows the player, once the card is in the page. */
-  show() {
+  /** Shows the player, once the card is in the page. live: the sound of a track that was made while it is heard */
+  show(live) {
     this.player = new TrackPlayer(this.element, this.track);
+    if (live && !live.isStopped) this.player.follow(live);
   }
 
   /** Offers formats for download: [{ name, label, extension }]. */

@@ -13,6 +13,7 @@ export class TrackPlayer {
   isLive = false;
   redraw = () => this.draw();
   #loop = null; // { from, to } in seconds, while a part is repeated
+  #live = null; // the sound of the track while it is heard as it was made, before the file plays
   #dragged = null; // fraction at which a drag began
 
   /** card: the element of the track; track: { file, peaks, durationS, fields } */
@@ -45,13 +46,37 @@ export class TrackPlayer {
     URL.revokeObjectURL(this.address);
   }
 
+  /** Shows the position of the live sound, and goes on where it stops. */
+  follow(live) {
+    this.#live = live;
+    this.#show("Pause");
+    const frame = () => {
+      if (this.#live === null) return;
+      this.draw();
+      if (live.isStopped) this.#endLive();
+      else requestAnimationFrame(frame);
+    };
+    frame();
+  }
+
+  #endLive() {
+    this.audio.currentTime = this.#at();
+    this.#live = null;
+    this.#show(this.audio.paused ? "Play" : "Pause");
+  }
+
   toggle() {
+    if (this.#live) return this.#live.stop();
     if (this.audio.paused) this.audio.play();
     else this.audio.pause();
   }
 
   seek(seconds) {
+    const isHeard = this.#live !== null;
+    this.#live?.stop();
+    if (isHeard) this.#endLive();
     this.audio.currentTime = Math.min(Math.max(0, seconds), this.track.durationS);
+    if (isHeard) this.audio.play();
     this.draw();
   }
 
@@ -65,13 +90,20 @@ export class TrackPlayer {
 
   draw() {
     const { durationS, peaks } = this.track;
-    const at = this.audio.currentTime;
+    const at = this.#at();
     const { from, to } = this.#loop ?? { from: 0, to: durationS };
     waveform.draw(this.canvas, peaks, { played: at / durationS, from: from / durationS, to: to / durationS });
     this.slider.style.setProperty("--played", `${(100 * at) / durationS}%`);
     this.slider.setAttribute("aria-valuenow", at.toFixed(2));
     this.slider.setAttribute("aria-valuetext", `${at.toFixed(1)} of ${durationS.toFixed(1)} s`);
     this.time.textContent = `${clock(at)} / ${clock(durationS)}`;
+  }
+
+  /** Seconds of the track that have been heard. An extended one begins with what the live sound lacks. */
+  #at() {
+    if (this.#live === null) return this.audio.currentTime;
+    const { durationS } = this.track;
+    return Math.min(durationS - this.#live.madeS + this.#live.positionS, durationS);
   }
 
   #listen(spectrum) {
@@ -123,7 +155,7 @@ export class TrackPlayer {
 
   #press(event) {
     const { durationS } = this.track;
-    const at = this.audio.currentTime;
+    const at = this.#at();
     const acts = {
       ArrowLeft: () => this.seek(at - STEP_S),
       ArrowDown: () => this.seek(at - STEP_S),

@@ -33,7 +33,12 @@ export function makeHere(wanted, task) {
 }
 
 /** Adds a track to the list and to the browser's store. made: its facts, as the service told them */
-export function keep(wanted, made, { file, samples, isRepeatable = true, ending = null, jobId = null }, place) {
+export function keep(
+  wanted,
+  made,
+  { file, samples, isRepeatable = true, ending = null, jobId = null, live = null },
+  place,
+) {
   const track = {
     id: crypto.getRandomValues(new Uint32Array(3)).join("-"),
     createdAt: Date.now(),
@@ -51,7 +56,7 @@ export function keep(wanted, made, { file, samples, isRepeatable = true, ending 
     ending,
     jobId,
   };
-  history.add(track, actions, place);
+  history.add(track, actions, place, live);
   save(track);
 }
 
