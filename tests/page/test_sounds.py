@@ -1,5 +1,8 @@
 """A sound of the user's is continued or followed, trimmed; a track is extended."""
 
+import base64
+from hashlib import sha256
+
 import numpy as np
 import pytest
 from playwright.async_api import FilePayload, Page, expect
@@ -38,6 +41,26 @@ async def test_a_trimmed_sound_is_continued(url: str, backend: FakeGenerator, pa
     assert request.audio_prompt is not None
     assert request.audio_prompt.duration_s == pytest.approx(1.5, abs=0.01)
     assert np.abs(request.audio_prompt.samples).max() > 0.1
+
+
+async def sent_sound(page: Page) -> bytes:
+    """Ask for a track; return the sound that the page sends."""
+    async with page.expect_request("**/v1/audio/generations") as sent:
+        await generate(page, "", 6)
+    body = (await sent.value).post_data_json
+    assert body is not None
+    return base64.b64decode(body["audio_prompt"])
+
+
+async def test_a_sound_that_is_not_trimmed_is_sent_as_it_is(url: str, page: Page) -> None:
+    await choose(page, url)
+    given = sha256(FILE["buffer"]).digest()
+    assert sha256(await sent_sound(page)).digest() == given
+    end = page.get_by_label("To", exact=True)
+    await end.fill("2.5")
+    assert sha256(await sent_sound(page)).digest() != given
+    await end.fill("4")
+    assert sha256(await sent_sound(page)).digest() == given, "the whole again"
 
 
 async def test_a_sound_is_the_melody_or_the_beginning(

@@ -39,8 +39,10 @@ export class SoundTrimmer {
     return { from: Number($("trim-from").value), to: Number($("trim-to").value) };
   }
 
+  /** Whether a part is used: by value, since a range input writes its value without trailing zeros. */
   isTrimmed() {
-    return this.#sound !== null && (this.ends().from > 0 || $("trim-to").value !== $("trim-to").max);
+    const { from, to } = this.ends();
+    return this.#sound !== null && (from > 0 || to < Number($("trim-to").max));
   }
 
   stop() {
