@@ -4,9 +4,10 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import pytest
-from playwright.async_api import Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DESKTOP = ViewportSize(width=1100, height=900)
@@ -28,15 +29,23 @@ def require_chromium() -> None:
 
 
 @asynccontextmanager
-async def open_tab() -> AsyncIterator[Page]:
-    """Open an empty tab. An uncaught error of the page fails the test at its end."""
-    errors: list[str] = []
+async def launched_browser() -> AsyncIterator[Browser]:
     expect.set_options(timeout=EXPECTED_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = await browser.new_page(viewport=DESKTOP)
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        yield page
+        yield browser
         await browser.close()
+
+
+@asynccontextmanager
+async def open_tab(
+    browser: Browser, service_workers: Literal["allow", "block"] = "allow"
+) -> AsyncIterator[Page]:
+    """Open an empty tab with storage of its own. An uncaught error of the page fails the test at its end."""
+    errors: list[str] = []
+    page = await browser.new_page(viewport=DESKTOP, service_workers=service_workers)
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    await page.context.close()
     assert errors == []

@@ -1,29 +1,44 @@
-"""A tab, and the API over a generator without a model. All tests of the page are long ones."""
+"""A tab of a browser that all tests share, and the API over a generator without a model.
+
+All tests of the page are long ones.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page
+import pytest_asyncio
+from playwright.async_api import Browser, Page
 
-from tests.browser import open_tab, require_chromium
+from serve_app.config.jobs import JobsConfig
+from tests.browser import launched_browser, open_tab, require_chromium
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
 
 FOLDER = Path(__file__).parent
+KEY = "page-key-0123456789"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests in the event loop of the browser."""
     for item in items:
         if item.path.is_relative_to(FOLDER):
             item.add_marker(pytest.mark.long)
+            if pytest_asyncio.is_async_test(item):
+                item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    """An empty tab. An uncaught error of the page fails the test."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
     require_chromium()
-    async with open_tab() as page:
+    async with launched_browser() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """An empty tab without a service worker, which would load every file of the page a second time."""
+    async with open_tab(browser, service_workers="block") as page:
         yield page
 
 
@@ -37,4 +52,24 @@ def url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     """Address of the page of a service without keys."""
     monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
     with served_api(backend) as url:
+        yield url
+
+
+@pytest.fixture
+def guarded_url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of the page of a service behind a key."""
+    monkeypatch.setenv("MUSICGEN_API_KEYS", f"page:{KEY}")
+    with served_api(backend) as url:
+        yield url
+
+
+@pytest.fixture
+def kept_url(
+    backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[str]:
+    """Address of the page of a service with jobs and without keys."""
+    monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
+    backend.longest_s = 120.0
+    config = JobsConfig(store=f"sqlite:///{tmp_path / 'jobs.db'}")
+    with served_api(backend, jobs=config) as url:
         yield url

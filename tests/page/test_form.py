@@ -1,26 +1,14 @@
 """The form: keys of the keyboard, numbers, the API key, errors in words."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser import PHONE
 from tests.fakes import FakeGenerator
 from tests.page.actions import generate
-from tests.served_api import served_api
+from tests.page.conftest import KEY
 
 pytestmark = pytest.mark.long
-
-KEY = "page-key-0123456789"
-
-
-@pytest.fixture
-def guarded_url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A service behind a key."""
-    monkeypatch.setenv("MUSICGEN_API_KEYS", f"page:{KEY}")
-    with served_api(backend) as url:
-        yield url
 
 
 async def test_a_wrong_key_is_said_to_be_wrong(guarded_url: str, page: Page) -> None:

@@ -18,12 +18,12 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture
 def real_time() -> SlowGenerator:
-    return SlowGenerator(speed=2.0)
+    return SlowGenerator(speed=4.0)
 
 
 @pytest.fixture
 def real_time_url(real_time: SlowGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A service that makes two seconds of music a second."""
+    """A service that makes four seconds of music a second."""
     monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
     with served_api(real_time) as url:
         yield url
@@ -95,12 +95,12 @@ async def test_canceled_variations_leave_no_tracks(
 async def test_the_place_in_the_queue_and_the_time_left_are_told(
     real_time_url: str, real_time: SlowGenerator, page: Page
 ) -> None:
-    real_time.queue_s = 1.0
+    real_time.queue_s = 0.75
     await page.goto(real_time_url)
     await generate(page, "bells", 4)
     status = page.get_by_role("status")
-    await expect(status).to_have_text("Waiting: number 1 in the queue, about 3 s left")
-    await expect(status).to_contain_text(re.compile(r"Making the track: \d\.\d s, about 2 s left"))
+    await expect(status).to_have_text("Waiting: number 1 in the queue, about 2 s left")
+    await expect(status).to_contain_text(re.compile(r"Making the track: \d\.\d s, about 1 s left"))
     await expect(page.locator(".track")).to_have_count(1)
 
 

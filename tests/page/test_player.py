@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from tests.page.actions import generate
@@ -11,7 +12,7 @@ from tests.page.actions import generate
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def track(url: str, page: Page) -> Locator:
     """A track of 10 s, whose live sound has been stopped."""
     await page.goto(url)

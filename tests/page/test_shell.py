@@ -8,9 +8,11 @@ from pathlib import Path
 import axe_playwright_python
 import httpx
 import pytest
-from playwright.async_api import Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
 from serve_app.api.routes.page import STATIC
+from tests.browser import open_tab
 from tests.fakes import FakeGenerator
 from tests.page.actions import generate
 from tests.served_api import served_api
@@ -21,7 +23,14 @@ AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 _READY = "navigator.serviceWorker.ready.then((one) => one.active.state)"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """An empty tab with the page's service worker."""
+    async with open_tab(browser) as page:
+        yield page
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def complaints(page: Page) -> AsyncIterator[list[str]]:
     """Errors and warnings of the console, which tell violations of the policy, too."""
     found: list[str] = []

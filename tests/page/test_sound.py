@@ -70,7 +70,7 @@ async def test_a_track_of_the_list_stops_another(
     await page.goto(url)
     tracks = page.locator(".track")
     for number in (1, 2):
-        await generate(page, "bells", 20)
+        await generate(page, "bells", 5)
         await expect(tracks).to_have_count(number)
     assert len(backend.requests) == 2
     players = [tracks.nth(number).locator("audio") for number in (0, 1)]
@@ -84,13 +84,13 @@ async def test_slow_music_is_buffered_and_plays_without_a_break(slow_url: str, p
     """The page tells how long it buffers."""
     await page.add_init_script(_RECORDER)
     await page.goto(slow_url)
-    await generate(page, "bells", 3)
+    await generate(page, "bells", 1.5)
     status = page.get_by_role("status")
     await expect(status).to_contain_text("it plays in about")
     await expect(status).to_have_text("Done.")
     assert await page.locator("#now").get_attribute("data-underruns") == "0"
     parts = await page.evaluate("scheduled")
-    assert len(parts) == 12
+    assert len(parts) == 6
     for (start, seconds, _), (following, _, now) in pairwise(parts):
         assert following == pytest.approx(start + seconds, abs=1e-6), "no gap"
         assert following >= now, "it was made in time"

@@ -18,16 +18,22 @@ export async function finish() {
   await recorded;
 }
 
-/** Records until `finish`. take(blob): gets the recording. Throws if the microphone is refused. */
-export async function start(take) {
+/**
+ * Records until `finish`. take(blob): gets the recording; tell(seconds): its length, every second. Throws if the
+ * microphone is refused.
+ */
+export async function start(take, tell) {
   const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
   const started = new MediaRecorder(microphone);
   const parts = [];
+  let seconds = 0;
+  const clock = setInterval(() => tell(++seconds), 1_000);
   const end = setTimeout(() => started.stop(), 1_000 * MOST_RECORDED_S);
   started.ondataavailable = (event) => parts.push(event.data);
   recorded = new Promise((resolve) => {
     started.onstop = async () => {
       clearTimeout(end);
+      clearInterval(clock);
       for (const track of microphone.getTracks()) track.stop();
       recorder = null;
       await take(new Blob(parts, { type: started.mimeType }));

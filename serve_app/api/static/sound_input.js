@@ -99,9 +99,10 @@ function base64Of(blob) {
 async function record() {
   if (recorder.isRecording()) return recorder.finish();
   try {
-    await recorder.start((blob) => take(blob, "Your recording"));
+    const tell = (seconds) => $("sound-name").textContent = `Recording … ${seconds} s`;
+    await recorder.start((blob) => take(blob, "Your recording"), tell);
     draw();
-    $("sound-name").textContent = "Recording …";
+    tell(0);
   } catch (error) {
     $("sound-name").textContent = `The microphone cannot be used: ${error.message}`;
   }
