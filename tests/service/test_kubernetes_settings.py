@@ -27,6 +27,9 @@ from tests.service.test_slow_readers import (
 )
 from tools.cluster_settings import serve_settings
 
+LONG: dict[str, Any] = {"prompt": "a", "duration_s": 120}
+MIB = 2**20
+
 pytestmark = pytest.mark.long
 
 
@@ -85,12 +88,62 @@ async def test_haproxy_stands_in_for_the_proxy(tuned: Service, client: httpx.Asy
         400,
         "application/problem+json",
     )
-    late = await client.post(
-        GENERATIONS,
-        json={"prompt": "a", "duration_s": 30},
-        headers={"x-musicgen-timeout-seconds": "0.2"},
-    )
-    assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+
+
+def doors(service: Service) -> list[str]:
+    """The edge, and Serve's HAProxy without it."""
+    return [service.url, f"http://{service.upstream}"]
+
+
+async def test_deadlines_are_the_services(tuned: Service, client: httpx.AsyncClient) -> None:
+    for door in doors(tuned):
+        for name in ("x-request-timeout-seconds", "x-musicgen-timeout-seconds"):
+            answer = await client.post(door + GENERATIONS, json=LONG, headers={name: "0.3"})
+            assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+
+
+async def test_no_header_keeps_a_request_running_without_its_client(
+    tuned: Service, client: httpx.AsyncClient
+) -> None:
+    for door in doors(tuned):
+        headers = {"x-request-disconnect-disabled": "?1"}
+        call = asyncio.create_task(client.post(door + GENERATIONS, json=LONG, headers=headers))
+        await until(client, lambda s: s["slots_used"] == 1)
+        call.cancel()
+        await until(client, lambda s: s["slots_used"] == 0)
+
+
+async def test_an_endless_upload_is_cut_off(tuned: Service, client: httpx.AsyncClient) -> None:
+    process = ingress(tuned)
+    before = private_bytes(process)
+    most = before
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal most
+        for _ in range(300):
+            most = max(most, private_bytes(process))
+            yield bytes(MIB)
+
+    for door in doors(tuned):
+        try:
+            answer = await client.post(door + "/", content=endless())
+            assert answer.status_code == 413
+        except httpx.WriteError:
+            pass  # the service has closed the connection
+    assert most - before < 64 * MIB
+
+
+def private_bytes(process: psutil.Process) -> int:
+    memory = process.memory_info()
+    return int(memory.rss - memory.shared)
+
+
+async def test_a_large_upload_arrives(tuned: Service, client: httpx.AsyncClient) -> None:
+    """Larger than the window that is read ahead."""
+    files = {"audio": ("a.wav", bytes(4 * MIB), "audio/wav")}
+    for door in doors(tuned):
+        answer = await client.post(door + "/v1/audio/conversions", files=files)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_audio")
 
 
 async def test_an_upload_of_12_mb_continues(client: httpx.AsyncClient) -> None:
