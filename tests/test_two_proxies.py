@@ -18,7 +18,7 @@ from tests.cluster.conftest import MODEL_NODE, PATIENCE_S, Fleet, model, setting
 
 PATH = "/v1/audio/generations"
 STREAM: dict[str, Any] = {
-    "prompt": "lofi beat", "duration_s": 15.0, "seed": 7, "response_format": "pcm", "stream": True,
+    "prompt": "lofi beat", "duration_s": 10.0, "seed": 7, "response_format": "pcm", "stream": True,
 }  # fmt: skip
 WHOLE = STREAM | {"stream": False}
 CALLERS = 2  # with streams, and as many with whole tracks, at each proxy

@@ -19,6 +19,7 @@ from serve_app.machine import free_port
 from tests.conftest import EMBEDDED
 
 PATIENCE_S = 300.0  # a busy machine is slow; only a failing test waits as long
+PROXY_CHECKS_S = "1"  # between Serve's checks of a proxy, as between those of a replica
 APP = "musicgen"
 INGRESS_NODE = {"ingress_node": 0.001}
 MODEL_NODE: dict[str, float] = {"model_node": 1}
@@ -33,7 +34,9 @@ class Fleet:
     def __init__(self, location: str = "HeadOnly") -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         head = {"num_cpus": 4, "include_dashboard": False, "resources": {"ingress_node": 1}}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", PROXY_CHECKS_S)
+            self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, Any] = {}
         ray.init(
             self.cluster.address, namespace="serve", log_to_driver=False, configure_logging=False

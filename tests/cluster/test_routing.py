@@ -40,7 +40,7 @@ async def test_less_music_comes_before_fewer_requests(
         ray_actor_options={"num_cpus": 1, "resources": part_of_a_node},
     )
     await asyncio.to_thread(fleet.deploy, application(routed))
-    calls = []
+    calls: list[asyncio.Task[httpx.Response]] = []
 
     async def send(duration_s: float, tracks: int) -> None:
         body = {"prompt": "lofi beat", "duration_s": duration_s, "model": "routed"}
@@ -56,5 +56,6 @@ async def test_less_music_comes_before_fewer_requests(
     assert list(counts.values()) == [5], (
         "by the number of requests, most would have gone to the first"
     )
+    calls.pop(0).cancel()
     answers = await asyncio.gather(*calls)
     assert {answer.status_code for answer in answers} == {200}
