@@ -11,7 +11,7 @@ pytestmark = pytest.mark.long
 async def test_careless_callers_leave_nothing_behind(
     service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = await soak.soak(service, minutes=0.8)
+    report = await soak.soak(service, minutes=0.5)
     with capsys.disabled():
         soak.show(report)
     assert not report.wrong
