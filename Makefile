@@ -24,8 +24,8 @@ serve: .venv/base  ## Serve CONFIG (configs/nano.yaml) on HOST (127.0.0.1) and P
 test: .venv/all  ## Run all tests but the long ones in WORKERS processes (2); fail below the required branch coverage
 	$(PYTHON) -m pytest -n $(WORKERS) -m "not long" --cov --cov-report=term
 
-test-long: .venv/all  ## Run the long tests: faults and scaling on several nodes, soak, the page, benchmarks
-	$(PYTHON) -m pytest -m long
+test-long: .venv/all  ## Run the long tests in WORKERS processes (2): faults and scaling on several nodes, soak, the page, benchmarks
+	$(PYTHON) -m pytest -n $(WORKERS) -m long
 
 check: .venv/all  ## Check lint, formatting, types, import directions and style limits
 	$(PYTHON) -m ruff check .

@@ -16,6 +16,8 @@ from serve_app.machine import free_port
 gc.disable()  # while tests are collected: a fifth of that time
 HUB = tempfile.TemporaryDirectory(prefix="musicgen-serve-hub-")
 JOBS = tempfile.TemporaryDirectory(prefix="musicgen-serve-jobs-")
+# Its sockets need short paths.
+RAY = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
 COLLECTOR_PORT = free_port()  # of the trace collector; tests of traces listen there
 os.environ |= {
     "HF_HOME": HUB.name,
@@ -24,6 +26,7 @@ os.environ |= {
     "MUSICGEN_JOBS_STORE": f"sqlite:///{JOBS.name}/jobs.db",  # the name begins with a slash
     "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{COLLECTOR_PORT}",
     "OTEL_BSP_SCHEDULE_DELAY": "100",
+    "RAY_TMPDIR": RAY.name,  # processes of pytest-xdist have a Ray each, whose session is the latest there
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's ports are on the loopback interface
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),  # of every Ray that a test starts
@@ -53,7 +56,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> RayAndF
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run one Ray at a time: the tests that start one have one process, and an order."""
+    """Run one Ray at a time in each process: the tests of the shared one have a process, and an order."""
     for item in items:
         require_group(item, Service)
     parallel = hasattr(config, "workerinput")
@@ -80,10 +83,11 @@ def hub_cache() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _job_store() -> Iterator[None]:
-    """Erase the folder of jobs after the last test."""
+def _folders() -> Iterator[None]:
+    """Erase the folders of jobs and of Ray's sessions after the last test."""
     yield
     JOBS.cleanup()
+    RAY.cleanup()
 
 
 @pytest.fixture(autouse=True)

@@ -99,7 +99,6 @@ def token() -> str:
 
 
 @pytest.mark.long
-@pytest.mark.long
 @pytest.mark.parametrize(
     "wrong", [NO_TOKEN, "", secrets.token_hex(32)], ids=["none", "empty", "wrong"]
 )
