@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, ViewportSize, expect
 
 from serve_app.launcher import Service
 from tests.browser import PATIENCE_MS, PHONE, launched_browser, open_tab, require_chromium
@@ -18,6 +18,7 @@ require_chromium()
 pytestmark = pytest.mark.long
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+SCREENSHOT = ViewportSize(width=1280, height=860)
 SCREENSHOTS = os.environ.get("MUSICGEN_SCREENSHOTS")  # a folder: `make screenshots` sets it
 
 
@@ -28,9 +29,25 @@ async def page() -> AsyncIterator[Page]:
         yield page
 
 
-async def screenshot(page: Page, name: str) -> None:
-    if SCREENSHOTS:
-        await page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)
+async def take_screenshots(page: Page, folder: Path) -> None:
+    """Show three tracks, the newest partly heard, on a desktop and a phone, in light and dark."""
+    prompts = ("calm ambient piano, 70 bpm", "energetic techno with synth lead, 130 bpm")
+    for count, prompt in enumerate(prompts, 2):
+        await generate(page, prompt, 10)
+        await expect(page.locator(".track")).to_have_count(count, timeout=PATIENCE_MS)
+        await page.keyboard.press("Escape")
+    track = page.locator(".track").first
+    await track.get_by_role("button", name="Favourite").click()
+    await track.get_by_role("slider").press("End")
+    for _ in range(4):
+        await track.get_by_role("slider").press("PageDown")
+    await track.evaluate("() => document.activeElement.blur()")
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        for name, size in {"desktop": SCREENSHOT, "phone": PHONE}.items():
+            await page.set_viewport_size(size)
+            await page.evaluate("scrollTo(0, 0)")
+            await page.screenshot(path=folder / f"page-{name}-{scheme}.png")
 
 
 async def test_music_is_made_heard_and_downloaded(
@@ -57,11 +74,11 @@ async def test_music_is_made_heard_and_downloaded(
         samples, rate = soundfile.read(tmp_path / download.suggested_filename)
         assert len(samples) / rate == pytest.approx(6.0, abs=0.1)
         assert np.sqrt(np.mean(samples**2)) > 1e-3, "it is not silent"
-    await screenshot(page, "page-desktop")
     await page.set_viewport_size(PHONE)
     width = await page.evaluate("document.documentElement.scrollWidth")
     assert width <= PHONE["width"], "the page is as wide as the phone"
-    await screenshot(page, "page-phone")
+    if SCREENSHOTS:
+        await take_screenshots(page, Path(SCREENSHOTS))
 
 
 async def test_again_and_more_like_it(service: Service, page: Page) -> None:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.long
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 _READY = "navigator.serviceWorker.ready.then((one) => one.active.state)"
+_ORDER = "[...document.querySelectorAll('#form, #made, #panels')].map((one) => one.id)"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -86,6 +87,9 @@ async def test_it_fits_every_width(url: str, page: Page, complaints: list[str]) 
         assert tracks is not None
         is_beside = tracks["x"] >= form["x"] + form["width"]
         assert is_beside == (width >= 1280), "two columns where there is room"
+        ids = await page.evaluate(_ORDER)
+        last = ["panels", "made"] if is_beside else ["made", "panels"]
+        assert ids == ["form", *last], "a phone shows the tracks before the panels"
     assert complaints == []
 
 

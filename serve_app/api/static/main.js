@@ -4,6 +4,7 @@ import "./api_panel.js";
 import * as client from "./client.js";
 import * as history from "./history.js";
 import { NO_JOBS } from "./jobs.js";
+import "./layout.js";
 import { fieldsHere } from "./link.js";
 import { LongTracks } from "./long_tracks.js";
 import * as models from "./models.js";

@@ -25,6 +25,7 @@ export function end(task, status = null) {
   draw();
   if (tasks.length > 0 || status === null) return;
   $("now").hidden = false;
+  $("progress").hidden = true;
   write(status, 1);
 }
 
@@ -33,7 +34,9 @@ function draw() {
   const hadFocus = document.activeElement === $("cancel");
   $("now").hidden = $("cancel").hidden = shown === undefined;
   if (hadFocus && $("cancel").hidden) $("generate").focus();
-  if (shown) write(shown.status, shown.fraction);
+  if (shown === undefined) return;
+  $("progress").hidden = false;
+  write(shown.status, shown.fraction);
 }
 
 function write(status, fraction) {
