@@ -3,9 +3,12 @@
 import asyncio
 import copy
 import io
+import select
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,6 +20,7 @@ import pytest
 import soundfile
 import yaml
 
+from serve_app.edge.haproxy import Address
 from serve_app.launcher import Service
 from tests.conftest import CONFIGS
 
@@ -29,8 +33,51 @@ KEY = "prefixed-key-0123456789"
 LICENSE = "Lizenz \u2013 \u8bb8\u53ef, non-commercial\n"
 
 
+class Unused:
+    """A connection without requests since its creation, which makes one."""
+
+    def __init__(self, door: Address) -> None:
+        self._connection = HTTPConnection(door.host, door.port, timeout=PATIENCE_S)
+        assert self.get_health() == 200
+        self._connection.auto_open = 0  # from now on, a lost connection is an error
+        self._since = monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        return monotonic() - self._since
+
+    def is_open(self) -> bool:
+        """Test that the server has neither closed the connection nor sent anything."""
+        readable, _, _ = select.select([self._connection.sock], [], [], 0)
+        return not readable
+
+    def get_health(self) -> int:
+        """Return the status of `GET /health`."""
+        self._connection.request("GET", "/health")
+        with self._connection.getresponse() as response:
+            response.read()
+            return response.status
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture(scope="session")
+def unused(service: Service) -> Iterator[list[Unused]]:
+    """A connection to the edge and one to Serve's proxy.
+
+    They age while other tests run: each test with `client` asks for them.
+    """
+    with ExitStack() as stack:
+        found = [Unused(door) for door in (service.address, service.upstream)]
+        for one in found:
+            stack.callback(one.close)
+        yield found
+
+
 @pytest.fixture
-async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+async def client(service: Service, unused: list[Unused]) -> AsyncIterator[httpx.AsyncClient]:
+    assert unused
     async with httpx.AsyncClient(base_url=service.url, timeout=2 * PATIENCE_S) as client:
         yield client
 

@@ -1,6 +1,5 @@
 """HTTP through Serve's proxy: headers, compressed bodies, old clients, bytes that are no text."""
 
-import asyncio
 import gzip
 import json
 import zlib
@@ -237,19 +236,6 @@ def post(body: Mapping[str, Any], *headers: bytes, version: str = "1.1") -> byte
         *headers,
     ]
     return b"\r\n".join([*lines, b"", content])
-
-
-@pytest.mark.long
-async def test_an_idle_connection_outlives_those_of_load_balancers(service: Service) -> None:
-    await asyncio.gather(*(stay_idle(door) for door in (service.address, service.upstream)))
-
-
-async def stay_idle(door: Address) -> None:
-    async with connection(door, b"GET /health HTTP/1.1\r\nhost: test\r\n\r\n") as reader:
-        assert b" 200 " in await reader.readline()
-        await reader.readuntil(b"}")
-        with pytest.raises(TimeoutError):  # an end would come as no bytes
-            await asyncio.wait_for(reader.read(), timeout=65)
 
 
 async def test_an_idle_service_is_idle(client: httpx.AsyncClient) -> None:
