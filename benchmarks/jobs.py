@@ -1,12 +1,12 @@
 """Durable jobs: acceptance, losses, memory, and interactive tracks beside them, through the service.
 
-python -m benchmarks.jobs [--jobs 5000] [--store sqlite] [--store postgresql] [--alone]
+python -m benchmarks.jobs [--jobs 5000] [--store sqlite] [--store postgresql] [--kubernetes] [--alone]
 
 Each `--store` is measured by itself: `sqlite` (the default) is a new file below the current folder,
 `postgresql` a server of its own with Debian's programs, and anything else the address of an empty
-store, whose password belongs into PGPASSWORD: the command is printed. With `--alone` the store is
-measured without the service: jobs are accepted, then claimed, heard of and ended. The last line is
-JSON.
+store, whose password belongs into PGPASSWORD: the command is printed. With `--kubernetes` Serve has
+the settings of cluster/kuberay. With `--alone` the store is measured without the service: jobs are
+accepted, then claimed, heard of and ended. The last line is JSON.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import job_service, job_store
+from benchmarks.by_settings import SETTINGS, environment
 from benchmarks.job_service import Plan
 from benchmarks.report import print_result, print_table, summary
 from tools.postgres import postgres_server
@@ -46,9 +47,9 @@ def measure(store: str, arguments: argparse.Namespace) -> Row:
                 callers = arguments.callers or CALLERS["store"]
                 return asyncio.run(job_store.measure(address, arguments.jobs, callers))
             callers = arguments.callers or CALLERS["service"]
-            return job_service.measure(
-                address, folder, Plan(arguments.jobs, callers, arguments.tracks)
-            )
+            plan = Plan(arguments.jobs, callers, arguments.tracks)
+            with environment(SETTINGS["Kubernetes'" if arguments.kubernetes else "Serve's own"]):
+                return job_service.measure(address, folder, plan)
 
 
 def main() -> None:
@@ -61,12 +62,15 @@ def main() -> None:
     parser.add_argument(
         "--store", action="append", help="sqlite, postgresql, or an address; repeatable"
     )
+    parser.add_argument(
+        "--kubernetes", action="store_true", help="Serve's settings of cluster/kuberay"
+    )
     parser.add_argument("--alone", action="store_true", help="the store without the service")
     arguments = parser.parse_args()
     stores = arguments.store or ["sqlite"]
     rows = {store.partition(":")[0]: measure(store, arguments) for store in stores}
     print_table(rows)
-    print_result("jobs", rows=rows)
+    print_result("jobs", kubernetes=arguments.kubernetes, rows=rows)
 
 
 if __name__ == "__main__":
