@@ -35,7 +35,8 @@ def decoder_step(
     layer (see `products`), or one in all for the heads; without_text [layers, D], or [layers, 0]
     for zeros: cross-attention's output for every row but the first;
     keys, values [layers, B, H, tokens, Dh, 1 or more]: the first along the last axis is read;
-    without layers in a model without cross-attention; logits [n * rows, outputs of the heads].
+    last_tokens [B], or [0] in a model without cross-attention, whose keys and values are not read;
+    logits [n * rows, outputs of the heads].
     cache and scales are those of `attend`, with the layers before.
     """
     n, size = x.shape
@@ -76,7 +77,7 @@ def _join_step(
             attended.reshape(by_head),
         )  # fmt: skip
         _multiply_add(team, attended, of_layer, OUT, x, 1)
-        if len(keys):
+        if len(last_tokens):
             _norm_multiply(
                 team, x, rows, norms[layer, 2:4], eps, of_layer, TEXT_QUERY, query, False
             )

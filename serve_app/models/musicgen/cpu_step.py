@@ -18,7 +18,6 @@ from serve_app.models.musicgen.fused_step import StepInputs, Texts
 from serve_app.models.musicgen.model import MusicGen
 from serve_app.models.musicgen.transformer import CrossAttentionInputs, DecoderLayer
 
-NO_TEXT = np.empty((0, 0, 0, 0, 0, 2), np.float32)
 CACHE_LINE = 64  # bytes
 Stack = tuple[NDArray[Any], Floats, Floats]  # of a product's weights, scales and biases
 
@@ -162,7 +161,8 @@ def _without_text(layers: Sequence[DecoderLayer]) -> Floats:
 
 def _text_arrays(texts: Texts | None) -> tuple[Floats, Floats, NDArray[np.int64]]:
     if texts is None:
-        return NO_TEXT, NO_TEXT, np.empty(0, np.int64)
+        nothing = _strided(torch.zeros(1, 1, 1, 1, 1))  # without elements it would be contiguous
+        return nothing, nothing, np.empty(0, np.int64)
     return _strided(texts.keys), _strided(texts.values), texts.last_token.numpy()
 
 

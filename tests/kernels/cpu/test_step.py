@@ -81,6 +81,7 @@ def test_a_step_equals_the_layers_in_pytorch(constant: bool) -> None:
     shape = (LAYERS, 2, 2, ROWS * HEADS, LENGTH, SIZE // HEADS)
     cache = np.full(shape, np.nan, np.float32)
     stacked_biases = by_product(biases, heads_bias)
+    keys, values = np.broadcast_to(texts.numpy()[..., None], (*texts.shape, 2))  # as in the service
     found = []
     for first, last in pairwise((0, 2, 3)):
         new = last - first
@@ -102,8 +103,8 @@ def test_a_step_equals_the_layers_in_pytorch(constant: bool) -> None:
             cache,
             np.zeros((LAYERS, 0, 0, 0, 0), np.float32),
             1,
-            texts[0].numpy()[..., None],
-            texts[1].numpy()[..., None],
+            keys,
+            values,
             np.array([TOKENS - 1]),
             without_text.numpy(),
             logits,

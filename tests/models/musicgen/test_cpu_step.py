@@ -142,6 +142,14 @@ def test_one_compilation_serves_all_slots_and_some() -> None:
     assert len(set(compiled)) == 1
 
 
+@torch.inference_mode()
+def test_one_compilation_serves_models_with_and_without_cross_attention() -> None:
+    by_step(new_model(), "int8", 2, 2)
+    compiled = len(decoder_step.signatures)
+    by_step(new_model(prefix=True), "int8", 2, 2)
+    assert len(decoder_step.signatures) == compiled
+
+
 @pytest.mark.long  # each compiles for 20 s
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @torch.inference_mode()
