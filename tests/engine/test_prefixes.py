@@ -52,12 +52,14 @@ class Kind:
         raise ValueError(self.name)
 
 
+COMPILES = pytest.mark.long  # the CPU's step, for 20 s
+TORCH = Kind("torch", exact=False)
 KINDS = [
-    Kind("torch", exact=False),
+    TORCH,
     Kind("torch int8", exact=False),
     Kind("cpu fp32", exact=True),
-    Kind("cpu fp16", exact=True),
-    Kind("cpu fp32 int8", exact=True),
+    pytest.param(Kind("cpu fp16", exact=True), marks=COMPILES),
+    pytest.param(Kind("cpu fp32 int8", exact=True), marks=COMPILES),
     Kind("cpu int8", exact=True),
     Kind("attention kernel", exact=False),
     Kind("attention kernel int8", exact=False),
@@ -178,7 +180,7 @@ def test_slices_and_steps_between_them_change_no_bit(kind: Kind) -> None:
 def test_codes_of_slices_equal_those_at_once() -> None:
     """The steps beside a prefill leave nothing in the history, in the tokens or in the noise."""
     model = melody_model()
-    kind = KINDS[0]
+    kind = TORCH
     conditioned = conditions(model, 5, tune())
     given = torch.randint(V, (K, 9), generator=torch.Generator().manual_seed(1))
     alone = kind.runner(model)
@@ -200,8 +202,8 @@ def test_codes_of_slices_equal_those_at_once() -> None:
 def test_a_slot_serves_after_a_cancelled_prefill() -> None:
     """Even if the cancelled one had filled it with NaN."""
     model = melody_model()
-    runner = KINDS[0].runner(model)
-    expected = KINDS[0].runner(model)
+    runner = TORCH.runner(model)
+    expected = TORCH.runner(model)
     start(expected, 0, conditions(model, 4, None))
     expected.prefill(0)
     steps(expected, 1, FRAMES + 3)
@@ -221,7 +223,7 @@ def test_a_slot_serves_after_a_cancelled_prefill() -> None:
 
 def test_nan_in_a_prefix_ends_its_sequence_alone() -> None:
     model = melody_model()
-    runner = KINDS[0].runner(model)
+    runner = TORCH.runner(model)
     start(runner, 0, conditions(model, 4, None))
     runner.prefill(0)
     bad = conditions(model, 20, tune())

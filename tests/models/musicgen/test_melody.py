@@ -130,7 +130,11 @@ def test_logits_equal_audiocrafts(
     )
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+COMPILES = pytest.mark.long  # for 20 s
+HALF = [pytest.param(name, marks=COMPILES) for name in ("fp16", "bf16")]
+
+
+@pytest.mark.parametrize("precision", ["fp32", *HALF, "int8"])
 def test_every_precision_of_a_cpu_hears_the_melody(tmp_path: Path, precision: str) -> None:
     """The weights are narrowed; the projection of the melody stays as it is."""
     folder = str(write_huggingface(MELODY, tmp_path / "model"))
