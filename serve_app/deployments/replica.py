@@ -156,6 +156,7 @@ def _warm_engine(
     from serve_app.checkpoints.multiband_diffusion import load_multiband_diffusion
     from serve_app.checkpoints.stems import load_separator
     from serve_app.checkpoints.watermark import load_watermark
+    from serve_app.engine.device import is_out_of_memory
     from serve_app.engine.engine import Engine
 
     imported_at = perf_counter()
@@ -174,7 +175,9 @@ def _warm_engine(
         engine = Engine(checkpoint, options, backend, share, mark, diffusion, stems, places)
         fine_tunes = _fine_tunes(config, engine)
         engine.warm_up()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise ConfigError(
             f"The GPU has too little memory for model '{config.model_id}': lower max_slots, or "
             f"max_duration_s below the model's window, or take a larger card ({error})"

@@ -15,6 +15,11 @@ _CUDA_ERRORS = (
     "CUBLAS_STATUS_",
     "Triton Error [CUDA]",
 )
+_OUT_OF_MEMORY = (
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 _DTYPES = {
     "fp32": torch.float32,
     "fp16": torch.float16,
@@ -95,6 +100,13 @@ def is_device_failure(error: Exception, device: torch.device) -> bool:
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _CUDA_ERRORS):
         return True
     return device.type == "cuda" and not _responds(device)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether `error` tells of too little memory: PyTorch's allocator, CUDA or a library."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def _responds(device: torch.device) -> bool:

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from serve_app.checkpoints.checkpoint import Checkpoint
 from serve_app.config.app import ModelConfig
 from serve_app.config.watermark import WatermarkConfig
+from serve_app.deployments import replica as replica_module
 from serve_app.deployments.replica import MusicGenReplica
 from serve_app.deployments.replica_status import from_plain
-from serve_app.errors import CheckpointError
+from serve_app.errors import CheckpointError, ConfigError
 from serve_app.model_status import EngineStats
 from serve_app.types import MULTIBAND_DIFFUSION, AudioChunk, GenerationRequest, SamplingParams
 from tests.audioseal import write_generator
@@ -71,6 +73,38 @@ def test_a_replica_on_half_a_gpu_sizes_its_slots_by_its_half(
     whole = config(device="cpu", max_slots=None)
     MusicGenReplica(ModelConfig.model_validate(whole.model_dump() | half))
     assert shares == [0.5]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["allocator", "driver", "cuBLAS"],
+)
+def test_too_little_memory_at_the_start_names_the_options(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The allocator of PyTorch raises the first; CUDA and its libraries take memory beside it."""
+
+    def load(_: ModelConfig) -> None:
+        raise error
+
+    monkeypatch.setattr(replica_module, "_load", load)
+    said = "The GPU has too little memory for model 'nano': lower max_slots"
+    with pytest.raises(ConfigError, match=said):
+        MusicGenReplica(config(device="cpu"))
+
+
+def test_another_error_at_the_start_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: ModelConfig) -> None:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(replica_module, "_load", load)
+    with pytest.raises(torch.AcceleratorError, match="device-side assert"):
+        MusicGenReplica(config(device="cpu"))
 
 
 def test_a_model_that_cannot_be_loaded_keeps_the_replica_from_starting() -> None:
