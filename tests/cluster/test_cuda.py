@@ -11,7 +11,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config
 
 from serve_app.doctor.gpu_software import DRIVERS, pytorch_cuda
-from tests.cluster.test_files import CLUSTER, DOCKERFILE, MANIFEST, OPERATIONS, pods
+from tests.cluster.test_files import CLUSTER, DOCKERFILE, OPERATIONS, pods
 from tests.conftest import CONFIGS
 from tests.sources import ROOT
 
@@ -19,6 +19,7 @@ BUILDS = {"cu126", "cu130", "cu132"}  # of PyTorch 2.13, on its own index
 CLOUDS = ["aws", "gcp"]
 SETUP = CLUSTER / "setup-node.sh"
 GPU_GROUPS = ["t4", "a10g", "l40s"]
+FILES = sorted(file for file in CLUSTER.rglob("*") if file.is_file())
 AWS_DEFAULTS = Path(ray.__file__).parent / "autoscaler/_private/aws/config.py"
 
 
@@ -80,6 +81,22 @@ def test_kubernetes_takes_nodes_with_the_driver(group: str) -> None:
     ]
 
 
+def test_kubernetes_fetches_each_card_s_model_before_a_worker_joins() -> None:
+    """Into the volume where the replica looks for it."""
+    args = yaml.safe_load((CONFIGS / "all.yaml").read_text())["applications"][0]["args"]
+    cards = {model["accelerator_type"].lower(): model for model in args["models"]}
+    assert list(cards) == GPU_GROUPS
+    for group, model in cards.items():
+        spec = pods()[group]["spec"]
+        [fetch] = [one for one in spec["initContainers"] if one["name"] == "weights"]
+        loading = model["model_loading_config"]
+        assert fetch["command"] == ["musicgen", "fetch", loading["model_id"]]
+        assert loading["model_source"] == f"facebook/musicgen-{loading['model_id']}"
+        [worker] = spec["containers"]
+        assert fetch["volumeMounts"] == worker["volumeMounts"]
+        assert fetch["image"] == worker["image"]
+
+
 def test_google_s_image_has_the_driver() -> None:
     for node in cloud("gcp")["available_node_types"].values():
         [disk] = node["node_config"]["disks"]
@@ -139,7 +156,7 @@ def test_google_s_cards_are_those_of_the_documented_configuration() -> None:
     assert cards == there - {"CPU", "GPU"}
 
 
-@pytest.mark.parametrize("file", [*CLUSTER.glob("*.*"), DOCKERFILE, MANIFEST], ids=lambda f: f.name)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(CLUSTER).as_posix())
 def test_no_file_names_a_build_that_does_not_exist(file: Path) -> None:
     text = re.sub(r"common-cu\d+-\S+", "", file.read_text())  # Google's name of an image
     assert set(re.findall(r"\bcu\d{3}\b", text)) <= BUILDS
