@@ -110,9 +110,14 @@ def fits(card: Card, scale: Scale, slots: int) -> bool:
 
 def floor_s(card: Card, scale: Scale, together: int) -> float:
     """Seconds to read weights, keys and values of all steps once, at the full bandwidth."""
-    positions = statistics.mean(range(STEPS))
+    return track_bytes(scale, together, STEPS) / _bandwidth(card)
+
+
+def track_bytes(scale: Scale, together: int, steps: int) -> float:
+    """Bytes of weights, keys and values that the steps of `together` tracks read at least, in fp16."""
+    positions = statistics.mean(range(steps))
     each = weight_bytes(scale) + together * scale.num_layers * _cache_bytes(scale) * positions
-    return STEPS * each / _bandwidth(card)
+    return steps * each
 
 
 def weight_bytes(scale: Scale) -> int:

@@ -25,15 +25,22 @@ _BACKENDS = {
 
 
 def run(setting: Setting) -> Iterator[Measurement]:
-    """Yield the environment; the bars are those without which no replica starts."""
+    """Yield the environment; the bars are those without which no replica is fast on a GPU."""
     yield found("processor", str(hardware()["cpu"]))
     yield found("Python", platform.python_version())
     yield found("PyTorch", torch.__version__)
     if setting.on_gpu:
         yield from _card(setting.device)
-    yield holds("C compiler for Triton", finds_compiler())
+    yield _compiler(setting)
     yield found("compute-sanitizer", shutil.which("compute-sanitizer") or "none")
     yield from _attention(setting)
+
+
+def _compiler(setting: Setting) -> Measurement:
+    """Look for the C compiler, which a machine without a GPU can do without."""
+    name = "C compiler for Triton"
+    compiles = finds_compiler()
+    return holds(name, compiles) if setting.on_gpu else found(name, "yes" if compiles else "no")
 
 
 def _card(device: torch.device) -> Iterator[Measurement]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from benchmarks.gpu_check import attention_cases, draw_cases, product_cases
 from benchmarks.gpu_check.clock import best_seconds
 from benchmarks.gpu_check.kernel_case import Case
 from benchmarks.gpu_check.measurement import Measurement, Setting, at_most, found, holds
@@ -20,6 +19,9 @@ _TENSOR_CORES = (8, 0)  # compute capability from which `tl.dot` has tensor core
 
 def run(setting: Setting) -> Iterator[Measurement]:
     """Yield the largest error and the time of each case; the products on sm_80 and later only."""
+    # Imported here: PyTorch for CPUs alone brings no Triton, and there this check is skipped.
+    from benchmarks.gpu_check import attention_cases, draw_cases, product_cases
+
     for size in ("small",) if setting.tiny else SIZES:
         scale = scale_of(size, setting)
         yield from _measure(attention_cases.cases(size, scale, setting), setting)

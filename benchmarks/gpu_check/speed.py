@@ -7,7 +7,6 @@ from importlib.util import find_spec
 
 import torch
 
-from benchmarks.decode import weight_bytes
 from benchmarks.gpu_check.capture import stepper
 from benchmarks.gpu_check.clock import bandwidth, kernels, seconds
 from benchmarks.gpu_check.measurement import (
@@ -29,7 +28,8 @@ from benchmarks.gpu_check.models import (
     slots_that_fit,
     step_shape,
 )
-from benchmarks.peers import Run, audiocraft_model, audiocraft_run, transformers_run
+from benchmarks.peers import Run, Scale, audiocraft_model, audiocraft_run, transformers_run
+from benchmarks.speed_model import track_bytes
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.step_graphs import StepGraphs
 from serve_app.errors import ConfigError
@@ -61,8 +61,7 @@ def _size(size: str, memory: float, setting: Setting) -> Iterator[Measurement]:
     elapsed_s = decode_seconds(runner, stepper(runner, 1, setting), frames, setting)
     name = f"{size}: {runner.max_steps} steps of one track"
     yield if_h100(at_most(name, round(elapsed_s, 3), _SECONDS[size], "s"), setting)
-    floor_s = weight_bytes(model, "fp16" if setting.on_gpu else "fp32") / memory
-    share = floor_s * runner.max_steps / elapsed_s
+    share = share_of_floor(scale_of(size, setting), runner.max_steps, elapsed_s, memory)
     of_floor = f"{size}: share of the bandwidth's floor"
     bar = at_least(of_floor, round(share, 3), _OF_FLOOR.get(size, 0.0))
     yield if_h100(bar, setting) if size in _OF_FLOOR else found(of_floor, round(share, 3))
@@ -74,6 +73,14 @@ def _size(size: str, memory: float, setting: Setting) -> Iterator[Measurement]:
         elapsed_s = decode_seconds(batch, stepper(batch, slots, setting), frames, setting)
         name = f"{size}: {slots} tracks together"
         yield if_h100(at_most(name, round(elapsed_s, 3), _SIXTEEN_S, "s"), setting)
+
+
+def share_of_floor(scale: Scale, steps: int, elapsed_s: float, memory: float) -> float:
+    """Return the share that reading weights, keys and values at `memory` bytes/s has of one track's time.
+
+    The floor is that of `benchmarks.cost`, whose goals are the bars.
+    """
+    return track_bytes(scale, 1, steps) / memory / elapsed_s
 
 
 def _int8(size: str, frames: int, setting: Setting) -> Measurement:

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import precision
+from benchmarks.cost import row
 from benchmarks.gpu_check import (
     capture,
     codec,
@@ -30,6 +32,8 @@ from benchmarks.gpu_check.checks import CHECKS
 from benchmarks.gpu_check.measurement import Check, Measurement, Setting, at_least, at_most
 from benchmarks.gpu_check.models import begin, language_model, new_runner, step_shape
 from benchmarks.gpu_check.runner import FAILED, PASSED, SKIPPED, Outcome, Plan, run_all
+from benchmarks.peers import SCALES
+from benchmarks.speed_model import STEPS, load
 from serve_app.engine import drawing
 from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
 from serve_app.models.musicgen.model import MusicGen
@@ -55,6 +59,23 @@ def test_the_environment_is_read(setting: Setting) -> None:
     names = measure(environment.run, setting)
     assert "attention of large's prefill" in names
     assert "C compiler for Triton" in names
+
+
+@pytest.mark.parametrize(("device", "ok"), [("cuda", False), ("cpu", None)])
+def test_a_missing_compiler_is_a_failure_on_a_gpu_alone(
+    device: str, ok: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "finds_compiler", lambda: False)
+    found = environment._compiler(Setting(torch.device(device), False, tmp_path))
+    assert (found.value, found.ok) == ("no", ok)
+
+
+def test_the_command_needs_no_triton() -> None:
+    """PyTorch's build for CPUs brings none; the checks that need it are skipped there."""
+    code = "import sys; sys.modules['triton'] = None; import benchmarks.gpu_check.__main__"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize(
@@ -168,6 +189,24 @@ def test_speed_is_measured_beside_its_peers(setting: Setting) -> None:
     assert sum(count for count, _ in table.values()) > 50
 
 
+def test_the_bars_of_speed_are_the_goals_of_the_speed_model() -> None:
+    """Seconds and shares on an H100; both have the same floor."""
+    model, goals = load()
+    card = model.cards["H100"]
+    bandwidth = 1e9 * card.gigabytes_per_second
+    on_h100 = [goal for goal in goals if goal["card"] == "H100"]
+    alone = {goal["size"]: goal for goal in on_h100 if goal["together"] == 1}
+    assert {size: goal["seconds"] for size, goal in alone.items()} == speed._SECONDS
+    shares = {size: goal["share"] for size, goal in alone.items() if "share" in goal}
+    assert shares == speed._OF_FLOOR
+    assert [one["seconds"] for one in on_h100 if one["together"] == 16] == [speed._SIXTEEN_S]
+    for size in alone:
+        scale = SCALES[size]
+        share = speed.share_of_floor(scale, STEPS, model.track_s(card, scale, 1), bandwidth)
+        expected = row(model, card, size, 1)["share_of_floor"]
+        assert share == pytest.approx(expected, abs=0.005), size
+
+
 @pytest.mark.long
 def test_streams_and_memory_are_watched(setting: Setting) -> None:
     names = [one.name for one in service.run(setting)]
@@ -233,6 +272,17 @@ def test_time_is_limited_for_each_check_and_for_all(
     assert [one.status for one in outcomes] == [FAILED, FAILED]
     assert outcomes[0].error.startswith("it took too long")
     assert outcomes[1].error == "no time was left of 0.2 s"
+
+
+@pytest.mark.parametrize(("device", "status"), [("cuda", FAILED), ("cpu", PASSED)])
+def test_a_check_has_a_limit_of_its_own_on_a_gpu(
+    device: str, status: str, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU most checks are skipped: a busy machine may take their time for the others."""
+    replace_command(monkeypatch, {"slow": "import time; time.sleep(1)"})
+    slow = Check("1", "slow", "Slow", environment.run, 1.0, needs_gpu=False)
+    [outcome] = run_all([slow], replace(plan, device=device))
+    assert outcome.status == status, outcome.error
 
 
 @pytest.fixture
