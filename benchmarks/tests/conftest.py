@@ -1,4 +1,7 @@
-"""Tests of the benchmarks' own logic are long ones; they share fixtures with the other tests."""
+"""Tests of the benchmarks' own logic are long ones, but for the GPU's figures that documents and slots rest on.
+
+They share fixtures with the other tests.
+"""
 
 from pathlib import Path
 
@@ -9,9 +12,11 @@ from tests.conftest import _seeded, nano
 __all__ = ["_seeded", "nano"]
 
 FOLDER = Path(__file__).parent
+# Kernels of a step, slots that keep up with the music, costs, precisions of a device: seconds in all.
+QUICK = {"test_step_kernels", "test_speed_model", "test_cost", "test_device_precisions"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.is_relative_to(FOLDER):
+        if item.path.is_relative_to(FOLDER) and item.path.stem not in QUICK:
             item.add_marker(pytest.mark.long)

@@ -10,7 +10,6 @@ import torch
 from benchmarks import decode
 from benchmarks.peers import SCALES, TEXT_SIZE, TEXT_TOKENS, audiocraft_model
 from serve_app.engine import drawing
-from serve_app.engine.device import loading_dtype
 from serve_app.errors import ConfigError
 from serve_app.models.musicgen.cpu_layers import CpuLinear
 from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model
@@ -57,18 +56,6 @@ def test_steps_end_by_the_draw_kernel_as_the_services(monkeypatch: pytest.Monkey
     with interpreted() as launches:
         decode.our_run(model, backend, text, steps=2, batch=1)()
     assert [launch.name for launch in launches] == ["draw_kernel"] * 2
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_defaults_are_precisions_that_the_device_has(
-    device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["decode", "--device", device])
-    arguments = decode._arguments()
-    assert list(arguments.precision) == ["fp32", "fp16", "int8"]
-    for precision in arguments.precision:
-        assert decode.BYTES[precision]
-        assert loading_dtype(precision, torch.device(device)).is_floating_point
 
 
 def test_a_melody_models_figures_are_consistent(
