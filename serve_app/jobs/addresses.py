@@ -9,7 +9,6 @@ else keep back the files and the audio of all callers.
 import asyncio
 import contextlib
 import email.utils
-import ipaddress
 import re
 import socket
 import ssl
@@ -24,6 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpcore
 
 from serve_app.jobs.errors import AddressRefused
+from serve_app.jobs.public_addresses import is_public
 
 MAX_URL_CHARS = 2048
 _MAX_ANSWER_BYTES = 65_536
@@ -31,19 +31,6 @@ _RESOLVING = 16  # names at a time; webhooks of one key are sent to fewer hosts
 _RESOLVE_S = 5.0  # for which an address that is to be stored waits for its name
 # A name of labels (RFC 1035, section 2.3.4), also with the `_` of names inside clusters.
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
-# IPv6 networks whose addresses hold an IPv4 address in their last 32 bits.
-_EMBEDDING = tuple(
-    ipaddress.IPv6Network(network)
-    for network in (
-        "64:ff9b::/96",  # NAT64 (RFC 6052)
-        "::ffff:0:0:0/96",  # translated (RFC 2765)
-        "::/96",  # compatible (RFC 4291, deprecated)
-    )
-)
-_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215: the place of IPv4 is not known
-# Addresses of clouds that every one of their machines reaches, and that count as public.
-_HOST_AGENTS = frozenset({ipaddress.IPv4Address("168.63.129.16")})  # of Azure
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SocketOptions = Iterable[Any] | None
 
 
@@ -198,33 +185,6 @@ async def resolved_addresses(host: str, port: int, threads: Executor) -> list[st
     resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     found = await asyncio.get_running_loop().run_in_executor(threads, resolve)
     return [*dict.fromkeys(str(entry[4][0]) for entry in found)]
-
-
-def is_public(address: str) -> bool:
-    """Test that an address belongs to the public internet, also the IPv4 address within an IPv6 one."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    return ip not in _LOCAL_NAT64 and all(
-        one.is_global and not one.is_multicast and one not in _HOST_AGENTS
-        for one in (ip, *_embedded(ip))
-    )
-
-
-def _embedded(ip: _Address) -> list[ipaddress.IPv4Address]:
-    """List the IPv4 addresses that an IPv6 address stands for.
-
-    Mapped, compatible and translated ones, 6to4, Teredo, ISATAP, and NAT64.
-    """
-    if isinstance(ip, ipaddress.IPv4Address):
-        return []
-    found = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-    if any(ip in network for network in _EMBEDDING) or _is_isatap(ip):
-        found.append(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF))
-    return [one for one in found if one is not None]
-
-
-def _is_isatap(ip: ipaddress.IPv6Address) -> bool:
-    """Test for an interface identifier of RFC 5214, which ends with an IPv4 address."""
-    return int(ip) >> 32 & 0xFCFF_FFFF == 0x0000_5EFE
 
 
 def _port(parts: SplitResult) -> int:
