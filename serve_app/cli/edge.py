@@ -14,8 +14,8 @@ from serve_app.config.serve_file import ServeConfigError, read_serve_config
 from serve_app.edge.edge import open_edge
 from serve_app.edge.edge_error import EdgeEnded, EdgeError
 from serve_app.edge.haproxy import Address
+from serve_app.edge.process import EdgeProcess
 from serve_app.edge.restarts import Restarts
-from serve_app.edge.tls import Tls
 from serve_app.errors import ConfigError
 from serve_app.launch.error import CONFIGURATION, OTHER, LaunchError
 from serve_app.launcher import tls_files
@@ -35,6 +35,13 @@ def edge(
     tls_cert: TlsCertificate = None,
     tls_key: TlsKey = None,
     open_to_all: OpenToAll = False,
+    drain: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds for requests under way to end after SIGTERM. Default: they break off.",
+        ),
+    ] = 0.0,
 ) -> None:
     """Run the edge (HAProxy) in front of a Serve proxy of this node, until Ctrl-C or SIGTERM.
 
@@ -45,7 +52,11 @@ def edge(
     try:
         content = read_serve_config(find_config(config))
         tls = tls_files(tls_cert, tls_key)
-        _run(content, Address(host, port), _upstream(content, upstream), tls, open_to_all)
+        address = Address(host, port)
+        to = _upstream(content, upstream)
+        with open_edge(content, address, to, tls, open_to_all) as running:
+            print(f"The edge listens on {address} and passes requests to {to}.", flush=True)
+            _run(running, drain)
     except ConfigError as error:
         fail(f"{config}: {error.message}", CONFIGURATION)
     except EdgeEnded as error:
@@ -56,15 +67,17 @@ def edge(
         print("\nStopped.")
 
 
-def _run(
-    content: dict[str, Any], listen: Address, upstream: Address, tls: Tls | None, open_to_all: bool
-) -> None:
-    with open_edge(content, listen, upstream, tls, open_to_all) as running:
-        print(f"The edge listens on {listen} and passes requests to {upstream}.", flush=True)
-        restarts = Restarts(running)
+def _run(running: EdgeProcess, drain_s: float) -> None:
+    """Watch the edge until a signal; after SIGTERM let it drain. A second signal ends the drain."""
+    restarts = Restarts(running)
+    try:
         while True:
             restarts.check()
             time.sleep(_POLL_S)
+    except SystemExit:
+        if drain_s:
+            running.drain(drain_s)
+        raise
 
 
 def _upstream(content: dict[str, Any], given: str | None) -> Address:

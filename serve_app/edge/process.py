@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Self
 
 from serve_app.child_process import start_child
@@ -32,6 +33,7 @@ class EdgeProcess:
         render: Callable[[str], str],
         descriptors: Sequence[int] = (),
     ) -> None:
+        self._listener = listener
         bind = listener.fileno()
         self._content = render(f"fd@{bind}")
         self._descriptors = (bind, *descriptors)
@@ -71,6 +73,16 @@ class EdgeProcess:
                     self._start(program, configuration)
             except OSError as error:
                 raise EdgeError(f"HAProxy cannot be started: {error}") from error
+
+    def drain(self, timeout_s: float) -> None:
+        """Refuse new connections; wait until the requests under way have ended, at most `timeout_s`.
+
+        The edge cannot be restarted afterwards: its listening socket is closed.
+        """
+        self._listener.close()
+        self.process.send_signal(signal.SIGUSR1)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout_s)
 
     def _start(self, program: Program, configuration: int) -> None:
         command = ["haproxy", "-db", "-f", f"/proc/self/fd/{configuration}"]

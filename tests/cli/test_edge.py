@@ -2,8 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -13,6 +17,10 @@ from serve_app.edge import restarts
 from serve_app.machine import free_port
 from tests.cli.conftest import Run
 from tests.conftest import CONFIGS
+from tests.edge.conftest import LOOPBACK, Server
+from tests.edge.conftest import server as server
+
+PATIENCE_S = 30.0
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
@@ -35,6 +43,55 @@ def test_it_runs_until_it_is_ended(ending: signal.Signals) -> None:
     assert process.returncode == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/health")
+
+
+@contextmanager
+def started(server: Server, drain_s: float) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run `musicgen edge --drain` in front of a server; return its process and its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "serve_app.cli.app", "edge", str(CONFIGS / "nano.yaml")]
+    options = ["--port", str(port), "--upstream", f"{LOOPBACK}:{server.server_port}"]
+    with subprocess.Popen(
+        [*command, *options, "--drain", str(drain_s)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("The edge listens")
+            yield process, port
+        finally:
+            process.kill()
+
+
+def wait_until_refused(port: int) -> None:
+    """Connect until nobody listens any more."""
+    with suppress(ConnectionRefusedError):
+        while True:
+            socket.create_connection((LOOPBACK, port), PATIENCE_S).close()
+
+
+def test_a_drain_ends_with_the_requests_under_way(server: Server) -> None:
+    with (
+        started(server, 10 * PATIENCE_S) as (edge, port),
+        httpx.Client() as idle,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert idle.get(f"http://{LOOPBACK}:{port}/").status_code == 200
+        call = pool.submit(httpx.get, f"http://{LOOPBACK}:{port}/wait", timeout=PATIENCE_S)
+        assert server.waiting.acquire(timeout=PATIENCE_S)
+        edge.terminate()
+        wait_until_refused(port)
+        server.released.set()
+        assert call.result().status_code == 200
+        assert edge.wait(PATIENCE_S) == 0, "the idle connection does not keep it"
+
+
+def test_a_drain_has_an_end(server: Server) -> None:
+    with started(server, 0.5) as (edge, port), ThreadPoolExecutor(1) as pool:
+        call = pool.submit(httpx.get, f"http://{LOOPBACK}:{port}/wait", timeout=PATIENCE_S)
+        assert server.waiting.acquire(timeout=PATIENCE_S)
+        edge.terminate()
+        assert edge.wait(PATIENCE_S) == 0
+        assert isinstance(call.exception(), httpx.HTTPError)
 
 
 def test_a_file_that_is_no_configuration_is_an_error(run: Run, tmp_path: Path) -> None:

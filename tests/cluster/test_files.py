@@ -27,6 +27,7 @@ from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
 from serve_app.deployments.permit_metrics import RayPermitObserver
 from serve_app.deployments.replica_watch import ReplicaWatch
 from serve_app.launch.serve_process import ENVIRONMENT as SERVE_ENVIRONMENT
+from serve_app.launch.serve_process import STOP_TIMEOUT_S
 from tests.conftest import CONFIGS
 from tools.kuberay import with_config
 
@@ -166,6 +167,19 @@ def test_compose_publishes_the_edge_alone_and_wants_a_token() -> None:
     assert service["environment"]["RAY_AUTH_TOKEN"].startswith("${RAY_AUTH_TOKEN:?")
     assert services["edge"]["network_mode"] == "service:musicgen"
     assert services["edge"]["image"] == service["image"]
+
+
+def test_composed_containers_end_after_their_requests() -> None:
+    """Compose ends the edge first, because it depends on the service."""
+    services = yaml.safe_load((CLUSTER / "compose.yaml").read_text())["services"]
+    service, edge = services["musicgen"], services["edge"]
+    assert edge["depends_on"] == ["musicgen"]
+    drain_s = float(edge["command"][edge["command"].index("--drain") + 1])
+    for file in CONFIGS.glob("*.yaml"):
+        assert drain_s >= yaml.safe_load(file.read_text())["http_options"]["request_timeout_s"]
+    assert float(edge["stop_grace_period"].removesuffix("s")) > drain_s
+    assert service["stop_signal"] == "SIGINT"
+    assert float(service["stop_grace_period"].removesuffix("s")) > STOP_TIMEOUT_S
 
 
 def edge_commands() -> Iterator[list[str]]:
