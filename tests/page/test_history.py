@@ -9,12 +9,13 @@ pytestmark = pytest.mark.long
 
 
 async def make(page: Page, *prompts: str) -> None:
-    """Make a track of each prompt, the last one at the top."""
+    """Make and store a track of each prompt, the last one at the top."""
     tracks = page.locator(".track")
     before = await tracks.count()
     for number, prompt in enumerate(prompts, before + 1):
         await generate(page, prompt, 1)
         await expect(tracks).to_have_count(number)
+        await expect(tracks.first).to_have_attribute("data-kept", "")
 
 
 async def test_tracks_come_back_with_their_sound_and_settings(url: str, page: Page) -> None:
@@ -98,5 +99,5 @@ async def test_a_browser_that_keeps_nothing_is_told_of(url: str, page: Page) -> 
         "IDBFactory.prototype.open = () => { throw new DOMException('denied', 'SecurityError'); };"
     )
     await page.goto(url)
-    await make(page, "bells")
+    await generate(page, "bells", 1)
     await expect(page.locator("#notice")).to_contain_text("This browser keeps no tracks")

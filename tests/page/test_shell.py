@@ -99,7 +99,7 @@ async def test_it_opens_and_plays_without_the_service(page: Page, backend: FakeG
         await page.goto(url)
         await generate(page, "bells", 3)
         track = page.locator(".track")
-        await expect(track).to_have_count(1)
+        await expect(track).to_have_attribute("data-kept", "")
         assert await page.evaluate(_READY) in ("activating", "activated")
     await page.reload()
     await expect(track).to_have_count(1)

@@ -48,6 +48,11 @@ export function remove(id) {
   return place;
 }
 
+/** Marks a track that the browser has stored. */
+export function markKept(id) {
+  cards.get(id)?.element.setAttribute("data-kept", "");
+}
+
 /** Shows the favourites alone, or all tracks. */
 export function showFavourites(areAlone) {
   list.classList.toggle("favourites-alone", areAlone);

@@ -80,6 +80,7 @@ async function keepMade(wanted, how, place, finish = (made, file) => ({ made, fi
 /** Keeps a track in the browser. Those that made room for it leave the list. */
 async function save(track) {
   const removed = await store.put(track).catch(untold);
+  if (removed) history.markKept(track.id);
   for (const id of removed ?? []) history.remove(id)?.remove();
 }
 
