@@ -43,7 +43,7 @@ async def take_screenshots(page: Page, folder: Path) -> None:
         await track.get_by_role("slider").press("PageDown")
     await track.evaluate("() => document.activeElement.blur()")
     for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         for name, size in {"desktop": SCREENSHOT, "phone": PHONE}.items():
             await page.set_viewport_size(size)
             await page.evaluate("scrollTo(0, 0)")
