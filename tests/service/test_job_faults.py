@@ -22,7 +22,7 @@ from tests.raw_server import answer, raw_server
 from tests.service.conftest import GENERATIONS, PATIENCE_S, ingress
 
 JOBS = "/v1/jobs"
-DURATION_S = 30.0
+DURATION_S = 12.0
 SEEDS = range(100, 105)
 
 
