@@ -90,8 +90,9 @@ def configure_device(device: torch.device) -> None:
 def is_device_failure(error: Exception, device: torch.device) -> bool:
     """Return whether `error` leaves the device unusable for the whole process.
 
-    After a CUDA error, such as a device-side assertion, each later call fails. Too little memory is
-    no such error.
+    After a CUDA error, such as a device-side assertion, each later call fails. Too little memory for
+    PyTorch's allocator is no such error; where CUDA itself or a library runs out of it, the replica
+    is replaced.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return False

@@ -126,6 +126,7 @@ class Stream:
         (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling"), False, True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False, True),
         (RuntimeError("Triton Error [CUDA]: device-side assert triggered"), False, True),
+        (torch.AcceleratorError("CUDA error: out of memory"), False, True),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True, False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False, False),
         (ValueError("a prompt of 0 samples"), False, False),
