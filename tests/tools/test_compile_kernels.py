@@ -17,8 +17,13 @@ PROCESSOR_COUNT = 12
 
 
 @pytest.fixture
-def compiled(tmp_path: Path) -> Iterator[list[tuple[str, bool]]]:
-    """The kernels that were asked for, and whether the cache, empty at first, had them."""
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, bool]]]:
+    """The kernels that were asked for, and whether the cache, empty at first, had them.
+
+    Without a C compiler, as in the stage of the image that fills the cache.
+    """
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
     kernels: list[tuple[str, bool]] = []
 
     def listen(*, src: Any, cache_hit: bool, **_: Any) -> None:
