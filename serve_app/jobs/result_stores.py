@@ -11,6 +11,7 @@ from serve_app.config.jobs import JobsConfig
 from serve_app.errors import ConfigError
 from serve_app.jobs.folder_results import FolderResults
 from serve_app.jobs.network_files import MOUNTS, file_system_of, is_network
+from serve_app.jobs.ray_folders import refuse_ray_folder
 from serve_app.jobs.results import ResultStore
 from serve_app.jobs.s3_results import S3Results
 from serve_app.jobs.stores import data_folder, store_address
@@ -34,11 +35,13 @@ def open_results(
 
     node_count: nodes on which ingress replicas may run. None: the default folder, which several
     nodes do not share, so that jobs are off; a warning is logged. Raises ConfigError for a folder of
-    one node that was named, or that belongs to a named job store, and for a bucket without a name.
+    one node that was named, or that belongs to a named job store, for one that Ray deletes, and for
+    a bucket without a name.
     """
     if config.results is not None and config.results.startswith(_S3):
         return _bucket(config.results, config.s3_endpoint_url)
     folder = _folder(config, environment)
+    refuse_ray_folder(folder, "The folder of results")
     if node_count > 1 and not _is_shared(folder):
         advice = "name an s3:// bucket, or a folder that all nodes share, in jobs.results"
         if config.results is not None or store_address(config, environment).named:

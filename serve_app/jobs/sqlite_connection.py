@@ -36,7 +36,7 @@ def prepare(path: Path) -> None:
     """Create the folder and the file, for this user alone. Raises ConfigError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        refuse_network_files(path.parent)
+        refuse_network_files(path.resolve().parent)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
         if error.errno in _PASSING:

@@ -10,6 +10,7 @@ from serve_app.config.jobs import JobsConfig
 from serve_app.errors import ConfigError
 from serve_app.jobs.database import Database
 from serve_app.jobs.database_store import DatabaseStore
+from serve_app.jobs.ray_folders import refuse_ray_folder
 from serve_app.jobs.sqlite import SqliteDatabase
 
 logger = logging.getLogger(__name__)
@@ -63,12 +64,16 @@ def open_store(config: JobsConfig, environment: Mapping[str, str] = os.environ) 
 
 
 def store_at(address: StoreAddress) -> DatabaseStore:
-    """Make the store of an address. Raises ConfigError without the client of PostgreSQL."""
+    """Make the store of an address.
+
+    Raises ConfigError without the client of PostgreSQL, and for a file in a folder of Ray's.
+    """
     return DatabaseStore(_database(address))
 
 
 def _database(address: StoreAddress) -> Database:
     if address.file is not None:
+        refuse_ray_folder(address.file, "The job store")
         return SqliteDatabase(address.file)
     try:
         from serve_app.jobs.postgres import PostgresDatabase

@@ -211,3 +211,15 @@ async def test_a_network_file_system_is_refused(
     message = await refusal(file)
     assert "network file system (nfs4)" in message
     assert not await asyncio.to_thread(file.exists)
+
+
+async def test_a_link_to_a_network_file_system_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = tmp_path / "share"
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 0:1 / / rw - ext4 a rw\n2 1 0:2 / {share} rw - nfs4 host:/x rw\n")
+    monkeypatch.setattr("serve_app.jobs.network_files.MOUNTS", mounts)
+    link = tmp_path / "jobs.db"
+    link.symlink_to(share / "jobs.db")
+    assert "network file system (nfs4)" in await refusal(link)
