@@ -73,7 +73,7 @@ def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("is nested too deeply") from error
     except ValueError as error:
         raise ValueError("must hold finite numbers: JSON has no NaN and no infinity") from error
-    size = len(text)
+    size = len(text.encode(errors="surrogatepass"))
     if size > MOST_METADATA_BYTES:
         raise ValueError(f"has {size} bytes as JSON, and the limit is {MOST_METADATA_BYTES}")
     return metadata

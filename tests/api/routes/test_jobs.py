@@ -84,6 +84,7 @@ async def test_forms_carry_audio_and_objects(jobs_client: httpx.AsyncClient, roo
         ({"priority": -11}, "priority"),
         ({"metadata": []}, "metadata"),
         ({"metadata": {"a": "x" * 4096}}, "metadata"),
+        ({"metadata": {"a": "é" * 2048}}, "has 4104 bytes"),
         ({"webhook": "http://x"}, "webhook"),
         ({"webhook": {"url": "ftp://x"}}, "webhook.url"),
         ({"webhook": {"url": "http://x/", "events": []}}, "webhook.events"),
@@ -107,6 +108,12 @@ async def test_a_wrong_field_is_named(
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
     assert named in response.json()["detail"]
     assert (await jobs_client.get("/v1/jobs")).json()["data"] == []
+
+
+async def test_metadata_has_4096_bytes(jobs_client: httpx.AsyncClient) -> None:
+    metadata = {"a": "é" * 2044}
+    response = await jobs_client.post("/v1/jobs", json=BODY | {"metadata": metadata})
+    assert (response.status_code, response.json()["metadata"]) == (202, metadata)
 
 
 @pytest.mark.parametrize(
