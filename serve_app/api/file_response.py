@@ -19,7 +19,7 @@ def file_response(request: Request, file: JobFile, read: ReadFile) -> Response:
 
     read: stream of the bytes of a key from a start to an end (exclusive).
     """
-    if request.headers.get("if-none-match") in (file.etag, "*"):
+    if _has(request.headers.get("if-none-match"), file.etag):
         return Response(status_code=304, headers=_headers(file))
     positions = range(file.size_bytes)
     is_partial = False
@@ -32,6 +32,12 @@ def file_response(request: Request, file: JobFile, read: ReadFile) -> Response:
             return problem(error, {"content-range": f"bytes */{file.size_bytes}"})
         is_partial = True
     return _answer(request, file, read, positions, is_partial)
+
+
+def _has(condition: str | None, etag: str) -> bool:
+    """Test for `*`, or a list with this entity tag, also as a weak one, into which proxies turn it."""
+    tags = [tag.strip().removeprefix("W/") for tag in (condition or "").split(",")]
+    return etag in tags or tags == ["*"]
 
 
 def _answer(
