@@ -22,6 +22,8 @@ from serve_app.errors import InvalidRequest, ServeAppError
 
 logger = logging.getLogger(__name__)
 
+_SHOWN_CHARS = 200  # of a path in an error
+
 
 class _ProblemResponse(JSONResponse):
     """Problem details, sent in the form that the clients of the called route read.
@@ -88,16 +90,23 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     return problem(InvalidRequest(detail or "The request's fields are not valid"), errors=errors)
 
 
-async def _http_exception(_: Request, error: Exception) -> JSONResponse:
+async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         return problem(unexpected(error))
     status = error.status_code
     detail = str(error.detail)
+    if status == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = _unserved(request)
     if status == InvalidRequest.status:
         return problem(InvalidRequest(detail), dict(error.headers or {}))
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     return _ProblemResponse(body | {"code": f"http_{status}"}, status, dict(error.headers or {}))
+
+
+def _unserved(request: Request) -> str:
+    path = request.url.path[:_SHOWN_CHARS]
+    return f"{request.method} {path} is not served here: GET /docs shows what is"
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:

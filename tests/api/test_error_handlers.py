@@ -59,6 +59,19 @@ async def test_unknown_routes_are_problems(
     assert (response.status_code, response.json()["code"]) == (status, f"http_{status}")
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/config"), ("POST", "/fal-ai/musicgen"), ("PUT", "/predictions/x"), ("POST", "/v1/videos")],
+    ids=["gradio", "fal", "cog", "openai"],
+)  # fmt: skip
+async def test_clients_of_routes_that_are_not_there_are_told_so(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = (await client.request(method, path)).json()
+    assert answer["detail"] == f"{method} {path} is not served here: GET /docs shows what is"
+    assert answer["error"]["message"] == answer["detail"]
+
+
 async def test_any_bad_request_is_an_invalid_request() -> None:
     """The framework's own too."""
     app = FastAPI()

@@ -25,6 +25,8 @@ else:  # derived from the table, which a type checker cannot evaluate
     FormatOrJson = Literal[(*FORMATS, "json")]
     StreamFormatName = Literal[tuple(name for name, spec in FORMATS.items() if spec.streamable)]
 
+OF_JOBS = ("webhook", "upload", "priority", "metadata", "expires_in_s", "deadline_s")
+
 
 class Generation(FileOptions, SamplingParams, frozen=True):
     """A track to make."""
@@ -137,6 +139,14 @@ class GenerationBody(PromptedGeneration, frozen=True):
             "(`progress`, `audio`, `done`, `error`)."
         ),
     ] = "audio"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_no_job(cls, fields: object) -> object:
+        for name in OF_JOBS:
+            if isinstance(fields, dict) and name in fields:
+                raise refusal("is a field of jobs: send the request to /v1/jobs", name)
+        return fields
 
     @property
     def file_format(self) -> FormatSpec:

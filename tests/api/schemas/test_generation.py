@@ -6,17 +6,33 @@ import httpx
 import pytest
 
 from serve_app.api.schemas.generation import (
+    OF_JOBS,
     Generation,
     GenerationBody,
     GenerationForm,
     StreamQuery,
 )
+from serve_app.api.schemas.jobs import JobBody
 from serve_app.audio.file_format import FORMATS, MP3, WAV
 from serve_app.audio.file_options import FileOptions
 from tests.api.schemas.documented import SAMPLING, documented
 from tests.fakes import FakeGenerator
 
 PATH = "/v1/audio/generations"
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(JobBody.model_fields) - set(GenerationBody.model_fields))
+)
+async def test_fields_of_jobs_name_their_route(
+    client: httpx.AsyncClient, generator: FakeGenerator, name: str
+) -> None:
+    response = await client.post(PATH, json={"prompt": "a", name: 1})
+    assert response.status_code == 400
+    [error] = response.json()["errors"]
+    assert error == {"field": name, "message": "is a field of jobs: send the request to /v1/jobs"}
+    assert not generator.requests
+    assert name in OF_JOBS
 
 
 @pytest.mark.parametrize(
