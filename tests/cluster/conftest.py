@@ -94,9 +94,13 @@ class Fleet:
 
     def retried(self) -> set[str]:
         """Ids of the requests that were sent to a replica again, by the logs of the ingress."""
-        folder = Path(self.cluster.head_node.get_session_dir_path()) / "logs" / "serve"
-        text = "".join(file.read_text() for file in folder.glob("*Ingress*.log"))
+        text = "".join(self.ingress_logs())
         return set(re.findall(r"Retrying request ([\w-]+):", text))
+
+    def ingress_logs(self) -> list[str]:
+        """Read the log of each ingress replica so far."""
+        folder = Path(self.cluster.head_node.get_session_dir_path()) / "logs" / "serve"
+        return [file.read_text() for file in folder.glob("*Ingress*.log")]
 
     def stop(self) -> None:
         serve.shutdown()

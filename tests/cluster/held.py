@@ -11,7 +11,17 @@ HELD = "held"
 
 
 class Holding(MusicGenReplica):
-    """A MusicGenReplica that never begins tracks of the prompt HELD."""
+    """A MusicGenReplica that never begins tracks of the prompt HELD, and counts who asks for its status."""
+
+    _asked = 0
+
+    def record_routing_stats(self) -> dict[str, Any]:
+        self._asked += 1
+        return super().record_routing_stats()
+
+    def asked(self) -> int:
+        """Return how often its status was asked for, by Serve's controller too."""
+        return self._asked
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Any, None]:
         if request.prompt == HELD:

@@ -7,22 +7,27 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 import ray
+from ray import serve
 
 from serve_app import app
 from serve_app.app import build_app
 from serve_app.deployments.ledger_actor import NAMESPACE, actor_name
+from serve_app.gateway.fleet_view import FRESH_S
 from serve_app.gateway.permits.messages import LEASE_S
 from tests.cluster.conftest import APP, PATIENCE_S, Fleet, model, settings
 from tests.cluster.held import HELD, Holding
 from tests.redis_server import redis_server
 
 PATH = "/v1/audio/generations"
+DEPLOYMENT = "MusicGen:nano"
+READERS = 200
 KEYS = {"web": "key-of-the-web-client", "line": "key-of-the-line-client"}
 LIMIT = 2
 LINE_S = 60.0
@@ -183,6 +188,27 @@ async def test_calls_are_accepted_while_the_actor_is_away(two: Fleet) -> None:
         web.start(1, "lofi beat")
         await asyncio.gather(*web._tasks)
         assert web.statuses == {200: 1}
+
+
+async def test_many_callers_ask_the_replica_a_few_times(two: Fleet) -> None:
+    """`/health`, `model: auto` and `max_wait_s` read a view that the callers of an ingress replica share."""
+    handle = serve.get_deployment_handle(DEPLOYMENT, APP)
+    headers = {"authorization": f"Bearer {KEYS['line']}"}
+    body = {"prompt": "lofi beat", "duration_s": 0.5, "model": "auto", "max_wait_s": 60}
+    async with httpx.AsyncClient(base_url=two.url, timeout=PATIENCE_S, headers=headers) as client:
+        before = await handle.asked.remote()
+        started_at = monotonic()
+        for _ in range(READERS // 10):
+            answers = await asyncio.gather(*(client.get("/health") for _ in range(10)))
+            assert {answer.json()["model_loaded"] for answer in answers} == {True}
+        for _ in range(10):
+            assert (await client.post(PATH, json=body)).status_code == 200
+        elapsed_s = monotonic() - started_at
+        asked = await handle.asked.remote() - before
+    assert 1 <= asked <= 2 * (elapsed_s / FRESH_S + 2) + elapsed_s, (
+        "by two ingress replicas and the controller"
+    )
+    assert asked < READERS
 
 
 async def test_redis_keeps_the_same_limits(two: Fleet) -> None:

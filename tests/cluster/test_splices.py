@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from serve_app import app
-from tests.cluster.conftest import Fleet, application, model
-from tests.cluster.fragile import ENDLESS, ENGINE_FAILURE, Fragile
+from serve_app.app import build_app
+from tests.cluster.conftest import Fleet, model, settings
+from tests.cluster.fragile import ENDLESS, ENGINE_FAILURE, POISON, Fragile
 from tests.service.conftest import samples_of
 
 PATH = "/v1/audio/generations"
@@ -22,6 +23,7 @@ DEPLOYMENT = "MusicGen:nano"
 DURATION_S = 12.0
 PAUSE_S = 60.0  # until a lost replica's track goes on, on a machine whose cores are all busy
 GRACE_S = 2
+NOTICED_S = 20.0  # until the ingress's view of a model follows a death, on such a machine
 FORMATS: dict[str, dict[str, Any]] = {
     "pcm": {"response_format": "pcm", "stream": True},
     "wav": {"response_format": "wav", "stream": True},
@@ -38,12 +40,12 @@ pytestmark = pytest.mark.long
 def deploy(fleet: Fleet, **deployment: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "MusicGenReplica", Fragile)
-        fleet.deploy(application(model(num_replicas=2, **deployment)))
+        fleet.deploy(build_app(settings(model(num_replicas=2, **deployment), ingresses=2)))
 
 
 @pytest.fixture(scope="module")
 def two(fleet: Fleet) -> Fleet:
-    """Two replicas on a node each."""
+    """Two replicas on a node each, and two ingress replicas."""
     while len(fleet.nodes) < 2:
         fleet.add_node()
     deploy(fleet, graceful_shutdown_timeout_s=GRACE_S)
@@ -106,6 +108,13 @@ async def with_music(fleet: Fleet, calls: dict[str, tuple[Answer, asyncio.Task[b
     assert not any(task.done() for _, task in calls.values())
 
 
+async def lost(client: httpx.AsyncClient) -> None:
+    """Wait until `/health` tells that no replica is left, before Serve has started new ones."""
+    async with asyncio.timeout(NOTICED_S):
+        while (await client.get("/health")).json()["model_loaded"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
 async def test_every_format_outlives_its_replica(two: Fleet, client: httpx.AsyncClient) -> None:
     """Both replicas die, one after the other: each request has lost one at least."""
     wanted = await bodies(client)
@@ -115,6 +124,7 @@ async def test_every_format_outlives_its_replica(two: Fleet, client: httpx.Async
     first, second = two.replicas(DEPLOYMENT)
     for replica in (first, second):
         os.kill(replica["pid"], signal.SIGKILL)
+    await lost(client)
     answers = {name: await task for name, (_, task) in calls.items()}
     for name, content in answers.items():
         assert sound(name, content) == sound(name, undisturbed[name]), name
@@ -137,6 +147,22 @@ async def test_a_replica_whose_engine_fails_ends(two: Fleet, client: httpx.Async
     await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
     after = {replica["pid"] for replica in two.replicas(DEPLOYMENT)}
     assert len(before - after) == 1
+
+
+async def test_a_request_that_kills_replicas_is_refused(
+    two: Fleet, client: httpx.AsyncClient
+) -> None:
+    """The ingress replicas search for it together: the tracks of neither are failed with it."""
+    await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
+    base: dict[str, Any] = {"prompt": "bells", "duration_s": 4.0, "response_format": "pcm"}
+    bodies = {str(seed): base | {"seed": seed, "stream": seed % 2 == 0} for seed in range(8)}
+    calls = start(client, "beside", bodies)
+    await two.until(lambda: any(answer.content for answer, _ in calls.values()))
+    response = await client.post(PATH, json=base | {"prompt": POISON})
+    assert (response.status_code, response.json()["code"]) == (500, "generation_failed")
+    lengths = {len(await task) for _, task in calls.values()}
+    assert lengths == {4 * 32_000 * 2}
+    assert len([log for log in two.ingress_logs() if "beside-" in log]) == 2
 
 
 async def test_a_track_outlives_the_grace_of_an_update(

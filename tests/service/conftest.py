@@ -29,6 +29,7 @@ PATIENCE_S = 60.0
 PROMPTLY_S = 2.0  # on a machine whose cores are all busy; a track that nobody ends takes longer
 SERVE = str(Path(sys.executable).parent / "serve")
 PREFIX = "/music"
+PREFIXED_LINE = 3  # requests that may wait there for an ingress replica
 KEY = "prefixed-key-0123456789"
 LICENSE = "Lizenz \u2013 \u8bb8\u53ef, non-commercial\n"
 
@@ -155,6 +156,7 @@ def _prefixed(application: Mapping[str, Any], keys: Path) -> dict[str, Any]:
     model["deployment_config"]["autoscaling_config"] = None
     model["deployment_config"]["ray_actor_options"] = {"num_cpus": 0.1}
     prefixed["args"]["api"]["access"] = {"keys_file": str(keys)}
+    prefixed["args"]["ingress_deployment_config"]["max_queued_requests"] = PREFIXED_LINE
     return prefixed
 
 

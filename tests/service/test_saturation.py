@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from serve_app.launcher import Service
-from tests.service.conftest import GENERATIONS, PATIENCE_S, until
+from tests.service.conftest import GENERATIONS, KEY, PATIENCE_S, PREFIX, PREFIXED_LINE, until
 
 STREAMS = 12  # on 4 slots, and 5 requests that a replica holds
 QUICK_S = 2.0  # on a machine whose cores are all busy
@@ -163,3 +163,27 @@ async def test_a_thousand_waiting_callers_are_served_or_refused(
     for socket in sockets:
         socket.close()
     assert ingress_pids(service) == before
+
+
+@pytest.mark.long
+async def test_beyond_the_line_for_an_ingress_callers_are_refused(changed_service: Service) -> None:
+    """Its only replica dies, and some wait for the next one. Serve's own words are not the answer."""
+    [killed] = [one for one in changed_service.processes() if "prefixed:Ingress" in one.name()]
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(
+        base_url=changed_service.url, timeout=2 * PATIENCE_S, headers=headers
+    ) as callers:
+        killed.kill()
+        calls: list[asyncio.Task[httpx.Response]] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(call.done() for call in calls):
+                calls.append(asyncio.create_task(callers.get(f"{PREFIX}/v1/models")))
+                await asyncio.sleep(0.05)
+        answers = await asyncio.gather(*calls)
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(answers) - len(refused) >= PREFIXED_LINE, "they waited"
+    for answer in refused:
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == "overloaded"
+    assert refused
