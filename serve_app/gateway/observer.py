@@ -90,7 +90,7 @@ async def observed(
     except (asyncio.CancelledError, GeneratorExit):
         raise
     except Exception as error:
-        tally.code = error.code if isinstance(error, ServeAppError) else ServeAppError.code
+        tally.code = error.outcome if isinstance(error, ServeAppError) else ServeAppError.code
         raise
     finally:
         outcome = tally.outcome(request, card)

@@ -25,6 +25,11 @@ class DeadlineUnattainable(DeadlineExceeded):
 
     retryable = False
 
+    @property
+    def outcome(self) -> str:
+        """A name of its own: the service was not too slow, and nobody was kept waiting."""
+        return "deadline_unattainable"
+
 
 class PunctualGenerator:
     """Refuses at once a request that would miss its deadline, by the pace that replicas measure.
@@ -102,6 +107,8 @@ def _check(
             f"The track takes about {alone_s:.1f} s even on an idle replica, and the request allows "
             f"{max(0.0, left_s):.1f} s. Allow more time, or ask for a shorter track."
         )
+    if not load.count:
+        return  # only the track itself can make it late
     late_s = max(_expected_s(track, load, replicas) - left_s, _lateness_s(load, replicas))
     if late_s > 0:
         raise QueueFull(

@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from serve_app.errors import InvalidRequest
+from serve_app.errors import DeadlineExceeded, InvalidRequest
 from serve_app.gateway.observer import LogObserver, observed
+from serve_app.gateway.punctuality import DeadlineUnattainable
 from serve_app.types import GenerationRequest, Progress, StreamItem
 from tests.fakes import SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator, RecordingObserver
 
@@ -38,7 +39,12 @@ async def test_a_finished_track() -> None:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(InvalidRequest("No."), "invalid_request"), (RuntimeError("Boom."), "internal_error")],
+    [
+        (InvalidRequest("No."), "invalid_request"),
+        (DeadlineExceeded("Late."), "deadline_exceeded"),
+        (DeadlineUnattainable("Never."), "deadline_unattainable"),
+        (RuntimeError("Boom."), "internal_error"),
+    ],
 )
 async def test_a_failure(error: Exception, code: str) -> None:
     observer = RecordingObserver()

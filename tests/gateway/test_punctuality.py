@@ -79,7 +79,12 @@ async def test_a_track_that_is_late_even_alone_is_refused_for_good() -> None:
         await start(generator, request(30.0, 14.9))
     assert (error.value.status, error.value.code) == (504, "deadline_exceeded")
     assert error.value.headers == {}, "no Retry-After"
-    await start(generator, request(30.0, 30.0))
+    assert error.value.outcome == "deadline_unattainable"
+
+
+async def test_nobody_waits_for_an_idle_service() -> None:
+    """Trying again later would be no use."""
+    await start(punctual(Fleet()), request(30.0, 15.5))
 
 
 async def test_an_audio_prompt_takes_no_time() -> None:
