@@ -23,6 +23,12 @@ def check_query(request: Request, *names: str) -> None:
             raise InvalidRequest(f"{name} is repeated in the query: send it once", field=name)
 
 
+async def takes_declared_query(request: Request) -> None:
+    """Refuse parameters that the route does not declare: a dependency of routes."""
+    declared = request.scope["route"].dependant.query_params
+    check_query(request, *(parameter.alias for parameter in declared))
+
+
 def takes_query(*names: str) -> Callable[[Request], Awaitable[None]]:
     """Build a dependency of routes that take these parameters and no others."""
 

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from serve_app.api import openapi
@@ -20,6 +20,7 @@ from serve_app.api.documented_jobs import (
 from serve_app.api.idempotency import body_sha256, idempotency_key
 from serve_app.api.paths import JOBS
 from serve_app.api.preferences import preferences
+from serve_app.api.query import takes_declared_query
 from serve_app.api.request_context import request_context
 from serve_app.api.schemas.jobs import JobBody, JobList
 from serve_app.api.uploaded_audio import UploadedAudio, names_files
@@ -34,7 +35,7 @@ _MOST_RETRY_AFTER_S = 60
 
 
 def create_router(jobs: JobService) -> APIRouter:
-    router = APIRouter(tags=["jobs"])
+    router = APIRouter(tags=["jobs"], dependencies=[Depends(takes_declared_query)])
     uploaded = UploadedAudio(jobs, jobs.generation.config.max_upload_bytes)
 
     @router.post(

@@ -274,13 +274,23 @@ async def test_lists_are_of_one_status(jobs_client: httpx.AsyncClient, room: Job
 
 
 @pytest.mark.parametrize(
-    "query", [{"status": "done"}, {"limit": "0"}, {"limit": "101"}, {"cursor": "x"}]
+    "query",
+    [{"status": "done"}, {"limit": "0"}, {"limit": "101"}, {"cursor": "x"}, {"state": "queued"}],
 )
 async def test_a_wrong_query_is_refused(
     jobs_client: httpx.AsyncClient, query: dict[str, str]
 ) -> None:
     response = await jobs_client.get("/v1/jobs", params=query)
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+
+
+async def test_a_query_that_the_route_does_not_have_is_named(
+    jobs_client: httpx.AsyncClient,
+) -> None:
+    body = {"prompt": "lofi beat", "duration_s": 1}
+    response = await jobs_client.post("/v1/jobs", params={"wait": "5"}, json=body)
+    assert response.status_code == 400
+    assert "'wait' is no parameter" in response.json()["detail"]
 
 
 async def test_cancelling_twice_is_no_error(jobs_client: httpx.AsyncClient, room: JobRoom) -> None:
