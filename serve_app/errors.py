@@ -29,11 +29,6 @@ class ServeAppError(Exception):
         return str(self.args[0])
 
     @property
-    def outcome(self) -> str:
-        """Name of this end of a request in logs, metrics and traces: the code, or a part of its cases."""
-        return self.code
-
-    @property
     def problem_details(self) -> dict[str, Any]:
         """Members of the answer (RFC 9457)."""
         return {

@@ -8,7 +8,8 @@ from time import perf_counter
 from typing import Protocol
 
 from serve_app.errors import RequestAborted, ServeAppError
-from serve_app.gateway.outcome import OK, Outcome
+from serve_app.gateway.outcome import OK, UNATTAINABLE, Outcome
+from serve_app.gateway.punctuality import DeadlineUnattainable
 from serve_app.gateway.request_span import RequestSpan
 from serve_app.model_status import ModelCard
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem, Timings
@@ -90,12 +91,19 @@ async def observed(
     except (asyncio.CancelledError, GeneratorExit):
         raise
     except Exception as error:
-        tally.code = error.outcome if isinstance(error, ServeAppError) else ServeAppError.code
+        tally.code = _code(error)
         raise
     finally:
         outcome = tally.outcome(request, card)
         observer.ended(outcome)
         tally.span.end(request, outcome)
+
+
+def _code(error: Exception) -> str:
+    """Name the end of a request. A deadline that no replica could meet was refused, not missed."""
+    if isinstance(error, DeadlineUnattainable):
+        return UNATTAINABLE
+    return error.code if isinstance(error, ServeAppError) else ServeAppError.code
 
 
 class _Tally:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from serve_app.types import Timings
 
 OK = "ok"
+UNATTAINABLE = "deadline_unattainable"
 NO_KEY = "-"
 
 
@@ -12,7 +13,7 @@ NO_KEY = "-"
 class Outcome:
     """The end of one request.
 
-    code: `ok`, or the error's `outcome`; audio_s: seconds of music delivered;
+    code: `ok`, UNATTAINABLE, or the error's code; audio_s: seconds of music delivered;
     first_audio_s: seconds from the request to its first audio; None: there was none;
     total_s: seconds from the request to its end; timings: of a finished track;
     cost_usd: of a finished track, None: unknown; caller: name of the API key, empty without keys;

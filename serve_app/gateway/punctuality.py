@@ -25,11 +25,6 @@ class DeadlineUnattainable(DeadlineExceeded):
 
     retryable = False
 
-    @property
-    def outcome(self) -> str:
-        """A name of its own: the service was not too slow, and nobody was kept waiting."""
-        return "deadline_unattainable"
-
 
 class PunctualGenerator:
     """Refuses at once a request that would miss its deadline, by the pace that replicas measure.
