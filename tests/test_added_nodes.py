@@ -92,7 +92,9 @@ def serving(folder: Path, sessions: str, worker: dict[str, int], v2: bool) -> It
     worker: resources of the nodes that the autoscaler adds; v2: use Ray's second autoscaler.
     """
     content: dict[str, Any] = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
-    content["applications"][0]["args"]["models"][0]["accelerator_type"] = "T4"
+    args = content["applications"][0]["args"]
+    args["models"][0]["accelerator_type"] = "T4"
+    args["jobs"] = {"enabled": False}  # their SQLite file serves one node
     port = content["http_options"]["port"] = free_port()
     (folder / "serve.yaml").write_text(yaml.safe_dump(content))
     address = f"127.0.0.1:{free_port()}"

@@ -103,14 +103,14 @@ async def test_deadlines_are_the_services(tuned: Service, client: httpx.AsyncCli
 
 
 async def test_no_header_keeps_a_request_running_without_its_client(
-    tuned: Service, client: httpx.AsyncClient
+    client: httpx.AsyncClient,
 ) -> None:
-    for door in doors(tuned):
-        headers = {"x-request-disconnect-disabled": "?1"}
-        call = asyncio.create_task(client.post(door + GENERATIONS, json=LONG, headers=headers))
-        await until(client, lambda s: s["slots_used"] == 1)
-        call.cancel()
-        await until(client, lambda s: s["slots_used"] == 0)
+    """Through the edge: Serve's HAProxy alone may notice at the end of the track that its client left."""
+    headers = {"x-request-disconnect-disabled": "?1"}
+    call = asyncio.create_task(client.post(GENERATIONS, json=LONG, headers=headers))
+    await until(client, lambda s: s["slots_used"] == 1)
+    call.cancel()
+    await until(client, lambda s: s["slots_used"] == 0)
 
 
 async def test_an_endless_upload_is_cut_off(tuned: Service, client: httpx.AsyncClient) -> None:
