@@ -107,7 +107,7 @@ class Reply:
     """Reply to a report.
 
     is_known: false: the session has expired, or the coordinator started again: join with all.
-    is_open: false: the coordinator started a moment ago, knows not all holdings, and grants nothing.
+    is_open: false: the coordinator has just started, does not know all holdings yet, and grants nothing.
     recalled: names of allowances whose idle units others need.
     """
 
