@@ -55,8 +55,7 @@ def edge(
         address = Address(host, port)
         to = _upstream(content, upstream)
         with open_edge(content, address, to, tls, open_to_all) as running:
-            print(f"The edge listens on {address} and passes requests to {to}.", flush=True)
-            _run(running, drain)
+            _run(running, drain, f"The edge listens on {address} and passes requests to {to}.")
     except ConfigError as error:
         fail(f"{config}: {error.message}", CONFIGURATION)
     except EdgeEnded as error:
@@ -67,10 +66,14 @@ def edge(
         print("\nStopped.")
 
 
-def _run(running: EdgeProcess, drain_s: float) -> None:
-    """Watch the edge until a signal; after SIGTERM let it drain. A second signal ends the drain."""
-    restarts = Restarts(running)
+def _run(running: EdgeProcess, drain_s: float, ready: str) -> None:
+    """Watch the edge until a signal; after SIGTERM let it drain. A second signal ends the drain.
+
+    ready: printed once SIGTERM lets the edge drain.
+    """
     try:
+        print(ready, flush=True)
+        restarts = Restarts(running)
         while True:
             restarts.check()
             time.sleep(_POLL_S)

@@ -17,66 +17,59 @@ from serve_app.edge import restarts
 from serve_app.machine import free_port
 from tests.cli.conftest import Run
 from tests.conftest import CONFIGS
-from tests.edge.conftest import LOOPBACK, Server
+from tests.edge.conftest import LOOPBACK, PATIENCE_S, Server, get, refusing_address
 from tests.edge.conftest import server as server
-
-PATIENCE_S = 30.0
-
-
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_it_runs_until_it_is_ended(ending: signal.Signals) -> None:
-    port = free_port()
-    upstream = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "serve_app.cli.app", "edge", str(CONFIGS / "nano.yaml")]
-    options = ["--port", str(port), "--upstream", upstream]
-    with subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, text=True, env=os.environ
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == (
-            f"The edge listens on 127.0.0.1:{port} and passes requests to {upstream}.\n"
-        )
-        response = httpx.get(f"http://127.0.0.1:{port}/health")
-        process.send_signal(ending)
-        process.stdout.read()
-    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
-    assert process.returncode == 0
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.1:{port}/health")
 
 
 @contextmanager
-def started(server: Server, drain_s: float) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run `musicgen edge --drain` in front of a server; return its process and its port."""
+def started(upstream: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run `musicgen edge` in front of HOST:PORT; return its process and its port."""
     port = free_port()
     command = [sys.executable, "-m", "serve_app.cli.app", "edge", str(CONFIGS / "nano.yaml")]
-    options = ["--port", str(port), "--upstream", f"{LOOPBACK}:{server.server_port}"]
+    where = ["--port", str(port), "--upstream", upstream]
     with subprocess.Popen(
-        [*command, *options, "--drain", str(drain_s)], stdout=subprocess.PIPE, text=True
+        [*command, *where, *options], stdout=subprocess.PIPE, text=True, env=os.environ
     ) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline().startswith("The edge listens")
+            assert process.stdout.readline() == (
+                f"The edge listens on 127.0.0.1:{port} and passes requests to {upstream}.\n"
+            )
             yield process, port
         finally:
             process.kill()
 
 
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_runs_until_it_is_ended(ending: signal.Signals) -> None:
+    with refusing_address() as upstream, started(str(upstream)) as (edge, port):
+        response = get(f"http://{LOOPBACK}:{port}/health")
+        edge.send_signal(ending)
+        assert edge.wait(PATIENCE_S) == 0
+        with pytest.raises(httpx.ConnectError):
+            get(f"http://{LOOPBACK}:{port}/health")
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+
+
+def address_of(server: Server) -> str:
+    return f"{LOOPBACK}:{server.server_port}"
+
+
 def wait_until_refused(port: int) -> None:
-    """Connect until nobody listens any more."""
-    with suppress(ConnectionRefusedError):
+    """Connect until nobody listens any more. A connect while the listener closes may be reset."""
+    with suppress(ConnectionError):
         while True:
             socket.create_connection((LOOPBACK, port), PATIENCE_S).close()
 
 
 def test_a_drain_ends_with_the_requests_under_way(server: Server) -> None:
     with (
-        started(server, 10 * PATIENCE_S) as (edge, port),
-        httpx.Client() as idle,
+        started(address_of(server), "--drain", str(10 * PATIENCE_S)) as (edge, port),
+        httpx.Client(timeout=PATIENCE_S) as idle,
         ThreadPoolExecutor(1) as pool,
     ):
         assert idle.get(f"http://{LOOPBACK}:{port}/").status_code == 200
-        call = pool.submit(httpx.get, f"http://{LOOPBACK}:{port}/wait", timeout=PATIENCE_S)
+        call = pool.submit(get, f"http://{LOOPBACK}:{port}/wait")
         assert server.waiting.acquire(timeout=PATIENCE_S)
         edge.terminate()
         wait_until_refused(port)
@@ -86,8 +79,11 @@ def test_a_drain_ends_with_the_requests_under_way(server: Server) -> None:
 
 
 def test_a_drain_has_an_end(server: Server) -> None:
-    with started(server, 0.5) as (edge, port), ThreadPoolExecutor(1) as pool:
-        call = pool.submit(httpx.get, f"http://{LOOPBACK}:{port}/wait", timeout=PATIENCE_S)
+    with (
+        started(address_of(server), "--drain", "0.5") as (edge, port),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        call = pool.submit(get, f"http://{LOOPBACK}:{port}/wait")
         assert server.waiting.acquire(timeout=PATIENCE_S)
         edge.terminate()
         assert edge.wait(PATIENCE_S) == 0

@@ -5,7 +5,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,6 +20,7 @@ from serve_app.edge.process import EdgeProcess
 from serve_app.machine import free_port
 
 LOOPBACK = "127.0.0.1"
+PATIENCE_S = 60.0  # a busy machine is slow; only a failing test waits as long
 API = ApiConfig(max_upload_bytes=1_000_000)
 StartEdge = Callable[..., Address]
 
@@ -54,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if self.path == "/wait":
             self.server.waiting.release()
-            self.server.released.wait(30)
+            self.server.released.wait(PATIENCE_S)
         if self.path == "/large":
             self._answer(200, bytes(50_000_000), "application/octet-stream")
             return
@@ -98,19 +99,22 @@ def server() -> Iterator[Server]:
 def start_edge(server: Server) -> Iterator[StartEdge]:
     """Start an edge with the limits given as keywords; return its address.
 
-    trust_loopback: False counts this machine's own connections, too.
+    trust_loopback: False counts this machine's own connections, too; accepts_silent: False keeps
+    connections from HAProxy until their first bytes are there, so that its limits of time do not
+    run while a client stands still between connecting and sending.
     """
     with ExitStack() as stack:
 
         def start(
             *,
             trust_loopback: bool = True,
+            accepts_silent: bool = False,
             upstream_port: int | None = None,
             route_prefix: str = "/",
             **limits: Any,
         ) -> Address:
             port = server.server_port if upstream_port is None else upstream_port
-            served = Served(Address(LOOPBACK, port), route_prefix, Timeouts(30, 90))
+            served = Served(Address(LOOPBACK, port), route_prefix, Timeouts(PATIENCE_S, 90))
 
             def rendered(bind: str) -> str:
                 text = render(EdgeConfig(**limits), API, bind, served)
@@ -118,19 +122,44 @@ def start_edge(server: Server) -> Iterator[StartEdge]:
 
             address = Address(LOOPBACK, free_port())
             listener = stack.enter_context(listen_on(address))
+            if not accepts_silent:
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, round(PATIENCE_S))
             stack.enter_context(EdgeProcess(listener, rendered))
             return address
 
         yield start
 
 
-def exchange(address: Address, sent: bytes, timeout_s: float = 20) -> bytes:
-    """Send bytes; return everything until the other side closes."""
-    with socket.create_connection(address, timeout=timeout_s) as connection:
-        connection.sendall(sent)
-        received = b""
-        while part := connection.recv(65536):
-            received += part
+@contextmanager
+def refusing_address() -> Iterator[Address]:
+    """Hold a port on which nobody listens, so that no other process can listen there either."""
+    with socket.socket() as held:
+        held.bind((LOOPBACK, 0))
+        yield Address(LOOPBACK, held.getsockname()[1])
+
+
+def get(url: str, **options: Any) -> httpx.Response:
+    """Send a GET as `httpx.get` does, with patience."""
+    return httpx.get(url, timeout=PATIENCE_S, **options)
+
+
+def post(url: str, **options: Any) -> httpx.Response:
+    """Send a POST likewise."""
+    return httpx.post(url, timeout=PATIENCE_S, **options)
+
+
+def exchange(address: Address, sent: bytes) -> bytes:
+    """Send bytes; return everything until the other side closes.
+
+    An answer may come before the last byte is sent; the other side's close is a reset then.
+    """
+    received = b""
+    with socket.create_connection(address, timeout=PATIENCE_S) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(sent)
+        with suppress(ConnectionError):
+            while part := connection.recv(65536):
+                received += part
     return received
 
 
@@ -157,7 +186,7 @@ def waiting(address: Address, server: Server, count: int) -> Iterator[None]:
     """Hold `count` requests that the server has received and does not answer yet."""
     with ExitStack() as stack:
         for _ in range(count):
-            connection = stack.enter_context(socket.create_connection(address))
+            connection = stack.enter_context(socket.create_connection(address, PATIENCE_S))
             connection.sendall(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert server.waiting.acquire(timeout=20)
+            assert server.waiting.acquire(timeout=PATIENCE_S)
         yield

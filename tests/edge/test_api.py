@@ -17,7 +17,7 @@ from serve_app.edge.haproxy import Address, Served, Timeouts, render
 from serve_app.edge.process import EdgeProcess
 from serve_app.machine import free_port
 from tests.api.test_openapi import API, CHECKS, DIALECTS, THOROUGHLY, UPLOADS
-from tests.edge.conftest import LOOPBACK
+from tests.edge.conftest import LOOPBACK, PATIENCE_S
 from tests.fakes import FakeGenerator
 from tests.served_api import served_api
 
@@ -31,9 +31,10 @@ def edge_url() -> Iterator[str]:
         assert port is not None
         served = Served(Address(LOOPBACK, port), "/", Timeouts(600, 90))
         address = Address(LOOPBACK, free_port())
+        limits = EdgeConfig(header_timeout_s=PATIENCE_S, body_timeout_s=PATIENCE_S)
         with (
             listen_on(address) as listener,
-            EdgeProcess(listener, lambda bind: render(EdgeConfig(), ApiConfig(), bind, served)),
+            EdgeProcess(listener, lambda bind: render(limits, ApiConfig(), bind, served)),
         ):
             yield f"http://{address}"
 
@@ -56,6 +57,8 @@ def test_any_request_gets_a_documented_answer_through_the_edge(
 def test_plain_text_of_the_service_passes(edge_url: str) -> None:
     """As in answers to preflights, which are those of Starlette's CORSMiddleware."""
     headers = {"origin": "https://other.example", "access-control-request-method": "POST"}
-    response = httpx.options(f"{edge_url}/v1/audio/generations", headers=headers)
+    response = httpx.options(
+        f"{edge_url}/v1/audio/generations", headers=headers, timeout=PATIENCE_S
+    )
     assert (response.status_code, response.text) == (400, "Disallowed CORS origin")
     assert "access-control-allow-origin" not in response.headers

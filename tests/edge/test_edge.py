@@ -20,7 +20,7 @@ from serve_app.edge.tls import Tls
 from serve_app.errors import ConfigError
 from serve_app.machine import free_port
 from tests.conftest import CONFIGS
-from tests.edge.conftest import LOOPBACK, Server
+from tests.edge.conftest import LOOPBACK, PATIENCE_S, Server, get
 
 CONFIGURATION: dict[str, Any] = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
 
@@ -30,7 +30,7 @@ def test_every_configuration_has_an_edge(server: Server) -> None:
         content = yaml.safe_load(file.read_text())
         address = Address(LOOPBACK, free_port())
         with open_edge(content, address, Address(LOOPBACK, server.server_port)):
-            assert httpx.get(f"http://{address}/").json()["size"] == 0
+            assert get(f"http://{address}/").json()["size"] == 0
 
 
 def test_args_that_are_no_configuration_are_refused() -> None:
@@ -72,9 +72,9 @@ def test_it_ends_tls(server: Server, tls: Tls) -> None:
     address = Address(LOOPBACK, free_port())
     trusting = ssl.create_default_context(cafile=str(tls.certificate))
     with open_edge(CONFIGURATION, address, Address(LOOPBACK, server.server_port), tls):
-        answer = httpx.get(f"https://{address}/", verify=trusting).json()
+        answer = get(f"https://{address}/", verify=trusting).json()
         with pytest.raises(httpx.TransportError):
-            httpx.get(f"http://{address}/").raise_for_status()
+            get(f"http://{address}/").raise_for_status()
     assert answer["headers"]["x-forwarded-proto"] == "https"
 
 
@@ -86,7 +86,7 @@ def test_an_old_tls_is_refused(server: Server, tls: Tls) -> None:
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
         open_edge(CONFIGURATION, address, Address(LOOPBACK, server.server_port), tls),
-        socket.create_connection(address) as connection,
+        socket.create_connection(address, PATIENCE_S) as connection,
         pytest.raises((ssl.SSLError, ConnectionError)),
     ):
         old.wrap_socket(connection, server_hostname=LOOPBACK)
@@ -188,7 +188,7 @@ def test_an_open_service_is_asked_for(server: Server, monkeypatch: pytest.Monkey
     with pytest.raises(EdgeError, match="--open"), open_edge(CONFIGURATION, address, upstream):
         pytest.fail("it must not start")
     with open_edge(CONFIGURATION, address, upstream, open_to_all=True):
-        assert httpx.get(f"http://127.0.0.1:{address.port}/").status_code == 200
+        assert get(f"http://127.0.0.1:{address.port}/").status_code == 200
 
 
 def test_a_taken_port_and_a_foreign_address_are_named() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from serve_app.api.error_forms import form_of
 from serve_app.error_bodies import error_body, media_type
-from tests.edge.conftest import Server, StartEdge, exchange, waiting
+from tests.edge.conftest import PATIENCE_S, Server, StartEdge, exchange, get, post, waiting
 
 PATHS = [
     "/", "/generate", "/generate/more", "/models/facebook/musicgen-small", "/models", "/v1/models/nano",
@@ -48,26 +48,33 @@ def _problem(body: dict[str, Any], status: int, code: str) -> dict[str, Any]:
 def test_the_edge_chooses_forms_as_the_app_does(start_edge: StartEdge, prefix: str) -> None:
     address = start_edge(route_prefix=prefix or "/")
     for path in PATHS:
-        answer = httpx.get(f"http://{address}{prefix}{path}", headers={"cookie": 33_000 * "a"})
+        answer = get(f"http://{address}{prefix}{path}", headers={"cookie": 33_000 * "a"})
         assert has_form_of(answer, path, 431, "headers_too_large"), (path, answer.text)
 
 
 @pytest.mark.parametrize("path", OF_CLIENTS)
-def test_every_refusal_has_the_form_of_its_path(
-    start_edge: StartEdge, server: Server, path: str
-) -> None:
-    address = start_edge(trust_loopback=False, max_requests_per_address=2, body_timeout_s=0.3)
+def test_every_refusal_has_the_form_of_its_path(start_edge: StartEdge, path: str) -> None:
+    address = start_edge(body_timeout_s=0.3)
     at = f"http://{address}{path}"
     stalled = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n".encode()
     received = _response(exchange(address, stalled))
     assert has_form_of(received, path, 408, "request_timeout")
-    long = httpx.get(f"{at}?{25_000 * 'a'}")
+    long = get(f"{at}?{25_000 * 'a'}")
     assert has_form_of(long, path, 414, "uri_too_long")
-    headers = httpx.get(at, headers={"cookie": 33_000 * "a"})
+    headers = get(at, headers={"cookie": 33_000 * "a"})
     assert has_form_of(headers, path, 431, "headers_too_large")
-    assert has_form_of(httpx.post(at, content=bytes(1_000_001)), path, 413, "payload_too_large")
+    assert has_form_of(post(at, content=bytes(1_000_001)), path, 413, "payload_too_large")
+
+
+def test_too_many_requests_are_told_in_the_form_of_the_path(
+    start_edge: StartEdge, server: Server
+) -> None:
+    """No request comes before them: it would count until HAProxy has let go of it."""
+    address = start_edge(trust_loopback=False, max_requests_per_address=2)
     with waiting(address, server, 2):
-        assert has_form_of(httpx.get(at), path, 429, "too_many_requests")
+        for path in OF_CLIENTS:
+            refused = get(f"http://{address}{path}")
+            assert has_form_of(refused, path, 429, "too_many_requests")
         server.released.set()
 
 
@@ -77,7 +84,7 @@ def test_a_server_that_fails_is_told_in_the_form_of_the_path(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as broken:
         address = start_edge(upstream_port=broken.getsockname()[1])
-        with socket.create_connection(address, timeout=20) as connection:
+        with socket.create_connection(address, timeout=PATIENCE_S) as connection:
             connection.sendall(
                 f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
             )
@@ -102,11 +109,11 @@ def test_serves_proxy_is_told_in_the_form_of_the_path(
 ) -> None:
     address = start_edge()
     for path in (f"/v1/music/proxy/{status}", f"/models/proxy/{status}", f"/proxy/{status}"):
-        assert has_form_of(httpx.get(f"http://{address}{path}"), path, answered, code)
+        assert has_form_of(get(f"http://{address}{path}"), path, answered, code)
 
 
 def test_an_answer_of_the_service_keeps_its_form(start_edge: StartEdge) -> None:
-    answer = httpx.get(f"http://{start_edge()}/v1/music")
+    answer = get(f"http://{start_edge()}/v1/music")
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["size"] == 0
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -15,12 +14,12 @@ from serve_app.edge.edge_error import EdgeError
 from serve_app.edge.haproxy import Address
 from serve_app.edge.process import EdgeProcess
 from serve_app.machine import free_port, port_owner
-from tests.edge.conftest import LOOPBACK
+from tests.edge.conftest import LOOPBACK, PATIENCE_S, get
 
 CONFIGURATION = """
 defaults
   mode http
-  timeout client 5s
+  timeout client 60s
 frontend all
   bind {}
   http-request return status 200
@@ -41,7 +40,7 @@ def test_it_serves_until_the_context_ends() -> None:
     address = Address(LOOPBACK, free_port())
     with listen_on(address) as listener:
         with EdgeProcess(listener, lambda bind: CONFIGURATION.format(bind)) as edge:
-            assert httpx.get(f"http://{address}").status_code == 200
+            assert get(f"http://{address}").status_code == 200
             pid = edge.process.pid
             assert psutil.Process(pid).cmdline()[0] == "haproxy"
             assert port_owner(address.port) in {
@@ -57,13 +56,13 @@ def test_it_can_be_restarted_after_a_crash_without_losing_a_connection() -> None
         listen_on(address) as listener,
         EdgeProcess(listener, lambda bind: CONFIGURATION.format(bind)) as edge,
     ):
-        assert httpx.get(f"http://{address}").status_code == 200
+        assert get(f"http://{address}").status_code == 200
         assert not edge.ended()
         edge.process.send_signal(signal.SIGKILL)
         edge.process.wait()
         assert edge.ended()
         edge.restart()
-        assert httpx.get(f"http://{address}").status_code == 200
+        assert get(f"http://{address}").status_code == 200
 
 
 def test_a_refused_configuration_is_an_error_with_haproxys_words() -> None:
@@ -84,9 +83,9 @@ def test_it_ends_with_its_parent_and_its_port_is_free_again() -> None:
     ) as parent:
         assert parent.stdout is not None
         edge = psutil.Process(int(parent.stdout.readline()))
-        assert httpx.get(f"http://{address}").status_code == 200
+        assert get(f"http://{address}").status_code == 200
         parent.kill()
-    psutil.wait_procs([edge], timeout=20)
+    psutil.wait_procs([edge], timeout=PATIENCE_S)
     assert not edge.is_running()
     with listen_on(address):
         assert True
