@@ -12,7 +12,21 @@ from serve_app.gateway.routing import ModelRouter
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.streams import StreamSource
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem
-from tests.fakes import SMALL, FakeGenerator, RecordingObserver
+from tests.fakes import SMALL, Clock, FakeGenerator, RecordingObserver
+
+PATIENCE_S = 60.0  # a busy machine is slow; only a failing test waits as long
+
+
+class LookedAtClock(Clock):
+    """A clock that counts how often it is read. A StreamRun reads it each time it wakes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        return super().__call__()
 
 
 class Held(FakeGenerator):
@@ -47,8 +61,14 @@ def source_of(
     return StreamSource(start, Encoding(FORMATS[response_format]), Mastering())
 
 
+async def looked_at(clock: LookedAtClock, times: int = 3) -> None:
+    """Wait until the clock has been read again so many times."""
+    seen = clock.looks
+    await until(lambda: clock.looks >= seen + times)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until other tasks have brought the condition about. Raises TimeoutError."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - timers and threads bring it about
             await asyncio.sleep(0.01)

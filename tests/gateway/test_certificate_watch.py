@@ -12,6 +12,7 @@ from serve_app.gateway.marking import Marking
 from serve_app.provenance.self_signed import make_pair
 from tests.credentials import expired_pair, pair, stored
 from tests.fakes import Clock, RecordingObserver
+from tests.gateway.streams import PATIENCE_S
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ async def test_it_looks_until_it_is_cancelled(tmp_path: Path) -> None:
 
     marking = Marking.of(stored(tmp_path), Observer(), {})
     watching = asyncio.create_task(CertificateWatch(marking, Observer()).run())
-    await asyncio.wait_for(looked.wait(), 10)
+    await asyncio.wait_for(looked.wait(), PATIENCE_S)
     watching.cancel()
     with pytest.raises(asyncio.CancelledError):
         await watching
@@ -104,7 +105,7 @@ async def test_emptied_files_do_not_end_the_watch(
     monkeypatch.setattr(certificate_watch, "_PERIOD_S", 0.01)
     watching = asyncio.create_task(CertificateWatch(marking, observer).run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await looks.get() == pytest.approx(20, abs=0.1)
             assert "stays in force" in caplog.text
             stored(tmp_path, pair())

@@ -93,6 +93,7 @@ async def test_decoded_seconds_count_as_music(workers: AudioWorkers, clock: Cloc
     await whole(service.convert(request()))
 
 
+@pytest.mark.usefixtures("clock")
 async def test_a_refused_file_counts_as_far_as_it_was_decoded(workers: AudioWorkers) -> None:
     allowance = Limits(AccessConfig(max_audio_s_per_minute=10))
     service = Conversions(workers, allowance, 600.0)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from serve_app.errors import DeadlineExceeded, InvalidRequest
-from serve_app.gateway.observer import LogObserver, observed
+from serve_app.gateway.observer import LogObserver, logger, observed
 from serve_app.gateway.punctuality import DeadlineUnattainable
 from serve_app.types import GenerationRequest, Progress, StreamItem
 from tests.fakes import SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator, RecordingObserver
@@ -83,10 +83,11 @@ async def test_outcomes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
                 pass
     assert "Request this-one: ok, 2.0 s of music by small in " in caplog.text
     assert "Request this-one of key 'web': ok, 2.0 s of music by small in " in caplog.text
-    open_one, keyed = (vars(record) for record in caplog.records)
+    records = [record for record in caplog.records if record.name == logger.name]
+    open_one, keyed = (vars(record) for record in records)
     assert (open_one["key"], keyed["key"]) == ("-", "web")
     assert (keyed["outcome"], keyed["model"], keyed["audio_s"]) == ("ok", "small", 2.0)
-    assert 0 < keyed["first_audio_s"] <= keyed["total_s"] < 60
+    assert 0 < keyed["first_audio_s"] <= keyed["total_s"]
     assert (keyed["queue_s"], keyed["generation_s"]) == (TIMINGS.queue_s, TIMINGS.generation_s)
     assert keyed["cost_usd"] == pytest.approx(1.2 * 1.5 / 3600, rel=1e-4)
     assert "trace_id" not in keyed, "the request is not traced"

@@ -3,23 +3,29 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from time import time
 from typing import Any
 
 import numpy as np
 import pytest
 
 from serve_app.errors import QueueFull
+from serve_app.gateway import punctuality
 from serve_app.gateway.permits.permits import Permits
 from serve_app.gateway.punctuality import DeadlineUnattainable, PunctualGenerator
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.server_facts import AloneServer
 from serve_app.model_status import ReplicaStatus
 from serve_app.types import Audio, AudioChunk, GenerationRequest, StreamItem
-from tests.fakes import SMALL, FakeGenerator
+from tests.fakes import SMALL, Clock, FakeGenerator
 
 SLOTS = 4
 SECOND_S = 0.5  # that a second of music takes alone, at 50 frames of 10 ms
+NOW = Clock().now  # in all tests
+
+
+@pytest.fixture(autouse=True)
+def _clock_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(punctuality, "time", Clock())
 
 
 class Fleet(FakeGenerator):
@@ -50,7 +56,7 @@ class Gate:
 
 
 def request(duration_s: float, timeout_s: float | None, **fields: Any) -> GenerationRequest:
-    deadline = None if timeout_s is None else time() + timeout_s
+    deadline = None if timeout_s is None else NOW + timeout_s
     return GenerationRequest(
         request_id="a",
         model="small",
@@ -100,7 +106,7 @@ async def test_behind_others_a_request_is_told_when_to_try_again(held: int) -> N
     with pytest.raises(QueueFull, match="would be missed by about") as error:
         await start(generator, request(10.0, 6.0))
     late_s = 1.5 * (5.0 + 5.0) + 0.5 - 6.0
-    assert error.value.retry_after_s == pytest.approx(late_s, abs=0.1)
+    assert error.value.retry_after_s == pytest.approx(late_s)
     await start(generator, request(10.0, 6.0 + late_s + 0.1))
 
 
@@ -120,7 +126,7 @@ async def test_nobody_is_made_late_by_those_who_come_after() -> None:
     with pytest.raises(QueueFull) as error:
         await start(generator, request(10.0, 100.0))
     late_s = 1.5 * 18.0 * SECOND_S * 4 / 3 - 16.0
-    assert error.value.retry_after_s == pytest.approx(late_s / (1.5 * 4 / 3 - 1), abs=0.1)
+    assert error.value.retry_after_s == pytest.approx(late_s / (1.5 * 4 / 3 - 1))
 
 
 @pytest.mark.parametrize("unknown", ["pace", "replicas", "deadline"])

@@ -1,9 +1,7 @@
 """One run of a stream."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextvars import ContextVar
-from time import perf_counter
 
 import opentelemetry.context
 import pytest
@@ -13,15 +11,19 @@ from serve_app.gateway import stream_run
 from serve_app.gateway.stream_run import StreamRun
 from serve_app.types import GenerationRequest, StreamItem
 from tests.fakes import FakeGenerator
-from tests.gateway.streams import Held, source_of, until
+from tests.gateway.streams import Held, LookedAtClock, looked_at, source_of, until
 
 SECOND = 64_000  # bytes of pcm
 GRACE_S = 0.1
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def clock(monkeypatch: pytest.MonkeyPatch) -> LookedAtClock:
+    """The clock of the runs: none is aborted because the machine stands still."""
+    clock = LookedAtClock()
     monkeypatch.setattr(stream_run, "POLL_S", 0.05)
+    monkeypatch.setattr(stream_run, "monotonic", clock)
+    return clock
 
 
 async def ended(run: StreamRun) -> None:
@@ -60,15 +62,16 @@ async def test_a_length_that_depends_on_the_audio_is_known_in_the_end(
     assert run.state().total == run.state().size == reserved[-1] < reserved[0]
 
 
-async def test_a_run_without_listeners_is_aborted() -> None:
+async def test_a_run_without_listeners_is_aborted(clock: LookedAtClock) -> None:
     generator = Held()
     run = StreamRun(source_of(generator), 1, GRACE_S, lambda _: None)
     await run.part(0, 10)
-    started_at = perf_counter()
-    while perf_counter() - started_at < 0.3:
+    for _ in range(3):
+        clock.now += 0.9 * GRACE_S
+        await looked_at(clock)
         run.hear()
-        await asyncio.sleep(0.02)
     assert run.running, "a listener is there"
+    clock.now += 1.1 * GRACE_S
     await ended(run)
     assert run.failed
     assert generator.closed == 1
@@ -76,12 +79,15 @@ async def test_a_run_without_listeners_is_aborted() -> None:
     assert run.state().size == 0, "its memory is freed"
 
 
-async def test_a_run_that_its_listeners_left_is_finished_within_the_grace() -> None:
+async def test_a_run_that_its_listeners_left_is_finished_within_the_grace(
+    clock: LookedAtClock,
+) -> None:
     """A probe, and a player that breaks off: the next fetch finds the same run."""
     generator = Held()
-    run = StreamRun(source_of(generator), 1, 60, lambda _: None)
+    run = StreamRun(source_of(generator), 1, GRACE_S, lambda _: None)
     await run.part(0, 2)
-    await asyncio.sleep(0.3)
+    clock.now += 0.9 * GRACE_S
+    await looked_at(clock)
     assert run.running
     generator.go_on.set()
     await ended(run)

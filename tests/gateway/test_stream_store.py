@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 
 from serve_app.errors import GenerationFailed, InvalidRequest, QueueFull, StreamNotFound
-from serve_app.gateway import stream_store
+from serve_app.gateway import stream_run, stream_store
 from serve_app.gateway.stream_store import _ENTRY_BYTES, StreamStore
 from serve_app.types import GenerationRequest, StreamItem
 from tests.fakes import Clock, FakeGenerator
-from tests.gateway.streams import Held, source_of, until
+from tests.gateway.streams import PATIENCE_S, Held, source_of, until
 
 SECOND = 64_000  # bytes of pcm
 GRACE_S = 60
@@ -43,7 +43,7 @@ async def store() -> AsyncIterator[StreamStore]:
 
 async def fetched(store: StreamStore, stream_id: str) -> bytes:
     """Content of a stream, once it is complete."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         part = await store.advance(stream_id, 0, 10_000_000, None)
         while not part.state.complete:
             part = await store.advance(stream_id, part.state.size, 0, part.state.version)
@@ -169,13 +169,16 @@ async def test_its_own_reservation_does_not_drop_a_track_that_was_left(clock: Cl
     await store.close()
 
 
-async def test_a_leaked_id_makes_at_most_two_tracks() -> None:
+async def test_a_leaked_id_makes_at_most_two_tracks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens to either; then the id is unknown, and its memory is free."""
+    clock = Clock()
+    monkeypatch.setattr(stream_run, "monotonic", clock)
     generator = Held()
     store = StreamStore(ROOM, kept_s=300, grace_s=0.05)
     stream_id = store.create(source_of(generator))
     for begun in (1, 2):
         await store.advance(stream_id, 0, 2, None)
+        clock.now += 1
         await until(lambda begun=begun: generator.closed == begun)  # type: ignore[misc]
         await asyncio.sleep(0)
     with pytest.raises(StreamNotFound, match="begun 2 times"):
