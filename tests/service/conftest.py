@@ -7,11 +7,11 @@ import select
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Timer
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import httpx
@@ -28,7 +28,10 @@ from tests.conftest import CONFIGS
 GENERATIONS = "/v1/audio/generations"
 PATIENCE_S = 60.0
 UNUSED_S = 65.0  # more than the 60 s after which load balancers close connections
-PROMPTLY_S = 2.0  # on a machine whose cores are all busy; a track that nobody ends takes longer
+LONG_S = 120  # the longest track
+FRAME_RATE = 50  # steps of a second of music
+POLL_S = 0.02  # the cores are few: questions take them from the answers
+DEPLOYED_S = 420.0  # for a new configuration, on a machine whose cores are all busy
 SERVE = str(Path(sys.executable).parent / "serve")
 PREFIX = "/music"
 PREFIXED_LINE = 3  # requests that may wait there for an ingress replica
@@ -41,7 +44,7 @@ class Unused:
 
     def __init__(self, door: Address) -> None:
         self._connection = HTTPConnection(door.host, door.port, timeout=PATIENCE_S)
-        assert self._get_health() == 200
+        _until(lambda: self._get_health() == 200)
         self._connection.auto_open = 0  # from now on, a lost connection is an error
         self._status = 0
         self._timer = Timer(UNUSED_S, self._use)
@@ -95,14 +98,25 @@ def ingress(service: Service) -> psutil.Process:
     return process
 
 
+async def deployment(service: Service, name: str) -> dict[str, Any]:
+    """State of a deployment, once Ray's dashboard tells it."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            application = await asyncio.to_thread(service.application)
+            if name in application.get("deployments", {}):
+                return dict(application["deployments"][name])
+            await asyncio.sleep(0.2)
+
+
 async def stats(client: httpx.AsyncClient) -> dict[str, Any]:
     """Statistics of the only replica, once it answers."""
-    replicas: list[dict[str, Any]] = []
     async with asyncio.timeout(PATIENCE_S):
-        while not replicas:
-            replicas = (await client.get("/stats")).json()["models"]["nano"]
-    [replica] = replicas
-    return replica
+        while True:
+            answer = await client.get("/stats")
+            replicas = answer.json()["models"]["nano"] if answer.is_success else []
+            if len(replicas) == 1:
+                return dict(replicas[0])
+            await asyncio.sleep(POLL_S)
 
 
 async def until(client: httpx.AsyncClient, condition: Callable[[dict[str, Any]], bool]) -> None:
@@ -111,8 +125,33 @@ async def until(client: httpx.AsyncClient, condition: Callable[[dict[str, Any]],
     Raises TimeoutError after PATIENCE_S.
     """
     async with asyncio.timeout(PATIENCE_S):
-        while not condition(await stats(client)):
-            pass
+        while not condition(await stats(client)):  # noqa: ASYNC110 - another process is asked
+            await asyncio.sleep(POLL_S)
+
+
+async def idle_steps(client: httpx.AsyncClient) -> int:
+    """Steps of the only replica so far, once it is idle."""
+    await until(client, lambda s: s["slots_used"] == 0)
+    return int((await stats(client))["steps_total"])
+
+
+@asynccontextmanager
+async def unfinished(client: httpx.AsyncClient, duration_s: float) -> AsyncIterator[None]:
+    """Check that the only track that the block starts, of `duration_s`, is not made to its end."""
+    before = await idle_steps(client)
+    yield
+    assert await idle_steps(client) - before < duration_s * FRAME_RATE
+
+
+@contextmanager
+def suspended(service: Service) -> Iterator[None]:
+    """Let the only replica of the model stand still."""
+    [replica] = [one for one in service.processes() if "MusicGen:nano" in one.name()]
+    replica.suspend()
+    try:
+        yield
+    finally:
+        replica.resume()
 
 
 async def generate(client: httpx.AsyncClient, **body: Any) -> httpx.Response:
@@ -187,6 +226,11 @@ def changed_service(service: Service, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 2 * PATIENCE_S
-    while not condition():
+    """Wait for a condition; a request that gets no answer is a condition that is not met."""
+    deadline = monotonic() + DEPLOYED_S
+    while True:
+        with suppress(httpx.TransportError):
+            if condition():
+                return
         assert monotonic() < deadline
+        sleep(0.2)
