@@ -3,16 +3,16 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-_PATIENCE_S = 10
+_PATIENCE_S = 60
 
 
 class RawServer:
     """Answers each connection with the next of the given byte strings, and closes it.
 
     answers: the last one is repeated; None closes the connection without an answer.
-    requests: what clients have sent, head and body.
+    requests: what clients have sent, head and body, as far as it is complete.
     """
 
     def __init__(self, answers: list[bytes | None]) -> None:
@@ -43,12 +43,15 @@ class RawServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection:
+            with connection, suppress(OSError):  # the client may leave at any time
                 connection.settimeout(_PATIENCE_S)
                 self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
-        self.requests.append(_read_request(connection))
+        request = _read_request(connection)
+        if request is None:
+            return
+        self.requests.append(request)
         answer = self._answers[min(len(self.requests), len(self._answers)) - 1]
         if answer is not None:
             connection.sendall(answer)
@@ -75,17 +78,20 @@ def answer(status: str, body: bytes = b"", *headers: str, length: int | None = N
     return "\r\n".join([*lines, "connection: close", "", ""]).encode() + body
 
 
-def _read_request(connection: socket.socket) -> bytes:
+def _read_request(connection: socket.socket) -> bytes | None:
+    """Read head and body; None if the client leaves before their end."""
     data = b""
-    while b"\r\n\r\n" not in data:
+    while not _is_complete(data):
         part = connection.recv(65_536)
         if not part:
-            return data
+            return None
         data += part
-    head, _, body = data.partition(b"\r\n\r\n")
-    while len(body) < _content_length(head):
-        body += connection.recv(65_536)
-    return head + b"\r\n\r\n" + body
+    return data
+
+
+def _is_complete(data: bytes) -> bool:
+    head, end, body = data.partition(b"\r\n\r\n")
+    return bool(end) and len(body) >= _content_length(head)
 
 
 def _content_length(head: bytes) -> int:
