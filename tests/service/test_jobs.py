@@ -1,10 +1,12 @@
 """Jobs through Serve and the edge: accepted at once, made by a worker, told by a signed webhook."""
 
+import asyncio
 import json
 import re
 import subprocess
 import sys
 import uuid
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from standardwebhooks import Webhook
 
 from serve_app.launcher import Service
 from tests.jobs.receiver import receiver
-from tests.service.conftest import samples_of
+from tests.service.conftest import LONG_S, PATIENCE_S, samples_of, suspended
 from tests.sources import ROOT
 
 BODY = {"prompt": "lofi beat", "duration_s": 1, "seed": 7}
@@ -48,20 +50,28 @@ async def test_a_job_makes_the_track_of_its_seed(client: httpx.AsyncClient) -> N
 
 
 async def test_a_wait_ends_with_the_job(client: httpx.AsyncClient) -> None:
-    key = {"idempotency-key": f'"{uuid.uuid4()}"', "prefer": "wait=30"}
+    key = {"idempotency-key": f'"{uuid.uuid4()}"', "prefer": "wait=60"}
     first = await client.post("/v1/jobs", json=BODY, headers=key)
     assert (first.status_code, first.json()["status"]) == (200, "succeeded")
     again = await client.post("/v1/jobs", json=BODY, headers=key)
     assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
 
 
-async def test_events_arrive_while_the_job_runs(client: httpx.AsyncClient) -> None:
-    job = (await client.post("/v1/jobs", json=BODY | {"duration_s": 5})).json()
+async def test_events_arrive_while_the_job_runs(
+    client: httpx.AsyncClient, service: Service
+) -> None:
+    """The model stands still until the first event has come."""
     names = []
-    async with client.stream("GET", f"/v1/jobs/{job['id']}/events") as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        async for line in response.aiter_lines():
-            names += [line.removeprefix("event: ")] if line.startswith("event: ") else []
+    with ExitStack() as standstill:
+        standstill.enter_context(suspended(service))
+        job = (await client.post("/v1/jobs", json=BODY)).json()
+        url = f"/v1/jobs/{job['id']}/events"
+        async with client.stream("GET", url) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            async for line in response.aiter_lines():
+                if line.startswith("event: "):
+                    names.append(line.removeprefix("event: "))
+                    standstill.close()
     assert names[-1] == "completed"
     assert set(names[:-1]) == {"progress"}
 
@@ -70,8 +80,9 @@ async def test_a_webhook_is_signed(client: httpx.AsyncClient) -> None:
     with receiver() as hook:
         job = await finished(client, webhook={"url": hook.url, "events": ["started", "completed"]})
         secret = (await client.get("/v1/webhooks/secret")).json()["secret"]
-        while len(hook.received) < 2:
-            await client.get("/health/live")
+        async with asyncio.timeout(PATIENCE_S):
+            while len({one.headers["webhook-id"] for one in hook.received}) < 2:
+                await client.get("/health/live")
     types = {}
     for message in hook.received:
         event = Webhook(secret).verify(message.body, message.headers)
@@ -96,10 +107,10 @@ def test_the_documented_program_runs(service: Service, tmp_path: Path, page: str
 
 
 async def test_a_running_job_is_cancelled_and_erased(client: httpx.AsyncClient) -> None:
-    job = (await client.post("/v1/jobs", json=BODY | {"duration_s": 100})).json()
+    job = (await client.post("/v1/jobs", json=BODY | {"duration_s": LONG_S})).json()
     url = f"/v1/jobs/{job['id']}"
     await client.post(f"{url}/cancel")
-    ended = (await client.get(url, headers={"prefer": "wait=20"})).json()
+    ended = (await client.get(url, headers={"prefer": "wait=60"})).json()
     assert (ended["status"], ended["result"]) == ("canceled", [])
     assert (await client.get(f"{url}/audio")).json()["code"] == "job_has_no_result"
     assert (await client.delete(url)).status_code == 204

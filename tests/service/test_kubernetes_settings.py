@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import httpx
@@ -21,13 +20,21 @@ from serve_app.launcher import Service
 from serve_app.machine import free_port
 from tests.cluster.fragile import POISON
 from tests.conftest import CONFIGS
-from tests.service.conftest import GENERATIONS, PATIENCE_S, PROMPTLY_S, ingress, until
+from tests.service.conftest import (
+    GENERATIONS,
+    LONG_S,
+    PATIENCE_S,
+    ingress,
+    unfinished,
+    until,
+)
 from tests.service.test_slow_readers import (
     test_what_nobody_reads_stays_out_of_memory as check_slow_readers,
 )
 from tools.cluster_settings import serve_settings
 
-LONG: dict[str, Any] = {"prompt": "a", "duration_s": 120}
+LONG: dict[str, Any] = {"prompt": "a", "duration_s": LONG_S}
+FIRST_BYTES = 10 * 2 * 32_000  # of ten seconds of samples
 MIB = 2**20
 
 pytestmark = pytest.mark.long
@@ -107,10 +114,10 @@ async def test_no_header_keeps_a_request_running_without_its_client(
 ) -> None:
     """Through the edge: Serve's HAProxy alone may notice at the end of the track that its client left."""
     headers = {"x-request-disconnect-disabled": "?1"}
-    call = asyncio.create_task(client.post(GENERATIONS, json=LONG, headers=headers))
-    await until(client, lambda s: s["slots_used"] == 1)
-    call.cancel()
-    await until(client, lambda s: s["slots_used"] == 0)
+    async with unfinished(client, LONG_S):
+        call = asyncio.create_task(client.post(GENERATIONS, json=LONG, headers=headers))
+        await until(client, lambda s: s["slots_used"] == 1)
+        call.cancel()
 
 
 async def test_an_endless_upload_is_cut_off(tuned: Service, client: httpx.AsyncClient) -> None:
@@ -128,7 +135,7 @@ async def test_an_endless_upload_is_cut_off(tuned: Service, client: httpx.AsyncC
         try:
             answer = await client.post(door + "/", content=endless())
             assert answer.status_code == 413
-        except httpx.WriteError:
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
             pass  # the service has closed the connection
     assert most - before < 64 * MIB
 
@@ -165,14 +172,11 @@ async def test_an_upload_of_12_mb_continues(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_listener_that_goes_away_frees_its_slot(client: httpx.AsyncClient) -> None:
-    body = {"prompt": "a", "duration_s": 30, "stream": True}
-    async with client.stream("POST", GENERATIONS, json=body) as response:
-        async for _ in response.aiter_bytes():
+    body = LONG | {"stream": True}
+    async with unfinished(client, LONG_S), client.stream("POST", GENERATIONS, json=body) as answer:
+        async for _ in answer.aiter_bytes():
             await until(client, lambda s: s["slots_used"] == 1)
             break
-    left_at = perf_counter()
-    await until(client, lambda s: s["slots_used"] == 0)
-    assert perf_counter() - left_at < PROMPTLY_S
 
 
 async def test_what_nobody_reads_stays_out_of_memory(tuned: Service) -> None:
@@ -180,19 +184,20 @@ async def test_what_nobody_reads_stays_out_of_memory(tuned: Service) -> None:
 
 
 async def test_the_first_audio_does_not_wait_for_the_rest(client: httpx.AsyncClient) -> None:
-    body = {"prompt": "a", "duration_s": 20, "stream": True, "response_format": "pcm"}
-    arrivals: list[float] = []
-    async with client.stream("POST", GENERATIONS, json=body) as response:
-        async for _ in response.aiter_raw():
-            arrivals.append(perf_counter())
-    assert len(arrivals) >= 10, "a chunk is passed on when it comes"
-    assert arrivals[0] < arrivals[-1] - 0.2
+    body = LONG | {"stream": True, "response_format": "pcm"}
+    size = 0
+    async with unfinished(client, LONG_S), client.stream("POST", GENERATIONS, json=body) as answer:
+        async for part in answer.aiter_raw():
+            size += len(part)
+            if size > FIRST_BYTES:
+                break
+    assert size > FIRST_BYTES
 
 
 async def test_a_track_outlives_its_replica(tuned: Service, client: httpx.AsyncClient) -> None:
-    undisturbed = await stream(client, duration_s=20)
+    undisturbed = await stream(client, duration_s=60)
     restarted = ingress(tuned).pid
-    task = asyncio.create_task(stream(client, duration_s=20))
+    task = asyncio.create_task(stream(client, duration_s=60))
     await until(client, lambda s: s["slots_used"] == 1)
     os.kill(replica(tuned).pid, signal.SIGKILL)
     assert await task == undisturbed

@@ -17,16 +17,17 @@ from tests.service.test_job_faults import (
     all_ended,
     check_audio,
     config_in,
-    some_run,
     started,
     states,
     submit,
     until,
+    until_some_run,
     webhooks,
 )
 
-FIRST, *OTHERS, LATE = range(200, 206)
-ANSWERS_WITHIN_S = 10.0  # less than the patience of any client
+FIRST, *OTHERS = range(200, 205)
+LATE = 250
+ANSWERS_WITHIN_S = 30.0  # less than the patience of any client
 
 
 def postgres_config_in(folder: Path, database: PostgresServer) -> Path:
@@ -76,9 +77,9 @@ async def test_a_restart_of_postgresql_loses_and_doubles_no_job(tmp_path: Path) 
         async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client:
             ids = {await submit(client, FIRST, receiver.url): FIRST}
             await until(client, all_ended)
-            await until(client, lambda _: len(receiver.requests) == 1)
+            await until(client, lambda _: len(receiver.requests) >= 1)
             ids |= {await submit(client, seed, receiver.url): seed for seed in OTHERS}
-            await until(client, some_run)
+            await until_some_run(client, ids, receiver.url)
             await asyncio.to_thread(database.stop)
             await check_refusals(client, next(iter(ids)))
             generated = await client.post(GENERATIONS, json={"prompt": "beat", "duration_s": 1})
@@ -91,7 +92,12 @@ async def test_a_restart_of_postgresql_loses_and_doubles_no_job(tmp_path: Path) 
             assert Counter(job["status"] for job in jobs) == {"succeeded": len(ids)}
             assert {job["id"]: job["seed"] for job in jobs} == ids
             await check_audio(client, jobs)
-            await until(client, lambda _: len({one for one, _ in webhooks(receiver.requests)}) == 6)
+            await until(client, lambda _: is_told(webhooks(receiver.requests), ids))
             told = webhooks(receiver.requests)
             assert len(told) == len(ids), "each job has one message, whose id stays the same"
             assert max(told.values()) > 1
+
+
+def is_told(told: Counter[tuple[str, str]], ids: dict[str, int]) -> bool:
+    """Whether each job has a message, and one has been sent again."""
+    return {job_id for job_id, _ in told} == set(ids) and max(told.values()) > 1
