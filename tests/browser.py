@@ -13,7 +13,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DESKTOP = ViewportSize(width=1100, height=900)
 PHONE = ViewportSize(width=390, height=844)
 PATIENCE_MS = 60_000
-EXPECTED_MS = 20_000  # of a change of the page, on a machine whose cores are all busy
+EXPECTED_MS = 60_000  # of a change of the page, on a machine whose cores are all busy
 # The last two: a microphone that beeps, and is granted.
 ARGUMENTS = [
     "--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
@@ -32,7 +32,9 @@ def require_chromium() -> None:
 async def launched_browser() -> AsyncIterator[Browser]:
     expect.set_options(timeout=EXPECTED_MS)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE_MS
+        )
         yield browser
         await browser.close()
 

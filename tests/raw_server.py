@@ -20,6 +20,7 @@ class RawServer:
         self._answers = answers
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve)
+        self._connection = self._listener  # the one that is served now
 
     @property
     def port(self) -> int:
@@ -35,6 +36,8 @@ class RawServer:
     def stop(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        with suppress(OSError):  # a client that keeps its connection open is not waited for
+            self._connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
     def _serve(self) -> None:
@@ -43,6 +46,7 @@ class RawServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self._connection = connection
             with connection, suppress(OSError):  # the client may leave at any time
                 connection.settimeout(_PATIENCE_S)
                 self._answer(connection)

@@ -45,7 +45,7 @@ def served_api(
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:
-        assert server.ready.wait(timeout=30)
+        assert server.ready.wait(timeout=120)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.end()

@@ -13,7 +13,7 @@ from serve_app.child_process import start_child
 PARENT = """
 import signal, sys
 from serve_app.child_process import start_child
-child = start_child(["sleep", "60"], signal.SIGTERM)
+child = start_child(["sleep", "600"], signal.SIGTERM)
 print(child.pid, flush=True)
 sys.stdin.read()
 """
@@ -30,7 +30,7 @@ def test_a_child_is_signalled_when_its_parent_is_killed() -> None:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    psutil.wait_procs([child], timeout=20)
+    psutil.wait_procs([child], timeout=60)
     assert not child.is_running()
 
 
@@ -39,5 +39,5 @@ def test_options_reach_the_child(monkeypatch: pytest.MonkeyPatch, platform: str)
     """Other systems than Linux have no such signal: there a child outlives a killed parent."""
     monkeypatch.setattr(sys, "platform", platform)
     child = start_child(["cat"], signal.SIGTERM, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    output, _ = child.communicate("a", timeout=20)
+    output, _ = child.communicate("a", timeout=60)
     assert output == "a"

@@ -19,7 +19,7 @@ from serve_app.provenance.credentials import read_credentials
 from serve_app.provenance.manifest import Generated
 from serve_app.provenance.signer import ManifestSigner
 from tests.audio.files import tone
-from tests.browser import CHROMIUM, require_chromium
+from tests.browser import CHROMIUM, PATIENCE_MS, require_chromium
 from tests.credentials import SOUND, state, stored
 
 require_chromium()
@@ -42,7 +42,9 @@ DECODE = """async (texts) => {
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
         yield await browser.new_page()
         await browser.close()
 

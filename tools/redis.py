@@ -10,7 +10,7 @@ import redis
 
 from serve_app.machine import free_port
 
-START_S = 10.0
+START_S = 60.0
 PASSWORD = "a-password-of-tests"
 
 

@@ -11,9 +11,11 @@ from ray.exceptions import ActorUnavailableError
 from serve_app.config.deployment import DeploymentConfig
 from serve_app.deployments import ledger_actor
 from serve_app.deployments.ledger_actor import ActorCoordinator, LedgerActor
+from serve_app.gateway.permits import ledger
 from serve_app.gateway.permits.coordinator import Unreachable
 from serve_app.gateway.permits.messages import Report
 
+PATIENCE_S = 60.0  # a busy machine is slow; only a failing test waits as long
 JOIN = Report("a", 1, True, False, False, (), ())
 LEAVE = Report("a", 2, False, False, True, (), ())
 
@@ -59,6 +61,17 @@ async def test_a_lost_actor_is_looked_for_again(monkeypatch: pytest.MonkeyPatch)
     await coordinator.close()
 
 
+class Looked(LedgerActor):
+    """A LedgerActor that counts how often it looks for sessions."""
+
+    looks = 0
+
+    @property
+    def has_sessions(self) -> bool:
+        self.looks += 1
+        return super().has_sessions
+
+
 async def test_an_actor_without_sessions_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     killed = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -72,12 +85,14 @@ async def test_an_actor_without_sessions_ends(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(ledger_actor, "_LOOK_S", 0.02)
     monkeypatch.setattr(ledger_actor, "_UNUSED_S", 0.1)
+    monkeypatch.setattr(ledger, "LEASE_S", 600.0)
     monkeypatch.setattr(ray, "get_runtime_context", Context)
     monkeypatch.setattr(ray, "kill", kill)
-    actor = LedgerActor()
+    actor = Looked()
     await actor.exchange(JOIN)
-    await asyncio.sleep(0.3)
-    assert not killed.is_set(), "a session is open"
-    await actor.exchange(LEAVE)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
+        while actor.looks < 15:  # noqa: ASYNC110 - a task of the actor counts
+            await asyncio.sleep(0.02)
+        assert not killed.is_set(), "a session is open"
+        await actor.exchange(LEAVE)
         await killed.wait()

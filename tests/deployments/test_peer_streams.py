@@ -35,7 +35,7 @@ class Replicas:
 
 @pytest.fixture
 async def store() -> AsyncIterator[StreamStore]:
-    store = StreamStore(1_000_000, kept_s=300, grace_s=5)
+    store = StreamStore(1_000_000, kept_s=300, grace_s=300)
     yield store
     await store.close()
 
@@ -43,7 +43,7 @@ async def store() -> AsyncIterator[StreamStore]:
 @pytest.fixture
 async def owner() -> AsyncIterator[StreamStore]:
     """Streams of another replica."""
-    store = StreamStore(1_000_000, kept_s=300, grace_s=5)
+    store = StreamStore(1_000_000, kept_s=300, grace_s=300)
     yield store
     await store.close()
 

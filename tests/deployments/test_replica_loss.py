@@ -22,7 +22,6 @@ def grpc(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     known: dict[str, Any] = {}
     nodes = [{"NodeID": LIVING, "Alive": True}, {"NodeID": LOST, "Alive": False}]
     monkeypatch.setattr(replica_loss, "RAY_SERVE_USE_GRPC_BY_DEFAULT", True)
-    monkeypatch.setattr(replica_loss, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(replica_loss, "_POLL_S", 0.01)
     monkeypatch.setattr(replica_loss, "actors", known.get)
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
@@ -43,13 +42,21 @@ def gone() -> ActorUnavailableError:
     ids=["a crash", "a lost node", "a connection that broke"],
 )
 async def test_the_control_store_tells_a_crash(
-    grpc: dict[str, Any], state: str, node: str, kind: type[ServeAppError]
+    grpc: dict[str, Any],
+    state: str,
+    node: str,
+    kind: type[ServeAppError],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(replica_loss, "_PATIENCE_S", 0.05 if state == "ALIVE" else 60.0)
     grpc[ACTOR] = {"State": state, "Address": {"NodeID": node}}
     assert type(as_serve_app_error(await explained(gone()))) is kind
 
 
-async def test_an_unknown_actor_counts_as_unreachable(grpc: dict[str, Any]) -> None:
+async def test_an_unknown_actor_counts_as_unreachable(
+    grpc: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_loss, "_PATIENCE_S", 0.05)
     assert ACTOR not in grpc
     assert type(as_serve_app_error(await explained(gone()))) is ReplicaUnreachable
 

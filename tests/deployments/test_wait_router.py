@@ -12,9 +12,17 @@ import pytest
 from ray.serve._private.common import DeploymentHandleSource, DeploymentID, ReplicaID
 from ray.serve.config import RequestRouterConfig
 
+from serve_app.deployments import wait_router
 from serve_app.deployments.wait_router import SentWork, WaitRouter, expected_wait
+from tests.fakes import Clock
 
 DEPLOYMENT = DeploymentID("MusicGen:nano", "musicgen")
+
+
+@pytest.fixture(autouse=True)
+def _no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No track is made while a test asks."""
+    monkeypatch.setattr(wait_router, "monotonic", Clock())
 
 
 @dataclass
@@ -174,7 +182,8 @@ def test_the_pace_is_the_median() -> None:
     assert work.left_s(replica, 100.0) == pytest.approx([1.5]), "an overdue track leaves a little"
 
 
-def test_it_is_pickled_without_this_package() -> None:
+def test_it_is_pickled_without_this_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the module's clock is pickled, too
     config = RequestRouterConfig(request_router_class=f"{WaitRouter.__module__}:WaitRouter")
     pickled = config._serialized_request_router_cls
     program = f"import sys, pickle; sys.modules['serve_app'] = None; print(pickle.loads({pickled!r}).__name__)"

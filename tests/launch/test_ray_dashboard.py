@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from serve_app.launch import ray_dashboard
 from serve_app.launch.ray_dashboard import RayDashboard
 from serve_app.machine import free_port
 
@@ -32,7 +33,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
+def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(ray_dashboard, "_TIMEOUT_S", 60.0)
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever).start()
         yield f"http://127.0.0.1:{server.server_port}"

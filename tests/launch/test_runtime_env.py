@@ -18,6 +18,12 @@ from serve_app.machine import free_port
 from tests.conftest import CONFIGS
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a pip that shares its cores with other tests."""
+    monkeypatch.setattr(runtime_env, "_PATIENCE_S", 120.0)
+
+
 @pytest.fixture(scope="module")
 def pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pip that comes with Python: an environment made by uv has none."""

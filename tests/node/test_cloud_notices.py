@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from serve_app.node import cloud_notices
 from serve_app.node.cloud_notices import AwsNotices, GcpNotices, MetadataError, Notice
 from tests.node.metadata_service import MetadataService, metadata_service
 
@@ -13,6 +14,12 @@ SPOT = "/latest/meta-data/spot/instance-action"
 REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
 GCP = "/computeMetadata/v1/instance/"
 NOW = datetime(2026, 5, 18, 8, 20, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in shares its cores with other tests."""
+    monkeypatch.setattr(cloud_notices, "_TIMEOUT_S", 60.0)
 
 
 @pytest.fixture

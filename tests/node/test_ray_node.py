@@ -37,15 +37,19 @@ def test_no_node_and_several_are_errors(
 
 
 @pytest.mark.parametrize(
-    ("source", "fault"),
+    ("source", "patience_s", "fault"),
     [
-        ("import sys; sys.exit('The drain request is not accepted')", "failed: The drain request"),
-        ("import time; time.sleep(60)", "takes longer than"),
+        (
+            "import sys; sys.exit('The drain request is not accepted')",
+            60.0,
+            "failed: The drain request",
+        ),
+        ("import time; time.sleep(60)", 0.5, "takes longer than"),
     ],
     ids=["refused", "slow"],
 )
 def test_a_drain_that_fails_says_why(
-    monkeypatch: pytest.MonkeyPatch, source: str, fault: str
+    monkeypatch: pytest.MonkeyPatch, source: str, patience_s: float, fault: str
 ) -> None:
     run = subprocess.run
 
@@ -57,6 +61,6 @@ def test_a_drain_that_fails_says_why(
         return run([command[0], "-c", source], **options)
 
     monkeypatch.setattr(subprocess, "run", instead)
-    monkeypatch.setattr(ray_node, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(ray_node, "_TIMEOUT_S", patience_s)
     with pytest.raises(NodeError, match=fault):
         RayNode("ab", "a:1").drain(Notice("Maintenance", 29.9))
