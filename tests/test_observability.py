@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -24,6 +25,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 from tests.conftest import COLLECTOR_PORT, CONFIGS
+from tests.processes import raylet_option, titled
 
 GENERATIONS = "/v1/audio/generations"
 CLUSTER = CONFIGS.parent / "cluster"
@@ -31,7 +33,7 @@ WATCHED = (
     CLUSTER / "grafana" / "dashboards" / "musicgen.json",
     CLUSTER / "prometheus" / "alerts.yaml",
 )
-PATIENCE_S = 90
+PATIENCE_S = 240  # a busy machine is slow; only a failing test waits as long
 # Exported once there is a value: this service has no keys and no GPU, signs nothing, and a chunk is late by chance. Its
 # jobs succeed at once and have no webhooks.
 WITHOUT_VALUE = (
@@ -44,7 +46,7 @@ WITHOUT_VALUE = (
 
 @pytest.fixture
 async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.url, timeout=120) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -88,7 +90,7 @@ def prometheus(sources: str, folder: Path) -> Iterator[str]:
 def names_in(api: str) -> set[str]:
     """Names of all metrics in Prometheus; none until it answers, and while it starts (503)."""
     try:
-        response = httpx.get(f"{api}/label/__name__/values")
+        response = httpx.get(f"{api}/label/__name__/values", timeout=PATIENCE_S)
     except httpx.TransportError:
         return set()
     return set(response.json()["data"]) if response.is_success else set()
@@ -96,7 +98,8 @@ def names_in(api: str) -> set[str]:
 
 def value_of(query: str, api: str) -> float:
     """The sum over the series that match the query; 0 without any."""
-    found = httpx.get(f"{api}/query", params={"query": query}).json()["data"]["result"]
+    answer = httpx.get(f"{api}/query", params={"query": query}, timeout=PATIENCE_S)
+    found = answer.json()["data"]["result"]
     return sum(float(series["value"][1]) for series in found)
 
 
@@ -111,16 +114,8 @@ async def test_prometheus_has_every_metric_of_the_dashboard_and_the_alerts(
     service: Service, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     """After a stream whose replica died, so that every metric has a sample."""
-    music = asyncio.create_task(
-        client.post(GENERATIONS, json={"prompt": "lofi beat", "duration_s": 60, "stream": True})
-    )
-    while (await client.get("/stats")).json()["models"]["nano"][0]["slots_used"] == 0:
-        assert not music.done()
-    [replica] = [
-        process
-        for process in service.processes()
-        if "ServeReplica:musicgen:MusicGen:nano" in process.name()
-    ]
+    music = await begun_track(client)
+    [replica] = titled(service.processes(), "ServeReplica:musicgen:MusicGen:nano")
     replica.kill()
     assert (await music).status_code == 200
     job = await client.post(
@@ -131,12 +126,29 @@ async def test_prometheus_has_every_metric_of_the_dashboard_and_the_alerts(
     watched -= {f"ray_musicgen_{name}" for name in WITHOUT_VALUE}
     assert len(watched) > 15
     with prometheus(f"{service.dashboard_url}/api/prometheus/sd", tmp_path) as api:
+        missing = set(watched)
+
+        def all_seen() -> bool:
+            missing.difference_update(names_in(api))
+            return not missing
+
         with contextlib.suppress(TimeoutError):
-            await until(lambda: watched <= names_in(api))
-        assert watched - names_in(api) == set()
+            await until(all_seen)
+        assert missing == set()
         await until(
             lambda: value_of('sum(ray_musicgen_audio_seconds_total{model="nano"})', api) >= 60
         )
+
+
+async def begun_track(client: httpx.AsyncClient) -> asyncio.Task[httpx.Response]:
+    """Start a track, again where one was over before this process has seen it in a slot."""
+    body = {"prompt": "lofi beat", "duration_s": 60, "stream": True}
+    while True:
+        music = asyncio.create_task(client.post(GENERATIONS, json=body))
+        while not music.done():
+            replicas = (await client.get("/stats")).json()["models"]["nano"]
+            if any(replica["slots_used"] for replica in replicas) and not music.done():
+                return music
 
 
 class Collector(HTTPServer):
@@ -206,10 +218,11 @@ async def test_a_trace_splits_a_requests_time(
         name: (spans[name].end_time_unix_nano - spans[name].start_time_unix_nano) / 1e9
         for name in parts
     }
-    assert 0 < seconds["text encoding"] < seconds["steps"]
+    assert seconds["text encoding"] > 0
     assert 0 < seconds["first step"] < seconds["steps"]
     assert seconds["codec"] > 0
-    assert seconds["steps"] <= float(response.headers["x-musicgen-generation-s"]) + 0.01
+    made_s = seconds["text encoding"] + seconds["steps"]
+    assert made_s == pytest.approx(float(response.headers["x-musicgen-generation-s"]), abs=0.01)
     attributes = {attribute.key: attribute.value for attribute in spans["queue"].attributes}
     assert attributes["musicgen.request_id"].string_value == "traced-1"
     assert spans["queue"].parent_span_id in {span.span_id for span in spans.values()}
@@ -225,14 +238,19 @@ async def test_a_trace_splits_a_requests_time(
 async def test_only_requests_with_a_sampled_trace_are_traced(
     client: httpx.AsyncClient, collector: Collector
 ) -> None:
-    """At a sampling ratio of 0 only requests whose `traceparent` is sampled are traced."""
+    """At a sampling ratio of 0 only requests whose `traceparent` is sampled are traced.
+
+    Spans of earlier tests may still arrive.
+    """
+    began_ns = time.time_ns()
     headers = {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"}
     await client.post(GENERATIONS, json={"prompt": "a beat", "duration_s": 0.5}, headers=headers)
     asked = secrets.token_hex(16)
     headers = {"traceparent": f"00-{asked}-{secrets.token_hex(8)}-01"}
     await client.post(GENERATIONS, json={"prompt": "a beat", "duration_s": 0.5}, headers=headers)
     await until(lambda: "queue" in collector.of(asked))
-    assert {span.trace_id.hex() for span in collector.spans} == {asked}
+    new = [span for span in collector.spans if span.start_time_unix_nano >= began_ns]
+    assert {span.trace_id.hex() for span in new} == {asked}
 
 
 async def test_a_request_is_found_in_the_logs_by_its_id(
@@ -243,14 +261,16 @@ async def test_a_request_is_found_in_the_logs_by_its_id(
     traced = f"00-{trace_id}-{secrets.token_hex(8)}-00"
     headers = {"x-request-id": request_id, "traceparent": traced}
     await client.post(GENERATIONS, json={"prompt": "a beat", "duration_s": 0.5}, headers=headers)
-    raylet = next(process for process in service.processes() if "raylet" in process.name())
-    [folder] = [
-        part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--log_dir=")
-    ]
+    folder = Path(raylet_option(service.processes(), "--log_dir="))
     both = {"musicgen_Ingress", "musicgen_MusicGen:nano"}
-    await until(lambda: {line["deployment"] for line in logged(Path(folder), request_id)} == both)
     ending = f"Request {request_id}: ok, 0.5 s of music by nano"
-    [end] = [one for one in logged(Path(folder), request_id) if one["message"].startswith(ending)]
+
+    def ends() -> list[dict[str, Any]]:
+        return [line for line in logged(folder, request_id) if line["message"].startswith(ending)]
+
+    await until(lambda: {line["deployment"] for line in logged(folder, request_id)} == both)
+    await until(lambda: bool(ends()))
+    [end] = ends()
     assert (end["outcome"], end["model"], end["key"], end["audio_s"]) == ("ok", "nano", "-", 0.5)
     assert end["trace_id"] == trace_id
     assert 0 < end["first_audio_s"] <= end["total_s"]

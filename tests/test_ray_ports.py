@@ -20,12 +20,14 @@ from ray.serve.generated.serve_pb2 import ASGIRequest
 from ray.serve.generated.serve_pb2_grpc import ASGIServiceStub
 
 from serve_app.launcher import Service
+from tests.processes import command_line, raylet_option
 
 RAY = str(Path(sys.executable).parent / "ray")
 DASHBOARD_JOBS = "/api/jobs/"
 AGENT_JOBS = "/api/job_agent/jobs/"
 NO_TOKEN = None
-PATIENCE_S = 60
+PATIENCE_S = 180  # a busy machine is slow; only a failing test waits as long
+ANSWER_S = 5  # for which an attack waits for a port that may speak another protocol
 Answers = dict[tuple[str, int], Any]
 
 
@@ -58,9 +60,16 @@ def authorization(token: str | None) -> dict[str, str]:
     return {} if token is None else {"authorization": f"Bearer {token}".strip()}
 
 
-async def post_job(address: str, port: int, path: str, token: str | None, file: Path) -> int | None:
+async def post_job(
+    address: str,
+    port: int,
+    path: str,
+    token: str | None,
+    file: Path,
+    patience_s: float = ANSWER_S,
+) -> int | None:
     """The status, None without an HTTP answer."""
-    async with httpx.AsyncClient(timeout=5, headers=authorization(token)) as client:
+    async with httpx.AsyncClient(timeout=patience_s, headers=authorization(token)) as client:
         try:
             body = {"entrypoint": f"touch {file}"}
             response = await client.post(f"http://{address}:{port}{path}", json=body)
@@ -87,7 +96,9 @@ async def send_pickle(
     metadata = tuple(authorization(token).items())
     async with grpc.aio.insecure_channel(f"{address}:{port}") as channel:
         try:
-            await ASGIServiceStub(channel).HandleRequest(request, metadata=metadata, timeout=5)
+            await ASGIServiceStub(channel).HandleRequest(
+                request, metadata=metadata, timeout=ANSWER_S
+            )
         except grpc.aio.AioRpcError as error:
             return error.code()
     return None
@@ -106,16 +117,20 @@ def token() -> str:
 async def test_no_port_takes_a_job_without_the_token(
     service: Service, tmp_path: Path, path: str, wrong: str | None
 ) -> None:
+    """Three refuse it: the dashboard, the node's agent and the runtime environments' agent.
+
+    The attack is repeated until a busy machine's agents have answered in time.
+    """
     file = tmp_path / "ran"
-    answers = await everywhere(
-        service, lambda address, port: post_job(address, port, path, wrong, file)
-    )
-    assert len(answers) > 10
-    assert {status for status in answers.values() if status is not None} <= {401, 403, 404, 405}, (
-        answers
-    )
-    refusals = [target for target, status in answers.items() if status in (401, 403)]
-    assert len(refusals) >= 3, "the dashboard, the node's agent and the runtime environments' agent"
+    refusals: set[tuple[str, int]] = set()
+    async with asyncio.timeout(PATIENCE_S):
+        while len(refusals) < 3:
+            answers = await everywhere(
+                service, lambda address, port: post_job(address, port, path, wrong, file)
+            )
+            assert len(answers) > 10
+            assert set(answers.values()) <= {None, 401, 403, 404, 405}, answers
+            refusals |= {target for target, status in answers.items() if status in (401, 403)}
     assert not file.exists()
 
 
@@ -123,7 +138,8 @@ async def test_the_tokens_owner_runs_jobs(service: Service, tmp_path: Path, toke
     """The attack above is one: it works with the token."""
     file = tmp_path / "ran"
     port = int(str(service.dashboard_url).rpartition(":")[2])
-    assert await post_job("127.0.0.1", port, DASHBOARD_JOBS, token, file) == 200
+    status = await post_job("127.0.0.1", port, DASHBOARD_JOBS, token, file, PATIENCE_S)
+    assert status == 200
     await until_exists(file)
 
 
@@ -138,12 +154,17 @@ async def test_no_port_unpickles_without_the_token(
     service: Service, tmp_path: Path, wrong: str | None, token: str
 ) -> None:
     file = tmp_path / "ran"
-    codes = await everywhere(service, lambda address, port: send_pickle(address, port, wrong, file))
-    assert None not in codes.values()
-    assert grpc.StatusCode.UNAUTHENTICATED in codes.values()
-    assert not file.exists()
-    await everywhere(service, lambda address, port: send_pickle(address, port, token, file))
-    await until_exists(file)
+    seen: set[grpc.StatusCode | None] = set()
+    async with asyncio.timeout(PATIENCE_S):
+        while grpc.StatusCode.UNAUTHENTICATED not in seen:
+            codes = await everywhere(
+                service, lambda address, port: send_pickle(address, port, wrong, file)
+            )
+            seen |= set(codes.values())
+            assert None not in seen
+        assert not file.exists()
+        while not await asyncio.to_thread(file.exists):
+            await everywhere(service, lambda address, port: send_pickle(address, port, token, file))
 
 
 def test_only_serves_own_servers_listen_beyond_the_loopback(service: Service) -> None:
@@ -158,10 +179,7 @@ def test_only_serves_own_servers_listen_beyond_the_loopback(service: Service) ->
 def test_a_client_without_the_token_does_not_connect(
     service: Service, token: str, mode: str
 ) -> None:
-    raylet = next(process for process in service.processes() if "raylet" in process.name())
-    [address] = [
-        part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--gcs-address=")
-    ]
+    address = raylet_option(service.processes(), "--gcs-address=")
     command = [RAY, "status", "--address", address]
     allowed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert allowed.returncode == 0, allowed.stderr
@@ -176,15 +194,11 @@ def test_a_client_without_the_token_does_not_connect(
 
 
 def test_the_token_is_on_no_command_line_and_in_no_log(service: Service, token: str) -> None:
-    assert len(service.processes()) > 5
-    assert not [
-        process.name() for process in service.processes() if token in " ".join(process.cmdline())
-    ]
+    lines = [" ".join(command_line(process)) for process in service.processes()]
+    assert len(lines) > 5
+    assert [line for line in lines if token in line] == []
     assert token not in service.log
-    raylet = next(process for process in service.processes() if "raylet" in process.name())
-    [folder] = [
-        part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--log_dir=")
-    ]
+    folder = raylet_option(service.processes(), "--log_dir=")
     logs = [file for file in Path(folder).rglob("*") if file.is_file()]
     assert len(logs) > 5
     assert not [file.name for file in logs if token in file.read_text(errors="replace")]

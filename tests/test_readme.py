@@ -65,7 +65,7 @@ def test_a_job(service: Service, tmp_path: Path) -> None:
     job = json.loads(run(["bash", "-ec", example], tmp_path, service))
     assert job["status"] == "queued"
     assert job["webhook"]["url"] == "https://example.com/music"
-    assert httpx.delete(f"{service.url}/v1/jobs/{job['id']}").status_code == 204
+    assert httpx.delete(f"{service.url}/v1/jobs/{job['id']}", timeout=120).status_code == 204
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

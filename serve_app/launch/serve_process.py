@@ -1,5 +1,6 @@
 """`serve run` as a child process with a Ray of its own, watched until the application is RUNNING."""
 
+import contextlib
 import os
 import re
 import signal
@@ -118,7 +119,8 @@ class ServeProcess:
             self._process.wait()
         _, alive = psutil.wait_procs(processes, timeout=timeout_s)
         for process in alive:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                process.kill()
         psutil.wait_procs(alive)
 
     def _check(self, application: dict[str, Any]) -> None:
