@@ -17,6 +17,7 @@ from ray.serve import Application
 from serve_app.app import build_app
 from serve_app.machine import free_port
 from tests.conftest import EMBEDDED
+from tests.processes import titled
 
 PATIENCE_S = 300.0  # a busy machine is slow; only a failing test waits as long
 PROXY_CHECKS_S = "1"  # between Serve's checks of a proxy, as between those of a replica
@@ -81,9 +82,7 @@ class Fleet:
 
     def kill(self, name: str) -> None:
         """Kill the one process whose title begins with `name`."""
-        [process] = [
-            p for p in psutil.Process().children(recursive=True) if p.cmdline()[0].startswith(name)
-        ]
+        [process] = titled(psutil.Process().children(recursive=True), name)
         process.kill()
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -170,7 +169,7 @@ def fleet() -> Iterator[Fleet]:
             for process in psutil.Process().children(recursive=True)
             if process.pid not in before
         ]
-        psutil.wait_procs(left, timeout=30)
+        psutil.wait_procs(left, timeout=PATIENCE_S)
     assert [process for process in left if process.is_running()] == []
 
 

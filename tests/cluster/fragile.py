@@ -1,11 +1,12 @@
-"""A replica that prompts make fail: one kills its process, one its engine once, one holds its track once."""
+"""A replica that prompts make fail: one kills its process, one its engine once, one holds its track once.
+
+Its tracks wait for the gate.
+"""
 
 import asyncio
 import os
 import signal
-import tempfile
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import patch
 
@@ -13,13 +14,14 @@ from ray.serve import Application
 
 from serve_app import app
 from serve_app.deployments.replica import MusicGenReplica
-from serve_app.deployments.transport import PackedChunk
-from serve_app.types import GenerationRequest, StreamItem
+from serve_app.deployments.transport import PackedChunk, unpack
+from serve_app.types import AudioChunk, GenerationRequest, StreamItem
+from tests.cluster.gate import FOLDER, await_start, pass_gate
 
 POISON = "poison"
 ENGINE_FAILURE = "engine failure"
 ENDLESS = "endless"
-_ARMED = Path(tempfile.gettempdir()) / f"musicgen-fragile-{os.getuid()}"
+_ARMED = FOLDER / "armed"
 
 
 def _fall_off(*_: Any) -> NoReturn:
@@ -42,6 +44,10 @@ class Fragile(MusicGenReplica):
     stops after its first part, and ends with the replica.
     """
 
+    def __init__(self, *args: Any) -> None:
+        await_start()
+        super().__init__(*args)
+
     @staticmethod
     def arm() -> None:
         _ARMED.touch()
@@ -55,9 +61,16 @@ class Fragile(MusicGenReplica):
         if is_armed and request.prompt == ENGINE_FAILURE:
             self._engine.loop.batch.step = _fall_off  # type: ignore[assignment]
         async for item in super().generate(request):
+            if _is_last(item):
+                await pass_gate(request.request_id, request.prompt)
             yield item
             if is_armed and request.prompt == ENDLESS and isinstance(item, PackedChunk):
                 await asyncio.Event().wait()
+
+
+def _is_last(item: StreamItem | PackedChunk) -> bool:
+    chunk = unpack(item)
+    return isinstance(chunk, AudioChunk) and chunk.finish_reason is not None
 
 
 def build_app(args: dict[str, Any]) -> Application:

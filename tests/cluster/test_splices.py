@@ -14,16 +14,16 @@ import pytest
 
 from serve_app import app
 from serve_app.app import build_app
-from tests.cluster.conftest import Fleet, model, settings
+from tests.cluster.conftest import PATIENCE_S, Fleet, model, settings
 from tests.cluster.fragile import ENDLESS, ENGINE_FAILURE, POISON, Fragile
+from tests.cluster.gate import closed_gate, no_starts, waiting
 from tests.service.conftest import samples_of
 
 PATH = "/v1/audio/generations"
 DEPLOYMENT = "MusicGen:nano"
 DURATION_S = 12.0
-PAUSE_S = 60.0  # until a lost replica's track goes on, on a machine whose cores are all busy
+PAUSE_S = 240.0  # until a lost replica's track goes on, on a machine whose cores are all busy
 GRACE_S = 2
-NOTICED_S = 20.0  # until the ingress's view of a model follows a death, on such a machine
 FORMATS: dict[str, dict[str, Any]] = {
     "pcm": {"response_format": "pcm", "stream": True},
     "wav": {"response_format": "wav", "stream": True},
@@ -109,8 +109,8 @@ async def with_music(fleet: Fleet, calls: dict[str, tuple[Answer, asyncio.Task[b
 
 
 async def lost(client: httpx.AsyncClient) -> None:
-    """Wait until `/health` tells that no replica is left, before Serve has started new ones."""
-    async with asyncio.timeout(NOTICED_S):
+    """Wait until `/health` tells that no replica is left."""
+    async with asyncio.timeout(PATIENCE_S):
         while (await client.get("/health")).json()["model_loaded"]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -119,12 +119,14 @@ async def test_every_format_outlives_its_replica(two: Fleet, client: httpx.Async
     """Both replicas die, one after the other: each request has lost one at least."""
     wanted = await bodies(client)
     undisturbed = {name: await task for name, (_, task) in start(client, "calm", wanted).items()}
-    calls = start(client, "torn", wanted)
-    await with_music(two, calls)
-    first, second = two.replicas(DEPLOYMENT)
-    for replica in (first, second):
-        os.kill(replica["pid"], signal.SIGKILL)
-    await lost(client)
+    with closed_gate(), no_starts():
+        calls = start(client, "torn", wanted)
+        await with_music(two, calls)
+        await two.until(lambda: waiting() == {f"torn-{name}" for name in FORMATS})
+        first, second = two.replicas(DEPLOYMENT)
+        for replica in (first, second):
+            os.kill(replica["pid"], signal.SIGKILL)
+        await lost(client)
     answers = {name: await task for name, (_, task) in calls.items()}
     for name, content in answers.items():
         assert sound(name, content) == sound(name, undisturbed[name]), name
@@ -144,9 +146,14 @@ async def test_a_replica_whose_engine_fails_ends(two: Fleet, client: httpx.Async
     answer = await client.post(PATH, json=body, headers={"x-request-id": "failing"})
     assert (answer.status_code, answer.content) == (200, undisturbed)
     assert "failing" in two.retried()
-    await two.until(lambda: len(two.replicas(DEPLOYMENT)) == 2)
-    after = {replica["pid"] for replica in two.replicas(DEPLOYMENT)}
-    assert len(before - after) == 1
+
+    def replaced() -> set[int]:
+        """The replicas that have ended, once there are two again."""
+        after = {replica["pid"] for replica in two.replicas(DEPLOYMENT)}
+        return before - after if len(after) == 2 else set()
+
+    await two.until(lambda: bool(replaced()))
+    assert len(replaced()) == 1
 
 
 async def test_a_request_that_kills_replicas_is_refused(
@@ -162,7 +169,7 @@ async def test_a_request_that_kills_replicas_is_refused(
     assert (response.status_code, response.json()["code"]) == (500, "generation_failed")
     lengths = {len(await task) for _, task in calls.values()}
     assert lengths == {4 * 32_000 * 2}
-    assert len([log for log in two.ingress_logs() if "beside-" in log]) == 2
+    await two.until(lambda: len([log for log in two.ingress_logs() if "beside-" in log]) == 2)
 
 
 async def test_a_track_outlives_the_grace_of_an_update(
