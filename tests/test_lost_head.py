@@ -31,7 +31,7 @@ PATH = "/v1/audio/generations"
 STREAM: dict[str, Any] = {
     "prompt": "lofi beat", "duration_s": 20.0, "seed": 7, "response_format": "pcm", "stream": True,
 }  # fmt: skip
-AT_ONCE_S = 10.0  # on a machine whose cores are all busy
+AT_ONCE_S = 60.0  # on a machine whose cores are all busy
 
 pytestmark = pytest.mark.long
 
@@ -76,7 +76,8 @@ class Site:
         resources = '--resources={"ingress_node": 1, "model_node": 1}'
         return self.node(f"--address=127.0.0.1:{self.gcs}", resources)
 
-    def deploy(self) -> None:
+    def deployed(self) -> bool:
+        """Deploy the service; test that Ray has taken it."""
         config = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
         config["proxy_location"] = "EveryNode"
         config["http_options"]["port"] = self.proxies[0]
@@ -91,7 +92,11 @@ class Site:
         file = self.folder / "serve.yaml"
         file.write_text(yaml.safe_dump(config))
         command = [str(BIN / "serve"), "deploy", str(file), "-a", self.url(self.dashboard)]
-        subprocess.run(command, check=True, env=self.environment, cwd=ROOT, capture_output=True)
+        with (self.folder / "log").open("ab") as log:
+            run = subprocess.run(
+                command, check=False, env=self.environment, cwd=ROOT, stdout=log, stderr=log
+            )
+        return run.returncode == 0
 
     def url(self, port: int) -> str:
         return f"http://127.0.0.1:{port}"
@@ -100,7 +105,7 @@ class Site:
         """Test that a track is made at this proxy."""
         try:
             answer = httpx.post(
-                self.url(port) + PATH, json={"prompt": "a", "duration_s": 0.5}, timeout=30
+                self.url(port) + PATH, json={"prompt": "a", "duration_s": 0.5}, timeout=PATIENCE_S
             )
         except httpx.HTTPError:
             return False
@@ -137,7 +142,7 @@ def site() -> Iterator[Site]:
         environment = os.environ | {
             "RAY_external_storage_namespace": "musicgen",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # of several nodes, also on this interface
-            "RAY_gcs_rpc_server_reconnect_timeout_s": "120",
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
             "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(proxies[1]),
             "PYTHONPATH": str(ROOT),
         }
@@ -163,7 +168,7 @@ async def test_the_service_outlives_its_head(site: Site) -> None:
         head = stack.enter_context(site.head())
         await asyncio.to_thread(until, site.answers)
         worker = stack.enter_context(site.worker())
-        await asyncio.to_thread(site.deploy)
+        await asyncio.to_thread(until, site.deployed)
         for port in site.proxies:
             await asyncio.to_thread(until, partial(site.makes_music, port))
         calm = bytearray()
@@ -179,7 +184,7 @@ async def test_the_service_outlives_its_head(site: Site) -> None:
         replicas = replicas_of(worker)
         stack.enter_context(site.head())
         await asyncio.to_thread(until, lambda: site.makes_music(site.proxies[0]))
-        assert await asyncio.to_thread(site.makes_music, site.proxies[1])
+        await asyncio.to_thread(until, lambda: site.makes_music(site.proxies[1]))
         assert len(replicas) == 1
         assert replicas_of(worker) == replicas, "no model was loaded anew"
 

@@ -75,7 +75,9 @@ async def test_a_request_waits_for_a_model_at_zero_replicas(
     options = {"dont_load_model": True}
     refused = await client.post(REPOSITORY, json=BODY | {"options": options})
     assert (refused.status_code, list(refused.json())) == (503, ["error", "estimated_time"])
-    assert monotonic() - asked_at < 5, "at once"
+    assert monotonic() - asked_at < 60, "at once, on a machine whose cores are all busy"
     answers = await asyncio.gather(*(client.post(REPOSITORY, json=BODY) for _ in range(3)))
     assert [answer.status_code for answer in answers] == [200] * 3
-    assert (await client.get("/health")).json()["model_loaded"] is True
+    async with asyncio.timeout(PATIENCE_S):
+        while (await client.get("/health")).json()["model_loaded"] is not True:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
