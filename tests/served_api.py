@@ -14,7 +14,6 @@ from serve_app.config.jobs import JobsConfig
 from serve_app.config.provenance import ProvenanceConfig
 from serve_app.jobs.observer import LogJobObserver
 from serve_app.jobs.runtime import JobRuntime
-from serve_app.machine import free_port
 from tests.fakes import LARGE, SMALL, FakeGenerator
 
 
@@ -28,7 +27,6 @@ def served_api(
 
     jobs: with a store, or not enabled; None: there are no routes of jobs.
     """
-    port = free_port()
     models = [SMALL, LARGE]
     runtime = None if jobs is None else JobRuntime.of(jobs, LogJobObserver())
     api = create_api(
@@ -41,12 +39,13 @@ def served_api(
         jobs=_job_maker(runtime),
         beside=runtime.running() if isinstance(runtime, JobRuntime) else None,
     )
-    server = _Server(uvicorn.Config(api, port=port, log_level="error"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    server = _Server(uvicorn.Config(api, log_level="error"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()
     try:
         assert server.ready.wait(timeout=120)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.end()
         thread.join()

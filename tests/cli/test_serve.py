@@ -110,10 +110,10 @@ def test_a_folder_is_served_until_ctrl_c(tmp_path: Path) -> None:
     arguments = [str(base), "--adapter", str(adapter), "--port", str(port)]
     with serving(arguments) as process:
         url = f"http://127.0.0.1:{port}"
-        assert httpx.get(f"{url}/health").json()["status"] == "healthy"
-        [served] = httpx.get(f"{url}/v1/models").json()["data"]
+        assert httpx.get(f"{url}/health", timeout=60).json()["status"] == "healthy"
+        [served] = httpx.get(f"{url}/v1/models", timeout=60).json()["data"]
         body = {"prompt": "calm piano", "duration_s": 1}
-        answer = httpx.post(f"{url}{GENERATIONS}", json=body, timeout=60)
+        answer = httpx.post(f"{url}{GENERATIONS}", json=body, timeout=180)
         assert process.poll() is None
     assert (served["id"], served["source"]) == ("musicgen-nano", "musicgen-nano + adapter")
     assert answer.status_code == 200, answer.text

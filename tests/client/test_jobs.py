@@ -30,7 +30,7 @@ def test_the_fields_are_those_of_the_api() -> None:
 def test_a_job_from_its_submission_to_its_file(served: str) -> None:
     with MusicGenClient(served) as client:
         job = client.jobs.submit("bells", duration_s=1, n=2, seed=5, metadata={"a": 1})
-        done = client.jobs.wait(job.id, timeout_s=30)
+        done = client.jobs.wait(job.id, timeout_s=120)
         done.check()
         assert (done.status, done.metadata, done.progress) == ("succeeded", {"a": 1}, 1.0)
         assert [file.seed for file in done.result] == [5, 6]

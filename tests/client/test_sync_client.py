@@ -1,9 +1,11 @@
 """The blocking client over the real API, and over servers that break HTTP."""
 
+import asyncio
 import io
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,13 @@ from serve_app.client import (
     Track,
 )
 from serve_app.errors import GenerationFailed, QueueFull
+from serve_app.types import AudioChunk, GenerationRequest, StreamItem
 from tests.client.conftest import KEY
 from tests.client.facts import FACTS, HEADER_LINES, TRACK, WAV, WAV_TYPE, event, problem
+from tests.edge.conftest import PATIENCE_S, refusing_address
 from tests.fakes import FakeGenerator
 from tests.raw_server import answer, raw_server
+from tests.served_api import served_api
 from tools import sync_client
 
 SOON = Retries(first_delay_s=0.01)
@@ -151,13 +156,32 @@ def test_the_served_models(url: str) -> None:
     assert served[1]["sample_rate"] is None
 
 
-def test_a_closed_stream_cancels_the_request(url: str, backend: FakeGenerator) -> None:
-    with MusicGenClient(url) as client:
+class Endless(FakeGenerator):
+    """Makes the beginning of a track, and no end; `ended` once its request is cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = threading.Event()
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        try:
+            async for item in super().generate(request):
+                yield item
+                if isinstance(item, AudioChunk):
+                    await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+
+
+def test_a_closed_stream_cancels_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
+    backend = Endless()
+    with served_api(backend) as url, MusicGenClient(url) as client:
         events = client.stream("a", duration_s=1)
         next(events)
+        assert not backend.ended.is_set()
         events.close()  # type: ignore[attr-defined]
-        client.models()
-    assert backend.closed == 1
+        assert backend.ended.wait(PATIENCE_S)
 
 
 def test_an_error_tells_the_services_status_code_and_detail(
@@ -254,9 +278,11 @@ def test_an_answer_that_breaks_off_is_asked_again_only_with_a_seed(broken: bytes
 
 
 def test_an_unreachable_service_is_an_error_of_httpx() -> None:
-    with raw_server(None) as gone:
-        url = gone.url
-    with MusicGenClient(url, retries=SOON) as client, pytest.raises(httpx.ConnectError):
+    with (
+        refusing_address() as nobody,
+        MusicGenClient(f"http://{nobody}", retries=SOON) as client,
+        pytest.raises(httpx.ConnectError),
+    ):
         client.models()
 
 

@@ -1,12 +1,13 @@
 """Places in a line, against a list."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.gateway.permits import place_tree
 from serve_app.gateway.permits.place_tree import Place, PlaceTree
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(st.lists(st.one_of(st.integers(1, 120_000), st.floats(0, 0.999)), max_size=60))
 def test_places_are_those_of_a_list(actions: list[int | float]) -> None:
     """An integer enters with as much music; a fraction picks one of those who wait, who leaves."""

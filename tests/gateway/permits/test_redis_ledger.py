@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from serve_app.gateway.permits import redis_coordinator
 from serve_app.gateway.permits.ledger import Ledger
 from serve_app.gateway.permits.messages import LineReport, Reply, Report, Row
 from serve_app.gateway.permits.redis_coordinator import RedisCoordinator
@@ -19,6 +20,13 @@ LIMITS = {"running:a": 3, "running:b": 50, "line:c": 20}
 def url() -> Iterator[str]:
     with redis_server() as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No session expires, and no reply is late, because the machine stands still."""
+    monkeypatch.setattr(redis_coordinator, "LEASE_S", 600.0)
+    monkeypatch.setattr(redis_coordinator, "_TIMEOUT_S", 60.0)
 
 
 class Session:
