@@ -11,7 +11,7 @@ from serve_app.gateway import stream_run
 from serve_app.gateway.stream_run import StreamRun
 from serve_app.types import GenerationRequest, StreamItem
 from tests.fakes import FakeGenerator
-from tests.gateway.streams import Held, LookedAtClock, looked_at, source_of, until
+from tests.gateway.streams import PATIENCE_S, Held, LookedAtClock, looked_at, source_of, until
 
 SECOND = 64_000  # bytes of pcm
 GRACE_S = 0.1
@@ -21,7 +21,7 @@ GRACE_S = 0.1
 def clock(monkeypatch: pytest.MonkeyPatch) -> LookedAtClock:
     """The clock of the runs: none is aborted because the machine stands still."""
     clock = LookedAtClock()
-    monkeypatch.setattr(stream_run, "POLL_S", 0.05)
+    monkeypatch.setattr(stream_run, "POLL_S", PATIENCE_S)
     monkeypatch.setattr(stream_run, "monotonic", clock)
     return clock
 
@@ -30,14 +30,16 @@ async def ended(run: StreamRun) -> None:
     await until(lambda: not run.running)
 
 
-async def test_bytes_come_while_the_file_is_made() -> None:
+async def test_bytes_come_while_the_file_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = Held()
     run = StreamRun(source_of(generator), 3, GRACE_S, lambda _: None)
     part = await run.part(0, 1_000_000)
     assert (len(part.content), part.state.size, part.state.complete) == (20, 20, False)
     assert (part.state.total, part.state.version) == (SECOND, 3), "the length is known"
     assert part.state.facts["model"] == "small"
-    assert (await run.part(20, 100)).content == b"", "nothing comes for a while"
+    with monkeypatch.context() as patch:
+        patch.setattr(stream_run, "POLL_S", 0.05)
+        assert (await run.part(20, 100)).content == b"", "nothing comes for a while"
     generator.go_on.set()
     rest = await run.part(20, 1_000_000)
     assert len(rest.content) == SECOND - 20
