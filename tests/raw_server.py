@@ -72,6 +72,14 @@ def raw_server(*answers: bytes | None) -> Iterator[RawServer]:
         server.stop()
 
 
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """Hold a port of the loopback interface on which nothing listens: connections are refused."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
+
+
 def answer(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
     """An HTTP answer. length: what `content-length` says, if not the truth."""
     lines = [

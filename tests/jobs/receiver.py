@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import time
 
 from serve_app.jobs.delivery import DeliveryLoop
+from tests.jobs.patience import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Receiver:
         self._thread.start()
 
     def stop(self) -> None:
+        self.may_answer.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -51,7 +53,7 @@ class Receiver:
     def expect(self, count: int) -> None:
         """Wait until so many messages are answered. Raises TimeoutError."""
         with self._counted:
-            if not self._counted.wait_for(lambda: self.answered >= count, timeout=10):
+            if not self._counted.wait_for(lambda: self.answered >= count, timeout=PATIENCE_S):
                 raise TimeoutError(f"{self.answered} of {count} messages were answered")
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -62,7 +64,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 receiver.received.append(Received(self.path, headers, body))
-                receiver.may_answer.wait(timeout=30)
+                receiver.may_answer.wait()
                 number = min(len(receiver.received), len(receiver._answers)) - 1
                 status, sent = receiver._answers[number]
                 self.send_response(status)

@@ -33,6 +33,7 @@ from serve_app.jobs.store import JobStore, Progressed
 from serve_app.jobs.stores import open_store
 from serve_app.track_fields import TrackReport
 from tests.fakes import LARGE, SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator
+from tests.jobs.patience import PATIENCE_S
 
 LEASE_S = 30.0
 CONTENT = b"RIFF" + bytes(range(256)) * 8  # stands for a file
@@ -61,7 +62,7 @@ class JobRoom:
 
     async def claim(self) -> Claim:
         """Lease the next job, once there is one."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not (claims := await self.store.claim({"small": 1, "large": 1}, LEASE_S)):
                 pass
         return claims[0]

@@ -10,7 +10,8 @@ import pytest
 
 from serve_app.jobs.addresses import Addresses, Answer, NotAnswered
 from serve_app.jobs.errors import AddressRefused
-from tests.raw_server import answer, raw_server
+from tests.jobs.patience import PATIENCE_S
+from tests.raw_server import answer, raw_server, refusing_port
 
 NO_NAMES = ["a..b", ".example.com", f"{70 * 'a'}.com", 300 * "1", "..", "example.com.."]
 
@@ -47,7 +48,7 @@ def _resolve(monkeypatch: pytest.MonkeyPatch, *answers: str) -> _Resolver:
 )  # fmt: skip
 @pytest.mark.parametrize("allow_private", [True, False])
 async def test_what_is_no_address_is_refused(url: str, allow_private: bool) -> None:
-    addresses = Addresses(allow_private, timeout_s=5.0)
+    addresses = Addresses(allow_private, timeout_s=PATIENCE_S)
     with pytest.raises(AddressRefused):
         await addresses.check(url)
     with pytest.raises(AddressRefused):
@@ -59,19 +60,24 @@ async def test_what_is_no_address_is_refused(url: str, allow_private: bool) -> N
     ["http://my_service:8080/", "http://a-1.b.example./x", "http://[::1]:9/", "http://10.0.0.1"],
 )
 async def test_names_inside_clusters_are_addresses(url: str) -> None:
-    await Addresses(allow_private=True, timeout_s=5.0).check(url)
+    await Addresses(allow_private=True, timeout_s=PATIENCE_S).check(url)
 
 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1/", "http://[::1]:80/", "http://localhost/", "http://2130706433/"]
 )
-async def test_private_addresses_are_refused_before_they_are_stored(url: str) -> None:
+async def test_private_addresses_are_refused_before_they_are_stored(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setattr("serve_app.jobs.addresses._RESOLVE_S", PATIENCE_S)
     with pytest.raises(AddressRefused, match="not on the public internet"):
-        await Addresses(allow_private=False, timeout_s=5.0).check(url)
+        await Addresses(allow_private=False, timeout_s=PATIENCE_S).check(url)
 
 
 async def test_a_name_that_cannot_be_resolved_is_accepted_for_later() -> None:
-    await Addresses(allow_private=False, timeout_s=5.0).check("https://no-such-name.invalid/")
+    await Addresses(allow_private=False, timeout_s=PATIENCE_S).check(
+        "https://no-such-name.invalid/"
+    )
 
 
 @pytest.mark.parametrize("allow_private", [True, False])
@@ -84,13 +90,13 @@ async def test_a_name_server_that_hangs_keeps_back_nothing_else(
     answers = threading.Event()
 
     def hang(*_: Any, **__: Any) -> list[Any]:
-        answers.wait(30)
+        answers.wait(2 * PATIENCE_S)
         raise socket.gaierror
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     addresses = Addresses(allow_private, timeout_s=0.05)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await addresses.check("https://hooks.example.com/")
             with pytest.raises(NotAnswered, match="no answer came"):
                 await addresses.send("POST", "https://hooks.example.com/", {}, b"{}")
@@ -103,7 +109,7 @@ async def test_a_private_address_is_refused_at_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The name was public when the job was accepted; no byte reaches the private server."""
-    addresses = Addresses(allow_private=False, timeout_s=5.0)
+    addresses = Addresses(allow_private=False, timeout_s=PATIENCE_S)
     _resolve(monkeypatch, "93.184.216.34", "127.0.0.1")
     with raw_server(answer("200 OK")) as server:
         await addresses.check(f"http://hooks.example.com:{server.port}/")
@@ -118,7 +124,7 @@ async def test_a_name_is_resolved_once_and_its_checked_address_is_connected_to(
     monkeypatch.setattr("serve_app.jobs.addresses.is_public", lambda _: True)
     with raw_server(answer("204 No Content")) as server:
         resolver = _resolve(monkeypatch, "127.0.0.1", "127.0.0.2")
-        addresses = Addresses(allow_private=False, timeout_s=5.0)
+        addresses = Addresses(allow_private=False, timeout_s=PATIENCE_S)
         host = f"hooks.example.com:{server.port}"
         got = await addresses.send("POST", f"http://{host}/a", {}, b"{}")
     assert got.succeeded
@@ -128,7 +134,7 @@ async def test_a_name_is_resolved_once_and_its_checked_address_is_connected_to(
 
 async def test_a_request_carries_its_headers_and_content() -> None:
     with raw_server(answer("201 Created", b"ok", "Retry-After: 7")) as server:
-        addresses = Addresses(allow_private=True, timeout_s=5.0)
+        addresses = Addresses(allow_private=True, timeout_s=PATIENCE_S)
         got = await addresses.send("PUT", f"{server.url}/x?token=1", {"x-a": "b"}, b"music")
     assert got.status == 201
     assert got.content == b"ok"
@@ -140,24 +146,22 @@ async def test_a_request_carries_its_headers_and_content() -> None:
 
 async def test_a_redirect_is_an_answer_and_not_followed() -> None:
     with raw_server(answer("302 Found", b"", "Location: http://127.0.0.1:1/")) as server:
-        got = await Addresses(True, 5.0).send("POST", server.url, {}, b"")
+        got = await Addresses(True, PATIENCE_S).send("POST", server.url, {}, b"")
     assert (got.status, got.succeeded) == (302, False)
     assert len(server.requests) == 1
 
 
 async def test_a_long_answer_is_read_in_part() -> None:
     with raw_server(answer("200 OK", 100_000 * b"x")) as server:
-        got = await Addresses(True, 5.0).send("POST", server.url, {}, b"")
+        got = await Addresses(True, PATIENCE_S).send("POST", server.url, {}, b"")
     assert len(got.content) == 65_536
 
 
 async def test_a_closed_connection_and_a_closed_port_are_no_answer() -> None:
-    with raw_server(None) as server:
-        with pytest.raises(NotAnswered, match="the connection failed"):
-            await Addresses(True, 5.0).send("POST", server.url, {}, b"")
-        url = server.url
-    with pytest.raises(NotAnswered):
-        await Addresses(True, 5.0).send("POST", url, {}, b"")
+    with raw_server(None) as server, pytest.raises(NotAnswered, match="the connection failed"):
+        await Addresses(True, PATIENCE_S).send("POST", server.url, {}, b"")
+    with refusing_port() as port, pytest.raises(NotAnswered):
+        await Addresses(True, PATIENCE_S).send("POST", f"http://127.0.0.1:{port}/", {}, b"")
 
 
 async def test_a_slow_receiver_is_given_up() -> None:

@@ -13,14 +13,15 @@ from serve_app.jobs.delivery import DELAYS_S, DeliveryLoop, settlement_of
 from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.job import Delivery, EventName, Job, Webhook
 from serve_app.jobs.store import Settlement
+from tests.jobs.patience import PATIENCE_S
 from tests.jobs.receiver import deliver_once, receiver
 from tests.jobs.rooms import JobRoom, addresses_of, submission
 
 ALL: tuple[EventName, ...] = ("started", "progress", "completed")
 
 
-def loop_of(room: JobRoom, *, private: bool = True, timeout_s: float = 5.0) -> DeliveryLoop:
-    return DeliveryLoop(room.store, addresses_of(private, timeout_s), timeout_s)
+def loop_of(room: JobRoom, *, private: bool = True) -> DeliveryLoop:
+    return DeliveryLoop(room.store, addresses_of(private, PATIENCE_S), PATIENCE_S)
 
 
 async def finished(
@@ -69,7 +70,7 @@ async def test_the_latest_progress_and_the_end_are_told(room: JobRoom) -> None:
 
 
 async def test_a_repetition_has_the_same_id_and_another_signature(room: JobRoom) -> None:
-    with receiver(500, 204) as hook:
+    with receiver((500, {"retry-after": "3600"}), 204) as hook:
         job = await finished(room, hook.url)
         await deliver_once(loop_of(room))
         assert await deliver_once(loop_of(room)) == 0, "the second attempt is not due yet"
@@ -145,7 +146,7 @@ async def test_the_loop_delivers_until_it_is_cancelled(room: JobRoom) -> None:
     with receiver() as hook:
         running = asyncio.create_task(loop_of(room).run())
         await finished(room, hook.url)
-        await asyncio.to_thread(hook.arrived.wait, 10)
+        await asyncio.to_thread(hook.expect, 1)
         running.cancel()
         await asyncio.wait({running})
     assert running.cancelled()
@@ -170,7 +171,7 @@ async def test_an_error_of_the_store_does_not_end_the_loop(
     with receiver() as hook:
         await finished(room, hook.url)
         running = asyncio.create_task(loop_of(room).run())
-        await asyncio.to_thread(hook.arrived.wait, 10)
+        await asyncio.to_thread(hook.expect, 1)
         running.cancel()
         await asyncio.wait({running})
     assert len(hook.received) == 1

@@ -44,11 +44,11 @@ async def test_a_job_whose_workers_are_lost_often_enough_fails(store: DatabaseSt
 
 async def test_jobs_end_at_their_deadline(store: DatabaseStore) -> None:
     """Queued ones and running ones. A job whose deadline has passed is not begun."""
-    running = await claimed(store, deadline_s=10.0)
-    queued = await added(store, deadline_s=10.0)
+    running = await claimed(store, deadline_s=1000.0)
+    queued = await added(store, deadline_s=1000.0)
     unlimited = await added(store)
-    in_time = await added(store, deadline_s=100.0)
-    await pass_time(store, 11)
+    in_time = await added(store, deadline_s=5000.0)
+    await pass_time(store, 1001)
     claims = await store.claim({"nano": MOST}, LEASE_S)
     assert {claim.job.id for claim in claims} == {unlimited.id, in_time.id}
     ended = await store.reap(3)

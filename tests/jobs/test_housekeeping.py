@@ -25,8 +25,8 @@ async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
 
 async def test_a_lost_job_fails_after_its_attempts_and_its_webhook_is_told(shop: Workshop) -> None:
     job = await shop.add(webhook=Webhook(url="https://a.example/"))
-    [claim] = await shop.store.claim({"small": 1}, lease_s=0.01)
-    await asyncio.sleep(0.05)
+    [claim] = await shop.store.claim({"small": 1}, lease_s=30.0)
+    await pass_time(cast(DatabaseStore, shop.store), 31.0)
     await shop.housekeeping().reap()
     await shop.housekeeping().reap()
     assert claim.job.id == job.id
@@ -48,8 +48,8 @@ async def test_a_canceled_job_is_counted_once_by_all_replicas(shop: Workshop) ->
 
 
 async def test_a_job_past_its_deadline_ends_without_a_worker(shop: Workshop) -> None:
-    job = await shop.add(deadline_s=0.01)
-    await asyncio.sleep(0.05)
+    job = await shop.add(deadline_s=60.0)
+    await pass_time(cast(DatabaseStore, shop.store), 61.0)
     await shop.housekeeping().reap()
     ended = await shop.get(job)
     assert ended.error is not None
@@ -58,9 +58,9 @@ async def test_a_job_past_its_deadline_ends_without_a_worker(shop: Workshop) -> 
 
 async def test_expired_results_are_erased(shop: Workshop) -> None:
     async with shop.working():
-        job = await shop.ended(await shop.add(kept_s=0.01))
+        job = await shop.ended(await shop.add())
     assert shop.files() == [f"{job.id}/1/0.wav"]
-    await asyncio.sleep(0.05)
+    await pass_time(cast(DatabaseStore, shop.store), 61.0)
     await shop.housekeeping().sweep()
     assert shop.files() == []
     assert (await shop.get(job)).results_deleted
@@ -70,7 +70,7 @@ async def test_a_file_that_cannot_be_erased_keeps_no_other_from_it(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with shop.working():
-        job = await shop.ended(await shop.add(n=2, kept_s=0.01))
+        job = await shop.ended(await shop.add(n=2))
     delete = shop.results.delete
 
     async def fail_once(key: str) -> None:
@@ -79,7 +79,7 @@ async def test_a_file_that_cannot_be_erased_keeps_no_other_from_it(
         await delete(key)
 
     monkeypatch.setattr(shop.results, "delete", fail_once)
-    await asyncio.sleep(0.05)
+    await pass_time(cast(DatabaseStore, shop.store), 61.0)
     await shop.housekeeping().sweep()
     assert shop.files() == [f"{job.id}/1/0.wav"]
     assert "waits for its erasure" in caplog.text

@@ -12,6 +12,7 @@ from serve_app.config.jobs import JobsConfig
 from serve_app.errors import Unauthorized
 from serve_app.jobs.errors import JobStoreUnavailable
 from serve_app.jobs.links import Grant, Links, audio_purpose
+from tests.jobs.patience import PATIENCE_S
 from tests.jobs.rooms import JobRoom, submission
 
 
@@ -84,7 +85,7 @@ async def test_no_failure_ends_the_reading_of_the_clock(
 
     monkeypatch.setattr(room.store, "now", now)
     following = asyncio.create_task(room.service.links.follow(room.store))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await read.wait()
     following.cancel()
 

@@ -13,10 +13,11 @@ from serve_app.jobs.database_store import DatabaseStore
 from serve_app.jobs.job import Claim, JobStatus, Outcome
 from serve_app.jobs.sqlite import SqliteDatabase
 from serve_app.jobs.store import Progressed
-from tests.jobs.stores import LEASE_S, MOST, new_job, pass_time, success
+from tests.jobs.stores import MOST, new_job, pass_time, success
 
 MAX_ATTEMPTS = 2
-STEP_S = 20.0  # two of them end a lease
+LEASE_S = 3000.0
+STEP_S = 2000.0  # two of them end a lease
 
 
 @dataclass

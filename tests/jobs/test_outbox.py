@@ -42,9 +42,9 @@ async def test_claims_are_limited(store: DatabaseStore) -> None:
 
 async def test_a_failed_message_is_sent_again_with_its_id(store: DatabaseStore) -> None:
     [first] = await sent(store)
-    await store.settle(first, Settlement(False, 503, "busy\0\ud800", retry_in_s=5))
+    await store.settle(first, Settlement(False, 503, "busy\0\ud800", retry_in_s=600))
     assert await store.claim_deliveries(MOST, LEASE_S) == []
-    await pass_time(store, 6)
+    await pass_time(store, 601)
     [second] = await store.claim_deliveries(MOST, LEASE_S)
     assert (second.id, second.attempt) == (first.id, 2)
     [row] = await rows_of(store, "deliveries")

@@ -20,6 +20,7 @@ from serve_app.errors import ConfigError
 from serve_app.jobs.observer import LogJobObserver
 from serve_app.jobs.runtime import OFF, UNSHARED, JobRuntime
 from tests.fakes import SMALL
+from tests.jobs.patience import PATIENCE_S
 from tests.jobs.workshop import Studio
 from tests.postgres import postgres_server
 
@@ -49,7 +50,7 @@ async def served(runtime: JobRuntime) -> AsyncIterator[httpx.AsyncClient]:
 async def test_a_job_is_made_behind_the_api(tmp_path: Path) -> None:
     runtime = runtime_of(JobsConfig(store=f"sqlite:///{tmp_path / 'jobs.db'}"))
     async with served(runtime) as client:
-        answer = await client.post("/v1/jobs", json=TRACK, headers={"prefer": "wait=10"})
+        answer = await client.post("/v1/jobs", json=TRACK, headers={"prefer": "wait=60"})
         job = answer.json()
         assert (answer.status_code, job["status"]) == (200, "succeeded"), answer.text
         [result] = job["result"]
@@ -65,7 +66,7 @@ async def test_jobs_wait_for_the_next_start(tmp_path: Path) -> None:
         ids = [(await client.post("/v1/jobs", json=TRACK)).json()["id"] for _ in range(3)]
     async with served(runtime_of(config)) as client:
         for job_id in ids:
-            answer = await client.get(f"/v1/jobs/{job_id}", headers={"prefer": "wait=10"})
+            answer = await client.get(f"/v1/jobs/{job_id}", headers={"prefer": "wait=60"})
             assert answer.json()["status"] == "succeeded"
 
 
@@ -176,9 +177,9 @@ async def test_a_newer_schema_of_a_named_store_stops_the_start(tmp_path: Path) -
 
 async def made(client: httpx.AsyncClient) -> dict[str, Any]:
     """Make a track as a job, once jobs are accepted."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
-            answer = await client.post("/v1/jobs", json=TRACK, headers={"prefer": "wait=10"})
+            answer = await client.post("/v1/jobs", json=TRACK, headers={"prefer": "wait=60"})
             if answer.is_success:
                 job: dict[str, Any] = answer.json()
                 return job

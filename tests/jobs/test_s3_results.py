@@ -1,7 +1,6 @@
 """Results in a bucket, in a real server with S3's interface (moto)."""
 
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from serve_app.errors import ConfigError
 from serve_app.jobs.errors import ResultExpired, ResultsUnavailable
 from serve_app.jobs.s3_results import S3Results
+from tests.raw_server import refusing_port
 
 KEY = "01abc/1/0.wav"
 
@@ -93,9 +93,7 @@ async def test_a_missing_bucket_is_told(endpoint: str) -> None:
 
 async def test_a_store_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)  # between the client's tries
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(ResultsUnavailable, match="cannot be reached"):
+    with refusing_port() as port, pytest.raises(ResultsUnavailable, match="cannot be reached"):
         await S3Results("music", "", f"http://127.0.0.1:{port}").put(KEY, b"", "audio/wav")
 
 

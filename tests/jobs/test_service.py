@@ -3,7 +3,7 @@
 import asyncio
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from serve_app.errors import (
     Unauthorized,
 )
 from serve_app.jobs.acceptance import Acceptance
+from serve_app.jobs.database_store import DatabaseStore
 from serve_app.jobs.errors import (
     AddressRefused,
     IdempotencyMismatch,
@@ -33,7 +34,9 @@ from serve_app.jobs.ids import new_id
 from serve_app.jobs.job import Job, JobRequest, JobStatus, Upload, Webhook
 from serve_app.jobs.store import Progressed
 from tests.fakes import FakeGenerator
+from tests.jobs.patience import PATIENCE_S
 from tests.jobs.rooms import CONTENT, JobRoom, job_room, submission
+from tests.jobs.stores import pass_time
 
 
 def wav(duration_s: float) -> bytes:
@@ -111,7 +114,10 @@ async def test_so_are_the_options_of_files(
         await room.service.submit(submission(request=request))
 
 
-async def test_webhooks_to_private_addresses_are_refused(tmp_path: Path) -> None:
+async def test_webhooks_to_private_addresses_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.jobs.addresses._RESOLVE_S", PATIENCE_S)
     async with job_room(tmp_path) as room:
         for address in (Webhook(url="http://127.0.0.1/"), Webhook(url="http://localhost/")):
             with pytest.raises(AddressRefused):
@@ -212,7 +218,7 @@ async def test_waiting_ends_with_the_job_or_with_the_time(room: JobRoom) -> None
     assert (await room.service.wait(job, 0.1)).status is JobStatus.QUEUED
     waiting = asyncio.create_task(room.service.wait(job, 30.0))
     await room.succeed(await room.claim())
-    assert (await asyncio.wait_for(waiting, 5.0)).status is JobStatus.SUCCEEDED
+    assert (await asyncio.wait_for(waiting, PATIENCE_S)).status is JobStatus.SUCCEEDED
 
 
 async def test_waiting_for_a_job_that_is_deleted_tells_nothing_of_it(room: JobRoom) -> None:
@@ -221,7 +227,7 @@ async def test_waiting_for_a_job_that_is_deleted_tells_nothing_of_it(room: JobRo
     await asyncio.sleep(0)
     await room.service.delete("", job.id)
     with pytest.raises(JobNotFound):
-        await asyncio.wait_for(waiting, 5.0)
+        await asyncio.wait_for(waiting, PATIENCE_S)
 
 
 async def test_changes_are_told_up_to_the_end(room: JobRoom) -> None:
@@ -271,16 +277,15 @@ async def test_a_failed_and_a_canceled_job_have_no_file(room: JobRoom) -> None:
         await room.service.file("", job.id, 0)
 
 
-async def test_expired_files_are_gone(tmp_path: Path) -> None:
-    async with job_room(tmp_path, kept_s=0.01) as room:
-        job, _ = await room.service.submit(submission())
-        done = await room.succeed(await room.claim())
-        token = (room.service.links.audio(done, 0) or "").partition("?token=")[2]
-        await asyncio.sleep(0.02)
-        await _expired(room, job, token)
-        for key in await room.store.sweep(3600.0):
-            await room.service.results.delete(key)
-        await _expired(room, job, token)
+async def test_expired_files_are_gone(room: JobRoom) -> None:
+    job, _ = await room.service.submit(submission())
+    done = await room.succeed(await room.claim())
+    token = (room.service.links.audio(done, 0) or "").partition("?token=")[2]
+    await pass_time(cast(DatabaseStore, room.store), 86_401)
+    await _expired(room, job, token)
+    for key in await room.store.sweep(604_800.0):
+        await room.service.results.delete(key)
+    await _expired(room, job, token)
 
 
 async def _expired(room: JobRoom, job: Job, token: str) -> None:

@@ -232,13 +232,13 @@ async def test_a_late_worker_changes_nothing(store: DatabaseStore) -> None:
 async def test_a_released_job_waits_and_keeps_its_age(store: DatabaseStore) -> None:
     claim = await claimed(store)
     await store.heartbeat(claim, HALF, LEASE_S)
-    await store.release(claim, delay_s=5)
+    await store.release(claim, delay_s=600)
     job = await found(store, claim.job)
     assert (job.status, job.attempt, job.progress, job.audio_s) == (JobStatus.QUEUED, 1, 0, 0)
     assert job.started_at is None
     later = await added(store)
     assert [one.job.id for one in await store.claim({"nano": 1}, LEASE_S)] == [later.id]
-    await pass_time(store, 6)
+    await pass_time(store, 601)
     await added(store)
     [again] = await store.claim({"nano": 1}, LEASE_S)
     assert (again.job.id, again.job.attempt) == (job.id, 2)
@@ -279,15 +279,15 @@ async def test_a_job_that_is_released_after_its_cancel_ends(store: DatabaseStore
 async def test_stats_count_jobs(store: DatabaseStore) -> None:
     assert (await store.stats()).jobs == dict.fromkeys(JobStatus, 0)
     await added(store)
-    await pass_time(store, 50)
+    await pass_time(store, 3600)
     await added(store)
     await store.claim({"nano": 1}, LEASE_S)
     await added(store)
-    await pass_time(store, 10)
+    await pass_time(store, 1000)
     stats = await store.stats()
     assert stats.jobs[JobStatus.QUEUED] == 2
     assert stats.jobs[JobStatus.RUNNING] == 1
-    assert stats.oldest_queued_s == pytest.approx(10, abs=2)
+    assert 1000 <= stats.oldest_queued_s < 4600, "not that of the running one"
 
 
 async def test_the_callers_clock_is_never_used(
@@ -306,6 +306,6 @@ async def test_the_callers_clock_is_never_used(
         assert await store.sweep(3600) == []
     third = await added(store)
     assert claim.job.id == first.id
-    assert second.created_at == pytest.approx(time.time(), abs=30)
+    assert second.created_at == pytest.approx(time.time(), abs=3600)
     assert sorted([third.id, second.id, first.id]) == [first.id, second.id, third.id]
     assert await store.heartbeat(claim, HALF, LEASE_S) is False

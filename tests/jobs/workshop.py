@@ -31,6 +31,7 @@ from serve_app.jobs.worker import Worker
 from serve_app.model_status import EngineStats, LoadedModel, ReplicaStatus
 from serve_app.types import Audio, AudioChunk, FinishReason, GenerationRequest, StreamItem
 from tests.fakes import LARGE, SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator, RecordingObserver
+from tests.jobs.patience import PATIENCE_S
 
 SAMPLES_PER_CHUNK = 3200
 OWNER = "maria"
@@ -157,7 +158,7 @@ class Workshop:
         return GenerationService(guarded, router, readiness, api, observer, decoder)
 
     def worker(self, store: JobStore | None = None) -> Worker:
-        means = Means(self.service(), self.results, Addresses(True, 5.0))
+        means = Means(self.service(), self.results, Addresses(True, PATIENCE_S))
         return Worker(store or self.store, means, self.announcements, self.records, self.config)
 
     def housekeeping(self) -> Housekeeping:
@@ -193,7 +194,7 @@ class Workshop:
         return await self.until(job, lambda found: found.status.is_final)
 
     async def until(self, job: Job, test: Callable[[Job], bool]) -> Job:
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(PATIENCE_S):
             while not test(found := await self.get(job)):  # noqa: ASYNC110 (the store tells nobody)
                 await asyncio.sleep(0.01)
         return found
@@ -219,7 +220,7 @@ class LocalDecoder:
 
 async def eventually(test: Callable[[], bool]) -> None:
     """Wait until the test holds."""
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(PATIENCE_S):
         while not test():  # noqa: ASYNC110 (what is tested tells nobody)
             await asyncio.sleep(0.01)
 
