@@ -3,16 +3,17 @@
 import asyncio
 import itertools
 import json
-import time
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from serve_app.jobs.database import Steps, statement
 from serve_app.jobs.database_store import DatabaseStore
 from serve_app.jobs.errors import ResultExpired, ResultsUnavailable
+from serve_app.jobs.sqlite import SqliteDatabase
 from tests.jobs.rooms import JobRoom, submission
 from tests.jobs.stores import pass_time, rows_of
 from tests.jobs.test_service import wav
@@ -21,13 +22,15 @@ from tests.jobs.test_service import wav
 class _Left:
     """Run a coroutine whose task is cancelled at its n-th wait.
 
-    is_late: what is awaited has happened by then, but its answer has not been seen.
+    before: called then, such as until what is awaited has happened, and its answer has not been seen.
     """
 
-    def __init__(self, work: Coroutine[Any, Any, Any], wait: int, *, is_late: bool) -> None:
+    def __init__(
+        self, work: Coroutine[Any, Any, Any], wait: int, before: Callable[[], None]
+    ) -> None:
         self._work = work
         self._wait = wait
-        self._is_late = is_late
+        self._before = before
         self.has_left = False
 
     async def run(self) -> None:
@@ -50,8 +53,7 @@ class _Left:
                 raised = error
 
     def _leave(self) -> None:
-        if self._is_late:
-            time.sleep(0.05)  # threads go on, and the loop does not hear of them
+        self._before()
         self.has_left = True
         cast("asyncio.Task[None]", asyncio.current_task()).cancel()
 
@@ -62,18 +64,30 @@ async def test_a_caller_that_leaves_at_any_point_loses_no_upload_and_leaves_none
 ) -> None:
     one_thread = ThreadPoolExecutor(1)
     asyncio.get_running_loop().set_default_executor(one_thread)
+
+    def finish() -> None:
+        """Wait until the threads of files and of the database have done what they were given."""
+        one_thread.submit(lambda: None).result()
+        database = cast(SqliteDatabase, cast(DatabaseStore, room.store)._database)
+        database._reader.submit(lambda: None).result()
+        database._writer.submit(_nothing).result()
+
     accepted = 0
     for wait in itertools.count():
         new = submission(audio_prompt=wav(0.5), idempotency_key=f"k{wait}", body_sha256="1")
-        left = _Left(room.service.submit(new), wait, is_late=is_late)
+        left = _Left(room.service.submit(new), wait, finish if is_late else lambda: None)
         await asyncio.gather(asyncio.create_task(left.run()), return_exceptions=True)
-        await asyncio.to_thread(lambda: None)  # a file that is being written is whole
+        finish()
         await _consistent(room, tmp_path)
         accepted = len(await rows_of(cast(DatabaseStore, room.store), "jobs"))
         if not left.has_left:
             break
     assert wait >= 4, "the key, the note, the file and the row are awaited"
     assert accepted >= (2 if is_late else 1)
+
+
+def _nothing() -> Steps[None]:
+    yield statement("select 1")
 
 
 async def _consistent(room: JobRoom, folder: Path) -> None:

@@ -190,8 +190,9 @@ class Workshop:
         return found
 
     async def ended(self, job: Job) -> Job:
-        """Wait until the job has its final status."""
-        return await self.until(job, lambda found: found.status.is_final)
+        """Wait until a worker has ended the job, and knows it."""
+        await eventually(lambda: job.id in (ended for ended, _ in self.records.ends))
+        return await self.get(job)
 
     async def until(self, job: Job, test: Callable[[Job], bool]) -> Job:
         async with asyncio.timeout(PATIENCE_S):
@@ -223,6 +224,15 @@ async def eventually(test: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not test():  # noqa: ASYNC110 (what is tested tells nobody)
             await asyncio.sleep(0.01)
+
+
+async def has_looked(worker: Worker) -> None:
+    """Wait until a worker has looked for jobs twice more, and at its replicas anew."""
+    for _ in range(3):  # the last look may not be over
+        for card in (SMALL, LARGE):
+            worker._readiness.forget(card.model_id)
+        worker.nudge()
+        await eventually(lambda: not worker._nudged.is_set())
 
 
 @contextlib.asynccontextmanager
