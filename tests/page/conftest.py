@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page
 from serve_app.config.jobs import JobsConfig
 from tests.browser import launched_browser, open_tab, require_chromium
 from tests.fakes import FakeGenerator
+from tests.page.actions import keep_notices
 from tests.served_api import served_api
 
 FOLDER = Path(__file__).parent
@@ -39,6 +40,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """An empty tab without a service worker, which would load every file of the page a second time."""
     async with open_tab(browser, service_workers="block") as page:
+        await keep_notices(page)
         yield page
 
 

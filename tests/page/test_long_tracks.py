@@ -151,7 +151,7 @@ async def submitted(page: Page, url: str, count: int) -> list[str]:
     ids = []
     for number in range(count):
         body = {"prompt": f"track {number}", "duration_s": 1}
-        answer = await page.request.post(f"{url}/v1/jobs", data=body, headers={"prefer": "wait=30"})
+        answer = await page.request.post(f"{url}/v1/jobs", data=body, headers={"prefer": "wait=60"})
         assert answer.status == 200
         ids.append(str((await answer.json())["id"]))
     return ids

@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from serve_app.api.routes.page import STATIC
-from tests.browser import open_tab
+from tests.browser import PATIENCE_MS, open_tab
 from tests.fakes import FakeGenerator
 from tests.page.actions import generate
 from tests.served_api import served_api
@@ -129,7 +129,7 @@ async def test_it_is_installable(url: str, page: Page) -> None:
     manifest = await session.send("Page.getAppManifest")
     assert manifest["errors"] == []
     assert json.loads(manifest["data"])["display"] == "standalone"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_MS / 1000):
         while await page.evaluate(_READY) != "activated":  # noqa: ASYNC110 (a worker's state has no event here)
             await asyncio.sleep(0.05)
     problems = (await session.send("Page.getInstallabilityErrors"))["installabilityErrors"]

@@ -7,8 +7,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.fakes import FakeGenerator
-from tests.page.actions import generate
-from tests.page.slow_generator import SlowGenerator
+from tests.page.actions import becomes, generate
+from tests.page.slow_generator import CHUNK_S, SlowGenerator
 from tests.served_api import served_api
 
 pytestmark = pytest.mark.long
@@ -29,14 +29,29 @@ AudioBufferSourceNode.prototype.start = function (when) {
   return start.call(this, when);
 };
 """
+# Of the status, once no chunk, one, two and so on have arrived.
+_PROGRESS = [*(f"Making the track: {made} s" for made in (0.0, 0.3, 0.5, 0.8, 1.0, 1.3)), "Done."]
 _SOUNDING = "contexts.filter((one) => one.state !== 'closed').length"
 
 
+# Lets a test set the time of the page and of its audio devices, in seconds.
+_CLOCK = """
+globalThis.clock = 1;
+performance.now = () => 1000 * clock;
+Object.defineProperty(AudioContext.prototype, "currentTime", { get: () => clock });
+"""
+
+
 @pytest.fixture
-def slow_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A service that makes 0.6 s of music a second."""
+def slow() -> SlowGenerator:
+    """Makes 0.6 s of music a second, by the page's clock."""
+    return SlowGenerator(speed=0.6, allowed_s=0.0)
+
+
+@pytest.fixture
+def slow_url(slow: SlowGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
-    with served_api(SlowGenerator(speed=0.6)) as url:
+    with served_api(slow) as url:
         yield url
 
 
@@ -45,23 +60,23 @@ async def test_live_sound_ends_when_another_begins_and_by_its_button(url: str, p
     await page.goto(url)
     stop = page.get_by_role("button", name="Stop the sound")
     await expect(stop).to_be_hidden()
-    await generate(page, "bells", 20)
+    await generate(page, "bells", 30)
     tracks = page.locator(".track")
     await expect(tracks).to_have_count(1)
     await expect(page.get_by_role("status")).to_have_text("Done.")
     await expect(stop).to_be_visible()
-    await generate(page, "drums", 20)
+    await generate(page, "drums", 30)
     await expect(tracks).to_have_count(2)
     assert await page.evaluate("contexts.length") == 2
-    assert await page.evaluate(_SOUNDING) == 1, "the first ended as the second began"
+    await becomes(page, _SOUNDING, 1)  # the first ends as the second begins
     await stop.click()
-    assert await page.evaluate(_SOUNDING) == 0
+    await becomes(page, _SOUNDING, 0)
     await expect(stop).to_be_hidden()
-    await generate(page, "flute", 20)
+    await generate(page, "flute", 30)
     await expect(tracks).to_have_count(3)
     await tracks.last.locator("audio").evaluate("(audio) => audio.play()")
     await expect(stop).to_be_hidden()
-    assert await page.evaluate(_SOUNDING) == 0, "a track of the list stops the live sound"
+    await becomes(page, _SOUNDING, 0)  # a track of the list stops the live sound
 
 
 async def test_a_track_of_the_list_stops_another(
@@ -70,7 +85,7 @@ async def test_a_track_of_the_list_stops_another(
     await page.goto(url)
     tracks = page.locator(".track")
     for number in (1, 2):
-        await generate(page, "bells", 5)
+        await generate(page, "bells", 30)
         await expect(tracks).to_have_count(number)
     assert len(backend.requests) == 2
     players = [tracks.nth(number).locator("audio") for number in (0, 1)]
@@ -80,14 +95,20 @@ async def test_a_track_of_the_list_stops_another(
     assert paused == [True, False]
 
 
-async def test_slow_music_is_buffered_and_plays_without_a_break(slow_url: str, page: Page) -> None:
+async def test_slow_music_is_buffered_and_plays_without_a_break(
+    slow_url: str, slow: SlowGenerator, page: Page
+) -> None:
     """The page tells how long it buffers."""
-    await page.add_init_script(_RECORDER)
+    await page.add_init_script(_RECORDER + _CLOCK)
     await page.goto(slow_url)
     await generate(page, "bells", 1.5)
     status = page.get_by_role("status")
-    await expect(status).to_contain_text("it plays in about")
-    await expect(status).to_have_text("Done.")
+    for number, text in enumerate(_PROGRESS):
+        await page.evaluate(f"clock = {1 + number * CHUNK_S / slow.speed}")
+        slow.allowed_s = number * CHUNK_S
+        await expect(status).to_contain_text(text)
+        if number in (1, 2):
+            await expect(status).to_contain_text("it plays in about")
     assert await page.locator("#now").get_attribute("data-underruns") == "0"
     parts = await page.evaluate("scheduled")
     assert len(parts) == 6

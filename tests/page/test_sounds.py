@@ -5,31 +5,27 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from playwright.async_api import FilePayload, Page, expect
+from playwright.async_api import Page, expect
 
 from tests.audio.files import RATE, pcm_file, tone
 from tests.fakes import SAMPLE_RATE, FakeGenerator
-from tests.page.actions import generate
+from tests.page.actions import choose, generate, open_sounds, record
 
 pytestmark = pytest.mark.long
 
-FILE: FilePayload = {
-    "name": "hummed.wav", "mimeType": "audio/wav", "buffer": pcm_file(tone(4.0), RATE)
-}  # fmt: skip
+SOUND = pcm_file(tone(4.0), RATE)
 
 
-async def choose(page: Page, url: str) -> None:
+async def choose_sound(page: Page, url: str) -> None:
     """Choose a sound of 4 s, once the page knows what the models take."""
     await page.goto(url)
-    await expect(page.get_by_label("Model")).to_have_value("small")
-    await page.get_by_text("Begin with a sound").click()
-    await page.get_by_label("Audio file").set_input_files(FILE)
-    await expect(page.get_by_role("note")).to_have_text("hummed.wav")
+    await open_sounds(page)
+    await choose(page, SOUND)
 
 
 async def test_a_trimmed_sound_is_continued(url: str, backend: FakeGenerator, page: Page) -> None:
     """Without a model that takes melodies, the sound is the beginning."""
-    await choose(page, url)
+    await choose_sound(page, url)
     await expect(page.get_by_role("radio", name="the melody")).to_be_hidden()
     await page.get_by_label("From", exact=True).fill("1")
     await page.get_by_label("To", exact=True).fill("2.5")
@@ -53,8 +49,8 @@ async def sent_sound(page: Page) -> bytes:
 
 
 async def test_a_sound_that_is_not_trimmed_is_sent_as_it_is(url: str, page: Page) -> None:
-    await choose(page, url)
-    given = sha256(FILE["buffer"]).digest()
+    await choose_sound(page, url)
+    given = sha256(SOUND).digest()
     assert sha256(await sent_sound(page)).digest() == given
     end = page.get_by_label("To", exact=True)
     await end.fill("2.5")
@@ -67,7 +63,7 @@ async def test_a_sound_is_the_melody_or_the_beginning(
     url: str, backend: FakeGenerator, page: Page
 ) -> None:
     backend.melody = ("small",)
-    await choose(page, url)
+    await choose_sound(page, url)
     await expect(page.get_by_role("radio", name="the melody")).to_be_checked()
     await generate(page, "bells", 6)
     tracks = page.locator(".track")
@@ -81,14 +77,9 @@ async def test_a_sound_is_the_melody_or_the_beginning(
 
 
 async def test_a_recording_is_trimmed(url: str, backend: FakeGenerator, page: Page) -> None:
-    """Chromium's own microphone of tests beeps once a second."""
     await page.goto(url)
-    await expect(page.get_by_label("Model")).to_have_value("small")
-    await page.get_by_text("Begin with a sound").click()
-    await page.get_by_role("button", name="Record").click()
-    await expect(page.get_by_role("note")).to_have_text("Recording … 1 s")
-    await page.get_by_role("button", name="Stop").click()
-    await expect(page.get_by_role("note")).to_have_text("Your recording")
+    await open_sounds(page)
+    await record(page)
     await page.get_by_label("To", exact=True).fill("0.5")
     await generate(page, "bells", 3)
     await expect(page.locator(".track")).to_have_count(1)
@@ -98,7 +89,7 @@ async def test_a_recording_is_trimmed(url: str, backend: FakeGenerator, page: Pa
 
 
 async def test_the_trimmed_part_is_heard(url: str, page: Page) -> None:
-    await choose(page, url)
+    await choose_sound(page, url)
     await page.get_by_label("To", exact=True).fill("0.3")
     listen = page.locator("#trim-listen")
     await listen.click()
