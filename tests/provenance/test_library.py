@@ -36,7 +36,7 @@ async def test_an_address_in_a_file_is_not_asked(name: str) -> None:
         with pytest.raises(BlockingIOError):
             server.accept()
         asked = threading.Event()
-        server.settimeout(10)
+        server.settimeout(60)
         thread = threading.Thread(target=hang_up, args=(server, asked))
         thread.start()
         with pytest.raises(c2pa.C2paError, match="Remote"):

@@ -153,7 +153,7 @@ async def test_a_server_that_does_not_answer_is_given_up(
     signer = ManifestSigner(credentials(tmp_path))
     goes_on = threading.Event()
     monkeypatch.setattr(signer_module, "_MOST_S", 0.05)
-    monkeypatch.setattr(signer, "_sign_logged", lambda _: goes_on.wait(10))
+    monkeypatch.setattr(signer, "_sign_logged", lambda _: goes_on.wait(60))
     try:
         with pytest.raises(SigningFailed):
             await signer.detach(b"x", "audio/ogg", DEFINITION)
@@ -167,7 +167,7 @@ async def test_the_deadline_of_a_request_ends_the_wait(
 ) -> None:
     signer = ManifestSigner(credentials(tmp_path))
     goes_on = threading.Event()
-    monkeypatch.setattr(signer, "_sign_logged", lambda _: goes_on.wait(10))
+    monkeypatch.setattr(signer, "_sign_logged", lambda _: goes_on.wait(60))
     try:
         for write in (signer.embed, signer.detach):
             with pytest.raises(DeadlineExceeded, match="before the file was signed"):

@@ -1,6 +1,8 @@
 """The detector runs in a process of its own; a file that it cannot load is an error, not an answer."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -28,8 +30,15 @@ async def test_a_process_beside_this_one_detects(detector_file: Path, samples: S
     assert (found.detected, found.message) == (True, MESSAGE)
     again = await detector.detect(samples, 0.1)
     assert again == found
-    commands = [" ".join(child.cmdline()) for child in psutil.Process(os.getpid()).children()]
-    assert sum(f"serve_app.watermark.worker 19 {detector_file}" in one for one in commands) == 1
+    wanted = f"serve_app.watermark.worker 19 {detector_file}"
+    assert sum(wanted in command for command in commands()) == 1
+
+
+def commands() -> Iterator[str]:
+    """Commands of the processes beside this one. Those of other tests may end meanwhile."""
+    for child in psutil.Process(os.getpid()).children():
+        with suppress(psutil.NoSuchProcess):
+            yield " ".join(child.cmdline())
 
 
 def test_a_file_of_another_kind_ends_the_start(tmp_path: Path) -> None:
