@@ -20,7 +20,8 @@ from serve_app.models.musicgen.execution import torch_backend
 from serve_app.types import AudioChunk, FinishReason, GenerationRequest, StreamItem
 
 SLOTS = 2
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
+LONG_S = 600.0  # a track that is still being made when a test ends it
 Items = queue.SimpleQueue[StreamItem | ServeAppError]
 
 
@@ -43,10 +44,10 @@ def loop(nano: Checkpoint, conditioner: Conditioner) -> Iterator[EngineLoop]:
 
 @pytest.fixture
 def processor(nano: Checkpoint, conditioner: Conditioner) -> InputProcessor:
-    return InputProcessor(nano, conditioner, max_duration_s=30.0)
+    return InputProcessor(nano, conditioner, max_duration_s=LONG_S)
 
 
-def new_sequence(processor: InputProcessor, items: Items, duration_s: float = 30.0) -> Sequence:
+def new_sequence(processor: InputProcessor, items: Items, duration_s: float = LONG_S) -> Sequence:
     request = GenerationRequest(
         request_id="test", model="nano", prompt="calm piano", duration_s=duration_s
     )
