@@ -3,6 +3,7 @@
 import asyncio
 import sys
 
+import pytest
 import yaml
 
 from benchmarks.capacity import carrying_ms, cores_for_many
@@ -21,7 +22,7 @@ def work():
     until = time.thread_time() + 0.5
     while time.thread_time() < until:
         pass
-    print("done", flush=True)
+    print(f"{{1000 * (time.process_time() - time.thread_time())}}", flush=True)
     time.sleep(60)
 threading.Thread(target=work).start()
 """
@@ -56,6 +57,7 @@ def test_the_recorded_model_is_a_valid_one() -> None:
 
 async def test_encoding_threads_are_a_stage_of_their_own() -> None:
     processes: list[asyncio.subprocess.Process] = []
+    others_ms: list[float] = []  # of the process's other threads: the start of Python
 
     async def work() -> None:
         command = ("ray::ServeReplica:musicgen:Ingress", "-c", _INGRESS)
@@ -64,7 +66,7 @@ async def test_encoding_threads_are_a_stage_of_their_own() -> None:
         )
         processes.append(process)
         assert process.stdout is not None
-        assert await process.stdout.readline() == b"done\n"
+        others_ms.append(float(await process.stdout.readline()))
 
     try:
         spent = await StageClock().per_unit(work, 1.0)
@@ -73,4 +75,4 @@ async def test_encoding_threads_are_a_stage_of_their_own() -> None:
             process.kill()
             await process.wait()
     assert 480 <= spent["encoder"] < 1000, spent
-    assert spent["ingress"] < 300, "the start of Python"
+    assert spent["ingress"] == pytest.approx(others_ms[0], abs=100), "without the encoding"

@@ -10,6 +10,8 @@ from serve_app.engine.errors import ModelLoadFailed
 from serve_app.engine.residents import Residents
 from serve_app.errors import CheckpointError, ModelLoading, QueueFull
 
+PATIENCE_S = 60.0
+
 
 class FakeSource:
     """Checkpoints of which `broken` ones cannot be found, and loads end once `open` is set."""
@@ -55,7 +57,7 @@ async def use(residents: Residents[str], *names: str) -> None:
 
 
 async def test_the_least_recently_used_leaves(source: FakeSource) -> None:
-    residents = Residents(source, places=2, max_wait_s=5.0)
+    residents = Residents(source, places=2, max_wait_s=PATIENCE_S)
     await use(residents, "a", "b", "a", "c")
     assert source.events == ["b"]
     assert residents.names == ["a", "c"]
@@ -64,14 +66,14 @@ async def test_the_least_recently_used_leaves(source: FakeSource) -> None:
 
 
 async def test_one_in_use_stays(source: FakeSource) -> None:
-    residents = Residents(source, places=2, max_wait_s=5.0)
+    residents = Residents(source, places=2, max_wait_s=PATIENCE_S)
     async with residents.hold("a"):
         await use(residents, "b", "c", "d")
     assert source.events == ["b", "c"]
 
 
 async def test_a_place_is_waited_for(source: FakeSource) -> None:
-    residents = Residents(source, places=1, max_wait_s=5.0)
+    residents = Residents(source, places=1, max_wait_s=PATIENCE_S)
     async with residents.hold("a"):
         waiting = [asyncio.create_task(use(residents, "b")) for _ in range(2)]
         await asyncio.sleep(0)
@@ -91,11 +93,14 @@ async def test_the_wait_for_a_place_is_bounded(source: FakeSource) -> None:
     assert residents.names == ["a"]
 
 
-async def test_the_wait_for_a_load_is_bounded_and_the_load_goes_on(source: FakeSource) -> None:
+async def test_the_wait_for_a_load_is_bounded_and_the_load_goes_on(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     residents = Residents(source, places=1, max_wait_s=0.01)
     source.open.clear()
     with pytest.raises(ModelLoading, match="is loading"):
         await use(residents, "a")
+    monkeypatch.setattr(residents, "_max_wait_s", PATIENCE_S)
     source.open.set()
     await use(residents, "a")
     assert source.loads == {"a": 1}
@@ -104,7 +109,7 @@ async def test_the_wait_for_a_load_is_bounded_and_the_load_goes_on(source: FakeS
 async def test_a_broken_checkpoint_evicts_nobody_and_is_not_tried_at_each_request(
     source: FakeSource,
 ) -> None:
-    residents = Residents(source, places=1, max_wait_s=5.0)
+    residents = Residents(source, places=1, max_wait_s=PATIENCE_S)
     source.broken |= {"b", "late c"}
     await use(residents, "a")
     for _ in range(2):
@@ -125,7 +130,7 @@ async def test_a_broken_checkpoint_is_tried_again_later(
     source: FakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve_app.engine.residents._BROKEN_S", 0.0)
-    residents = Residents(source, places=1, max_wait_s=5.0)
+    residents = Residents(source, places=1, max_wait_s=PATIENCE_S)
     source.broken.add("a")
     with pytest.raises(ModelLoadFailed):
         await use(residents, "a")
@@ -134,7 +139,7 @@ async def test_a_broken_checkpoint_is_tried_again_later(
 
 
 async def test_a_cancelled_caller_holds_nothing(source: FakeSource) -> None:
-    residents = Residents(source, places=1, max_wait_s=5.0)
+    residents = Residents(source, places=1, max_wait_s=PATIENCE_S)
     source.open.clear()
     caller = asyncio.create_task(use(residents, "a"))
     await asyncio.sleep(0.01)
