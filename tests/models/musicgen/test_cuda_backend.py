@@ -32,8 +32,8 @@ CODEBOOKS, VOCABULARY, TEXT_SIZE = 2, 80, 8
 DELAYS = (0, 1)
 MAX_TEXT, MAX_SLOTS = 6, 3
 PROCESSORS = 12
-FRAMES = 50
-SECOND, THIRD, FOURTH = 25, 40, 44  # steps after which further sequences start
+FRAMES = 26
+SECOND, THIRD, FOURTH = 13, 19, 22  # steps after which further sequences start
 NONE = torch.zeros(CODEBOOKS, 0, dtype=torch.int64)
 
 
@@ -123,7 +123,7 @@ def decode(runner: ModelRunner) -> list[Tensor]:
     return codes + [runner.codes(slot, 0, length) for slot, length in enumerate(lengths)]
 
 
-def test_fifty_steps_draw_the_eager_paths_codes() -> None:
+def test_steps_draw_the_eager_paths_codes() -> None:
     model = new_model()
     expected = decode(eager(model))
     assert len({codes.numpy().tobytes() for codes in expected}) == len(expected)
