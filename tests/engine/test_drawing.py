@@ -42,6 +42,7 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def model() -> MusicGen:
+    torch.manual_seed(0)
     return MusicGen(CONFIG).eval()
 
 
