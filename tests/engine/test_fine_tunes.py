@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.conftest import EMBEDDED
 
 EMBEDDED_FOLDER = Path(serve_app.__file__).parent / "assets" / "musicgen-nano"
 NANO_WIDTH = 160
+PATIENCE_S = 120.0
 CONFIG = EngineConfig(max_slots=2, num_threads=1, max_duration_s=30.0)
 Samples = NDArray[np.float32]
 
@@ -70,6 +72,14 @@ def loading(adapters: dict[str, Path]) -> dict[str, ModelLoadingConfig]:
     }
 
 
+@pytest.fixture(autouse=True)
+def _switch_interval() -> Iterator[None]:
+    """Restore Python's switch interval, which fine-tunes shorten for the whole process."""
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
+
+
 @pytest.fixture
 async def engine(nano: Checkpoint) -> AsyncIterator[Engine]:
     engine = Engine(nano, CONFIG, fine_tunes=2)
@@ -81,7 +91,9 @@ async def engine(nano: Checkpoint) -> AsyncIterator[Engine]:
 async def fine_tunes(
     engine: Engine, loading: dict[str, ModelLoadingConfig]
 ) -> AsyncIterator[FineTunes]:
-    fine_tunes = FineTunes(engine, source(EMBEDDED, "nano"), loading, places=2, max_wait_s=30.0)
+    fine_tunes = FineTunes(
+        engine, source(EMBEDDED, "nano"), loading, places=2, max_wait_s=PATIENCE_S
+    )
     yield fine_tunes
     fine_tunes.shutdown()
 
@@ -155,7 +167,7 @@ async def test_a_checkpoint_of_another_shape_is_refused_with_its_reason(
     config["decoder"]["num_hidden_layers"] = 3
     (other / "config.json").write_text(json.dumps(config))
     sources = loading | {"other": source(other)}
-    fine_tunes = FineTunes(engine, source(EMBEDDED), sources, places=1, max_wait_s=30.0)
+    fine_tunes = FineTunes(engine, source(EMBEDDED), sources, places=1, max_wait_s=PATIENCE_S)
     await held(fine_tunes, engine, "drums")
     with pytest.raises(ModelLoadFailed, match="in the replica's log"):
         await held(fine_tunes, engine, "other")

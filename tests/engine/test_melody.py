@@ -23,6 +23,7 @@ from serve_app.engine.sequence import Sequence
 from serve_app.engine.streaming_decoder import StreamingDecoder
 from serve_app.types import Audio, AudioChunk, GenerationRequest, SamplingParams
 from tests.architectures import MELODY, STEREO_MELODY, Architecture
+from tests.engine.step_gate import PATIENCE_S, gated
 from tests.oracles import PROMPT, AudioCraftOracle, load_pair
 
 SLOTS = 3
@@ -204,7 +205,7 @@ class Gate:
             if sequence.chroma:
                 self.slices += 1
                 self.reached.set()
-                assert self.opened.wait(30.0)
+                assert self.opened.wait(PATIENCE_S)
 
         monkeypatch.setattr(Batch, "prefill", held)
 
@@ -217,7 +218,7 @@ async def test_a_request_cancelled_in_its_prefill_frees_its_slot(
     with running(checkpoint) as engine:
         gate = Gate(monkeypatch)
         cancelled = asyncio.ensure_future(collect(engine, track("bells", tune(4.0))))
-        assert await asyncio.to_thread(gate.reached.wait, 30.0)
+        assert await asyncio.to_thread(gate.reached.wait, PATIENCE_S)
         cancelled.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await cancelled
@@ -247,8 +248,13 @@ async def test_a_stream_goes_on_during_a_neighbours_prefill(
 
         monkeypatch.setattr(Batch, "prefill", sliced)
         running_track = engine.generate(track(duration_s=20.0))
-        await anext(running_track)
-        await collect(engine, track("bells", tune(4.0), duration_s=0.5))
+        with gated(engine, steps=60) as gate:
+            await anext(running_track)
+            await gate.reached()
+            bells = track("bells", tune(4.0), duration_s=0.5)
+            other = asyncio.create_task(collect(engine, bells))
+            await gate.requests(2)
+        await other
         await running_track.aclose()
     assert len(steps) > 4
     advances = [after[0] - before[0] for before, after in itertools.pairwise(steps)]
