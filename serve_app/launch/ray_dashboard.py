@@ -3,13 +3,14 @@
 import json
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 
 _TIMEOUT_S = 5.0
 
 
 class RayDashboard:
-    """Reader of a dashboard. Each method returns an empty result while that is unavailable.
+    """Reader of a dashboard. Each method returns an empty result while that is unavailable, or ends.
 
     headers: carry Ray's token.
     """
@@ -37,6 +38,6 @@ class RayDashboard:
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
                 value: dict[str, Any] = json.load(answer)[key]
-        except (OSError, ValueError, KeyError):
+        except (OSError, HTTPException, ValueError, KeyError):
             return {}
         return value

@@ -11,6 +11,7 @@ import pytest
 from serve_app.launch import ray_dashboard
 from serve_app.launch.ray_dashboard import RayDashboard
 from serve_app.machine import free_port
+from tests.raw_server import answer, raw_server
 
 APPLICATION = {"status": "DEPLOYING", "deployments": {}}
 ANSWERS: dict[str, Any] = {
@@ -51,3 +52,11 @@ def test_an_unavailable_dashboard_gives_nothing(url: str) -> None:
     for dashboard in (RayDashboard(url, {}), RayDashboard(f"http://127.0.0.1:{free_port()}", {})):
         assert dashboard.application() == {}
         assert dashboard.nodes() == []
+
+
+def test_a_dashboard_that_ends_in_the_middle_of_an_answer_gives_nothing() -> None:
+    begun = answer("200 OK", b'{"applications": {"musicgen": ', length=100)
+    with raw_server(begun, b"HTTP/1", None) as server:
+        dashboard = RayDashboard(server.url, {})
+        assert [dashboard.application() for _ in range(3)] == [{}, {}, {}]
+    assert len(server.requests) == 3
