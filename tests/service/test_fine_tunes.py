@@ -109,9 +109,13 @@ async def test_fine_tunes_are_models_of_their_own(client: httpx.AsyncClient) -> 
 async def test_requests_go_to_the_replica_that_holds_their_fine_tune(
     tuned: Service, client: httpx.AsyncClient
 ) -> None:
-    """One place in each of two replicas holds two fine-tunes without a change of place."""
+    """One place in each of two replicas holds two fine-tunes without a change of place.
+
+    Serve tells the ingress of a fine-tune's place while its first track, a long one, is made.
+    """
+    await track(client, "drums", 30.0)
+    await track(client, "bells", 30.0)
     first = await track(client, "drums", 3.0)
-    await track(client, "bells", 3.0)
     assert await lanes(client) == [2, 2], "the second has its place where no other is"
     base = await track(client, "nano", 3.0)
     alone = await track(client, "alone", 3.0)
