@@ -14,7 +14,8 @@ MIN_BYTES_PER_S = 16_384  # a body at this rate has no deadline
 class BodyDeadline:
     """Answer 408 to a body that takes longer than `timeout_s`, plus the time at MIN_BYTES_PER_S.
 
-    The connection is closed then. A body that is complete has no deadline any more.
+    The connection is closed then. A body that is complete has no deadline any more, and what has
+    arrived is taken, however late the process comes to it.
     """
 
     def __init__(self, app: ASGIApp, timeout_s: float) -> None:
@@ -43,16 +44,23 @@ class _TimedBody:
     async def __call__(self) -> Message:
         if self._complete:
             return await self._receive()
-        try:
-            left_s = max(0.0, self._deadline - monotonic())
-            message = await asyncio.wait_for(self._receive(), left_s)
-        except TimeoutError as error:
-            raise RequestTimeout(
-                f"The request's body was not complete in time: {self._length} bytes had arrived. "
-                "Send the whole body at once."
-            ) from error
+        message = await self._next()
         self._count(message)
         return message
+
+    async def _next(self) -> Message:
+        receiving = asyncio.ensure_future(self._receive())
+        try:
+            # `wait_for` would not even look at a message that is there.
+            await asyncio.wait([receiving], timeout=max(0.0, self._deadline - monotonic()))
+            if receiving.done():
+                return receiving.result()
+        finally:
+            receiving.cancel()
+        raise RequestTimeout(
+            f"The request's body was not complete in time: {self._length} bytes had arrived. "
+            "Send the whole body at once."
+        )
 
     def _count(self, message: Message) -> None:
         length = len(message.get("body", b""))
