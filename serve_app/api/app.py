@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from fastapi import APIRouter, FastAPI
 
 import serve_app
+from serve_app.api.allowed_methods import AllowedMethods
 from serve_app.api.document import complete_document
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.api.job_routes import create_job_routers
@@ -148,7 +149,7 @@ def _add_routes(
     jobs: Iterable[APIRouter],
 ) -> None:
     """Add all routes, their OpenAPI document, and the rendering of their errors."""
-    for router in (
+    routers = (
         v1.create_router(service, uploaded),
         streams_routes.create_router(service, streams),
         conversions.create_router(converted),
@@ -158,11 +159,12 @@ def _add_routes(
         *_dialects(service),
         page.create_router(),
         *jobs,
-    ):
+    )
+    for router in routers:
         app.include_router(router)
     page.mount_static_files(app)
     complete_document(app)
-    add_error_handlers(app)
+    add_error_handlers(app, AllowedMethods(route for router in routers for route in router.routes))
 
 
 def _dialects(service: GenerationService) -> list[APIRouter]:

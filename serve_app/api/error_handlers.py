@@ -6,6 +6,7 @@ No answer shows a traceback or a path.
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +16,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from serve_app.api.allowed_methods import AllowedMethods
 from serve_app.api.error_forms import in_form_of
+from serve_app.api.paths import route_path
 from serve_app.api.schemas.refusal import REFUSED_FIELD
 from serve_app.error_bodies import PROBLEM_MEDIA_TYPE
 from serve_app.errors import InvalidRequest, ServeAppError
@@ -59,10 +62,11 @@ def problem(
     return _ProblemResponse(error.problem_details | members, error.status, headers)
 
 
-def add_error_handlers(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI, methods: AllowedMethods) -> None:
+    """Render all errors of the app. methods: of its paths, for `Allow`."""
     app.add_exception_handler(ServeAppError, _serve_app_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(HTTPException, partial(_http_exception, methods))
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -90,7 +94,9 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     return problem(InvalidRequest(detail or "The request's fields are not valid"), errors=errors)
 
 
-async def _http_exception(request: Request, error: Exception) -> JSONResponse:
+async def _http_exception(
+    methods: AllowedMethods, request: Request, error: Exception
+) -> JSONResponse:
     if not isinstance(error, HTTPException):
         return problem(unexpected(error))
     status = error.status_code
@@ -99,9 +105,12 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
         detail = _unserved(request)
     if status == InvalidRequest.status:
         return problem(InvalidRequest(detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of one route
+        headers = {"allow": ", ".join(methods.at(route_path(request.scope)))}
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return _ProblemResponse(body | {"code": f"http_{status}"}, status, dict(error.headers or {}))
+    return _ProblemResponse(body | {"code": f"http_{status}"}, status, headers)
 
 
 def _unserved(request: Request) -> str:

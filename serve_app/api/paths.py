@@ -56,6 +56,11 @@ def takes_links(path: str) -> bool:
     return _SIGNED.fullmatch(path) is not None
 
 
+def has_own_head(path: str) -> bool:
+    """Test for a file whose route answers HEAD itself; elsewhere HEAD is answered as GET."""
+    return path.startswith(STREAMS) or takes_links(path)
+
+
 def route_path(scope: Scope) -> str:
     """Return the path as routes name it: without the application's `route_prefix`."""
     path: str = scope["path"]

@@ -4,6 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, HTTPException
 
+from serve_app.api.allowed_methods import AllowedMethods
 from serve_app.api.error_handlers import add_error_handlers
 from serve_app.errors import GenerationFailed, QueueFull
 from tests.fakes import FakeGenerator, Unexpected, leaks
@@ -75,7 +76,7 @@ async def test_clients_of_routes_that_are_not_there_are_told_so(
 async def test_any_bad_request_is_an_invalid_request() -> None:
     """The framework's own too."""
     app = FastAPI()
-    add_error_handlers(app)
+    add_error_handlers(app, AllowedMethods())
 
     @app.get("/")
     async def refuse() -> None:

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from serve_app.api.allowed_methods import UNSERVED
 from serve_app.api.paths import FILES
 
 _MODEL = "/v1/models/{owner}/{name}"
@@ -30,7 +31,7 @@ _UNSERVED = {
 
 def create_router() -> APIRouter:
     """Answer the routes with 404."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, tags=[UNSERVED])
     for path, methods in _UNSERVED.items():
         router.add_api_route(path, _refuse, methods=list(methods))
     return router

@@ -24,6 +24,17 @@ async def test_head_is_get_without_a_body(client: httpx.AsyncClient, path: str) 
     assert get.content
 
 
+@pytest.mark.parametrize("path", ["/", "/static/main.js"])
+@pytest.mark.parametrize("value", ["bytes=0-9", "bytes=99999999-"])
+async def test_head_has_no_range(client: httpx.AsyncClient, path: str, value: str) -> None:
+    """RFC 9110, section 14.2."""
+    whole = await client.get(path)
+    head = await client.head(path, headers={"range": value})
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(whole.content))
+    assert "content-range" not in head.headers
+
+
 async def test_head_makes_no_track(client: httpx.AsyncClient, generator: FakeGenerator) -> None:
     answer = await client.head("/v1/audio/stream?prompt=a")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/mpeg")

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
+from serve_app.jobs.job import Job
 from tests.api.routes.test_jobs import submit
 from tests.jobs.rooms import CONTENT, JobRoom
 
@@ -46,8 +48,10 @@ async def test_files_are_sent_whole_or_in_ranges(
     assert response.headers["content-type"] == "audio/wav"
     assert response.headers["accept-ranges"] == "bytes"
     head = await jobs_client.head(f"{url}/audio/1", headers=headers)
-    assert (head.status_code, head.content) == (status, b"")
-    assert head.headers["content-length"] == str(len(content))
+    assert (head.status_code, head.content) == (200, b""), "a range is of GET alone"
+    assert head.headers["content-length"] == str(len(CONTENT))
+    assert head.headers["accept-ranges"] == "bytes"
+    assert "content-range" not in head.headers
 
 
 async def test_a_range_beyond_the_end_cannot_be_sent(
@@ -57,6 +61,8 @@ async def test_a_range_beyond_the_end_cannot_be_sent(
     response = await jobs_client.get(f"{url}/audio", headers={"range": "bytes=999999-"})
     assert (response.status_code, response.json()["code"]) == (416, "range_not_satisfiable")
     assert response.headers["content-range"] == f"bytes */{len(CONTENT)}"
+    head = await jobs_client.head(f"{url}/audio", headers={"range": "bytes=999999-"})
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(CONTENT)))
 
 
 async def test_conditions_are_checked_by_the_etag(
@@ -153,11 +159,21 @@ async def test_a_quiet_stream_shows_that_it_lives(
     jobs_client: httpx.AsyncClient, room: JobRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = room.service.changes
-    monkeypatch.setattr(
-        type(room.service), "changes", lambda _, owner, job_id, after: changes(owner, job_id, after, 0.01)
-    )  # fmt: skip
+    quiet: asyncio.Queue[None] = asyncio.Queue()
+
+    async def soon_quiet(
+        _: object, owner: str, job_id: str, after: int
+    ) -> AsyncIterator[Job | None]:
+        async for state in changes(owner, job_id, after, 0.01):
+            if state is None:
+                quiet.put_nowait(None)
+            yield state
+
+    monkeypatch.setattr(type(room.service), "changes", soon_quiet)
     job = await submit(jobs_client)
     following = asyncio.create_task(jobs_client.get(f"/v1/jobs/{job['id']}/events"))
-    await asyncio.sleep(0.4)
+    async with asyncio.timeout(60):
+        for _ in range(2):
+            await quiet.get()
     await room.succeed(await room.claim())
-    assert (await following).text.count(": waiting\n\n") > 1
+    assert (await following).text.count(": waiting\n\n") > 2, "the first is sent at once"

@@ -144,6 +144,8 @@ async def test_a_file_is_kept_for_its_owner(jobs_client: httpx.AsyncClient) -> N
     assert (await jobs_client.get(file["urls"]["get"])).content == b"0123456789"
     part = await jobs_client.get(f"{path}/content", headers={"range": "bytes=2-3"})
     assert (part.status_code, part.content) == (206, b"23")
+    head = await jobs_client.head(f"{path}/content", headers={"range": "bytes=2-3"})
+    assert (head.status_code, head.headers["content-length"]) == (200, "10")
     assert (await jobs_client.get(file["urls"]["get"] + "x")).status_code == 401
     assert (await jobs_client.delete(path)).status_code == 204
     for call in (
