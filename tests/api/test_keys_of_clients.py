@@ -59,7 +59,7 @@ def test_elevenlabs_client(url: str, generator: FakeGenerator) -> None:
 
 def test_elevenlabs_client_lists_the_models(url: str) -> None:
     """All fields of its type are typed as it has them: it parses what it can, and keeps the rest."""
-    with httpx.Client() as http:
+    with httpx.Client(timeout=60) as http:
         small, large = ElevenLabs(api_key=KEY, base_url=url, httpx_client=http).models.list()
     assert (small.model_id, large.model_id) == ("small", "large")
     assert small.name == "facebook/musicgen-small"
