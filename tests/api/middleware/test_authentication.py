@@ -46,12 +46,12 @@ def bearer(key: str) -> dict[str, str]:
 
 CALLS = [
     ("POST", GENERATIONS, {"prompt": "a", "duration_s": 1}),
-    ("GET", "/v1/audio/stream?prompt=a", None),
+    ("GET", "/v1/audio/stream?prompt=a&duration_s=1", None),
     ("GET", "/v1/models", None),
-    ("POST", "/", {"prompt": "a"}),
-    ("POST", "/generate", {"prompt": "a"}),
+    ("POST", "/", {"prompt": "a", "duration": 1}),
+    ("POST", "/generate", {"prompt": "a", "duration": 1}),
     ("GET", "/stats", None),
-    ("POST", "/models/facebook/musicgen-small", {"inputs": "a"}),
+    ("POST", "/models/facebook/musicgen-small", {"inputs": "a", "parameters": {"duration": 1}}),
     ("POST", "/v1/audio/speech", {"input": "a", "duration_s": 1}),
     ("POST", "/v1/music", {"prompt": "a", "music_length_ms": 3000}),
     ("GET", "/v1/models/small", None),

@@ -1,6 +1,7 @@
 """Origins: which web pages may call a service without API keys."""
 
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -39,6 +40,13 @@ MAKING = [
     ("GET", STREAM),
     ("HEAD", STREAM),
 ]
+SHORT: dict[str, dict[str, Any]] = {
+    GENERATIONS: {"duration_s": 1},
+    "/": {"duration": 1},
+    "/generate": {"duration": 1},
+    "/models/facebook/musicgen-small": {"parameters": {"duration": 1}},
+    "/v1/music": {"music_length_ms": 3000},
+}
 Headers = dict[str, str]
 
 
@@ -54,7 +62,8 @@ async def answer(
     client: httpx.AsyncClient, method: str, path: str, headers: Headers
 ) -> httpx.Response:
     field = "inputs" if path.startswith("/models") else "prompt"
-    content = json.dumps({field: "a"}) if method == "POST" else None
+    body: dict[str, Any] = {field: "a"} | SHORT.get(path, {})
+    content = json.dumps(body) if method == "POST" else None
     return await client.request(method, path, content=content, headers=PLAIN | headers)
 
 
