@@ -48,17 +48,22 @@ UPLOADS = schemathesis.openapi.from_asgi("/openapi.json", jobs_api())
 UPLOADS.config.generation.update(modes=[GenerationMode.POSITIVE])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _kept_room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def kept_room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobRoom]:
     """Jobs for all requests of this module: the API's event loop is another in each of them."""
     folder = tmp_path_factory.mktemp("jobs")
     opening = job_room(folder)
     with asyncio.Runner() as runner:
         room = runner.run(opening.__aenter__())
         KNOWN.update(runner.run(_known(room)))
-        CURRENT.service = room.service
-        yield
+        yield room
         runner.run(opening.__aexit__(None, None, None))
+
+
+@pytest.fixture(autouse=True)
+def _current(kept_room: JobRoom) -> None:
+    """Put the kept room behind the API again: another test may have had its own there."""
+    CURRENT.service = kept_room.service
 
 
 def with_known_job(case: Case[Any]) -> Case[Any]:

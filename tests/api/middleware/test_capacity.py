@@ -18,8 +18,10 @@ async def test_requests_beyond_the_bound_are_refused_until_others_have_ended() -
     api = create_api(generator, generator, [SMALL], None, ApiConfig(), max_requests=2)
     transport = httpx.ASGITransport(api)
     sending = asyncio.Event()
+    begun: asyncio.Queue[None] = asyncio.Queue()
 
     async def slow_body() -> AsyncIterator[bytes]:
+        begun.put_nowait(None)
         await sending.wait()
         yield b'{"prompt": "a", "duration_s": 1}'
 
@@ -29,7 +31,8 @@ async def test_requests_beyond_the_bound_are_refused_until_others_have_ended() -
             asyncio.create_task(client.post(PATH, content=slow_body(), headers=headers))
             for _ in range(2)
         ]
-        await asyncio.sleep(0.01)
+        for _ in calls:
+            await begun.get()
         page = {"origin": "http://localhost:3000"}
         refused = await client.post(PATH, json=BODY, headers=page)
         assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")

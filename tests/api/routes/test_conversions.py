@@ -11,9 +11,11 @@ import pytest
 import soundfile
 
 from serve_app.api.app import create_api
+from serve_app.audio.workers import AudioWorkers, Conversion
 from serve_app.config.api import AccessConfig, ApiConfig
+from serve_app.gateway.permits import permits
 from tests.audio.files import READ_ONLY, case, file_of, pcm_file, tone, with_bytes
-from tests.fakes import SMALL, FakeGenerator, leaks
+from tests.fakes import SMALL, Clock, FakeGenerator, leaks
 
 PATH = "/v1/audio/conversions"
 KEY = "web-key-0123456789"
@@ -25,6 +27,7 @@ async def limited(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client whose key has two requests at a time and 60 seconds of music a minute."""
     monkeypatch.setenv("MUSICGEN_API_KEYS", f"web:{KEY}")
+    monkeypatch.setattr(permits, "monotonic", Clock())
     access = AccessConfig(max_concurrent_requests=2, max_audio_s_per_minute=60)
     api = create_api(generator, generator, [SMALL], None, ApiConfig(access=access))
     headers = {"authorization": f"Bearer {KEY}"}
@@ -143,10 +146,24 @@ async def test_conversions_count_against_the_key(limited: httpx.AsyncClient) -> 
     assert generation.json()["code"] == "rate_limited"
 
 
-async def test_a_key_converts_no_more_at_a_time_than_it_may(limited: httpx.AsyncClient) -> None:
-    content = file_of("wav", tone(5.0))
-    answers = await asyncio.gather(*(convert(limited, content) for _ in range(4)))
-    assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429]
+async def test_a_key_converts_no_more_at_a_time_than_it_may(
+    limited: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two are held until the others have been refused."""
+    may_convert = asyncio.Event()
+    convert_file = AudioWorkers.convert
+
+    async def held(*args: Any, **options: Any) -> Conversion:
+        await may_convert.wait()
+        return await convert_file(*args, **options)
+
+    monkeypatch.setattr(AudioWorkers, "convert", held)
+    calls = [asyncio.create_task(convert(limited, sound())) for _ in range(4)]
+    async with asyncio.timeout(60):
+        ended = asyncio.as_completed(calls)
+        assert [(await next(ended)).status_code for _ in range(2)] == [429, 429]
+        may_convert.set()
+        assert [(await one).status_code for one in ended] == [200, 200]
 
 
 async def test_a_long_file_is_refused_at_the_bound(limited: httpx.AsyncClient) -> None:

@@ -1,6 +1,5 @@
 """A melody on every route that takes one, over the fake generator."""
 
-import asyncio
 import base64
 from typing import Any
 
@@ -8,8 +7,9 @@ import httpx
 import numpy as np
 import pytest
 
+from serve_app.gateway import fleet_view
 from tests.audio.files import RATE, pcm_file, tone
-from tests.fakes import FakeGenerator
+from tests.fakes import Clock, FakeGenerator
 
 GENERATIONS = "/v1/audio/generations"
 SONG = pcm_file(tone(0.5), RATE)
@@ -156,15 +156,16 @@ async def test_other_dialects_go_on_without_one(client: httpx.AsyncClient) -> No
 
 
 async def test_models_tell_whether_they_take_one(
-    client: httpx.AsyncClient, generator: FakeGenerator
+    client: httpx.AsyncClient, generator: FakeGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    monkeypatch.setattr(fleet_view, "monotonic", clock)
     generator.melody = ("small",)
     for path in ("/v1/models/small", "/v1/models/tiny"):
         assert (await client.get(path)).json()["capabilities"]["melody"] is True
     generator.loaded = False
-    async with asyncio.timeout(10):  # until the replicas are asked again
-        while (small := (await client.get("/v1/models/small")).json())["loaded"]:
-            pass
+    clock.now += 10  # the replicas are asked again
+    small = (await client.get("/v1/models/small")).json()
     assert (small["loaded"], small["channels"]) == (False, None)
     assert small["capabilities"] == {
         "text": True,

@@ -13,9 +13,10 @@ import soundfile
 
 from serve_app.api.app import create_api
 from serve_app.config.api import DIALECTS, ApiConfig
+from serve_app.gateway import cold_starts
 from serve_app.marks import DIGITAL_SOURCE_TYPE, SOFTWARE
 from serve_app.track_fields import HEADERS
-from tests.fakes import SAMPLE_RATE, SMALL, FakeGenerator
+from tests.fakes import SAMPLE_RATE, SMALL, Clock, FakeGenerator
 
 PATH = "/v1/audio/generations"
 
@@ -319,8 +320,9 @@ async def test_auto_is_answered_by_a_named_model(
 
 
 async def test_a_loading_model_says_when_to_come_back(
-    client: httpx.AsyncClient, generator: FakeGenerator
+    client: httpx.AsyncClient, generator: FakeGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cold_starts, "monotonic", Clock())
     generator.loaded = False
     response = await client.post(PATH, json={"prompt": "a", "model": "auto"})
     assert (response.status_code, response.json()["code"]) == (503, "model_loading")

@@ -31,7 +31,7 @@ async def test_messages_are_sent_again_on_request(
     with receiver() as hook:
         job = await submit(jobs_client, webhook={"url": hook.url, "events": ["completed"]})
         await room.succeed(await room.claim())
-        loop = DeliveryLoop(room.store, addresses_of(True, 5.0), 5.0)
+        loop = DeliveryLoop(room.store, addresses_of(True, 60.0), 60.0)
         await deliver_once(loop)
         answer = await jobs_client.post(f"/v1/jobs/{job['id']}/webhook/redeliver")
         assert answer.json() == {"deliveries": 1}
