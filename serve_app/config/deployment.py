@@ -40,7 +40,7 @@ class DeploymentConfig(ClosedModel):
     """Seconds between health checks. Three failures in a row replace a replica."""
     health_check_timeout_s: PositiveFloat = 10.0
     """Seconds until a health check without an answer counts as a failure."""
-    graceful_shutdown_timeout_s: PositiveFloat = 600.0
+    graceful_shutdown_timeout_s: NonNegativeFloat = 600.0
     """Seconds that a replica may take to finish its tracks before it stops. Default: as long as a request may take."""
     graceful_shutdown_wait_loop_s: NonNegativeFloat | None = None
     """Seconds between checks for unfinished requests of a replica that stops. Default: 2."""

@@ -196,6 +196,26 @@ def test_deployments_have_the_options_of_ray_serve() -> None:
     assert set(DeploymentConfig.model_fields) == decorator - {"_func_or_class"}
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("num_replicas", "auto"),
+        ("max_queued_requests", -1),
+        ("graceful_shutdown_timeout_s", 0),
+        ("graceful_shutdown_wait_loop_s", 0),
+        ("max_surge_percent", 0),
+        ("max_surge_percent", 100),
+        ("rolling_update_percentage", 1),
+        ("max_replicas_per_node", 100),
+        ("user_config", {}),
+        ("placement_group_bundles", [{"CPU": 1}]),
+    ],
+)
+def test_deployments_take_the_extreme_values_of_ray_serve(option: str, value: Any) -> None:
+    assert DeploymentSchema.model_validate({"name": "a", option: value})
+    assert getattr(DeploymentConfig.model_validate({option: value}), option) == value
+
+
 def test_options_do_not_change() -> None:
     engine = EngineConfig()
     with pytest.raises(ValidationError, match="frozen"):
