@@ -19,6 +19,7 @@ from ray.util.metrics import Metric
 from typer.core import TyperGroup as Group
 from typer.main import get_command
 
+from serve_app import errors
 from serve_app.cli.app import app
 from serve_app.deployments import proxy_guard
 from serve_app.deployments.job_metrics import RayJobObserver
@@ -26,6 +27,8 @@ from serve_app.deployments.key_metrics import KeyMetrics
 from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
 from serve_app.deployments.permit_metrics import RayPermitObserver
 from serve_app.deployments.replica_watch import ReplicaWatch
+from serve_app.engine.errors import ModelLoadFailed
+from serve_app.errors import ServeAppError
 from serve_app.launch.serve_process import ENVIRONMENT as SERVE_ENVIRONMENT
 from serve_app.launch.serve_process import STOP_TIMEOUT_S
 from tests.conftest import CONFIGS
@@ -276,6 +279,27 @@ def test_every_alert_has_a_test() -> None:
     assert fired == {
         rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule
     }
+
+
+def test_every_failure_of_the_service_uses_up_the_error_budget() -> None:
+    """Beside those of models that have no replica, of which MusicgenDown tells."""
+    without_replica = {"model_loading", "model_unplaceable"}
+    faults = {
+        error.code
+        for error in (*vars(errors).values(), ModelLoadFailed)
+        if isinstance(error, type) and issubclass(error, ServeAppError) and error.status >= 500
+    }
+    at_the_start = {"checkpoint_error", "config_error"}
+    groups = yaml.safe_load((CLUSTER / "prometheus" / "alerts.yaml").read_text())["groups"]
+    counted = {
+        rule["record"]: set(re.findall(r'outcome=~"(.*?)"', rule["expr"])[0].split("|"))
+        for group in groups
+        for rule in group["rules"]
+        if "record" in rule
+    }
+    assert len(counted) == 5
+    for codes in counted.values():
+        assert codes == faults - without_replica - at_the_start
 
 
 def test_panels_lie_beside_each_other() -> None:
