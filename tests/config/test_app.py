@@ -19,8 +19,7 @@ from serve_app.config.deployment import DeploymentConfig
 from serve_app.config.model_loading import ModelLoadingConfig
 from tools import configuration_docs
 
-ROOT = Path(__file__).parent.parent
-FILES = sorted((ROOT / "configs").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:

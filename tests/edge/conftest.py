@@ -18,6 +18,7 @@ from serve_app.edge.edge import listen_on
 from serve_app.edge.haproxy import Address, Served, Timeouts, render
 from serve_app.edge.process import EdgeProcess
 from serve_app.machine import free_port
+from tests.raw_server import refusing_port
 
 LOOPBACK = "127.0.0.1"
 PATIENCE_S = 60.0  # a busy machine is slow; only a failing test waits as long
@@ -132,10 +133,9 @@ def start_edge(server: Server) -> Iterator[StartEdge]:
 
 @contextmanager
 def refusing_address() -> Iterator[Address]:
-    """Hold a port on which nobody listens, so that no other process can listen there either."""
-    with socket.socket() as held:
-        held.bind((LOOPBACK, 0))
-        yield Address(LOOPBACK, held.getsockname()[1])
+    """Hold an address on which nothing listens: connections are refused."""
+    with refusing_port() as port:
+        yield Address(LOOPBACK, port)
 
 
 def get(url: str, **options: Any) -> httpx.Response:
