@@ -1,8 +1,8 @@
 """A stand-in for Supabase's gateway: Auth, PostgREST and Storage, whose calls it checks."""
 
 import secrets
+import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serve_app.machine import free_port
 from tests.supabase.rest import Rest
 
 PUBLISHABLE = "sb_publishable_1"
@@ -48,22 +47,16 @@ class Platform:
 
 @contextmanager
 def running_platform(dsn: str) -> Iterator[Platform]:
-    port = free_port()
-    platform = Platform(f"http://127.0.0.1:{port}", dsn)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            _app(platform), host="127.0.0.1", port=port, log_level="error", lifespan="off"
-        )
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield platform
-    finally:
-        server.should_exit = True
-        thread.join()
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # it takes calls from now on
+        platform = Platform(f"http://127.0.0.1:{listener.getsockname()[1]}", dsn)
+        server = uvicorn.Server(uvicorn.Config(_app(platform), log_level="error", lifespan="off"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield platform
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def _app(platform: Platform) -> Starlette:
