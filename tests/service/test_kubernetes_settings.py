@@ -195,9 +195,9 @@ async def test_the_first_audio_does_not_wait_for_the_rest(client: httpx.AsyncCli
 
 
 async def test_a_track_outlives_its_replica(tuned: Service, client: httpx.AsyncClient) -> None:
-    undisturbed = await stream(client, duration_s=60)
+    undisturbed = await stream(client, duration_s=40)
     restarted = ingress(tuned).pid
-    task = asyncio.create_task(stream(client, duration_s=60))
+    task = asyncio.create_task(stream(client, duration_s=40))
     await until(client, lambda s: s["slots_used"] == 1)
     os.kill(replica(tuned).pid, signal.SIGKILL)
     assert await task == undisturbed
