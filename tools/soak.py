@@ -19,7 +19,8 @@ from tools.callers import Callers
 CALLERS = 8
 WARM_UP = 0.25  # share of the time before the first count of resources
 SAMPLE_S = 2.0  # between two samples of the memory
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
+SETTLE_S = 30.0  # for which what is about to end may still be counted
 Resources = dict[str, dict[str, float]]  # by replica: threads, files, tasks, memory_mib
 # Allowed growth, for example of thread pools at their first peak of load. Hundreds of calls make a
 # leak larger.
@@ -38,13 +39,16 @@ class Report:
     @property
     def leaked(self) -> list[str]:
         """Resources that grew by more than SLACK, as text."""
-        before, after = self.resources
-        return [
-            f"{kind} of {name}: {before[name][kind]:.0f}, then {after[name][kind]:.0f}"
-            for name in before
-            for kind, slack in SLACK.items()
-            if after[name][kind] > before[name][kind] + slack
-        ]
+        return _grown(*self.resources)
+
+
+def _grown(before: Resources, after: Resources) -> list[str]:
+    return [
+        f"{kind} of {name}: {before[name][kind]:.0f}, then {after[name][kind]:.0f}"
+        for name in before
+        for kind, slack in SLACK.items()
+        if after[name][kind] > before[name][kind] + slack
+    ]
 
 
 async def soak(service: Service, minutes: float, seed: int = 0) -> Report:
@@ -64,7 +68,7 @@ async def soak(service: Service, minutes: float, seed: int = 0) -> Report:
             callers = Callers(client, seed + 1)
             samples = await _run(callers, 60 * minutes * (1 - WARM_UP), actors)
             await _until_idle(client)
-        after = await _resources(actors)
+        after = await _settled(actors, before)
     return Report(
         warm_up.calls + callers.calls,
         warm_up.wrong + callers.wrong,
@@ -103,7 +107,9 @@ async def _until_idle(client: httpx.AsyncClient) -> None:
             # On a new connection each time, so that an open one keeps no task alive.
             stats = await client.get("/stats", headers={"connection": "close"})
             replicas = [one for model in stats.json()["models"].values() for one in model]
-            if not any(one["slots_used"] or one["queued_requests"] for one in replicas):
+            if replicas and not any(
+                one["slots_used"] or one["queued_requests"] for one in replicas
+            ):
                 return
 
 
@@ -155,6 +161,14 @@ async def _resources(actors: dict[str, Any]) -> Resources:
 
     counts = await asyncio.gather(*(actor.__ray_call__.remote(count) for actor in actors.values()))
     return dict(zip(actors, counts, strict=True))
+
+
+async def _settled(actors: dict[str, Any], before: Resources) -> Resources:
+    """Count the resources, again while they have grown: a task may be about to end."""
+    end = monotonic() + SETTLE_S
+    while _grown(before, after := await _resources(actors)) and monotonic() < end:  # noqa: ASYNC110
+        await asyncio.sleep(1)
+    return after
 
 
 def _memory_slopes(samples: list[tuple[float, Resources]]) -> dict[str, float]:

@@ -16,5 +16,4 @@ async def test_careless_callers_leave_nothing_behind(
         soak.show(report)
     assert not report.wrong
     assert not report.leaked
-    assert min(report.calls.values()) > 5
-    assert len(report.calls) == 9
+    assert len(report.calls) == 9, "each kind of caller has called"
