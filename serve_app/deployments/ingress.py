@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import ray
 from fastapi import FastAPI
 from ray import serve
+from ray._raylet import node_labels_match_selector  # type: ignore[attr-defined]
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.app import create_api
@@ -165,9 +166,12 @@ def check_jobs(config: JobsConfig, environment: Mapping[str, str]) -> None:
 
 def ingress_nodes(config: AppConfig) -> int:
     """Count the living nodes on which an ingress replica may run: jobs of several need shared stores."""
-    needed = ingress_demand(config.ingress_deployment_config)
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(obstacle(needed, [resources]) is None for resources in alive)
+    deployment = config.ingress_deployment_config
+    needed = ingress_demand(deployment)
+    selector = (deployment.ray_actor_options or {}).get("label_selector") or {}
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    selected = [node for node in alive if node_labels_match_selector(node["Labels"], selector)]
+    return sum(obstacle(needed, [node["Resources"]]) is None for node in selected)
 
 
 def fine_tunes(config: AppConfig) -> set[str]:

@@ -7,13 +7,19 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from ray import serve
 
+from serve_app.app import build_app
 from serve_app.deployments import node_watch
 from serve_app.deployments.node_watch import Cluster
-from tests.cluster.conftest import APP, PATIENCE_S, Fleet, application, model
+from tests.cluster.conftest import APP, PATIENCE_S, Fleet, model, settings
+from tests.conftest import CONFIGS
 
 MOST_S = 120.0  # 20 s, on a machine whose cores are all busy
+INGRESSES = 2  # Ray spreads them over all nodes that they may use
+[_all] = yaml.safe_load((CONFIGS / "all.yaml").read_text())["applications"]
+SELECTOR = _all["args"]["ingress_deployment_config"]["ray_actor_options"]["label_selector"]
 GENERATIONS = "/v1/audio/generations"
 CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "gpu": ({"num_gpus": 1}, "it needs 1 GPU and 1 CPU.", "Add a node with such a GPU"),
@@ -48,8 +54,11 @@ async def empty(fleet: Fleet) -> AsyncIterator[list[Any]]:
         await asyncio.to_thread(fleet.cluster.remove_node, node)
 
 
-def deploy(*models: dict[str, Any]) -> None:
-    target = serve.RunTarget(application(*models), name=APP, route_prefix="/")
+def deploy(*models: dict[str, Any], ingresses: int) -> None:
+    """Let the ingress select its nodes as in configs/all.yaml."""
+    args = settings(*models, ingresses=ingresses)
+    args["ingress_deployment_config"]["ray_actor_options"]["label_selector"] = SELECTOR
+    target = serve.RunTarget(build_app(args), name=APP, route_prefix="/")
     serve.run_many([target], wait_for_applications_running=False)
 
 
@@ -67,9 +76,9 @@ async def reasons(client: httpx.AsyncClient) -> dict[str, str]:
             await asyncio.sleep(0.1)
 
 
-async def check(client: httpx.AsyncClient, names: list[str]) -> None:
+async def check(client: httpx.AsyncClient, names: list[str], ingresses: int = 1) -> None:
     started_at = monotonic()
-    await asyncio.to_thread(deploy, *unplaceable(*names))
+    await asyncio.to_thread(deploy, *unplaceable(*names), ingresses=ingresses)
     found = await reasons(client)
     assert monotonic() - started_at < MOST_S
     assert list(found) == names
@@ -99,6 +108,11 @@ async def test_without_a_gpu_and_with_too_few_cpus(client: httpx.AsyncClient) ->
 async def test_with_gpus_of_another_type(
     fleet: Fleet, client: httpx.AsyncClient, empty: list[Any]
 ) -> None:
-    card = {"accelerator_type:A10G": 1}
-    empty.append(fleet.cluster.add_node(num_cpus=4, num_gpus=1, resources=card))
-    await check(client, ["t4"])
+    """Nor does an ingress replica land on their node, which could then not be removed."""
+    card = {"accelerator_type:A10G": 1, "ingress_node": 1}
+    labels = {"ray.io/accelerator-type": "A10G"}
+    node = fleet.cluster.add_node(num_cpus=4, num_gpus=1, resources=card, labels=labels)
+    empty.append(node)
+    await check(client, ["t4"], ingresses=INGRESSES)
+    await fleet.until(lambda: len(fleet.replicas("Ingress")) == INGRESSES)
+    assert node.node_id not in {one["node_id"] for one in fleet.replicas("Ingress")}

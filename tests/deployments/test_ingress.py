@@ -140,17 +140,23 @@ def test_a_store_of_jobs_that_cannot_be_chosen_is_refused_before_the_start(
 
 def test_nodes_that_an_ingress_replica_fits_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores of one node are for those clusters where the ingress has a single node to run on."""
+    card = {"ray.io/accelerator-type": "A10G"}
     nodes = [
-        {"Alive": True, "Resources": {"CPU": 4.0, "head": 1.0}},
-        {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}},
-        {"Alive": False, "Resources": {"CPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 4.0, "head": 1.0}, "Labels": {}},
+        {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}, "Labels": card},
+        {"Alive": False, "Resources": {"CPU": 8.0}, "Labels": {}},
     ]
     monkeypatch.setattr("serve_app.deployments.ingress.ray.nodes", lambda: nodes)
     loading = {"model_id": "nano", "model_source": "embedded:musicgen-nano"}
     models = [{"model_loading_config": loading}]
     pinned = {"ray_actor_options": {"num_cpus": 0, "resources": {"head": 0.001}}}
+    labelled = {"label_selector": {"ray.io/accelerator-type": "!in(T4,A10G)"}}
     counts = [
         ingress_nodes(AppConfig.model_validate({"models": models, **rest}))
-        for rest in ({}, {"ingress_deployment_config": pinned})
+        for rest in (
+            {},
+            {"ingress_deployment_config": pinned},
+            {"ingress_deployment_config": {"ray_actor_options": labelled}},
+        )
     ]
-    assert counts == [2, 1]
+    assert counts == [2, 1, 1]
