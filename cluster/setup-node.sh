@@ -38,6 +38,7 @@ export RAY_USAGE_STATS_ENABLED=0
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV=0
 export MALLOC_ARENA_MAX=2  # heaps of the C library that threads share
 export RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.deployments.proxy_guard:middleware
+export RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S=5  # three failed checks replace a proxy
 END
 grep -q '\.musicgen' "$HOME/.bashrc" || echo '. ~/.musicgen' >> "$HOME/.bashrc"
 

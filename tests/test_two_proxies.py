@@ -25,7 +25,7 @@ STREAM: dict[str, Any] = {
 WHOLE = STREAM | {"stream": False}
 CALLERS = 2  # with streams, and as many with whole tracks, at each proxy
 AT_ONCE_S = 60.0  # on a machine whose cores are all busy
-BACK_S = 240.0
+BACK_S = 240.0  # half a minute, on a machine whose cores are all busy
 INGRESS = "ray::ServeReplica:musicgen:Ingress"
 PROXY = "ray::ProxyActor"
 

@@ -38,6 +38,7 @@ ENVIRONMENT = {
     # Threads share heaps: with one for each, freed blocks of audio stay in all of them.
     "MALLOC_ARENA_MAX": "2",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.deployments.proxy_guard:middleware",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "5",  # Serve replaces a proxy after three failed checks
 }
 
 

@@ -15,12 +15,14 @@ from ray.cluster_utils import Cluster
 from ray.serve import Application
 
 from serve_app.app import build_app
+from serve_app.launch.serve_process import ENVIRONMENT
 from serve_app.machine import free_port
 from tests.conftest import EMBEDDED
 from tests.processes import titled
 
 PATIENCE_S = 300.0  # a busy machine is slow; only a failing test waits as long
-PROXY_CHECKS_S = "1"  # between Serve's checks of a proxy, as between those of a replica
+REQUEST_TIMEOUT_S = 300.0
+PROXY_CHECKS = "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"
 APP = "musicgen"
 INGRESS_NODE = {"ingress_node": 0.001}
 MODEL_NODE: dict[str, float] = {"model_node": 1}
@@ -36,7 +38,7 @@ class Fleet:
         self.url = f"http://127.0.0.1:{free_port()}"
         head = {"num_cpus": 4, "include_dashboard": False, "resources": {"ingress_node": 1}}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", PROXY_CHECKS_S)
+            patch.setenv(PROXY_CHECKS, ENVIRONMENT[PROXY_CHECKS])  # as shipped
             self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, Any] = {}
         ray.init(
@@ -44,7 +46,12 @@ class Fleet:
         )
         port = int(self.url.rpartition(":")[2])
         serve.start(
-            location, http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 300}
+            location,
+            http_options={
+                "host": "127.0.0.1",
+                "port": port,
+                "request_timeout_s": REQUEST_TIMEOUT_S,
+            },
         )
 
     def add_node(self, resources: dict[str, float] = MODEL_NODE) -> None:
