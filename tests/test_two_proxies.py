@@ -1,4 +1,4 @@
-"""Two nodes with a proxy and an ingress each: where one of them dies, the others go on."""
+"""Two nodes with a proxy and an ingress each, of which one dies or is drained."""
 
 import asyncio
 import os
@@ -11,8 +11,11 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from ray.serve._private.proxy import DRAINING_MESSAGE
 
 from serve_app.machine import free_port
+from serve_app.node.cloud_notices import Notice
+from serve_app.node.ray_node import RayNode
 from tests.cluster.conftest import MODEL_NODE, PATIENCE_S, Fleet, model, settings
 from tests.cluster.fragile import build_app
 from tests.cluster.gate import PASSING, closed_gate, waiting
@@ -28,6 +31,9 @@ AT_ONCE_S = 60.0  # on a machine whose cores are all busy
 BACK_S = 240.0  # half a minute, on a machine whose cores are all busy
 INGRESS = "ray::ServeReplica:musicgen:Ingress"
 PROXY = "ray::ProxyActor"
+NODE = MODEL_NODE | {"ingress_node": 1.0}
+# Seconds until a drained node ends: its replicas, which may take as long for their tracks, stop at once
+DEADLINE_S = 600.0
 
 pytestmark = [
     pytest.mark.long,
@@ -52,6 +58,25 @@ class Pair:
         [found] = titled(psutil.Process(raylet.process.pid).children(recursive=True), name)
         return found
 
+    def drain(self) -> None:
+        """Tell Ray that the second node will end."""
+        [node_id] = self.fleet.nodes
+        RayNode(node_id, self.fleet.cluster.address).drain(Notice("maintenance", DEADLINE_S))
+
+    def stops(self) -> bool:
+        """Tell whether the second node's replicas stop."""
+        [node_id] = self.fleet.nodes
+        return all(
+            node_id in {one["node_id"] for one in self.fleet.replicas(name, "STOPPING")}
+            for name in ("Ingress", "MusicGen:nano")
+        )
+
+    def replace(self) -> None:
+        """Let another node take the second one's place."""
+        [node_id] = self.fleet.nodes
+        self.fleet.remove_node(node_id)
+        self.fleet.add_node(NODE)
+
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
@@ -61,7 +86,7 @@ def pair() -> Iterator[Pair]:
         patch.setenv("RAY_SERVE_WORKER_PROXY_HTTP_PORT", str(port))
         fleet = Fleet("EveryNode")
         try:
-            fleet.add_node(MODEL_NODE | {"ingress_node": 1.0})
+            fleet.add_node(NODE)
             args = settings(model(engine={"max_slots": 12}), ingresses=2)
             args["ingress_deployment_config"]["max_replicas_per_node"] = 1
             fleet.deploy(build_app(args))
@@ -115,6 +140,18 @@ async def first_answer(client: httpx.AsyncClient, url: str) -> float:
             await asyncio.sleep(0.1)
 
 
+async def refused(client: httpx.AsyncClient, url: str) -> str:
+    """Await that the proxy tells load balancers to go elsewhere; return its reason."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            answer = await client.get(url + "/-/healthz")
+            if answer.status_code != 200:
+                break
+            await asyncio.sleep(0.1)
+    assert answer.status_code == 503
+    return answer.text
+
+
 async def loaded(client: httpx.AsyncClient, pair: Pair) -> tuple[list[Call], list[Call]]:
     """Start the callers of both proxies; wait until all tracks are made but for their ends."""
     near, far = [
@@ -152,3 +189,24 @@ async def test_the_other_node_goes_on(pair: Pair, name: str, back_s: float) -> N
         assert back < back_s
         await asyncio.gather(*(call.task for call in near))
         assert {bytes(call.received) for call in near} == {bytes(calm.received)}
+
+
+async def test_a_drained_node_finishes_what_it_has(pair: Pair) -> None:
+    """Streams and whole files through its proxy, its ingress and its replica reach their ends."""
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+        await first_answer(client, pair.urls[1])
+        calm = start(client, pair.urls[1], STREAM)
+        await calm.task
+        with closed_gate():
+            near, far = await loaded(client, pair)
+            await asyncio.to_thread(pair.drain)
+            await pair.fleet.until(pair.stops)
+            assert await refused(client, pair.urls[1]) == DRAINING_MESSAGE
+            assert (await client.get(pair.urls[1] + "/health/live")).status_code == 200
+            assert not any(call.task.done() for call in (*near, *far))
+        await asyncio.gather(*(call.task for call in (*near, *far)))
+        ends = {(call.status, bytes(call.received)) for call in (*near, *far)}
+        assert ends == {(200, bytes(calm.received))}
+        pair.replace()  # in this thread: Ray sets handlers of signals
+        for url in pair.urls:
+            await first_answer(client, url)

@@ -65,16 +65,16 @@ class Fleet:
     def deploy(self, app: Application) -> None:
         serve.run(app, name=APP, route_prefix="/")
 
-    def replicas(self, deployment: str) -> list[Any]:
-        """List the running replicas, each with its node_id and pid.
+    def replicas(self, deployment: str, state: str = "RUNNING") -> list[Any]:
+        """List the replicas of a state, each with its node_id and pid.
 
-        Dead ones that Serve still lists as running are left out.
+        Dead ones that Serve still lists are left out.
         """
         replicas = self._details(deployment).get("replicas", [])
         return [
             replica
             for replica in replicas
-            if replica["state"] == "RUNNING" and _is_alive(replica["pid"])
+            if replica["state"] == state and _is_alive(replica["pid"])
         ]
 
     def target(self, deployment: str) -> int:
