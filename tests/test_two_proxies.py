@@ -35,13 +35,7 @@ NODE = MODEL_NODE | {"ingress_node": 1.0}
 # Seconds until a drained node ends: its replicas, which may take as long for their tracks, stop at once
 DEADLINE_S = 600.0
 
-pytestmark = [
-    pytest.mark.long,
-    # A socket of another package that the collector finds in a later test's phase
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = pytest.mark.long
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,13 @@ class Fleet:
 
     def __init__(self, location: str = "HeadOnly") -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
-        head = {"num_cpus": 4, "include_dashboard": False, "resources": {"ingress_node": 1}}
+        head: dict[str, Any] = {
+            "num_cpus": 4,
+            "include_dashboard": False,
+            "resources": {"ingress_node": 1},
+        }
+        # Ray tries its port all the same. Another Ray's, which is the default, leaves a socket open.
+        head["dashboard_port"] = free_port()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(PROXY_CHECKS, ENVIRONMENT[PROXY_CHECKS])  # as shipped
             self.cluster = Cluster(initialize_head=True, head_node_args=head)

@@ -13,15 +13,18 @@ import httpx
 import pytest
 import ray
 
-from serve_app.app import build_app
-from tests.cluster.conftest import Fleet, application, model, settings
+from tests.cluster.conftest import PATIENCE_S, Fleet, model, settings
+from tests.cluster.fragile import build_app
+from tests.cluster.gate import PASSING, closed_gate, waiting
 from tests.node.metadata_service import metadata_service
 
 PATH = "/v1/audio/generations"
 DEPLOYMENT = "MusicGen:nano"
 SPOT = "/latest/meta-data/spot/instance-action"
+LONG = "a long goodbye"  # prompt of the track that ends when the test says
 LEFT_S = 120  # between the notice and the end, as on AWS
-DURATION_S = 60
+DURATION_S = 4
+LASTING_S = 60  # longer than an update of the ingress
 
 pytestmark = pytest.mark.long
 
@@ -42,10 +45,15 @@ def watch(node_id: str, address: str) -> Iterator[None]:
             process.wait()
 
 
-async def call(client: httpx.AsyncClient, started: asyncio.Event, duration_s: float) -> int:
+async def call(
+    client: httpx.AsyncClient,
+    duration_s: float,
+    prompt: str = PASSING,
+    started: asyncio.Event | None = None,
+) -> int:
     """Stream a track; return the number of its samples."""
     body = {
-        "prompt": "a long goodbye",
+        "prompt": prompt,
         "duration_s": duration_s,
         "seed": 1,
         "response_format": "pcm",
@@ -56,7 +64,8 @@ async def call(client: httpx.AsyncClient, started: asyncio.Event, duration_s: fl
         response.raise_for_status()
         async for part in response.aiter_bytes():
             received += len(part)
-            started.set()
+            if started is not None:
+                started.set()
     return received // 2
 
 
@@ -65,27 +74,31 @@ async def test_a_reclaimed_node_loses_no_request(fleet: Fleet, client: httpx.Asy
         fleet.add_node()
     address = fleet.cluster.address
     gcs = ray._raylet.GcsClient(address=address)
-    fleet.deploy(application(model(num_replicas=1)))
+    fleet.deploy(build_app(settings(model(num_replicas=1))))
     await fleet.until(lambda: len(fleet.replicas(DEPLOYMENT)) == 1)
     [replica] = fleet.replicas(DEPLOYMENT)
     node_id = str(replica["node_id"])
-    started = asyncio.Event()
-    track = asyncio.create_task(call(client, started, DURATION_S))
-    await started.wait()
 
     def moved() -> bool:
         nodes = {one["node_id"] for one in fleet.replicas(DEPLOYMENT)}
         return bool(nodes) and node_id not in nodes
 
-    with watch(node_id, address):
-        await fleet.until(lambda: node_id in gcs.get_draining_nodes())
-        deadline_ms = gcs.get_draining_nodes()[node_id]
-        assert not track.done(), "the track ended before the node drained: make it longer"
-        await fleet.until(moved)
-        assert await track == DURATION_S * 32_000
-    left_s = deadline_ms / 1000 - datetime.now(UTC).timestamp()
+    draining: dict[str, int] = {}
+
+    def drains() -> bool:
+        draining.update(gcs.get_draining_nodes())
+        return node_id in draining
+
+    with closed_gate():
+        track = asyncio.create_task(call(client, DURATION_S, LONG))
+        await fleet.until(lambda: len(waiting()) == 1)
+        with watch(node_id, address):
+            await fleet.until(drains)
+            await fleet.until(moved)
+    assert await track == DURATION_S * 32_000
+    left_s = draining[node_id] / 1000 - datetime.now(UTC).timestamp()
     assert left_s < LEFT_S
-    assert await call(client, asyncio.Event(), 1) == 32_000, "the replacement answers"
+    assert await call(client, 1) == 32_000, "the replacement answers"
     await fleet.until(lambda: not alive(node_id))
     fleet.remove_node(node_id)
 
@@ -105,17 +118,18 @@ async def test_an_update_of_the_ingress_loses_no_request(
     await asyncio.to_thread(deploy, 100)
     [old] = fleet.replicas("Ingress")
     started = asyncio.Event()
-    track = asyncio.create_task(call(client, started, DURATION_S))
-    await started.wait()
+    track = asyncio.create_task(call(client, LASTING_S, started=started))
+    async with asyncio.timeout(PATIENCE_S):
+        await started.wait()
     update = asyncio.create_task(asyncio.to_thread(deploy, 101))
     answered = 0
     while not update.done() or answered < 3:
-        assert await call(client, asyncio.Event(), 0.5) == 16_000
+        assert await call(client, 0.5) == 16_000
         answered += 1
     await update
-    assert await track == DURATION_S * 32_000
+    assert await track == LASTING_S * 32_000
     await fleet.until(lambda: old["pid"] not in {one["pid"] for one in fleet.replicas("Ingress")})
-    assert await call(client, asyncio.Event(), 0.5) == 16_000
+    assert await call(client, 0.5) == 16_000
 
 
 def alive(node_id: str) -> bool:
