@@ -38,6 +38,10 @@ def group(nodeid: str) -> str:
     return SHARED_RAY if nodeid.startswith(SHARED_RAY_PATHS) else nodeid.partition("::")[0]
 
 
+def uses_ray(item: pytest.Item) -> bool:
+    return group(item.nodeid) in (SHARED_RAY, OWN_RAY)
+
+
 def order(item: pytest.Item, parallel: bool) -> list[bool]:
     """Return the sort key of a test.
 
@@ -45,7 +49,7 @@ def order(item: pytest.Item, parallel: bool) -> list[bool]:
     Among several processes, the tests of Ray come first: they take their processes the longest.
     """
     assert isinstance(item, pytest.Function)
-    ray = group(item.nodeid) in (SHARED_RAY, OWN_RAY)
+    ray = uses_ray(item)
     changes, uses = (name in item.fixturenames for name in ("changed_service", "service"))
     return [parallel and not ray, ray and changes, ray and uses]
 
