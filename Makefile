@@ -107,6 +107,8 @@ clean:  ## Remove the virtual environments
 
 .venv/all: pyproject.toml uv.lock | $(UV)
 	@$(UV) sync --frozen --all-extras --compile-bytecode
+	@# Compile librosa's generalized ufuncs: two processes that do it at once spoil numba's cache, and crash by it.
+	@$(PYTHON) -c "import librosa.beat, librosa.core.audio, librosa.core.pitch, librosa.util.utils"
 	@touch $@ .venv/base
 
 .uv/bin/uv:
