@@ -1,5 +1,7 @@
 """The form: keys of the keyboard, numbers, the API key, errors in words."""
 
+import asyncio
+
 import pytest
 from playwright.async_api import Page, Route, expect
 
@@ -24,6 +26,27 @@ async def test_a_wrong_key_is_said_to_be_wrong(guarded_url: str, page: Page) -> 
     await page.keyboard.press("Tab")
     await expect(alert).to_be_hidden()
     await expect(page.get_by_label("Model")).to_have_value("small")
+
+
+async def test_a_refusal_that_comes_after_the_key_is_repeated_with_it(
+    guarded_url: str, page: Page
+) -> None:
+    keys: list[str | None] = []
+    entered = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        keys.append(route.request.headers.get("authorization"))
+        answer = await route.fetch()
+        await entered.wait()
+        await route.fulfill(response=answer)
+
+    await page.route("**/v1/models", hold)
+    await page.goto(guarded_url)
+    await page.evaluate(f"sessionStorage.setItem('musicgen-key', '{KEY}')")
+    entered.set()
+    await expect(page.get_by_label("Model")).to_have_value("small")
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    assert keys == [None, f"Bearer {KEY}"]
 
 
 async def test_no_valid_number_is_refused(url: str, backend: FakeGenerator, page: Page) -> None:

@@ -18,6 +18,20 @@ async def make(page: Page, *prompts: str) -> None:
         await expect(tracks.first).to_have_attribute("data-kept", "")
 
 
+async def occupy_store(page: Page) -> None:
+    """Let no other transaction of the store begin while `isStoreOccupied`."""
+    await page.evaluate(
+        """() => new Promise((resolve) => {
+            globalThis.isStoreOccupied = true;
+            indexedDB.open("musicgen").onsuccess = ({ target }) => {
+                const store = target.result.transaction("tracks", "readwrite").objectStore("tracks");
+                const again = () => { if (isStoreOccupied) store.count().onsuccess = again; };
+                store.count().onsuccess = () => { resolve(); again(); };
+            };
+        })"""
+    )
+
+
 async def test_tracks_come_back_with_their_sound_and_settings(url: str, page: Page) -> None:
     await page.goto(url)
     await page.get_by_label("Seed", exact=True).fill("7")
@@ -51,6 +65,23 @@ async def test_a_track_is_deleted_and_brought_back(url: str, page: Page) -> None
     await page.reload()
     await expect(tracks).to_have_count(2)
     await expect(tracks.first).to_contain_text("drums")
+
+
+async def test_the_list_shows_what_the_store_has_done(url: str, page: Page) -> None:
+    """A reload ends what the store has not done: a track is shown as deleted, or favourite, once it is."""
+    await page.goto(url)
+    await make(page, "bells", "drums")
+    tracks = page.locator(".track")
+    favourite = tracks.last.get_by_role("button", name="Favourite")
+    await occupy_store(page)
+    await favourite.click()
+    await tracks.first.get_by_role("button", name="Delete").click()
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
+    await expect(tracks).to_have_count(2)
+    await expect(favourite).to_have_attribute("aria-pressed", "false")
+    await page.evaluate("isStoreOccupied = false")
+    await expect(tracks).to_have_count(1)
+    await expect(favourite).to_have_attribute("aria-pressed", "true")
 
 
 async def test_favourites_are_kept_and_shown_alone(url: str, page: Page) -> None:

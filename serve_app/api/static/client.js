@@ -21,12 +21,15 @@ export function hasKey() {
   return Boolean(sessionStorage.getItem(KEY));
 }
 
+/** Requests; one that is refused for its key is repeated with a key that was entered meanwhile. */
 async function ask(path, options = {}) {
   const key = sessionStorage.getItem(KEY);
   const headers = { ...options.headers, ...(key ? { authorization: `Bearer ${key}` } : {}) };
   const response = await fetch(path, { ...options, headers });
-  if (!response.ok) throw await errorOf(response);
-  return response;
+  if (response.ok) return response;
+  const error = await errorOf(response);
+  if (error.status === 401 && key !== sessionStorage.getItem(KEY)) return ask(path, options);
+  throw error;
 }
 
 async function errorOf(response) {

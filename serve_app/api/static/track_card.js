@@ -49,10 +49,10 @@ export class TrackCard {
     if (REPEATING.includes(name)) button.disabled = !this.track.isRepeatable || this.track.seed === null;
   }
 
-  #favour() {
+  async #favour() {
     this.track.isFavourite = !this.track.isFavourite;
+    await this.actions.favour(this.track);
     this.#drawFavourite();
-    this.actions.favour(this.track);
   }
 
   #drawFavourite() {

@@ -77,9 +77,13 @@ async function keepMade(wanted, how, place, finish = (made, file) => ({ made, fi
   }
 }
 
-/** Keeps a track in the browser. Those that made room for it leave the list. */
+/** Keeps a track in the browser. */
 async function save(track) {
-  const removed = await store.put(track).catch(untold);
+  settle(track, await store.put(track).catch(untold));
+}
+
+/** Marks a track as kept. Those that made room for it leave the list. removed: their ids, undefined if it is not kept */
+function settle(track, removed) {
   if (removed) history.markKept(track.id);
   for (const id of removed ?? []) history.remove(id)?.remove();
 }
@@ -136,19 +140,21 @@ async function link(track) {
 /** Marks a favourite; the browser is asked not to clear what it keeps. */
 function favour(track) {
   if (track.isFavourite) navigator.storage?.persist();
-  store.put(track).catch(untold);
+  return store.put(track).catch(untold);
 }
 
-/** Deletes a track; for a while it can be brought back. */
-function remove(track) {
-  const place = history.remove(track.id);
-  store.remove(track.id).catch(untold);
+/** Deletes a track; for a while it can be brought back. The store comes first: a reload ends what it has not done. */
+async function remove(track) {
   if (track.jobId) jobs.forget(track.jobId);
+  await store.remove(track.id).catch(untold);
+  const place = history.remove(track.id);
+  if (!place) return; // a second click
   notice.show("The track is deleted.", { label: "Undo", act: () => bringBack(track, place) });
 }
 
-function bringBack(track, place) {
-  history.add(track, actions, place);
+async function bringBack(track, place) {
   if (track.jobId) jobs.remember(track.jobId);
-  save(track);
+  const removed = await store.put(track).catch(untold);
+  history.add(track, actions, place);
+  settle(track, removed);
 }
