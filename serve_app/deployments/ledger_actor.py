@@ -27,7 +27,7 @@ class LedgerActor(LedgerHost):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(is_restarted=_is_restarted())
         self._ending: asyncio.Task[None] | None = None
 
     async def exchange(self, report: Report) -> Reply:
@@ -43,6 +43,14 @@ class LedgerActor(LedgerHost):
             unused_s = 0.0 if self.has_sessions else unused_s + _LOOK_S
         itself = ray.get_runtime_context().current_actor
         await asyncio.to_thread(ray.kill, itself, no_restart=True)
+
+
+def _is_restarted() -> bool:
+    """Whether Ray runs this actor anew, because its process or node was lost."""
+    if not ray.is_initialized():
+        return False
+    context = ray.get_runtime_context()
+    return bool(context.get_actor_id() and context.was_current_actor_reconstructed)
 
 
 class ActorCoordinator:

@@ -1,10 +1,17 @@
 """The tests of permits, with the actor of a real Ray as coordinator."""
 
+import asyncio
+import contextlib
+from dataclasses import replace
+
 import pytest
+import ray
 
 from serve_app.config.deployment import DeploymentConfig
-from serve_app.deployments.ledger_actor import ActorCoordinator
-from tests.cluster.conftest import Fleet
+from serve_app.deployments.ledger_actor import NAMESPACE, ActorCoordinator, actor_name
+from serve_app.gateway.permits.coordinator import Unreachable
+from serve_app.gateway.permits.messages import RECOVERY_S, Report
+from tests.cluster.conftest import PATIENCE_S, Fleet
 from tests.gateway.permits.test_permits import (
     Connect,
     test_a_cancelled_request_leaves_no_unit_taken,
@@ -52,3 +59,31 @@ def connect(fleet: Fleet, request: pytest.FixtureRequest) -> Connect:
     """Return a function that connects an ingress replica to an actor of the test."""
     assert fleet.cluster
     return lambda: ActorCoordinator(request.node.name, DeploymentConfig())
+
+
+async def test_an_actor_that_ray_restarted_grants_nothing_until_all_have_reported(
+    fleet: Fleet,
+) -> None:
+    """A new session that reports first is told to wait; the first start of the actor lets it go on."""
+    assert fleet.cluster
+    coordinator = ActorCoordinator("restarted", DeploymentConfig())
+    join = Report("old", 1, True, False, False, (), ())
+    assert (await coordinator.exchange(join)).is_open
+    actor = ray.get_actor(actor_name("restarted"), namespace=NAMESPACE)
+    ray.kill(actor, no_restart=False)
+    await _until_unknown(coordinator, replace(join, joins=False))
+    assert not (await coordinator.exchange(replace(join, session="new"))).is_open
+    await asyncio.sleep(RECOVERY_S)
+    again = Report("new", 2, False, False, False, (), ())
+    assert (await coordinator.exchange(again)).is_open
+    ray.kill(actor)
+
+
+async def _until_unknown(coordinator: ActorCoordinator, report: Report) -> None:
+    """Wait until an actor replies that does not know the session."""
+    async with asyncio.timeout(PATIENCE_S):
+        is_known = True
+        while is_known:
+            await asyncio.sleep(0.05)
+            with contextlib.suppress(Unreachable):
+                is_known = (await coordinator.exchange(report)).is_known

@@ -61,6 +61,21 @@ async def test_a_lost_actor_is_looked_for_again(monkeypatch: pytest.MonkeyPatch)
     await coordinator.close()
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_an_actor_that_ray_restarted_grants_nothing_at_first(
+    monkeypatch: pytest.MonkeyPatch, *, is_restarted: bool
+) -> None:
+    class Context:
+        was_current_actor_reconstructed = is_restarted
+
+        def get_actor_id(self) -> str:
+            return "a1b2"
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "get_runtime_context", Context)
+    assert (await LedgerActor().exchange(JOIN)).is_open is not is_restarted
+
+
 class Looked(LedgerActor):
     """A LedgerActor that counts how often it looks for sessions."""
 

@@ -8,13 +8,11 @@ from uuid import uuid4
 
 from serve_app.gateway.permits.coordinator import Coordinator, Unreachable
 from serve_app.gateway.permits.lease_book import LeaseBook
-from serve_app.gateway.permits.messages import HEARTBEAT_S, LEASE_S, Reply, Report
+from serve_app.gateway.permits.messages import HEARTBEAT_S, LEASE_S, REPLY_S, RETRY_S, Reply, Report
 from serve_app.gateway.permits.observer import PermitObserver
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT_S = 1.0  # for a reply
-_RETRY_S = 0.25  # between attempts to reach the coordinator
 _AGAIN_S = 0.05  # between two reports of claims that wait for others' idle units
 _NEWS_S = 0.1  # for which news of lines are gathered
 _TIDY_S = 5.0
@@ -90,11 +88,11 @@ class LeaseKeeper:
             rejoins=self._sessions > 1,
         )
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(REPLY_S):
                 reply = await self._coordinator.exchange(report)
             self._take_in(report, reply, now)
         except (Unreachable, TimeoutError) as error:
-            self._fail(report, str(error).partition("\n")[0] or f"no reply in {_TIMEOUT_S:g} s")
+            self._fail(report, str(error).partition("\n")[0] or f"no reply in {REPLY_S:g} s")
         except (
             Exception
         ) as error:  # a fault of the coordinator must not stop this process's decisions
@@ -139,7 +137,7 @@ class LeaseKeeper:
                 self.hurry()
             except Unreachable:
                 self.hurry()  # to learn whether the coordinator is lost
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(RETRY_S)
 
     async def _pause(self) -> None:
         """Wait until the next report is due."""
@@ -150,7 +148,7 @@ class LeaseKeeper:
             self._book.tidy(now)
         pause_s = 0.0 if self._is_over else HEARTBEAT_S
         if not self.reached.is_set():
-            pause_s = _RETRY_S
+            pause_s = RETRY_S
         elif self._book.is_urgent:
             pause_s = _AGAIN_S
         with contextlib.suppress(TimeoutError):
@@ -170,9 +168,9 @@ class LeaseKeeper:
         self._session = ""
         if self._listening is not None:
             self._listening.cancel()
-            await asyncio.wait({self._listening}, timeout=_TIMEOUT_S)
+            await asyncio.wait({self._listening}, timeout=REPLY_S)
         with contextlib.suppress(Unreachable, TimeoutError):
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(REPLY_S):
                 await self._coordinator.exchange(report)
         self.reached.clear()
         await self._coordinator.close()

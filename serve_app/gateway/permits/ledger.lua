@@ -10,12 +10,12 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 
 local advance = tonumber(ARGV[4])
-local MOST = 2147483648  -- tickets until a line has been empty once
 local KEPT_S = 86400  -- seconds that an account or a line is kept without any change
 
 local sessions_key = prefix .. ':sessions'  -- session -> time at which it expires
 local numbers_key = prefix .. ':numbers'    -- session -> number of its last report
 local wake_channel = prefix .. ':wake'
+local opens_key = prefix .. ':opens'        -- time from which units are granted: an empty Redis may have lost its data
 
 local function exact(number)
   return string.format('%.17g', number)
@@ -193,11 +193,21 @@ local function recall(account, borrower)
   end
 end
 
--- Lines: a sparse Fenwick tree in a hash, c<n> and m<n> (count and milliseconds); last, count, total; r:<session> (rate).
+-- Lines: a sparse Fenwick tree in a hash, c<n> and m<n> (count and milliseconds), which doubles its size; size, last, count, total;
+-- r:<session> (rate).
+
+local function grow(key, number)
+  local size = tonumber(redis.call('HGET', key, 'size') or '1')
+  if number > size then
+    local totals = redis.call('HMGET', key, 'count', 'total')
+    redis.call('HSET', key, 'size', 2 * size, 'c' .. 2 * size, totals[1], 'm' .. 2 * size, totals[2])
+  end
+end
 
 local function change(key, number, count, music_ms)
+  local size = tonumber(redis.call('HGET', key, 'size') or '1')
   local node = number
-  while node <= MOST do
+  while node <= size do
     if redis.call('HINCRBY', key, 'c' .. node, count) == 0 then
       redis.call('HDEL', key, 'c' .. node, 'm' .. node)
     else
@@ -211,7 +221,7 @@ local function change(key, number, count, music_ms)
   end
   redis.call('HINCRBY', key, 'total', music_ms)
   if redis.call('HINCRBY', key, 'count', count) == 0 then
-    redis.call('HDEL', key, 'last')
+    redis.call('HDEL', key, 'last', 'size')
   end
 end
 
@@ -249,6 +259,7 @@ local function apply_line(session, line)
     if event[2] > 0 and redis.call('HEXISTS', tickets_key, number) == 0 then
       local sequence = redis.call('HINCRBY', key, 'last', 1)
       redis.call('HSET', tickets_key, number, exact(sequence) .. ':' .. exact(event[2]))
+      grow(key, sequence)
       change(key, sequence, 1, event[2])
     elseif event[2] == 0 then
       leave_line(key, tickets_key, number)
@@ -322,14 +333,10 @@ if report.leaves then
   finish(report.session)
   return cjson.encode({is_known = true})
 end
+redis.call('SET', opens_key, exact(now + recovery_s), 'NX')
 if redis.call('HEXISTS', sessions_key, report.session) == 0 then
   if not report.joins then
     return cjson.encode({is_known = false})
-  end
-  redis.call('SET', prefix .. ':started', exact(now), 'NX')
-  local started = tonumber(redis.call('GET', prefix .. ':started'))
-  if report.rejoins and now < started + recovery_s then
-    redis.call('SET', prefix .. ':opens', exact(started + recovery_s))
   end
 elseif report.number <= tonumber(redis.call('HGET', numbers_key, report.session)) then
   return cjson.encode({is_known = true})
@@ -337,7 +344,7 @@ end
 redis.call('HSET', numbers_key, report.session, exact(report.number))
 redis.call('HSET', sessions_key, report.session, exact(now + lease_s))
 
-local is_open = now >= (tonumber(redis.call('GET', prefix .. ':opens') or '0') or 0)
+local is_open = now >= tonumber(redis.call('GET', opens_key))
 local count = redis.call('HLEN', sessions_key)
 local answers = {}
 for _, row in ipairs(report.rows) do

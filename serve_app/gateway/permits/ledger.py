@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from serve_app.gateway.permits.account import Account
-from serve_app.gateway.permits.messages import LEASE_S, Answer, Reply, Report
+from serve_app.gateway.permits.messages import LEASE_S, RECOVERY_S, Answer, Reply, Report
 from serve_app.gateway.permits.shared_line import SharedLine
 
-RECOVERY_S = 1.2  # from the start of a ledger: all sessions of an earlier one have reported by then
 _SWEEP_S = 60.0
 
 
@@ -26,17 +25,20 @@ class Ledger:
     """Accounts by allowances, lines by models, and sessions, which expire LEASE_S after a report.
 
     A ledger that starts again learns the holdings from the sessions' next reports, and grants
-    nothing until all of them have had the time to report.
+    nothing until all of them have had the time to report. is_restarted: there was one before it; without
+    that, the first session that joins again within RECOVERY_S tells so.
     """
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = monotonic, *, is_restarted: bool = False
+    ) -> None:
         self._clock = clock
         self._sessions: dict[str, _Session] = {}
         self._accounts: dict[str, Account] = {}
         self._lines: defaultdict[str, SharedLine] = defaultdict(SharedLine)
         self._started_at = clock()
         self._swept_at = clock()
-        self._opens_at = clock()
+        self._opens_at = self._started_at + (RECOVERY_S if is_restarted else 0.0)
         self._to_wake: set[str] = set()
 
     def exchange(self, report: Report) -> Reply:

@@ -12,10 +12,12 @@ _WAIT_S = 10.0  # after which `woken` returns without a reason
 
 
 class LedgerHost:
-    """The Coordinator of sessions that reach this object."""
+    """The Coordinator of sessions that reach this object. is_restarted: as of Ledger."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._ledger = Ledger(clock)
+    def __init__(
+        self, clock: Callable[[], float] = monotonic, *, is_restarted: bool = False
+    ) -> None:
+        self._ledger = Ledger(clock, is_restarted=is_restarted)
         self._bells: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     @property

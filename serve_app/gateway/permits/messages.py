@@ -8,6 +8,12 @@ from dataclasses import dataclass
 
 LEASE_S = 5.0  # from a session's last report until its permits return
 HEARTBEAT_S = 1.0  # between two reports of a session without news
+REPLY_S = 1.0  # in which a reply comes; else the coordinator is out of reach
+RETRY_S = 0.25  # between attempts to reach the coordinator
+# From the start of a coordinator that may have lost its sessions, until all of them have joined again: a
+# session's next report begins after a heartbeat, or after a report without a reply and a pause; it learns
+# that it is unknown, and joins.
+RECOVERY_S = max(HEARTBEAT_S, REPLY_S + RETRY_S) + 2 * REPLY_S
 ADVANCE = 16  # usual requests for which a session has units in advance at most
 
 

@@ -3,8 +3,6 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-_MOST = 2**31  # tickets until the line has been empty once
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -22,12 +20,13 @@ class PlaceTree:
     """Tickets of one line, each with the milliseconds of music that it waits for.
 
     A sparse Fenwick tree over sequence numbers: all operations take O(log n) steps, where n is the
-    number of tickets since the line was last empty.
+    number of tickets since the line was last empty. The tree doubles when they no longer fit.
     """
 
     def __init__(self) -> None:
         self._counts: defaultdict[int, int] = defaultdict(int)
         self._sums_ms: defaultdict[int, int] = defaultdict(int)
+        self._size = 1  # largest node, a power of 2
         self._last = 0  # sequence number of the newest ticket
         self.count = 0
         self.total_ms = 0
@@ -35,6 +34,10 @@ class PlaceTree:
     def append(self, music_ms: int) -> int:
         """Add a ticket at the end; return its sequence number."""
         self._last += 1
+        if self._last > self._size:
+            self._size *= 2
+            self._counts[self._size] = self.count
+            self._sums_ms[self._size] = self.total_ms
         self._change(self._last, 1, music_ms)
         return self._last
 
@@ -43,6 +46,7 @@ class PlaceTree:
         self._change(number, -1, -music_ms)
         if not self.count:
             self._last = 0
+            self._size = 1
 
     def place(self, number: int) -> Place:
         """Find the place of a ticket that waits."""
@@ -59,7 +63,7 @@ class PlaceTree:
         self.count += count
         self.total_ms += music_ms
         node = number
-        while node <= _MOST:
+        while node <= self._size:
             self._counts[node] += count
             self._sums_ms[node] += music_ms
             if not self._counts[node]:

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.errors import ConfigError
 from serve_app.gateway.permits.coordinator import Unreachable
-from serve_app.gateway.permits.ledger import RECOVERY_S
-from serve_app.gateway.permits.messages import ADVANCE, LEASE_S, Answer, LineAnswer, Reply, Report
+from serve_app.gateway.permits.messages import (
+    ADVANCE,
+    LEASE_S,
+    RECOVERY_S,
+    REPLY_S,
+    Answer,
+    LineAnswer,
+    Reply,
+    Report,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
 
 _SCRIPT = Path(__file__).with_name("ledger.lua")
-_TIMEOUT_S = 1.0
 
 
 class RedisCoordinator:
@@ -35,10 +42,10 @@ class RedisCoordinator:
             ) from error
         try:
             self._redis = Redis.from_url(
-                url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+                url, socket_timeout=REPLY_S, socket_connect_timeout=REPLY_S
             )
             self._listener = Redis.from_url(
-                url, socket_connect_timeout=_TIMEOUT_S, socket_keepalive=True
+                url, socket_connect_timeout=REPLY_S, socket_keepalive=True
             )
         except ValueError as error:
             raise ConfigError(

@@ -4,8 +4,8 @@ import pytest
 
 from serve_app.gateway.permits.allowance import Allowance, Shortage, Want
 from serve_app.gateway.permits.lease_book import LeaseBook
-from serve_app.gateway.permits.ledger import RECOVERY_S, Ledger
-from serve_app.gateway.permits.messages import Reply, Report
+from serve_app.gateway.permits.ledger import Ledger
+from serve_app.gateway.permits.messages import RECOVERY_S, Reply, Report
 from tests.fakes import Clock
 
 FEW = Allowance("running:web", 2)

@@ -4,8 +4,15 @@ from typing import Any
 
 import pytest
 
-from serve_app.gateway.permits.ledger import RECOVERY_S, Ledger
-from serve_app.gateway.permits.messages import LEASE_S, LineReport, Reply, Report, Row
+from serve_app.gateway.permits.ledger import Ledger
+from serve_app.gateway.permits.messages import (
+    LEASE_S,
+    RECOVERY_S,
+    LineReport,
+    Reply,
+    Report,
+    Row,
+)
 from tests.fakes import Clock
 
 
@@ -107,6 +114,28 @@ def test_a_new_ledger_grants_once_the_sessions_of_the_old_one_have_reported(
     reply = sessions.report("b", row(need=1, first=1))
     assert reply.answers[0].granted == 0
     assert reply.answers[0].is_final
+
+
+def test_a_restarted_ledger_grants_nothing_to_a_new_session_that_reports_first(
+    clock: Clock,
+) -> None:
+    sessions = Sessions(Ledger(clock, is_restarted=True))
+    reply = sessions.report("new", row(need=2, first=2, unit=1, opens=True))
+    assert not reply.is_open
+    assert (reply.answers[0].granted, reply.answers[0].extra) == (0, 0)
+    clock.now += RECOVERY_S - 0.01
+    old = sessions.report("old", row(used=2, opens=True), joins=True, rejoins=True)
+    assert old.answers[0].available == 0, "no more than the limit"
+    clock.now += 0.01
+    reply = sessions.report("new", row(need=2, first=2))
+    assert (reply.answers[0].granted, reply.answers[0].is_final) == (0, True)
+
+
+def test_a_restarted_ledger_grants_when_its_time_is_over(clock: Clock) -> None:
+    sessions = Sessions(Ledger(clock, is_restarted=True))
+    assert sessions.granted("new", opens=True) == 0
+    clock.now += RECOVERY_S
+    assert sessions.granted("new") == 1
 
 
 def test_a_first_start_grants_at_once(sessions: Sessions) -> None:

@@ -12,6 +12,7 @@ from serve_app.gateway.permits import keeper, ledger, permits, redis_coordinator
 from serve_app.gateway.permits.allowance import Allowance, Shortage, Want
 from serve_app.gateway.permits.coordinator import Coordinator
 from serve_app.gateway.permits.ledger_host import LedgerHost
+from serve_app.gateway.permits.messages import RECOVERY_S
 from serve_app.gateway.permits.permits import Permits
 from serve_app.gateway.permits.place_tree import Place
 from serve_app.gateway.permits.redis_coordinator import RedisCoordinator
@@ -54,12 +55,19 @@ def lease_s() -> float:
     return PATIENCE_S
 
 
+@pytest.fixture
+def recovery_s() -> float:
+    """Seconds from the start of an empty Redis until it grants units: the sessions of a test are new."""
+    return 0.0
+
+
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch, lease_s: float) -> None:
+def _patience(monkeypatch: pytest.MonkeyPatch, lease_s: float, recovery_s: float) -> None:
     for module in (keeper, ledger, redis_coordinator):
         monkeypatch.setattr(module, "LEASE_S", lease_s)
     for module in (keeper, redis_coordinator):
-        monkeypatch.setattr(module, "_TIMEOUT_S", PATIENCE_S)
+        monkeypatch.setattr(module, "REPLY_S", PATIENCE_S)
+    monkeypatch.setattr(redis_coordinator, "RECOVERY_S", recovery_s)
     monkeypatch.setattr(permits, "_START_S", PATIENCE_S)
 
 
@@ -308,6 +316,7 @@ async def test_a_faulty_coordinator_stops_no_request(
         await until(one.keeper.reached.is_set)
 
 
+@pytest.mark.parametrize("recovery_s", [RECOVERY_S])
 async def test_a_redis_that_lost_its_data_learns_from_reports(redis_url: str) -> None:
     async with ingresses(lambda: RedisCoordinator(redis_url, "flushed")) as (one, other):
         assert await one.accepts(FEW)
@@ -324,6 +333,26 @@ async def test_a_redis_that_lost_its_data_learns_from_reports(redis_url: str) ->
         assert not await other.accepts(MUSIC, 40_000)
         await until(lambda: other.permits.line("small").count == 1)
         assert one.permits.place("small", ticket) == Place(1, 0)
+
+
+@pytest.mark.parametrize("recovery_s", [PATIENCE_S])
+async def test_an_empty_redis_grants_nothing_to_a_new_ingress_that_reports_first(
+    redis_url: str,
+) -> None:
+    name = "emptied"
+    async with ingresses(lambda: RedisCoordinator(redis_url, name), 1) as (one,):
+        held = asyncio.create_task(one.accepts(FEW))
+        with redis.Redis.from_url(redis_url) as server:
+            server.set(f"{{musicgen:{name}}}:opens", 0)
+            assert await held, "from that time on"
+            server.flushall()
+        async with ingresses(lambda: RedisCoordinator(redis_url, name), 1) as (other,):
+            asked = [asyncio.create_task(other.accepts(FEW)) for _ in range(2)]
+            await one.report()
+            await other.report()
+            assert not any(call.done() for call in asked), "they wait for those that hold units"
+            for call in asked:
+                call.cancel()
 
 
 @pytest.mark.long

@@ -1,5 +1,7 @@
 """Places in a line, against a list."""
 
+from collections import defaultdict
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,10 +31,23 @@ def test_an_operation_takes_few_steps_with_ten_thousand_waiting() -> None:
     tree = PlaceTree()
     numbers = [tree.append(1000) for _ in range(10_000)]
     assert tree.place(numbers[-1]) == Place(10_000, 9_999_000)
-    steps = CountingDict()
-    tree._counts = steps  # type: ignore[assignment]
+    steps = CountingDict(int, tree._counts)
+    tree._counts = steps
     tree.place(numbers[8190])
-    assert steps.reads <= 14, "log2 of 10,000"
+    assert 5 < steps.reads <= 14, "log2 of 10,000"
+    steps.writes = 0
+    tree.remove(numbers[0], 1000)
+    tree.append(1000)
+    assert steps.writes <= 2 * 15
+
+
+def test_a_short_line_takes_fewer_steps() -> None:
+    tree = PlaceTree()
+    steps = CountingDict(int)
+    tree._counts = steps
+    for _ in range(4):
+        tree.append(1000)
+    assert steps.writes <= 4 * 3
 
 
 def test_an_emptied_line_keeps_no_memory() -> None:
@@ -45,11 +60,16 @@ def test_an_emptied_line_keeps_no_memory() -> None:
     assert place_tree.PlaceTree().count == 0
 
 
-class CountingDict(dict[int, int]):
-    """Counts the reads."""
+class CountingDict(defaultdict[int, int]):
+    """Counts the reads and the writes."""
 
     reads = 0
+    writes = 0
 
     def get(self, key: int, default: int = 0) -> int:  # type: ignore[override]
         self.reads += 1
         return super().get(key, default)
+
+    def __setitem__(self, key: int, value: int) -> None:
+        self.writes += 1
+        super().__setitem__(key, value)

@@ -24,9 +24,13 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No session expires, and no reply is late, because the machine stands still."""
+    """No session expires, and no reply is late, because the machine stands still.
+
+    Both ledgers grant from the start on.
+    """
     monkeypatch.setattr(redis_coordinator, "LEASE_S", 600.0)
-    monkeypatch.setattr(redis_coordinator, "_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(redis_coordinator, "REPLY_S", 60.0)
+    monkeypatch.setattr(redis_coordinator, "RECOVERY_S", 0.0)
 
 
 class Session:
