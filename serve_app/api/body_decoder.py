@@ -10,6 +10,8 @@ _GZIP_BITS = 16 + zlib.MAX_WBITS
 _WINDOW_BITS = {"gzip": _GZIP_BITS, "x-gzip": _GZIP_BITS, "deflate": zlib.MAX_WBITS}
 _MOST_MEMBERS = 1024  # of a gzip file; writers in parallel begin one each 64 KiB or more
 _SLICE_BYTES = 65_536  # decompressed at once: bounds what a change of members copies
+# A body is kept in blocks: one array that grows is copied again and again, and leaves holes in the heap.
+_BLOCK_BYTES = 2**20
 ACCEPTED = "gzip, deflate"
 
 
@@ -32,12 +34,8 @@ class BodyDecoder:
         self._bits = _WINDOW_BITS.get(name)
         self._inflater = None if self._bits is None else zlib.decompressobj(self._bits)
         self._members = 1
-        self._content = bytearray()
-
-    @property
-    def length(self) -> int:
-        """Number of decoded bytes so far."""
-        return len(self._content)
+        self._blocks = [bytearray()]
+        self.length = 0  # decoded bytes so far
 
     def add(self, part: bytes) -> None:
         """Decode the next part. Raises PayloadTooLarge and InvalidRequest."""
@@ -53,7 +51,7 @@ class BodyDecoder:
         """Return the whole body. Raises InvalidRequest for one that was cut off."""
         if self._inflater is not None and not self._inflater.eof:
             raise self._broken()
-        return bytes(self._content)
+        return b"".join(self._blocks)
 
     def _open_member(self, inflater: "zlib._Decompress") -> "zlib._Decompress":
         """Return the inflater of the next bytes: a new one after the end of a gzip member."""
@@ -71,15 +69,18 @@ class BodyDecoder:
         Stop one byte beyond the limit: a bomb costs no more memory than that.
         """
         try:
-            self._keep(inflater.decompress(part, self._max_bytes + 1 - len(self._content)))
+            self._keep(inflater.decompress(part, self._max_bytes + 1 - self.length))
         except zlib.error as error:
             raise self._broken() from error
         return inflater.unused_data
 
     def _keep(self, content: bytes) -> None:
-        self._content += content
-        if len(self._content) > self._max_bytes:
+        self.length += len(content)
+        if self.length > self._max_bytes:
             raise PayloadTooLarge(f"The request's body must be at most {self._max_bytes} bytes")
+        if len(self._blocks[-1]) >= _BLOCK_BYTES:
+            self._blocks.append(bytearray())
+        self._blocks[-1] += content
 
     def _broken(self) -> InvalidRequest:
         return InvalidRequest(

@@ -60,6 +60,14 @@ TIMEOUT = {
     "finished by then is aborted, whether it waits or runs: `504`.",
     "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
 }
+WAIT = {
+    "name": "prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=N` (RFC 7240): a deadline of N seconds for the track. The soonest deadline counts.",
+    "schema": {"type": "string"},
+}
+TRACK_DEADLINES = [TIMEOUT, WAIT]
 Responses = dict[int | str, dict[str, Any]]
 
 
@@ -69,8 +77,8 @@ def body(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """Document an operation with a JSON body, and with the header of its deadline."""
-    return body(json_content(schema_of(model))) | {"parameters": [TIMEOUT]}
+    """Document an operation that makes a track from a JSON body, and the headers of its deadline."""
+    return body(json_content(schema_of(model))) | {"parameters": TRACK_DEADLINES}
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -17,10 +17,13 @@ class Preferences:
 
     respond_async: to answer before the work is done; wait_s: seconds to wait for its end, at most
     60; None: none are named. `wait` without a number is 60, as Replicate's clients send it.
+    deadline_s: the seconds of `wait` as the client named them, None for no number above 0, and for a
+    client that would take an answer before the work is done.
     """
 
     respond_async: bool = False
     wait_s: float | None = None
+    deadline_s: float | None = None
 
     @property
     def applied(self) -> dict[str, str]:
@@ -37,12 +40,8 @@ def preferences(headers: Headers) -> Preferences:
     for one in parse_http_list(",".join(headers.getlist("prefer"))):
         name, _, value = one.partition(";")[0].partition("=")
         found.setdefault(name.strip().lower(), value.strip().strip('"'))
-    return Preferences("respond-async" in found, _wait_s(found.get("wait")))
-
-
-def _wait_s(value: str | None) -> float | None:
-    if value is None:
-        return None
-    if value == "":
-        return MOST_WAIT_S
-    return min(MOST_WAIT_S, float(value)) if _NUMBER.fullmatch(value) else None
+    wait = found.get("wait")
+    named_s = float(wait) if wait and _NUMBER.fullmatch(wait) else None
+    wait_s = MOST_WAIT_S if wait == "" else named_s and min(MOST_WAIT_S, named_s)
+    is_async = "respond-async" in found
+    return Preferences(is_async, wait_s, None if is_async else named_s or None)

@@ -20,9 +20,10 @@ class DeadlineGenerator:
         """Pass the items on. Raises DeadlineExceeded."""
         async with contextlib.aclosing(self._generator.generate(request)) as items:
             while True:
-                left_s = None if request.deadline is None else request.deadline - time()
                 try:
-                    item = await asyncio.wait_for(anext(items), left_s)
+                    # `wait_for` would make a task of each item, for whose turn even a refusal waits.
+                    async with asyncio.timeout(_left_s(request)):
+                        item = await anext(items)
                 except StopAsyncIteration:
                     return
                 except TimeoutError as error:
@@ -31,3 +32,13 @@ class DeadlineGenerator:
                         "Allow more time, or ask for a shorter track."
                     ) from error
                 yield item
+
+
+def _left_s(request: GenerationRequest) -> float | None:
+    """Seconds until the deadline, None without one. Raises TimeoutError after it."""
+    if request.deadline is None:
+        return None
+    left_s = request.deadline - time()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s

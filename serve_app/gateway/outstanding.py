@@ -106,6 +106,6 @@ class Outstanding:
         return _Sum(peers * self._waiting.count, peers * self._waiting.audio_s)
 
     @property
-    def running(self) -> Iterable[OutstandingTrack]:
-        """This process's tracks that are being made."""
-        return (track for track in self._tracks if track.begun)
+    def tracks(self) -> Iterable[OutstandingTrack]:
+        """This process's tracks."""
+        return self._tracks

@@ -1,8 +1,10 @@
 """Admission by time: only requests that will be finished before their deadlines."""
 
 import contextlib
+from bisect import bisect_right
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from time import time
 
 from serve_app.errors import DeadlineExceeded, QueueFull
@@ -59,7 +61,7 @@ class PunctualGenerator:
         if request.deadline is not None and not request.background:
             replicas = await self._readiness.known_replicas(self._cards[request.model])
             outstanding.see(replicas)
-            load = _Load(*outstanding.total(self._server.processes()), outstanding.running)
+            load = _Load(*outstanding.total(self._server.processes()), tuple(outstanding.tracks))
             _check(track, request.deadline - time(), load, replicas)
         outstanding.add(track)
         try:
@@ -74,11 +76,16 @@ class PunctualGenerator:
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """Unfinished tracks, and their seconds of music; running: those of this process."""
+    """Unfinished tracks, and their seconds of music; own: those of this process."""
 
     count: int
     audio_s: float
-    running: Iterable[OutstandingTrack]
+    own: Sequence[OutstandingTrack]
+
+    @property
+    def running(self) -> list[OutstandingTrack]:
+        """Own tracks that are being made."""
+        return [track for track in self.own if track.begun]
 
 
 def _to_make_s(request: GenerationRequest) -> float:
@@ -104,22 +111,57 @@ def _check(
         )
     if not load.count:
         return  # only the track itself can make it late
-    late_s = max(_expected_s(track, load, replicas) - left_s, _lateness_s(load, replicas))
-    if late_s > 0:
+    after_s = max(_in_time_after_s(track, left_s, load, replicas), _lateness_s(load, replicas))
+    if after_s > 0:
         raise QueueFull(
             f"{load.count} requests for {load.audio_s:.0f} seconds of music come before this one, "
-            f"or beside it: a deadline would be missed by about {late_s:.1f} s. "
-            "Send the request again later, or allow more time.",
-            late_s,
+            f"or beside it: a deadline would be missed. Send the request again in about {after_s:.1f} s, "
+            "or allow more time.",
+            after_s,
         )
 
 
-def _expected_s(track: OutstandingTrack, load: _Load, replicas: Sequence[ReplicaStatus]) -> float:
-    """Seconds until the track is finished: all slots work until it has one of its own."""
+def _in_time_after_s(
+    track: OutstandingTrack, left_s: float, load: _Load, replicas: Sequence[ReplicaStatus]
+) -> float:
+    """Seconds until the track would be in time if no more came, with the margin; 0 where it is now.
+
+    All slots work until it has one of its own. Where a full batch is too slow for it, some must be
+    free: then the tracks that are nearest to their ends come to them.
+    """
     slots = sum(_slots(replica) for replica in replicas)
-    batch_s = _batch_second_s(load.count + 1, replicas)
-    wait_s = load.audio_s / slots * batch_s if load.count >= slots else 0.0
-    return _MARGIN * (wait_s + track.left_s * batch_s) + _OVERHEAD_S
+
+    def own_s(beside: int) -> float:
+        return _MARGIN * track.left_s * _batch_second_s(beside + 1, replicas) + _OVERHEAD_S
+
+    wait_s = 0.0
+    if load.count >= slots:
+        wait_s = load.audio_s / slots * _batch_second_s(load.count + 1, replicas)
+    late_s = _MARGIN * wait_s + own_s(load.count) - left_s
+    if late_s <= 0 or own_s(slots - 1) <= left_s:
+        return max(0.0, late_s)
+    most_beside = bisect_right(range(1, min(load.count, slots)), left_s, key=own_s)
+    return (
+        _MARGIN * _music_until_s(most_beside, slots, load) * _batch_second_s(load.count, replicas)
+    )
+
+
+def _music_until_s(tracks: int, slots: int, load: _Load) -> float:
+    """Seconds of music that each slot makes until only `tracks` are left, of those of the load.
+
+    Those that this process runs are known; the others are as long as their mean. No end comes before
+    those of this process's tracks that must end, however they share the slots.
+    """
+    running = [one.left_s for one in load.running][:slots]
+    others = load.count - len(running)
+    rest_s = max(0.0, load.audio_s - sum(running))
+    in_slots = min(others, slots - len(running))
+    if others:
+        running += [rest_s / others] * in_slots
+        rest_s *= 1 - in_slots / others
+    must_end_s = nlargest(tracks + 1, (one.left_s for one in load.own))
+    own_s = must_end_s[-1] if len(must_end_s) > tracks else 0.0
+    return max(own_s, rest_s / slots + sorted(running)[len(running) - tracks - 1])
 
 
 def _lateness_s(load: _Load, replicas: Sequence[ReplicaStatus]) -> float:

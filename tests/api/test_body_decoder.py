@@ -90,3 +90,14 @@ def test_a_bomb_takes_no_more_memory_than_the_limit() -> None:
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_body_of_tiny_parts_takes_few_blocks() -> None:
+    """Each block may be longer by one part than its size."""
+    decoder = BodyDecoder("", 3 * 2**20)
+    for part in (b"ab", b"c" * 7) * 250_000:
+        decoder.add(part)
+    assert decoder.length == 250_000 * 9
+    assert len(decoder._blocks) == 3
+    assert max(map(len, decoder._blocks)) < 2**20 + 7
+    assert decoder.finish() == (b"ab" + b"c" * 7) * 250_000

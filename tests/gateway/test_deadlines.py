@@ -1,6 +1,7 @@
 """Deadlines: a track that is late is aborted, others are untouched."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -17,9 +18,10 @@ class Stalling(FakeGenerator):
     """Never goes on after its first item."""
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
-        async for item in super().generate(request):
-            yield item
-            await asyncio.Event().wait()
+        async with contextlib.aclosing(super().generate(request)) as items:
+            async for item in items:
+                yield item
+                await asyncio.Event().wait()
 
 
 @pytest.fixture(autouse=True)

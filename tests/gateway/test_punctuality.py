@@ -19,6 +19,7 @@ from serve_app.types import Audio, AudioChunk, GenerationRequest, StreamItem
 from tests.fakes import SMALL, Clock, FakeGenerator
 
 SLOTS = 4
+WAITING_S = 60.0  # length of a track that waits for a slot
 SECOND_S = 0.5  # that a second of music takes alone, at 50 frames of 10 ms
 NOW = Clock().now  # in all tests
 
@@ -48,9 +49,11 @@ class Fleet(FakeGenerator):
 
 
 class Gate:
-    """Gives each track a chunk of 2 s of music, and then holds it."""
+    """Gives each track a chunk of 2 s of music, and then holds it; one of WAITING_S gets nothing."""
 
-    async def generate(self, _: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        if request.duration_s == WAITING_S:
+            await asyncio.Event().wait()
         yield AudioChunk(np.zeros((1, 200), np.float32), 100)
         await asyncio.Event().wait()
 
@@ -99,15 +102,62 @@ async def test_an_audio_prompt_takes_no_time() -> None:
 
 @pytest.mark.parametrize("held", [0, SLOTS])
 async def test_behind_others_a_request_is_told_when_to_try_again(held: int) -> None:
-    """Four tracks of 10 s hold the slots; each takes 5 s. As told by the replica, and as started here."""
+    """Four tracks of 10 s hold the slots, for 5 s. As told by the replica, and as started here."""
     generator = punctual(Fleet(held=held))
     for _ in range(SLOTS - held):
         await start(generator, request(12.0, None))
-    with pytest.raises(QueueFull, match="would be missed by about") as error:
+    with pytest.raises(QueueFull, match=r"again in about 7\.5 s") as error:
         await start(generator, request(10.0, 6.0))
-    late_s = 1.5 * (5.0 + 5.0) + 0.5 - 6.0
+    assert error.value.retry_after_s == pytest.approx(1.5 * 5.0)
+    for timeout_s in (7.9, 8.0):  # just too short for a full batch, and just not
+        with pytest.raises(QueueFull) as error:
+            await start(generator, request(10.0, timeout_s))
+        assert error.value.retry_after_s == pytest.approx(1.5 * 5.0)
+    with pytest.raises(QueueFull) as error:
+        await start(generator, request(10.0, 8.5))
+    late_s = 1.5 * (5.0 + 5.0) + 0.5 - 8.5
     assert error.value.retry_after_s == pytest.approx(late_s)
-    await start(generator, request(10.0, 6.0 + late_s + 0.1))
+    await start(generator, request(10.0, 8.5 + late_s + 0.1))
+
+
+async def test_beside_tracks_that_slow_it_down_a_request_is_told_when_enough_have_ended() -> None:
+    """Slots are free, but a full batch takes four times as long as a lone track: it fits beside one."""
+    generator = punctual(Fleet(full_pace_s=0.04))
+    lefts = [10.0, 40.0, 20.0]
+    tracks = [await start(generator, request(left_s + 2.0, None)) for left_s in lefts]
+    wanted = request(10.0, 15.5)
+    with pytest.raises(QueueFull) as error:
+        await start(generator, wanted)
+    pace_of_three = 3 * SECOND_S
+    assert error.value.retry_after_s == pytest.approx(1.5 * 20.0 * pace_of_three)
+    await tracks[0].aclose()
+    with pytest.raises(QueueFull):
+        await start(generator, wanted)
+    await tracks[2].aclose()
+    await start(generator, wanted)
+
+
+async def test_of_a_line_all_but_the_last_slots_are_counted() -> None:
+    """Six of 10 s for four slots: two wait, and share the slots; then only one may go on beside it."""
+    generator = punctual(Fleet(full_pace_s=0.04, held=6))
+    with pytest.raises(QueueFull) as error:
+        await start(generator, request(10.0, 15.5))
+    assert error.value.retry_after_s == pytest.approx(1.5 * (2 * 10.0 / 4 + 10.0) * 4 * SECOND_S)
+
+
+async def test_a_long_track_behind_short_ones_is_waited_for() -> None:
+    """Nothing may go on beside the request, and one track that waits has 60 s."""
+    generator = punctual(Fleet(full_pace_s=0.04))
+    for _ in range(SLOTS):
+        await start(generator, request(3.0, None))
+    line = asyncio.ensure_future(anext(generator.generate(request(WAITING_S, None))))
+    await asyncio.sleep(0)
+    try:
+        with pytest.raises(QueueFull) as error:
+            await start(generator, request(10.0, 7.0))
+    finally:
+        line.cancel()
+    assert error.value.retry_after_s == pytest.approx(1.5 * WAITING_S * 4 * SECOND_S)
 
 
 async def test_a_track_that_ended_makes_room() -> None:

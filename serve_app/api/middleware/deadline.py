@@ -5,11 +5,12 @@ import math
 from collections.abc import Callable
 from time import time
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.error_handlers import problem
 from serve_app.api.paths import makes_track, route_path
+from serve_app.api.preferences import Preferences, preferences
 from serve_app.errors import InvalidRequest
 
 HEADER = "x-musicgen-timeout-seconds"
@@ -21,7 +22,8 @@ _EARLIER_S = 2.0  # than Serve's proxy, whose clock starts before the request ar
 class Deadline:
     """Put the request's deadline (Unix time, or None) into its state.
 
-    The header states it in seconds from now. Answer 400 for an invalid value.
+    The header states it in seconds from now, and for a track so does `Prefer: wait=N`, of which the
+    answer says that it was obeyed. Answer 400 for an invalid value of the header.
 
     limit_s: seconds after which Serve cuts off an answer, None without a limit. A request whose
     answer is a track has this deadline too, so that the service refuses it in its own words.
@@ -43,6 +45,10 @@ class Deadline:
             return
         if makes_track(scope["method"], route_path(scope)):
             timeout_s = min(timeout_s, self._own_s())
+            if "prefer" in headers and (wait_s := preferences(headers).deadline_s):
+                wait_s = min(wait_s, MAX_TIMEOUT_S)
+                timeout_s = min(timeout_s, wait_s)
+                send = _applying(Preferences(wait_s=wait_s), send)
         deadline = None if math.isinf(timeout_s) else time() + timeout_s
         scope.setdefault("state", {})["deadline"] = deadline
         await self._app(scope, receive, send)
@@ -51,6 +57,17 @@ class Deadline:
         """Seconds of the limit that are left for the answer to arrive before Serve's."""
         limit_s = self._limit_s()
         return math.inf if limit_s is None else max(limit_s - _EARLIER_S, limit_s / 2)
+
+
+def _applying(obeyed: Preferences, send: Send) -> Send:
+    """Name the preferences in the answer."""
+
+    async def applied(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(obeyed.applied)
+        await send(message)
+
+    return applied
 
 
 def _timeout_s(timeout: str | None) -> float:

@@ -12,7 +12,8 @@ from serve_app.api.preferences import preferences
 class IgnoredHeaders:
     """Name `Idempotency-Key` and `Prefer` in `x-musicgen-ignored`.
 
-    Routes that answer with a track make it anew for each request, and while the caller waits.
+    Routes that answer with a track make it anew for each request, and while the caller waits: `wait=N` is a
+    deadline there, see `Deadline`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -40,5 +41,5 @@ def _ignored(scope: Scope) -> list[str]:
     headers = Headers(scope=scope)
     wanted = preferences(headers)
     names = [idempotency.HEADER] if idempotency.HEADER in headers else []
-    asks_for_time = wanted.respond_async or wanted.wait_s is not None
-    return names + (["prefer"] if asks_for_time else [])
+    has_no_effect = wanted.respond_async or (wanted.wait_s is not None and not wanted.deadline_s)
+    return names + (["prefer"] if has_no_effect else [])

@@ -42,7 +42,7 @@ def create_router(service: GenerationService, uploaded: UploadedAudio) -> APIRou
         "/audio/generations",
         response_class=Response,
         responses=openapi.generation_responses(),
-        openapi_extra=openapi.body(generation_content()) | {"parameters": [openapi.TIMEOUT]},
+        openapi_extra=openapi.body(generation_content()) | {"parameters": openapi.TRACK_DEADLINES},
         summary="Make music",
     )
     async def create_generation(request: Request) -> Response:

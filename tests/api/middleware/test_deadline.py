@@ -1,6 +1,7 @@
 """The deadline that a client sets in a header."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from time import time
 
@@ -29,13 +30,14 @@ class Stalling(FakeGenerator):
         self._clock = clock
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
-        async for item in super().generate(request):
-            if self.stalls:
-                assert request.deadline is not None
-                self._clock.now = request.deadline - 0.05
-            yield item
-            if self.stalls:
-                await asyncio.Event().wait()
+        async with contextlib.aclosing(super().generate(request)) as items:
+            async for item in items:
+                if self.stalls:
+                    assert request.deadline is not None
+                    self._clock.now = request.deadline - 0.05
+                yield item
+                if self.stalls:
+                    await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -51,6 +53,7 @@ def generator(monkeypatch: pytest.MonkeyPatch) -> Stalling:
     [
         (PATH, {"prompt": "a"}, HEADER),
         (PATH, {"prompt": "a"}, SERVES_HEADER),
+        (PATH, {"prompt": "a"}, "prefer"),
         ("/", {"prompt": "a"}, HEADER),
         ("/models/x/small", {"inputs": "a"}, HEADER),
     ],
@@ -60,7 +63,8 @@ async def test_a_late_request_is_aborted(
 ) -> None:
     generator.stalls = True
     async with asyncio.timeout(60):
-        response = await client.post(path, json=body, headers={header: "3600"})
+        value = "wait=3600" if header == "prefer" else "3600"
+        response = await client.post(path, json=body, headers={header: value})
     assert response.status_code == 504
     assert generator.closed == 1
     assert "The request deadline passed before the track was finished" in response.text
@@ -99,6 +103,27 @@ async def test_the_deadline_travels_in_the_request(
     assert given.deadline is not None
     assert before + 1000 <= given.deadline <= time() + 1000
     assert without.deadline is None
+
+
+async def test_a_preference_to_wait_is_a_deadline_too(
+    client: httpx.AsyncClient, generator: Stalling
+) -> None:
+    """The sooner one counts."""
+    body = {"prompt": "a", "duration_s": 1}
+    for headers in (
+        {"prefer": "wait=200, handling=lenient"},
+        {"prefer": "wait=200", HEADER: "1000"},
+        {"prefer": "wait=1000", HEADER: "200"},
+    ):
+        response = await client.post(PATH, json=body, headers=headers)
+        wait = headers["prefer"].partition(",")[0]
+        assert (response.status_code, response.headers["preference-applied"]) == (200, wait)
+        assert "x-musicgen-ignored" not in response.headers
+        deadline = generator.requests[-1].deadline
+        assert deadline is not None
+        assert deadline == pytest.approx(time() + 200, abs=60)
+    response = await client.post(PATH, json=body, headers={"prefer": "wait=999999999"})
+    assert response.headers["preference-applied"] == "wait=3600"
 
 
 class Serve(AloneServer):

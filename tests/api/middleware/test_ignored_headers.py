@@ -24,11 +24,13 @@ NAME = "x-musicgen-ignored"
 async def test_headers_without_effect_are_named(
     client: httpx.AsyncClient, generator: FakeGenerator, path: str
 ) -> None:
-    for prefer in ("respond-async", "wait=5"):
+    for prefer in ("respond-async", "wait", "wait=0", "respond-async, wait=5"):
         headers = {"idempotency-key": '"k"', "prefer": prefer}
         response = await client.post(path, json=BODIES[path], headers=headers)
         assert (response.status_code, response.headers[NAME]) == (200, "idempotency-key, prefer")
-    assert len(generator.requests) == 2
+        assert "preference-applied" not in response.headers
+    assert len(generator.requests) == 4
+    assert {request.deadline for request in generator.requests} == {None}
     plain = await client.post(path, json=BODIES[path], headers={"prefer": "handling=strict"})
     assert (plain.status_code, NAME in plain.headers) == (200, False)
 
