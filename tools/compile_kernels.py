@@ -21,6 +21,7 @@ from triton.runtime.jit import JITFunction
 
 from serve_app.engine.drawing import kernel_draw
 from serve_app.engine.model_runner import BatchShape, ModelRunner
+from serve_app.kernels.cuda.compilation import overlap
 from serve_app.models.musicgen.cuda_backend import CudaBackend
 from serve_app.models.musicgen.execution import ExecutionBackend, TorchBackend
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
@@ -36,7 +37,7 @@ PROCESSORS = {
     90: (114, 132),  # H100 PCIe; H100, H200
 }
 WIDTHS = {"small": 1024, "medium": 1536, "large": 2048}
-# A product has a kernel for up to 16, up to 32, and more rows; the draw's depend on the slots' alignment.
+# A product has kernels for up to 2, 4, 8, 16, 32 and more rows; the draw has them by alignment.
 SLOTS = (1, 2, 3, 8, 16, 32)
 HEAD_DIM = 64
 WINDOW_FRAMES = 1500
@@ -67,7 +68,9 @@ def compiling(capability: int) -> Iterator[None]:
 
     def compile_only(kernel: Any, *args: Any, **kwargs: Any) -> Any:
         if "PREFETCH" in kwargs:
-            kwargs["PREFETCH"] = True  # as for weights on a GPU
+            kwargs["PREFETCH"] = kwargs["NORM"]  # as for weights on a GPU
+        if "DEPENDENT" in kwargs:
+            kwargs |= overlap(divmod(capability, 10))
         return launch(kernel, *args, **(kwargs | {"warmup": True}))
 
     triton.runtime.driver.set_active(AbsentGPU(capability))

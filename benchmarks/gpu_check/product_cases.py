@@ -10,7 +10,8 @@ from torch import Tensor
 from benchmarks.gpu_check.kernel_case import Case, bound_of, deviation, random
 from benchmarks.gpu_check.measurement import Setting
 from benchmarks.peers import Scale
-from serve_app.kernels.cuda.products import Norm, Weights, Workspace, multiply
+from serve_app.kernels.cuda.norm import Norm
+from serve_app.kernels.cuda.products import Weights, Workspace, multiply
 
 _EPS = 1e-5
 

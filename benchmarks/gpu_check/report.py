@@ -4,7 +4,7 @@ import json
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,21 @@ _MARKS = {True: "ok", False: "**missed**", None: ""}
 
 def as_json(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     """Return all of a run as plain values."""
-    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    versions = {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
     return {
         "benchmark": "gpu_check",
         "hardware": hardware(),
         "versions": versions,
         "checks": [_plain(outcome) for outcome in outcomes],
     }
+
+
+def _version(package: str) -> str:
+    """Return a package's version: the checks run from a checkout, too, and need not all of them."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

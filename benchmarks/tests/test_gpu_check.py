@@ -196,7 +196,6 @@ def test_the_bars_of_speed_are_the_goals_of_the_speed_model() -> None:
     """Seconds and shares on an H100; both have the same floor."""
     model, goals = load()
     card = model.cards["H100"]
-    bandwidth = 1e9 * card.gigabytes_per_second
     on_h100 = [goal for goal in goals if goal["card"] == "H100"]
     alone = {goal["size"]: goal for goal in on_h100 if goal["together"] == 1}
     assert {size: goal["seconds"] for size, goal in alone.items()} == speed._SECONDS
@@ -204,8 +203,8 @@ def test_the_bars_of_speed_are_the_goals_of_the_speed_model() -> None:
     assert shares == speed._OF_FLOOR
     assert [one["seconds"] for one in on_h100 if one["together"] == 16] == [speed._SIXTEEN_S]
     for size in alone:
-        scale = SCALES[size]
-        share = speed.share_of_floor(scale, STEPS, model.track_s(card, scale, 1), bandwidth)
+        measured = model.measured["H100", size, 1]
+        share = speed.share_of_floor(SCALES[size], STEPS, measured.seconds, measured.bandwidth)
         expected = row(model, card, size, 1)["share_of_floor"]
         assert share == pytest.approx(expected, abs=0.005), size
 

@@ -24,6 +24,7 @@ from serve_app.errors import (
     InvalidAudio,
     InvalidRequest,
     MelodyNotSupported,
+    PromptTooLong,
     audio_prompt_too_long,
     stride_too_long,
 )
@@ -104,7 +105,7 @@ class InputProcessor:
 
     def _sequence(self, request: GenerationRequest, sink: Sink) -> Sequence:
         self._check(request)
-        prompt_tokens = self._conditioner.tokenize(request.prompt)
+        prompt_tokens = self._tokenize(request)
         config = self._checkpoint.musicgen.config
         return Sequence(
             sequence_id=next(self._ids),
@@ -116,6 +117,22 @@ class InputProcessor:
             sink=sink,
             prefix_positions=config.conditioning.prefix_length(len(prompt_tokens)),
         )
+
+    def _tokenize(self, request: GenerationRequest) -> list[int]:
+        """Tokens of the prompt, with the track's length for a model that ends a track of one window.
+
+        A prompt that leaves no room for the length goes without it. Raises PromptTooLong.
+        """
+        prompt_tokens = self._conditioner.tokenize(request.prompt)
+        seconds = int(request.duration_s)
+        length_prompt = self._checkpoint.musicgen.config.length_prompt
+        is_told = length_prompt and request.prompt and seconds >= 1
+        if not is_told or request.duration_s > self.window_s:
+            return prompt_tokens
+        with contextlib.suppress(PromptTooLong):
+            length = length_prompt.replace("{seconds}", str(seconds))
+            return self._conditioner.tokenize(request.prompt + length)
+        return prompt_tokens
 
     def _check(self, request: GenerationRequest) -> None:
         """Raise DurationTooLong, or InvalidRequest for what this model does not take."""

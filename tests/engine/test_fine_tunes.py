@@ -27,7 +27,9 @@ from tests.adapters import write_plain_adapter
 from tests.conftest import EMBEDDED
 
 EMBEDDED_FOLDER = Path(serve_app.__file__).parent / "assets" / "musicgen-nano"
-NANO_WIDTH = 160
+NANO_WIDTH: int = json.loads((EMBEDDED_FOLDER / "config.json").read_text())["decoder"][
+    "hidden_size"
+]
 PATIENCE_S = 120.0
 CONFIG = EngineConfig(max_slots=2, num_threads=1, max_duration_s=30.0)
 Samples = NDArray[np.float32]

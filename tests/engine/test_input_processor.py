@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -46,6 +47,48 @@ async def test_an_audio_prompt_is_resampled_mixed_and_encoded(processor: InputPr
     assert sequence.windows == [Window(0, 500, 100)]
     assert sequence.frames_left == 400
     assert sequence.prompt_tokens == []
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "prompt", "encoded"),
+    [
+        (8.0, "calm piano", "calm piano, 8 s"),
+        (30.0, "calm piano", "calm piano, 30 s"),
+        (7.9, "calm piano", "calm piano, 7 s"),
+        (0.5, "calm piano", "calm piano"),
+        (30.5, "calm piano", "calm piano"),
+    ],
+)
+async def test_a_model_may_be_told_the_length_of_a_track_of_one_window(
+    nano: Checkpoint, duration_s: float, prompt: str, encoded: str
+) -> None:
+    config = replace(nano.musicgen.config, length_prompt=", {seconds} s")
+    conditioner = Conditioner(nano.text_encoder, nano.musicgen, 64, 4)
+    with mock.patch.object(nano.musicgen, "config", config):
+        processor = InputProcessor(nano, conditioner, max_duration_s=120.0)
+        sequence = await processor.process(request(duration_s, prompt=prompt), lambda _: None)
+    assert sequence.prompt_tokens == nano.text_encoder.tokenize(encoded)
+
+
+async def test_a_prompt_that_leaves_no_room_for_the_length_goes_without_it(
+    nano: Checkpoint,
+) -> None:
+    config = replace(nano.musicgen.config, length_prompt=", {seconds} s")
+    tokens = nano.text_encoder.tokenize("calm piano")
+    conditioner = Conditioner(nano.text_encoder, nano.musicgen, len(tokens), 4)
+    with mock.patch.object(nano.musicgen, "config", config):
+        processor = InputProcessor(nano, conditioner, max_duration_s=120.0)
+        sequence = await processor.process(request(8.0, prompt="calm piano"), lambda _: None)
+    assert sequence.prompt_tokens == tokens
+
+
+async def test_other_models_get_the_prompt_alone(nano: Checkpoint) -> None:
+    config = replace(nano.musicgen.config, length_prompt="")
+    conditioner = Conditioner(nano.text_encoder, nano.musicgen, 64, 4)
+    with mock.patch.object(nano.musicgen, "config", config):
+        processor = InputProcessor(nano, conditioner, max_duration_s=120.0)
+        sequence = await processor.process(request(8.0), lambda _: None)
+    assert sequence.prompt_tokens == nano.text_encoder.tokenize("calm piano")
 
 
 async def test_the_window_slides_as_asked(processor: InputProcessor) -> None:

@@ -8,10 +8,10 @@ import pytest
 import triton
 from triton.runtime.jit import JITFunction
 
-from serve_app.kernels.cuda import attention, cross_attention, draw, embedding, product_kernel
+from serve_app.kernels.cuda import attention, cross_attention, draw, embedding, norm, product_kernel
 from tools.compile_kernels import PROCESSORS, SLOTS, T4, compile_model
 
-MODULES = (attention, cross_attention, draw, embedding, product_kernel)
+MODULES = (attention, cross_attention, draw, embedding, norm, product_kernel)
 WIDTH = 128
 PROCESSOR_COUNT = 12
 
@@ -51,7 +51,7 @@ def test_other_batches_find_their_kernels(
 ) -> None:
     compile_model(capability, PROCESSOR_COUNT, WIDTH, SLOTS)
     first = {name for name, cached in compiled if not cached}
-    of_the_layers = {"product_kernel", "attend_to_text", "embedding_kernel"}
+    of_the_layers = {"product_kernel", "attend_to_text", "embedding_kernel", "norm_kernel"}
     everywhere = {"attend_split", "combine_splits", "draw_kernel"}
     assert first == everywhere | (set() if capability == T4 else of_the_layers)
     assert len(list(tmp_path.rglob("*.cubin"))) == sum(not cached for _, cached in compiled)

@@ -9,7 +9,6 @@ An output is one chain of fused multiply-adds over the inputs in their order, wh
 from typing import Any
 
 import numpy as np
-from llvmlite import binding
 from numba.core import types
 from numba.extending import intrinsic
 
@@ -24,8 +23,9 @@ from serve_app.kernels.cpu.float_vectors import (
     multiply_add,
     store,
 )
+from serve_app.kernels.cpu.target import FEATURES
 
-_WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
+_WIDE = bool(FEATURES.get("avx512f"))
 TILE_ROWS = 12 if _WIDE else 6
 PANEL = 2 * LANES if _WIDE else LANES
 

@@ -15,8 +15,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from serve_app.kernels.cuda.compilation import jit
+from serve_app.kernels.cuda.compilation import dependent_launch, jit
 
 SPLIT = 64  # positions: 16 KiB of keys and values in half precision, all in flight at once
 MAX_INT8 = tl.constexpr(127.0)
@@ -58,6 +59,7 @@ def decode_attention(
         SPLITS=most_splits,
         QUANTIZED=scales is not None,
         num_warps=2,
+        **dependent_launch(qkv.device),
     )
     out = qkv.new_empty((slots * rows, heads * head_dim))
     combine_splits[(rows * heads, slots)](
@@ -69,6 +71,7 @@ def decode_attention(
         SPLIT=SPLIT,
         SPLITS=most_splits,
         num_warps=2,
+        **dependent_launch(qkv.device),
     )
     return out
 
@@ -109,6 +112,7 @@ def attend_split(
     SPLIT: tl.constexpr,
     SPLITS: tl.constexpr,
     QUANTIZED: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ) -> None:
     """Attend to one split, without the division by the sum of the weights.
 
@@ -119,6 +123,8 @@ def attend_split(
     split = tl.program_id(0)
     head = tl.program_id(1)
     slot = tl.program_id(2)
+    if DEPENDENT:
+        gdc_wait()
     position = tl.load(positions + slot).to(tl.int32)
     first = split * SPLIT
     if first > position:
@@ -176,6 +182,8 @@ def attend_split(
         summed += tl.sum(tl.where(is_new, weights, 0)) * scale * new_value
         tl.store(values_at + new_at, new_value.to(tl.int8))
         tl.store(value_scales_at + position, scale)
+    if DEPENDENT:
+        gdc_launch_dependents()
     row = slot * tl.num_programs(1) + head
     tl.store(sums + (row * SPLITS + split) * HEAD_DIM + dims, summed)
     tl.store(softmax + row * 2 * SPLITS + split, peak)
@@ -191,6 +199,7 @@ def combine_splits(
     HEAD_DIM: tl.constexpr,
     SPLIT: tl.constexpr,
     SPLITS: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ) -> None:
     """Combine the splits of one row's head: `attend_split`'s results -> out [B, R * H, Dh]."""
     slot = tl.program_id(1)
@@ -198,6 +207,8 @@ def combine_splits(
     split = tl.arange(0, SPLITS)
     dims = tl.arange(0, HEAD_DIM)
     tile = (row * SPLITS + split[:, None]) * HEAD_DIM + dims[None, :]
+    if DEPENDENT:
+        gdc_wait()
     # All loads at once: none waits for the position. What no split has written is dropped below.
     position = tl.load(positions + slot).to(tl.int32)
     summed = tl.load(sums + tile)
@@ -208,6 +219,8 @@ def combine_splits(
     peaks = tl.where(used, peaks, -float("inf"))
     totals = tl.where(used, totals, 0)
     summed = tl.where(used[:, None], summed, 0)
+    if DEPENDENT:
+        gdc_launch_dependents()
     shares = tl.exp2(peaks - tl.max(peaks))
     y = tl.sum(summed * shares[:, None], axis=0) / tl.sum(totals * shares)
     tl.store(out + row * HEAD_DIM + dims, y)

@@ -9,8 +9,9 @@ import math
 
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from serve_app.kernels.cuda.compilation import jit
+from serve_app.kernels.cuda.compilation import dependent_launch, jit
 
 TOKENS = 64
 
@@ -36,6 +37,7 @@ def cross_attention(query: Tensor, keys: Tensor, values: Tensor, last_token: Ten
         HEAD_DIM=head_dim,
         TOKENS=TOKENS,
         num_warps=2,
+        **dependent_launch(query.device),
     )
     return out
 
@@ -53,10 +55,13 @@ def attend_to_text(
     head_stride: tl.tensor,
     HEAD_DIM: tl.constexpr,
     TOKENS: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ) -> None:
     """Attend to one head of one slot's text, with the softmax of Flash-Attention."""
     head = tl.program_id(0)
     slot = tl.program_id(1)
+    if DEPENDENT:
+        gdc_wait()
     last = tl.load(last_token + slot).to(tl.int32)
     dims = tl.arange(0, HEAD_DIM)
     tokens = tl.arange(0, TOKENS)
@@ -81,4 +86,6 @@ def attend_to_text(
         some_sum = tl.sum(weights[:, None] * some_values.to(tl.float32), axis=0)
         summed = summed * share + some_sum
         peak = new_peak
+    if DEPENDENT:
+        gdc_launch_dependents()
     tl.store(out + (slot * tl.num_programs(0) + head) * HEAD_DIM + dims, summed / total)

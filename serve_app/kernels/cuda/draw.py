@@ -15,8 +15,9 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import gdc_wait
 
-from serve_app.kernels.cuda.compilation import jit
+from serve_app.kernels.cuda.compilation import dependent_launch, jit
 
 TO_DRAW = -1  # marks a code in the history that is still to be drawn
 OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}  # guidance is no fused multiply-add
@@ -58,6 +59,7 @@ def draw_step(logits: Tensor, sampling: Mapping[str, Tensor], slots: SlotTensors
         GUIDED=rows > 1,
         BLOCK=triton.next_power_of_2(vocabulary),
         **OPTIONS,
+        **dependent_launch(logits.device),
     )
 
 
@@ -85,11 +87,14 @@ def draw_kernel(
     history_codebook: tl.tensor,
     GUIDED: tl.constexpr,
     BLOCK: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ) -> None:
     """Program (slot, codebook) of `draw_step`. Suffixed names are strides."""
     slot = tl.program_id(0)
     codebook = tl.program_id(1)
     code = tl.arange(0, BLOCK)
+    if DEPENDENT:
+        gdc_wait()
     step = tl.load(steps + slot)
     temperature = tl.load(temperatures + slot)
 

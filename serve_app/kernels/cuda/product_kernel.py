@@ -6,8 +6,8 @@ the outputs, are padded. Program (tile of rows, tile of outputs, part of the inp
 read the same weights run together.
 
 A row's result is the same bits in every batch. Its sums are taken in an order that depends on the
-weights' shape alone: tiles of rows and of outputs differ between batches, parts of the inputs do
-not, and neither `NORM_INPUTS` nor the tensor cores' instruction.
+weights' shape alone: tiles differ between batches, parts of the inputs do not, and neither does the
+tensor cores' instruction. A norm is the same arithmetic here as in `norm`.
 """
 
 from collections.abc import Callable
@@ -15,45 +15,16 @@ from typing import Any, cast
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from serve_app.kernels.cuda.compilation import Kernel, jit
+from serve_app.kernels.cuda.norm import statistics
 
-NORM_INPUTS = tl.constexpr(256)  # of a row, read at once: 8 of each thread of a warp
-NORM_STAGES = tl.constexpr(4)  # of the loads of few rows: more would not fit
-FEW_ROWS = tl.constexpr(16)
-LINES = tl.constexpr(8)  # of the L2 cache, prefetched of each row of a tile during the norm
+LINES = tl.constexpr(4)  # of the L2 cache, prefetched of each row of a tile: more take longer
 LINE_BITS = tl.constexpr(1024)
 _any_rows = cast(
     Callable[[Callable[..., Any]], Kernel], triton.jit(do_not_specialize=["rows"])
 )  # no variants for 1 row, and for a multiple of 16
-
-
-@jit
-def row_statistics(
-    x: tl.tensor, x_stride: tl.tensor, row: tl.tensor, inside: tl.tensor, inputs: tl.tensor,
-    eps: tl.tensor,
-) -> tl.tensor:  # fmt: skip
-    """Return mean and reciprocal standard deviation of rows, in fp32.
-
-    One pass: the moments of parts are merged (Chan, Golub and LeVeque, 1983), as exact as two.
-    """
-    mean = tl.zeros(row.shape, tl.float32)
-    squares = tl.zeros(row.shape, tl.float32)
-    stages: tl.constexpr = NORM_STAGES if row.shape[0] <= FEW_ROWS else 1
-    for start in tl.range(0, inputs, NORM_INPUTS, num_stages=stages):
-        k = start + tl.arange(0, NORM_INPUTS)
-        mask = inside[:, None] & (k < inputs)[None, :]
-        part = tl.load(x + row[:, None] * x_stride + k[None, :], mask=mask, other=0.0)
-        part = part.to(tl.float32)
-        count = tl.minimum(inputs - start, NORM_INPUTS).to(tl.float32)
-        part_mean = tl.sum(part, axis=1) / count
-        deviation = tl.where(mask, part - part_mean[:, None], 0.0)
-        part_squares = tl.sum(deviation * deviation, axis=1)
-        shift = part_mean - mean
-        share = count / (count + start)
-        mean += shift * share
-        squares += part_squares + shift * shift * (start * share)
-    return mean, tl.rsqrt(squares / inputs + eps)
 
 
 @jit
@@ -77,16 +48,18 @@ def partial_product(
     x: tl.tensor, x_stride: tl.tensor, gains: tl.tensor, shifts: tl.tensor, eps: tl.tensor,
     weight: tl.tensor, row: tl.tensor, column: tl.tensor, inside: tl.tensor, outputs: tl.tensor,
     inputs: tl.tensor, SPLITS: tl.constexpr, INPUTS: tl.constexpr, NORM: tl.constexpr,
-    EVEN: tl.constexpr, PREFETCH: tl.constexpr,
+    EVEN: tl.constexpr, PREFETCH: tl.constexpr, DEPENDENT: tl.constexpr, PARTS: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
     """Multiply this program's part of the inputs -> sums [outputs of the tile, rows of the tile]."""
     part = tl.cdiv(inputs, SPLITS * INPUTS) * INPUTS
     first = tl.program_id(2) * part
     last = tl.minimum(first + part, inputs)
+    if PREFETCH:
+        prefetch(weight, column, first, last, outputs, inputs)
+    if DEPENDENT:
+        gdc_wait()
     if NORM:
-        if PREFETCH:
-            prefetch(weight, column, first, last, outputs, inputs)
-        mean, scale = row_statistics(x, x_stride, row, inside, inputs, eps)
+        mean, scale = statistics(x, x_stride, row, inside, inputs, eps, PARTS)
     sums = tl.zeros((column.shape[0], row.shape[0]), tl.float32)
     for start in range(first, last, INPUTS):
         k = start + tl.arange(0, INPUTS)
@@ -143,7 +116,7 @@ def product_kernel(
     outputs: tl.tensor, inputs: tl.tensor, ROWS: tl.constexpr, OUTPUTS: tl.constexpr,
     INPUTS: tl.constexpr, SPLITS: tl.constexpr, NORM: tl.constexpr, INT8: tl.constexpr,
     BIAS: tl.constexpr, GELU: tl.constexpr, RESIDUAL: tl.constexpr, CONSTANT: tl.constexpr,
-    EVEN: tl.constexpr, PREFETCH: tl.constexpr,
+    EVEN: tl.constexpr, PREFETCH: tl.constexpr, DEPENDENT: tl.constexpr, PARTS: tl.constexpr,
 ) -> None:  # fmt: skip
     """Compute out = f(norm(x) @ weight.T + bias), or add the product to out.
 
@@ -158,8 +131,10 @@ def product_kernel(
     inside = row < rows
     sums = partial_product(
         x, x_stride, gains, shifts, eps, weight, row, column, inside, outputs, inputs,
-        SPLITS, INPUTS, NORM, EVEN, PREFETCH,
+        SPLITS, INPUTS, NORM, EVEN, PREFETCH, DEPENDENT, PARTS,
     )  # fmt: skip
+    if DEPENDENT:
+        gdc_launch_dependents()
     is_last = True
     if SPLITS > 1:
         mask = (column < outputs)[:, None] & inside[None, :]

@@ -5,7 +5,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from serve_app.kernels.cpu.attention import attend
@@ -25,8 +25,8 @@ class CpuKVCache:
         layers = config.num_layers
         shape = (layers, 2, slots, rows * config.num_heads, max_length, config.head_dim)
         scales_shape = shape[:-1] if narrow else (layers, 0, 0, 0, 0)
-        self._stored = np.zeros(shape, np.int8 if narrow else np.float32)
-        self._scales = np.zeros(scales_shape, np.float32)
+        self._stored = _resident(shape, np.int8 if narrow else np.float32)
+        self._scales = _resident(scales_shape, np.float32)
 
     @property
     def nbytes(self) -> int:
@@ -45,6 +45,17 @@ class CpuKVCache:
 
     def clear(self, slot: int) -> None:
         """Do nothing: no position beyond a sequence's own is ever read."""
+
+
+def _resident(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Zeros whose memory the system has given already.
+
+    The first touch of a huge page takes a millisecond or two: of a cache, a step of half a second,
+    for which the tracks of all lanes would wait.
+    """
+    array = np.empty(shape, dtype)
+    array.fill(0)
+    return array
 
 
 class CpuLayerCaches(Sequence[LayerCache]):

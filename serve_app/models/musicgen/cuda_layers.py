@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from serve_app.kernels.cuda.attention import decode_attention
 from serve_app.kernels.cuda.cross_attention import cross_attention
-from serve_app.kernels.cuda.products import Norm, Weights, Workspace, multiply
+from serve_app.kernels.cuda.norm import Norm
+from serve_app.kernels.cuda.products import Weights, Workspace, multiply
 from serve_app.models.musicgen.conditioning import CONDITIONAL
 from serve_app.models.musicgen.fused_step import Texts
 from serve_app.models.musicgen.int8_kv_cache import Int8LayerCache
@@ -57,9 +58,9 @@ def norm_of(norm: nn.LayerNorm) -> Norm:
 
 
 class CudaDecoderLayer:
-    """A DecoderLayer as kernels: five to eight, and one that combines the parts of attention.
+    """A DecoderLayer as kernels: five to eight, one that combines the parts of attention, and norms.
 
-    Reads the weights where the DecoderLayer has them.
+    The norms of many rows are kernels of their own. Reads the weights where the DecoderLayer has them.
     """
 
     def __init__(self, layer: DecoderLayer, workspace: Workspace, max_length: int) -> None:

@@ -31,7 +31,8 @@ class MusicGenConfig:
 
     delays: steps by which each codebook lags behind the first; audio_channels: 2 if the codebooks
     of a mono codec alternate between left and right; content: "audio" of an AudioGen, whose sounds
-    are not music; melody: None for a model without melody conditioning.
+    are not music; melody: None for a model without melody conditioning; length_prompt: appended to
+    prompts of tracks that fit one window, with {seconds} for their length; empty for most models.
     Raises ValueError if `conditioning` has no room for the melody.
     """
 
@@ -47,6 +48,7 @@ class MusicGenConfig:
     content: Content = "music"
     conditioning: ConditioningSpec = field(default_factory=ConditioningSpec)
     melody: MelodyConfig | None = None
+    length_prompt: str = ""
 
     def __post_init__(self) -> None:
         if self.melody is None:

@@ -13,6 +13,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import create_function_from_signature
 
+from serve_app.kernels.cuda.compilation import overlap
+
+HOPPER = 90  # has programmatic dependent launch
 T4 = 75  # Triton's tl.dot is of no use there
 TENSOR_CORE_ARCHS = (80, 86, 89, 90)  # A100; A10G; L4 and L40S; H100
 ALL_ARCHS = (T4, *TENSOR_CORE_ARCHS)
@@ -98,10 +101,13 @@ class Launch:
     def _specialized(self, target: GPUTarget) -> tuple[Any, ...]:
         """Return the options, types, constants and alignments for which Triton would compile."""
         backend = make_backend(target)
+        kwargs = self.kwargs
+        if "DEPENDENT" in kwargs:
+            kwargs = kwargs | overlap(divmod(target.arch, 10))
         bind = create_function_from_signature(self.kernel.signature, self.kernel.params, backend)
-        bound, specialization, options = bind(*self.args, **self.kwargs)
+        bound, specialization, options = bind(*self.args, **kwargs)
         packed: tuple[Any, ...] = self.kernel._pack_args(
-            backend, self.kwargs, bound, specialization, options
+            backend, kwargs, bound, specialization, options
         )
         return packed
 

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from triton.runtime.interpreter import InterpreterBuilder
 
+from serve_app.kernels.cuda.norm import Norm
 from serve_app.kernels.cuda.products import (
     MOST_SPLITS,
-    Norm,
     Weights,
     Workspace,
     multiply,
@@ -147,10 +147,10 @@ def test_a_row_does_not_depend_on_the_others(precision: str, together: int) -> N
     ("outputs", "inputs", "processors", "expected"),
     [
         (1024, 1024, 132, 4),  # small on an H100: the attention's output
-        (1024, 4096, 132, 4),  # small's second half of the feed-forward
-        (3072, 1024, 132, 1),
-        (2048, 8192, 132, 2),
-        (1024, 1024, 58, 1),  # on an L4
+        (1024, 4096, 132, 8),  # small's second half of the feed-forward
+        (3072, 1024, 132, 2),
+        (2048, 8192, 132, 4),
+        (1024, 1024, 58, 2),  # on an L4
         (64, 512, 132, 2),  # no part is shorter than 256 inputs
         (16, 65536, 132, MOST_SPLITS),
     ],

@@ -24,7 +24,7 @@ from serve_app.models.musicgen.execution import ExecutionBackend, torch_backend
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
 from serve_app.models.musicgen.transformer import TransformerConfig
 from serve_app.types import SamplingParams
-from tests.kernels.cuda.compiled import Launch
+from tests.kernels.cuda.compiled import HOPPER, Launch
 from tests.kernels.cuda.interpreter import interpreted
 
 HIDDEN, LAYERS, HEADS, FFN = 128, 2, 2, 520  # the product of FFN inputs is split
@@ -40,7 +40,7 @@ NONE = torch.zeros(CODEBOOKS, 0, dtype=torch.int64)
 @pytest.fixture(autouse=True)
 def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Launch]]:
     """The launches of the test so far. Wide tiles make few programs, each of which the interpreter takes long for."""
-    monkeypatch.setattr(products, "tile_of", lambda _: Tile(16, 128, 4, 1))
+    monkeypatch.setattr(products, "tile_of", lambda *_: Tile(16, 128, 128, 4, 1))
     with interpreted() as launches:
         yield launches
 
@@ -227,3 +227,21 @@ def test_a_step_is_nine_kernels_a_layer_and_three_besides(launches: list[Launch]
     of_layer = {"product_kernel": 6, "attend_split": 1, "combine_splits": 1, "attend_to_text": 1}
     besides = {"embedding_kernel": 1, "product_kernel": 1, "draw_kernel": 1}
     assert names == Counter(LAYERS * list(Counter(of_layer).elements())) + Counter(besides)
+
+
+def test_kernels_of_a_step_that_overlap_wait_before_they_touch_what_others_write(
+    launches: list[Launch],
+) -> None:
+    """By programmatic dependent launch, from Hopper on: a kernel starts before the one before it ends."""
+    fused(new_model().half()).step(BatchShape(3, 64, MAX_TEXT))
+    by_variant = {launch.variant(): launch for launch in launches}
+    assert "norm_kernel" in {one.name for one in launches}
+    for launch in by_variant.values():
+        ptx = launch.compile(HOPPER).ptx
+        before, waited, after = ptx.partition("griddepcontrol.wait")
+        assert waited, launch.name
+        assert "griddepcontrol.wait" not in after
+        assert "st.global" not in before
+        reads = "ld.global" in before or "cp.async" in before
+        assert reads == (launch.name == "norm_kernel"), "gains and shifts alone are read before"
+        assert ("launch_dependents" in after) == (launch.name != "draw_kernel")

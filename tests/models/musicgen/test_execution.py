@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -29,7 +30,7 @@ from serve_app.models.musicgen.int8_kv_cache import Int8KVCache
 from serve_app.models.musicgen.kv_cache import FloatKVCache
 from serve_app.models.musicgen.model import MusicGen, MusicGenConfig
 from serve_app.models.musicgen.transformer import DecoderLayer, TransformerConfig
-from tests.conftest import EMBEDDED
+from tests.architectures import MONO, write_huggingface
 
 TRANSFORMER = TransformerConfig(hidden_size=64, num_layers=2, num_heads=4, ffn_dim=128)
 SLOTS, LENGTH = 3, 20
@@ -243,11 +244,12 @@ def test_a_cache_has_a_row_for_each_branch(branches: int) -> None:
     assert cache.nbytes == 4 * SLOTS * branches * keys_and_values
 
 
-def test_a_small_exact_model_imports_no_numba() -> None:
+def test_a_small_exact_model_imports_no_numba(tmp_path: Path) -> None:
+    write_huggingface(MONO, tmp_path)
     code = (
         "import sys; from serve_app.checkpoints.checkpoint import load_checkpoint;"
         "from serve_app.models.musicgen.execution import prepare_model;"
-        f"prepare_model(load_checkpoint('{EMBEDDED}').musicgen, 'fp32');"
+        f"prepare_model(load_checkpoint({str(tmp_path)!r}).musicgen, 'fp32');"
         "print('numba' in sys.modules)"
     )
     command = [sys.executable, "-W", "ignore", "-c", code]
