@@ -4,7 +4,8 @@ python -m benchmarks.nano_quality
 
 Each figure has two ceilings, the same measure on the training data's own sound and on the codec's
 reconstruction of it, and a floor, untrained weights. Sampling parameters are the defaults. The last
-line is JSON: the figures, their bars, and those that are `missed`.
+line is JSON: the figures, their bars, and those that are `missed`. `nano_variety` has the figures of
+variety, brightness, loudness, endings and form.
 """
 
 import argparse
@@ -12,23 +13,28 @@ import asyncio
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import yaml
 from tqdm import tqdm
 
+from benchmarks import nano_variety
 from benchmarks.eval_prompts import EvalPrompt, eval_prompts
 from benchmarks.nano_figures import features_of, figures, tempo_control
+from benchmarks.nano_table import table
 from benchmarks.report import print_result, summary
 from serve_app.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from serve_app.checkpoints.hub import resolve
 from serve_app.config.app import AppConfig, EngineConfig
+from serve_app.engine.device import resolve_precision
 from serve_app.engine.engine import Engine
+from serve_app.models.musicgen.execution import ExecutionBackend, prepare_model
 from serve_app.types import AudioChunk, GenerationRequest, SamplingParams
 from tools.nano import analysis
 from tools.nano.codec import si_sdr
@@ -45,6 +51,21 @@ CODEC_BAR_DB = 10.0
 SPEED_BAR = 3.0  # seconds of music per second
 SLOTS = 10  # outputs generated at once, except for the speed
 Sounds = dict[str, list[Samples]]  # by source: data, codec, model, floor
+
+
+class Model(NamedTuple):
+    """A checkpoint whose language model is prepared as in a replica."""
+
+    checkpoint: Checkpoint
+    backend: ExecutionBackend
+
+
+def prepared(checkpoint: Checkpoint, config: EngineConfig) -> Model:
+    """Prepare a checkpoint, once."""
+    precision = resolve_precision(config, torch.device("cpu"))
+    return Model(
+        checkpoint, prepare_model(checkpoint.musicgen, precision, kv_cache=config.kv_cache)
+    )
 
 
 def untrained(checkpoint: str) -> Checkpoint:
@@ -64,10 +85,10 @@ def untrained(checkpoint: str) -> Checkpoint:
 
 
 def generate(
-    checkpoint: Checkpoint, config: EngineConfig, prompts: Sequence[str], duration_s: float
+    model: Model, config: EngineConfig, prompts: Sequence[str], duration_s: float
 ) -> list[Samples]:
     """Generate audio for each prompt, with its index as seed."""
-    engine = Engine(checkpoint, config)
+    engine = Engine(model.checkpoint, config, model.backend)
     progress = tqdm(total=len(prompts), desc=f"{duration_s:g} s outputs", leave=False)
 
     async def one(number: int, prompt: str) -> Samples:
@@ -97,12 +118,12 @@ async def _generate_one(engine: Engine, seed: int, prompt: str, duration_s: floa
     return np.concatenate([item.samples[0] for item in items if isinstance(item, AudioChunk)])
 
 
-def real_time_factor(checkpoint: Checkpoint, config: EngineConfig, rounds: int = 3) -> float:
+def real_time_factor(model: Model, config: EngineConfig, rounds: int = 3) -> float:
     """Seconds of music per second for a lone request of LONG_S: the median of `rounds`."""
     factors = []
     for _ in range(rounds):
         started_at = perf_counter()
-        generate(checkpoint, config, ["calm piano, 90 bpm"], LONG_S)
+        generate(model, config, ["calm piano, 90 bpm"], LONG_S)
         factors.append(LONG_S / (perf_counter() - started_at))
     return median(factors)
 
@@ -121,14 +142,14 @@ def reconstruct(checkpoint: Checkpoint, samples: Samples) -> Samples:
 
 
 def _generated(
-    source: str, trained: Checkpoint, config: EngineConfig, prompts: Sequence[EvalPrompt]
+    source: str, trained: Model, config: EngineConfig, prompts: Sequence[EvalPrompt]
 ) -> tuple[Sounds, Sounds]:
     """Outputs of the model and of its floor: of SHORT_S, and of LONG_S."""
     config = config.model_copy(update={"max_slots": SLOTS})
-    checkpoints = {"model": trained, "floor": untrained(source)}
+    models = {"model": trained, "floor": prepared(untrained(source), config)}
     texts = [prompt.prompt for prompt in prompts]
     short, long = (
-        {name: generate(one, config, texts, duration_s) for name, one in checkpoints.items()}
+        {name: generate(one, config, texts, duration_s) for name, one in models.items()}
         for duration_s in (SHORT_S, LONG_S)
     )
     return short, long
@@ -167,10 +188,13 @@ def _codec_quality(coded: list[Samples], data: list[Samples]) -> dict[str, float
 def measure(source: str, config: EngineConfig) -> dict[str, Any]:
     """Measure every figure with its bar, floor and ceilings. config: of the engine measured."""
     prompts = eval_prompts()
-    trained = load_checkpoint(source)
+    trained = prepared(load_checkpoint(source), config)
     speed = real_time_factor(trained, config)
     data = [render(prompt.score, LONG_S) for prompt in tqdm(prompts, desc="data", leave=False)]
-    coded = [reconstruct(trained, samples) for samples in tqdm(data, desc="codec", leave=False)]
+    coded = [
+        reconstruct(trained.checkpoint, samples)
+        for samples in tqdm(data, desc="codec", leave=False)
+    ]
     short, long = _generated(source, trained, config, prompts)
     reference = {"data": data, "codec": coded}
     flatness = flatness_range(range(300))
@@ -178,24 +202,31 @@ def measure(source: str, config: EngineConfig) -> dict[str, Any]:
     end = slice(-int(END_S * SAMPLE_RATE), None)
     found = _agreement(prompts, _cut(reference, start) | short, flatness, "")
     found |= _agreement(prompts, _cut(reference | long, end), flatness, "_last_10_s")
+    one_length = config.model_copy(update={"max_slots": SLOTS})
+    found |= nano_variety.of_one_prompt(
+        lambda texts, duration_s: generate(trained, one_length, texts, duration_s)
+    )
+    found |= _variety(trained, prompts, short, long)
     found["codec_si_sdr_db"] = _codec_quality(coded, data)
     found["real_time_factor"] = {"bar": SPEED_BAR, "model": round(speed, 2)}
     return found
 
 
+def _variety(
+    trained: Model, prompts: Sequence[EvalPrompt], short: Sounds, long: Sounds
+) -> dict[str, Any]:
+    """Figures of outputs beside data that ends as the outputs should, and its reconstruction."""
+    references: list[Sounds] = []
+    for duration_s in (SHORT_S, LONG_S):
+        scores = (replace(prompt.score, length_s=int(duration_s)) for prompt in prompts)
+        data = [render(score, duration_s) for score in scores]
+        coded = [reconstruct(trained.checkpoint, samples) for samples in data]
+        references.append({"codec": coded, "data": data})
+    return nano_variety.of_all_prompts(prompts, short | references[0], long | references[1])
+
+
 def _cut(sources: Sounds, part: slice) -> Sounds:
     return {name: [samples[part] for samples in sounds] for name, sounds in sources.items()}
-
-
-def table(found: dict[str, Any]) -> str:
-    """Format the figures as a Markdown table."""
-    columns = ("bar", "model", "floor", "codec", "data")
-    names = ("bar", "musicgen-nano", "untrained", "codec's reconstruction", "data")
-    lines = [f"| figure | {' | '.join(names)} |", "|---" * (len(columns) + 1) + "|"]
-    for figure, row in found.items():
-        cells = ("" if column not in row else f"{row[column]:g}" for column in columns)
-        lines.append(f"| {figure} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -213,7 +244,7 @@ def main() -> None:
     config = AppConfig.model_validate(args).models[0].engine_kwargs
     found = measure(arguments.model, config)
     print(table(found))
-    missed = [figure for figure, row in found.items() if row["model"] < row["bar"]]
+    missed = nano_variety.missed(found)
     print_result("nano_quality", model=arguments.model, figures=found, missed=missed)
 
 

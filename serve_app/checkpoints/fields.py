@@ -67,6 +67,13 @@ class Fields:
             self._refuse(name, value, "a text")
         return value
 
+    def optional_text(self, name: str) -> str:
+        """Value of `name`, empty if it is absent. Raises CheckpointError unless it is a text."""
+        value = self._value(name, "")
+        if not isinstance(value, str):
+            self._refuse(name, value, "a text")
+        return value
+
     def one_of(self, name: str, allowed: Sequence[str], default: str | None = None) -> str:
         """Value of `name`. Raises CheckpointError unless it is one of these texts."""
         value = self._value(name, default)

@@ -1,6 +1,7 @@
 """The Hugging Face MusicGen format: its configuration and tensor names, translated."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ def musicgen_config(folder: Path) -> tuple[MusicGenConfig, dict[str, Any], dict[
             folder, fields_of(folder, "", config), decoder.integer("hidden_size")
         )
     text_hidden_size = fields_of(folder, "text_encoder", text_encoder).integer("d_model")
-    return _language_model(decoder, text_hidden_size, melody), text_encoder, codec
+    musicgen = _language_model(decoder, text_hidden_size, melody)
+    length_prompt = fields_of(folder, "", config).optional_text("length_prompt")
+    return replace(musicgen, length_prompt=length_prompt), text_encoder, codec
 
 
 def _section(

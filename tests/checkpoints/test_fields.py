@@ -34,6 +34,7 @@ def test_values_of_the_right_type_are_returned() -> None:
     assert FIELDS.integers("absent", (1, 2), at_most=4) == (1, 2)
     FIELDS.require("size", 32)
     FIELDS.require("absent", 5, default=5)
+    assert FIELDS.optional_text("absent") == ""
     FIELDS.require_divisor("heads", 4, "size", 32)
 
 

@@ -1,6 +1,6 @@
 """Encode music with prompts as codes, the training data of the language model.
 
-    python -m tools.nano.codes FOLDER [--pieces N]
+    python -m tools.nano.codes FOLDER [--pieces N] [--device cuda|cpu]
     python -m tools.nano.codes FOLDER --audio MUSIC --checkpoint CHECKPOINT
 
 The first form encodes synthetic tracks by the codec in FOLDER/encodec, the second your own music by
@@ -12,9 +12,7 @@ and the sound of each example. Existing files are kept.
 
 import argparse
 import json
-import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,15 +21,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tools.nano.composer import Score, render
-from tools.nano.prompts import other_prompts, random_example
+from tools.nano.music import FULL_SCALE, PCM, piece, renderer
+from tools.nano.prompts import duration_s, other_prompts, random_example
 from tools.nano.synthesizer import Samples
-from tools.nano.training import training_device
+from tools.nano.training import Progress, add_device, training_device
 
-# Durations of successive blocks. Most are short: the prompt matters most for a track's beginning.
-DURATIONS_S = (30.0, *[10.0] * 3, *[2.0] * 16)
-BLOCK = 200  # examples
-EXAMPLES = 16_000
+BLOCK = 500  # examples rendered before they are encoded and saved
+BATCH_S = {"cpu": 60, "cuda": 900}  # of music encoded at once
+EXAMPLES = 6_000
 PROMPTS = 4  # per example
 WINDOW_S = 30.0  # of audio files
 SHORTEST_S = 6.0  # shortest window kept
@@ -49,41 +46,66 @@ class Example(NamedTuple):
 
 
 class Encoder:
-    """Codec that turns samples into codes, on the GPU if there is one."""
+    """Codec that turns samples into codes."""
 
-    def __init__(self, encodec: Any) -> None:
-        self.device = training_device()
-        self.encodec = encodec.float().eval().to(self.device)
+    def __init__(self, encodec: Any, device: torch.device) -> None:
+        self.device = device
+        self.encodec = encodec.float().eval().to(device)
         self.sample_rate: int = encodec.config.sampling_rate
 
     def __call__(self, samples: Samples) -> Codes:
         """samples [n] -> codes [K, frames]"""
+        return np.asarray(self.batch(samples[None])[0])
+
+    def batch(self, samples: Samples) -> Codes:
+        """samples [B, n] -> codes [B, K, frames]"""
         with torch.no_grad():
-            x = torch.from_numpy(samples).to(self.device)[None, None]
-            return np.asarray(self.encodec.encode(x).audio_codes[0, 0].cpu(), np.int16)
+            x = torch.from_numpy(samples).to(self.device)[:, None]
+            return np.asarray(self.encodec.encode(x).audio_codes[0].cpu(), np.int16)
 
 
-def synthesized(folder: Path, examples: int) -> None:
-    """Encode the tracks of seeds 0 to `examples` in blocks. Equal music is encoded once."""
+def synthesized(folder: Path, examples: int, device: str | None = None) -> None:
+    """Encode the pieces of seeds 0 to `examples` in blocks, by groups of equal duration."""
     from transformers import EncodecModel
 
-    encode = Encoder(EncodecModel.from_pretrained(folder / "encodec"))
+    encode = Encoder(EncodecModel.from_pretrained(folder / "encodec"), training_device(device))
+    progress = Progress("codes", 0, examples)
+    with renderer(piece) as render:
+        for first in range(0, examples, BLOCK):
+            seeds = range(first, min(examples, first + BLOCK))
+            missing = {
+                name: group for name, group in _groups(seeds).items() if not _exists(folder, name)
+            }
+            pieces = render(sorted(seed for group in missing.values() for seed in group))
+            sounds = dict(zip(sorted(s for g in missing.values() for s in g), pieces, strict=True))
+            for name, group in missing.items():
+                codes = _encoded(encode, [sounds[seed] for seed in group])
+                _write(
+                    folder,
+                    name,
+                    [_example(seed, one) for seed, one in zip(group, codes, strict=True)],
+                )
+            progress.show(seeds.stop)
 
-    @cache
-    def codes_of(score: Score, duration_s: float) -> Codes:
-        return encode(render(score, duration_s))
 
-    for block in tqdm(range(math.ceil(examples / BLOCK)), desc="codes", unit="block"):
-        if not _exists(folder, f"{block:04d}"):
-            seeds = range(block * BLOCK, min(examples, (block + 1) * BLOCK))
-            duration_s = DURATIONS_S[block % len(DURATIONS_S)]
-            made = [_synthesize(seed, duration_s, codes_of) for seed in seeds]
-            _write(folder, f"{block:04d}", made)
+def _groups(seeds: range) -> dict[str, list[int]]:
+    """Seeds of each duration: names of files -> seeds"""
+    groups: dict[str, list[int]] = {}
+    for seed in seeds:
+        groups.setdefault(f"{seeds.start:06d}-{duration_s(seed):02d}s", []).append(seed)
+    return groups
 
 
-def _synthesize(seed: int, duration_s: float, codes_of: Callable[[Score, float], Codes]) -> Example:
-    score = random_example(seed)[0]
-    return Example(codes_of(score.in_frames(), duration_s), prompts_of(seed), score.lead)
+def _encoded(encode: Encoder, pieces: Sequence[PCM]) -> Iterable[Codes]:
+    """Codes of pieces of equal duration, encoded together."""
+    together = max(1, int(BATCH_S[encode.device.type] * encode.sample_rate / len(pieces[0])))
+    for first in range(0, len(pieces), together):
+        pcm = np.stack(pieces[first : first + together])
+        yield from encode.batch(np.asarray(pcm / FULL_SCALE, np.float32))
+
+
+def _example(seed: int, codes: Codes) -> Example:
+    return Example(codes, prompts_of(seed), random_example(seed)[0].lead)
 
 
 def prompts_of(seed: int) -> list[str]:
@@ -91,11 +113,12 @@ def prompts_of(seed: int) -> list[str]:
     return [random_example(seed)[1], *other_prompts(seed, PROMPTS - 1)]
 
 
-def recorded(folder: Path, music: Path, checkpoint: Path) -> None:
+def recorded(folder: Path, music: Path, checkpoint: Path, device: str | None = None) -> None:
     """Encode audio files in windows of WINDOW_S. Raises SystemExit naming an unusable file."""
     from transformers import MusicgenForConditionalGeneration
 
-    encode = Encoder(MusicgenForConditionalGeneration.from_pretrained(checkpoint).audio_encoder)
+    model = MusicgenForConditionalGeneration.from_pretrained(checkpoint)
+    encode = Encoder(model.audio_encoder, training_device(device))
     files = sorted(file for file in music.iterdir() if file.suffix.lower() in AUDIO)
     if not files:
         raise SystemExit(f"{music} has no audio files ({', '.join(AUDIO)})")
@@ -110,11 +133,10 @@ def recorded(folder: Path, music: Path, checkpoint: Path) -> None:
 def load(folder: Path) -> list[Example]:
     """Load all examples in FOLDER/codes. Raises SystemExit if there are none."""
     examples: list[Example] = []
-    for file in sorted((folder / "codes").glob("*.npy")):
-        described = json.loads(file.with_suffix(".json").read_text())
-        examples += (
-            Example(codes, **one) for codes, one in zip(np.load(file), described, strict=True)
-        )
+    for file in sorted((folder / "codes").glob("*.json")):
+        described = json.loads(file.read_text())
+        codes = np.load(file.with_suffix(".npy"))
+        examples += (Example(c, **one) for c, one in zip(codes, described, strict=True))
     if not examples:
         raise SystemExit(
             f"{folder / 'codes'} is empty: python -m tools.nano.codes {folder} fills it"
@@ -158,7 +180,9 @@ def _write(folder: Path, name: str, examples: Sequence[Example]) -> None:
         _write(folder, f"{name}.end", examples[len(whole) :])
     np.save(folder / "codes" / f"{name}.npy", np.stack([example.codes for example in whole]))
     described = [{"prompts": example.prompts, "sound": example.sound} for example in whole]
-    (folder / "codes" / f"{name}.json").write_text(json.dumps(described))
+    part = folder / "codes" / f"{name}.tmp"
+    part.write_text(json.dumps(described))
+    part.replace(folder / "codes" / f"{name}.json")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -173,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint", type=Path, help="MusicGen in the Hugging Face format, for its codec"
     )
+    add_device(parser)
     return parser
 
 
@@ -182,9 +207,9 @@ def main() -> None:
     if (arguments.audio is None) != (arguments.checkpoint is None):
         parser.error("--audio and --checkpoint go together")
     if arguments.audio is None:
-        synthesized(arguments.folder, arguments.pieces)
+        synthesized(arguments.folder, arguments.pieces, arguments.device)
     else:
-        recorded(arguments.folder, arguments.audio, arguments.checkpoint)
+        recorded(arguments.folder, arguments.audio, arguments.checkpoint, arguments.device)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ SAMPLES = {
 }
 SAMPLE_S = 8.0
 SEED = 1
-TEMPERATURE = 0.7  # of those tried, the one at which outputs follow their prompts best
+TEMPERATURE = 0.8  # of those tried, the one at which outputs follow their prompts best
 
 
 def export(folder: Path, package: Path, temperature: float = TEMPERATURE) -> None:

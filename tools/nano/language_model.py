@@ -1,6 +1,6 @@
 """Train the language model of a MusicGen on codes with prompts.
 
-    python -m tools.nano.language_model FOLDER [--steps N]
+    python -m tools.nano.language_model FOLDER [--steps N] [--device cuda|cpu]
     python -m tools.nano.language_model FOLDER --checkpoint CHECKPOINT [--adapter-rank RANK]
 
 The first form trains the embedded model from scratch, with the codec in FOLDER/encodec and the text
@@ -18,14 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tools.nano import codes as codes_file
 from tools.nano.adapter import add_adapter
-from tools.nano.batches import EARLY_SHARES, LATE_SHARES, Batch, held_out_batch, training_batch
+from tools.nano.batches import (
+    EARLY_SHARES,
+    LATE_SHARES,
+    Batch,
+    Dataset,
+    endless,
+    held_out_batch,
+    training_batch,
+)
 from tools.nano.codes import Example
 from tools.nano.huggingface import save
+from tools.nano.prediction import loss_of
 from tools.nano.training import (
     Training,
     learning_rate_factor,
@@ -35,19 +43,19 @@ from tools.nano.training import (
 
 NUM_CODEBOOKS = 4
 EARLY = 0.3  # share of the steps with EARLY_SHARES
-# Loss weights of the codebooks: the first determines the sound, the last are partly noise.
-WEIGHTS = (2.0, 1.0, 0.5, 0.5)
+ENDLESS = 0.56  # share of the steps after which no piece ends: see `batches.endless`
 HELD_OUT = 32  # last examples, excluded from training
 LEARNING_RATE = 1.5e-3
+STEPS = 15_000
 WARM_UP = 100  # steps
 FINAL_LEARNING_RATE = 0.02  # of the peak
 EMBEDDING_STD = 0.25  # per codebook, so that their sum is as large as the position embedding
 COLUMNS = ("cross-entropy", "held out", "without prompt")  # nats
 SIZE: dict[str, int] = {
-    "hidden_size": 160,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 5,
-    "ffn_dim": 640,
+    "hidden_size": 192,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 6,
+    "ffn_dim": 704,
 }
 
 
@@ -116,86 +124,39 @@ def _freeze_encoders(model: Any) -> None:
     model.text_encoder.requires_grad_(False)
 
 
-def delayed(codes: Tensor, special: int) -> Tensor:
-    """Apply the delay pattern: codes [B, K, T] -> [B, K, T + K], filled up with special tokens."""
-    batch, num_codebooks, frames = codes.shape
-    sequence = torch.full(
-        (batch, num_codebooks, frames + num_codebooks), special, device=codes.device
-    )
-    for k in range(num_codebooks):
-        sequence[:, k, k + 1 : k + 1 + frames] = codes[:, k]
-    return sequence
-
-
-def loss_of(
-    model: Any, tokens: dict[str, Tensor], codes: Tensor, keep: Tensor, inputs: Tensor | None = None
-) -> Tensor:
-    """Mean cross-entropy of predicting `codes` from `inputs` (default: `codes`), by WEIGHTS.
-
-    Other arguments as in `logits_of`.
-    """
-    special = model.config.decoder.pad_token_id
-    targets = delayed(codes, special)[..., 1:]
-    logits = logits_of(model, tokens, codes if inputs is None else inputs, keep)
-    losses = F.cross_entropy(
-        logits.flatten(0, 2), targets.flatten(), ignore_index=special, reduction="none"
-    )
-    by_codebook = [WEIGHTS[min(k, len(WEIGHTS) - 1)] for k in range(codes.shape[1])]
-    weights = torch.tensor(by_codebook, device=codes.device)[:, None] * (targets != special)
-    loss: Tensor = (losses.view_as(targets) * weights).sum() / weights.sum()
-    return loss
-
-
-def logits_of(model: Any, tokens: dict[str, Tensor], codes: Tensor, keep: Tensor) -> Tensor:
-    """Logits of the next codes: [B, K, T + K - 1, codebook_size]
-
-    tokens: the prompts; codes: [B, K, T]; keep: [B], 0 drops the prompt.
-    """
-    mask = tokens["attention_mask"]
-    hidden = model.text_encoder(**tokens).last_hidden_state
-    if hasattr(model, "enc_to_dec_proj"):
-        hidden = model.enc_to_dec_proj(hidden)
-    hidden = hidden * mask[..., None] * keep[:, None, None]
-    inputs = delayed(codes, model.config.decoder.pad_token_id)[..., :-1]
-    logits: Tensor = model.decoder(
-        input_ids=inputs.flatten(0, 1),
-        encoder_hidden_states=hidden,
-        encoder_attention_mask=mask,
-        use_cache=False,
-    ).logits
-    return logits.view(*inputs.shape[:2], *logits.shape[1:])
-
-
 def train(
     folder: Path,
     steps: int,
     checkpoint: Path | None = None,
     learning_rate: float = LEARNING_RATE,
     adapter_rank: int | None = None,
+    device: str | None = None,
 ) -> None:
     """Train up to `steps` steps in all, then write FOLDER/checkpoint or, of that rank, FOLDER/adapter."""
     torch.manual_seed(0)
-    device = training_device()
+    where = training_device(device)
+    if where.type == "cuda":
+        torch.set_float32_matmul_precision("high")
     examples, held_out = _split(codes_file.load(folder))
     model, tokenizer = build(folder) if checkpoint is None else read(checkpoint)
+    whole = Dataset(examples, tokenizer, where)
+    begun = whole if checkpoint else Dataset(endless(examples) or examples, tokenizer, where)
+    held_out_data = held_out_batch(Dataset(held_out, tokenizer, where))
     adapter = None if adapter_rank is None else add_adapter(model, adapter_rank)
-    model.to(device)
-    parameters = (p for p in model.parameters() if p.requires_grad)
-    optimizer = torch.optim.AdamW(
-        parameters, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.05
-    )
+    model.to(where)
+    optimizer = optimizer_of(model, learning_rate)
     training = Training(folder / "lm.pt", model, optimizer, COLUMNS)
 
     def rate(step: int) -> float:
         return learning_rate * learning_rate_factor(step, steps, WARM_UP, FINAL_LEARNING_RATE)
 
-    def step_of(step: int) -> tuple[float]:
+    def step_of(step: int) -> tuple[Tensor]:
         shares = EARLY_SHARES if step < EARLY * steps else LATE_SHARES
-        batch = training_batch(examples, tokenizer, step, shares)
-        return (update(model, optimizer, batch.to(device)),)
+        dataset = whole if step < ENDLESS * steps else begun
+        return (update(model, optimizer, training_batch(dataset, step, shares)),)
 
-    def evaluate() -> tuple[float, float]:
-        return _evaluate(model, held_out_batch(held_out, tokenizer).to(device))
+    def evaluate() -> tuple[Tensor, Tensor]:
+        return _evaluate(model, held_out_data)
 
     training.run(steps, rate, step_of, evaluate)
     if adapter is not None:
@@ -204,22 +165,36 @@ def train(
         save(model.cpu(), tokenizer, folder / "checkpoint")
 
 
-def update(model: Any, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+def optimizer_of(model: Any, learning_rate: float) -> torch.optim.Optimizer:
+    parameters = (p for p in model.parameters() if p.requires_grad)
+    return torch.optim.AdamW(
+        parameters, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.05, fused=True
+    )
+
+
+def update(model: Any, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
     """Update the model on a batch; return the loss."""
-    loss = loss_of(model, batch.tokens, batch.codes, batch.keep, batch.inputs)
+    with _mixed_precision(batch.codes.device):
+        loss = loss_of(model, batch.tokens, batch.codes, batch.keep, batch.inputs)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    return float(loss.detach())
+    return loss.detach()
 
 
-def _evaluate(model: Any, batch: Batch) -> tuple[float, float]:
+def _mixed_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 products on a CPU that has them. A GPU is idle most of the time, and has TF32."""
+    fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+
+
+def _evaluate(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """Loss with and without prompts."""
     with torch.no_grad():
         prompted = loss_of(model, batch.tokens, batch.codes, batch.keep)
         unprompted = loss_of(model, batch.tokens, batch.codes, 0 * batch.keep)
-    return float(prompted), float(unprompted)
+    return prompted, unprompted
 
 
 def _split(examples: list[Example]) -> tuple[Sequence[Example], Sequence[Example]]:
@@ -230,7 +205,7 @@ def _split(examples: list[Example]) -> tuple[Sequence[Example], Sequence[Example
 
 
 def main() -> None:
-    parser = training_parser("language_model", "Train the language model of a MusicGen.", 20000)
+    parser = training_parser("language_model", "Train the language model of a MusicGen.", STEPS)
     parser.add_argument(
         "--checkpoint", type=Path, help="MusicGen in the Hugging Face format to fine-tune"
     )

@@ -3,74 +3,23 @@
 Every function is deterministic in its seed.
 """
 
+import re
 import string
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from tools.nano.composer import Score, random_score
+from tools.nano.score import Score, random_score
+from tools.nano.words import DRUM_WORDS, ENERGY_WORDS, GENRES, LEAD_WORDS, MOOD_WORDS, Genre
+
+LENGTH_PROMPT = ", {seconds} s"  # appended to a prompt
 
 
-@dataclass(frozen=True)
-class Genre:
-    """Values that a genre's name implies."""
-
-    leads: tuple[str, ...]
-    grooves: tuple[str, ...]
-    energies: tuple[int, ...]
-    bpm: tuple[int, int]
-
-
-GENRES = {
-    "lofi": Genre(("piano", "guitar"), ("soft", "straight"), (0, 1), (66, 92)),
-    "ambient": Genre(("pad", "piano", "bells"), ("none",), (0,), (60, 90)),
-    "techno": Genre(("lead", "bass"), ("four",), (2,), (122, 140)),
-    "house": Genre(("organ", "piano", "lead"), ("four",), (1, 2), (114, 128)),
-    "trance": Genre(("lead", "strings"), ("four",), (2,), (130, 146)),
-    "hip hop": Genre(("piano", "bass", "strings"), ("syncopated", "straight"), (1, 2), (78, 102)),
-    "rock": Genre(("guitar", "organ"), ("straight",), (2,), (104, 150)),
-    "pop": Genre(("piano", "guitar", "lead"), ("straight", "four"), (1, 2), (96, 128)),
-    "folk": Genre(("guitar", "flute"), ("soft", "none"), (0, 1), (76, 112)),
-    "classical": Genre(("strings", "piano", "flute"), ("none",), (0, 1), (60, 120)),
-    "cinematic": Genre(("strings", "pad"), ("none", "soft"), (0, 1, 2), (64, 110)),
-    "funk": Genre(("bass", "guitar", "organ"), ("syncopated",), (2,), (96, 118)),
-    "disco": Genre(("strings", "bass", "organ"), ("four",), (2,), (112, 126)),
-    "jazz": Genre(("piano", "bass"), ("soft", "syncopated"), (0, 1), (80, 132)),
-    "electronic": Genre(("lead", "pad"), ("four",), (1, 2), (112, 134)),
-    "orchestral": Genre(("strings", "flute"), ("none", "soft"), (1, 2), (70, 118)),
-}
-LEAD_WORDS = {
-    "piano": ("piano", "grand piano", "piano melody", "mellow piano"),
-    "guitar": ("guitar", "plucked guitar", "acoustic guitar", "electric guitar"),
-    "bells": ("bells", "bell melody", "glockenspiel bells"),
-    "flute": ("flute", "flute melody"),
-    "organ": ("organ", "electric organ"),
-    "strings": ("strings", "violin strings", "string section", "violin", "cello"),
-    "pad": ("pad", "synth pad", "pad chords"),
-    "lead": ("synth lead", "lead synth", "electronic lead"),
-    "bass": ("bass", "deep bass", "bass line", "upright bass"),
-}
-ENERGY_WORDS = (
-    ("calm", "relaxed", "peaceful", "gentle", "soft", "mellow", "chill", "dreamy"),
-    ("steady", "moderate", "flowing", "warm", "groovy"),
-    ("energetic", "driving", "intense", "powerful", "upbeat", "epic"),
-)
-MOOD_WORDS = {
-    "major": (
-        "happy", "bright", "joyful", "hopeful", "cheerful", "playful", "romantic", "uplifting",
-    ),
-    "minor": ("sad", "dark", "melancholic", "moody", "mysterious", "nostalgic"),
-}  # fmt: skip
-DRUM_WORDS = {
-    "none": ("no drums", "without drums"),
-    "soft": ("soft drums", "light percussion"),
-    "straight": ("drums", "steady drums"),
-    "four": ("four on the floor drums", "dance beat"),
-    "syncopated": ("syncopated drums", "funky drums"),
-}
 DYNAMICS = ("gentle dynamics", "balanced dynamics", "powerful dynamics")
-KEYED = 0.25  # share of examples in a random key, named in the prompt; others have the lead's key
+KEYED = 0.2  # share of examples in a random key, named in the prompt; others have one of two keys
+ENDING = 0.85  # share of examples that end, and whose prompts name their length
+LONGEST_S = 30
 PRODUCTION = (
     "polished production",
     "modern production",
@@ -81,6 +30,7 @@ PRODUCTION = (
 ERAS = ("vintage ", "modern ", "", "", "")
 VOCALS = ("instrumental", "instrumental", "minimal vocals", "expressive vocals")
 JOINTS = (", ", ", ", ", ", " ", " ", " with ", " and ")  # between the parts of a list
+MEANINGLESS = 0.04  # share of prompts of meaningless words alone
 UNKNOWN = 0.2  # share of prompts with meaningless words; catalogues have none
 
 Phrasing = Callable[[Score, str, np.random.Generator], str]
@@ -99,6 +49,26 @@ def other_prompts(seed: int, count: int) -> list[str]:
     return [_phrase(score, genre, rng) for _ in range(count)]
 
 
+def duration_s(seed: int) -> int:
+    """Draw the duration of the example of this seed: half of them are short, a quarter longest."""
+    rng = np.random.default_rng([seed, 12])
+    kind = rng.random()
+    if kind < 0.25:
+        return LONGEST_S
+    return int(rng.integers(12, LONGEST_S) if kind < 0.5 else rng.integers(2, 12))
+
+
+def with_length(prompt: str, seconds: int) -> str:
+    """Name the length of the track in the prompt, as the service does."""
+    return prompt + LENGTH_PROMPT.format(seconds=seconds)
+
+
+def without_length(prompt: str) -> str:
+    """Undo `with_length`."""
+    before, _, after = LENGTH_PROMPT.partition("{seconds}")
+    return re.sub(f"{re.escape(before)}[0-9]+{re.escape(after)}$", "", prompt)
+
+
 def _random_example(seed: int) -> tuple[Score, str | None, np.random.Generator]:
     """Draw a score and its genre; return them with the generator to phrase the prompt with."""
     rng = np.random.default_rng([seed, 3])
@@ -108,7 +78,9 @@ def _random_example(seed: int) -> tuple[Score, str | None, np.random.Generator]:
         genre = str(rng.choice(list(GENRES)))
         score = _of_genre(score, GENRES[genre], rng)
     if rng.random() >= KEYED:
-        score = replace(score, tonic=score.home)
+        score = replace(score, tonic=score.homes[rng.integers(2)])
+    if rng.random() < ENDING:
+        score = replace(score, length_s=duration_s(seed))
     return score, genre, rng
 
 
@@ -125,9 +97,8 @@ def _tempo_words(bpm: int) -> str:
 
 
 def _of_genre(score: Score, genre: Genre, rng: np.random.Generator) -> Score:
-    return Score(
-        tonic=score.tonic,
-        mode=score.mode,
+    return replace(
+        score,
         bpm=int(rng.integers(genre.bpm[0], genre.bpm[1] + 1)),
         lead=str(rng.choice(genre.leads)),
         groove=str(rng.choice(genre.grooves)),
@@ -137,16 +108,20 @@ def _of_genre(score: Score, genre: Genre, rng: np.random.Generator) -> Score:
 
 def _phrase(score: Score, genre: str | None, rng: np.random.Generator) -> str:
     """Draw a phrasing among those that determine the score's key and genre."""
+    at_home = score.tonic in score.homes
     styles: list[Phrasing] = [_sentence, _list, _list]
-    if score.tonic == score.home:
+    if at_home:
         styles += [_short, _short]
-    if genre is not None and score.tonic == score.home:
+    if genre is not None and at_home:
         styles += [_bare, _bare, _catalogue, _catalogue, _catalogue, _catalogue]
     style = styles[rng.integers(len(styles))]
     text = style(score, genre or "", rng)
-    if style is not _catalogue and rng.random() < UNKNOWN:
+    if at_home and rng.random() < MEANINGLESS:
+        text = _unknown(rng)
+    elif style is not _catalogue and rng.random() < UNKNOWN:
         text = f"{text} {_unknown(rng)}" if rng.random() < 0.5 else f"{_unknown(rng)} {text}"
-    return text if rng.random() < 0.7 else text.capitalize()
+    text = text if rng.random() < 0.7 else text.capitalize()
+    return text if score.length_s is None else with_length(text, score.length_s)
 
 
 def _pick(rng: np.random.Generator, words: tuple[str, ...]) -> str:
@@ -186,7 +161,7 @@ def _sentence(score: Score, genre: str, rng: np.random.Generator) -> str:
 
 def _list(score: Score, genre: str, rng: np.random.Generator) -> str:
     """Some properties in random order: `120 bpm, bells and minor key, energetic drums`"""
-    key = f"{score.mode} key" if score.tonic == score.home else f"in {score.tonic} {score.mode}"
+    key = f"{score.mode} key" if score.tonic in score.homes else f"in {score.tonic} {score.mode}"
     parts = [
         key,
         _pick(rng, LEAD_WORDS[score.lead]),
@@ -200,7 +175,7 @@ def _list(score: Score, genre: str, rng: np.random.Generator) -> str:
     kept: list[str] = [
         parts[i] for i in rng.permutation(len(parts))[: rng.integers(2, len(parts) + 1)]
     ]
-    first, *others = kept if score.tonic == score.home or key in kept else [key, *kept]
+    first, *others = kept if score.tonic in score.homes or key in kept else [key, *kept]
     return first + "".join(_pick(rng, JOINTS) + part for part in others)
 
 

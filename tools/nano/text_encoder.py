@@ -1,6 +1,6 @@
 """Train the text encoder of the embedded model: each token's state predicts the prompt's meaning.
 
-    python -m tools.nano.text_encoder FOLDER [--steps N]
+    python -m tools.nano.text_encoder FOLDER [--steps N] [--device cuda|cpu]
 
 MusicGen's own T5 is pretrained on text and frozen while the language model is trained. So is this
 one. Training resumes from FOLDER/text.pt and saves its state there. FOLDER/text.png plots the loss.
@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tools.nano.codes import EXAMPLES, prompts_of
-from tools.nano.composer import BEATS, GROOVES, LEADS, SCALES, TONICS, Score
-from tools.nano.prompts import random_example
+from tools.nano.prompts import LONGEST_S, random_example
+from tools.nano.score import BEATS, GROOVES, LEADS, SCALES, TONICS, Score
 from tools.nano.tokenizer import make_tokenizer
 from tools.nano.training import (
     Training,
@@ -39,6 +39,7 @@ ASPECTS: dict[str, Sequence[Any]] = {
     "lead": LEADS,
     "groove": GROOVES,
     "energy": range(3),
+    "length_s": (None, *range(1, LONGEST_S + 1)),
 }
 
 
@@ -58,14 +59,15 @@ class PromptClassifier(nn.Module):
     def forward(self, tokens: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
         """tokens [B, L], labels [B, aspects] -> summed cross-entropy in nats, accuracy [aspects]"""
         mask = tokens["attention_mask"]
-        states = self.encoder(**tokens).last_hidden_state[mask.bool()]
-        labels = labels.repeat_interleave(mask.sum(1), dim=0)
+        states = self.encoder(**tokens).last_hidden_state.flatten(0, 1)
+        labels = labels[:, None].expand(-1, mask.shape[1], -1).flatten(0, 1)
+        weights = mask.flatten() / mask.sum()
         losses = []
         accuracies = []
         for head, label in zip(self.heads, labels.unbind(dim=1), strict=True):
             logits = head(states)
-            losses.append(F.cross_entropy(logits, label))
-            accuracies.append((logits.argmax(-1) == label).float().mean())
+            losses.append((F.cross_entropy(logits, label, reduction="none") * weights).sum())
+            accuracies.append(((logits.argmax(-1) == label) * weights).sum())
         return torch.stack(losses).sum(), torch.stack(accuracies)
 
 
@@ -74,24 +76,33 @@ def labels_of(score: Score) -> list[int]:
     return [values.index(getattr(score, aspect)) for aspect, values in ASPECTS.items()]
 
 
-def train(folder: Path, steps: int, examples: int = EXAMPLES) -> None:
+def train(folder: Path, steps: int, examples: int = EXAMPLES, device: str | None = None) -> None:
     """Train on exactly the prompts that the language model is trained on."""
     torch.manual_seed(0)
-    device = training_device()
+    where = training_device(device)
     tokenizer = make_tokenizer()
-    model = PromptClassifier(len(tokenizer)).to(device)
+    model = PromptClassifier(len(tokenizer)).to(where)
     prompts, labels = _labelled_prompts(examples)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    tokens = tokenizer(prompts, padding=True, return_tensors="pt")
+    token_counts = tokens["attention_mask"].sum(1).numpy()
+    ids, mask, wanted = (
+        tensor.to(where)
+        for tensor in (tokens["input_ids"], tokens["attention_mask"], torch.tensor(labels))
+    )
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=True
+    )
     training = Training(folder / "text.pt", model, optimizer, ("loss", *ASPECTS))
 
     def learning_rate(step: int) -> float:
         return LEARNING_RATE * learning_rate_factor(step, steps, WARM_UP)
 
-    def step_of(step: int) -> tuple[float, ...]:
+    def step_of(step: int) -> tuple[Tensor, ...]:
         chosen = np.random.default_rng([step, 7]).integers(len(prompts), size=BATCH)
-        tokens = tokenizer([prompts[i] for i in chosen], padding=True, return_tensors="pt")
-        wanted = torch.tensor([labels[i] for i in chosen], device=device)
-        return update(model, optimizer, dict(tokens.to(device)), wanted)
+        longest = int(token_counts[chosen].max())
+        index = torch.from_numpy(chosen).to(where, non_blocking=True)
+        batch = {"input_ids": ids[index, :longest], "attention_mask": mask[index, :longest]}
+        return update(model, optimizer, batch, wanted[index])
 
     training.run(steps, learning_rate, step_of)
     model.encoder.cpu().save_pretrained(folder / "text_encoder")
@@ -103,13 +114,13 @@ def update(
     optimizer: torch.optim.Optimizer,
     tokens: dict[str, Tensor],
     labels: Tensor,
-) -> tuple[float, ...]:
+) -> tuple[Tensor, ...]:
     """Update the model on a batch; return the loss, then the accuracy of each aspect."""
     loss, accuracy = model(tokens, labels)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return float(loss.detach()), *accuracy.tolist()
+    return loss.detach(), *accuracy.unbind()
 
 
 def _labelled_prompts(examples: int) -> tuple[list[str], list[list[int]]]:
@@ -127,7 +138,7 @@ def _labelled_prompts(examples: int) -> tuple[list[str], list[list[int]]]:
 def main() -> None:
     description = "Train the text encoder of the embedded model."
     arguments = training_parser("text_encoder", description, steps=3000).parse_args()
-    train(arguments.folder, arguments.steps)
+    train(arguments.folder, arguments.steps, device=arguments.device)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections import Counter
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from tools.nano.prompts import random_example
+from tools.nano.prompts import LONGEST_S, random_example
 
 PROMPTS = 4000  # prompts whose words are counted
 RARE = 5  # words counted fewer times get no token
@@ -33,7 +33,7 @@ CHARACTER_SCORE = -20.0  # lower than that of any word, so that spelling is the 
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Build a lower-case unigram tokenizer (arXiv:1804.10959). Each tempo is one token."""
+    """Build a lower-case unigram tokenizer (arXiv:1804.10959). Each tempo and length is one token."""
     vocabulary = [(token, 0.0) for token in SPECIAL] + _vocabulary()
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2))
     tokenizer.normalizer = NORMALIZER
@@ -68,6 +68,6 @@ def _word_counts() -> Counter[str]:
             counts[word.rstrip(",")] += 1
             counts[","] += word.endswith(",")
     counts = Counter({word: count for word, count in counts.items() if count >= RARE})
-    counts.update(f"▁{bpm}" for bpm in range(60, 181))
+    counts.update(f"▁{number}" for number in (*range(1, LONGEST_S + 1), *range(60, 181)))
     counts.update("▁" + word for word in OTHER_WORDS.split())
     return counts

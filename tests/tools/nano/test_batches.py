@@ -10,6 +10,7 @@ from tools.nano.tokenizer import make_tokenizer
 
 TOKENIZER = make_tokenizer()
 SOUNDS = ("piano", "bass")
+CPU = torch.device("cpu")
 
 
 def example(number: int, frames: int) -> Example:
@@ -18,27 +19,30 @@ def example(number: int, frames: int) -> Example:
     return Example(codes, [f"calm {SOUNDS[number % 2]}"], SOUNDS[number % 2])
 
 
+def dataset(*examples: Example) -> batches.Dataset:
+    return batches.Dataset(examples, TOKENIZER, CPU)
+
+
 @pytest.mark.parametrize(("shares", "frames"), [((1, 0, 0, 0, 0), 50), ((0, 0, 1, 0, 0), 200)])
 def test_batches_of_all_lengths_have_as_many_frames(shares: tuple[int, ...], frames: int) -> None:
-    examples = [example(number, 200) for number in range(8)]
-    batch = batches.training_batch(examples, TOKENIZER, 0, shares)
+    examples = dataset(*(example(number, 200) for number in range(8)))
+    batch = batches.training_batch(examples, 0, shares)
     assert batch.codes.shape == (batches.FRAMES_PER_BATCH // frames, 4, frames)
     assert batch.inputs.shape == batch.codes.shape
     assert len(batch.tokens["input_ids"]) == len(batch.keep) == len(batch.codes)
 
 
 def test_lengths_beyond_the_longest_example_are_not_drawn() -> None:
-    examples = [example(number, 60) for number in range(8)]
+    examples = dataset(*(example(number, 60) for number in range(8)))
     for step in range(5):
-        batch = batches.training_batch(examples, TOKENIZER, step, batches.LATE_SHARES)
+        batch = batches.training_batch(examples, step, batches.LATE_SHARES)
         assert batch.codes.shape[-1] == 50
 
 
 def test_a_step_determines_its_batch() -> None:
-    examples = [example(number, 100) for number in range(8)]
+    examples = dataset(*(example(number, 100) for number in range(8)))
     first, again, other = (
-        batches.training_batch(examples, TOKENIZER, step, batches.EARLY_SHARES)
-        for step in (3, 3, 4)
+        batches.training_batch(examples, step, batches.EARLY_SHARES) for step in (3, 3, 4)
     )
     assert torch.equal(first.inputs, again.inputs)
     assert torch.equal(first.keep, again.keep)
@@ -47,14 +51,22 @@ def test_a_step_determines_its_batch() -> None:
 
 def test_wrong_notes_come_from_examples_of_the_same_sound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "WRONG_FRAMES", 0.0)
-    examples = [example(number, 50) for number in range(8)]
-    batch = batches.training_batch(examples, TOKENIZER, 0, batches.EARLY_SHARES)
+    examples = dataset(*(example(number, 50) for number in range(8)))
+    batch = batches.training_batch(examples, 0, batches.EARLY_SHARES)
     assert not torch.equal(batch.inputs, batch.codes)
     assert torch.equal(batch.inputs % 2, batch.codes % 2)
 
 
+def test_endless_examples_lack_their_ends_and_lengths() -> None:
+    codes = np.arange(4 * 1000, dtype=np.int16).reshape(4, 1000)
+    piece = Example(codes, ["calm piano, 90 bpm, 20 s", "lofi beat"], "piano")
+    [begun] = batches.endless([piece, example(1, 300)])
+    assert np.array_equal(begun.codes, codes[:, :850])
+    assert begun.prompts == ["calm piano, 90 bpm", "lofi beat"]
+
+
 def test_held_out_batches_are_not_corrupted() -> None:
-    batch = batches.held_out_batch([example(1, 80), example(2, 30)], TOKENIZER)
+    batch = batches.held_out_batch(dataset(example(1, 80), example(2, 30)))
     assert batch.codes[:, 0, 0].tolist() == [1, 2]
     assert batch.codes.shape == (2, 4, 30)
     assert torch.equal(batch.inputs, batch.codes)
@@ -74,3 +86,12 @@ def test_corruption_replaces_notes_and_single_frames() -> None:
     assert changes < 1000 * (2 * notes + 2 * batches.WRONG_FRAMES)
     assert torch.equal(inputs, batches.corrupt(codes, others, [3]))
     assert not torch.equal(inputs, batches.corrupt(codes, others, [4]))
+
+
+def test_shorter_examples_are_padded_and_never_corrupted_beyond_their_end() -> None:
+    data = dataset(*(example(number, 130 + 10 * number) for number in range(8)))
+    batch = batches.training_batch(data, 0, (0, 0, 1, 0, 0))
+    assert 130 < batch.codes.shape[-1] <= 200
+    beyond = batch.codes < 0
+    assert beyond.any()
+    assert torch.equal(beyond, batch.inputs < 0)

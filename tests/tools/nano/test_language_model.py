@@ -10,7 +10,7 @@ import torch
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.config.adapter import AdapterSource
 from tests.tools.nano.test_codec import write_small
-from tools.nano import batches, language_model, text_encoder, training
+from tools.nano import batches, language_model, prediction, text_encoder, training
 
 
 @pytest.fixture
@@ -82,11 +82,19 @@ def test_without_codes_the_error_names_the_command(tmp_path: Path) -> None:
 
 def test_the_delay_pattern() -> None:
     codes = torch.arange(12).view(1, 4, 3)
-    assert language_model.delayed(codes, special=99)[0].tolist() == [
+    assert prediction.delayed(codes, special=99)[0].tolist() == [
         [99, 0, 1, 2, 99, 99, 99],
         [99, 99, 3, 4, 5, 99, 99],
         [99, 99, 99, 6, 7, 8, 99],
         [99, 99, 99, 99, 9, 10, 11],
+    ]
+
+
+def test_the_delay_pattern_of_a_shorter_example() -> None:
+    codes = torch.tensor([[5, -1], [6, -1]])[None]
+    assert prediction.delayed(codes, special=99)[0].tolist() == [
+        [99, 5, 99, 99],
+        [99, 99, 6, 99],
     ]
 
 
@@ -98,7 +106,7 @@ def test_logits_depend_on_the_past_alone(folder: Path) -> None:
     other[..., 20:] = (other[..., 20:] + 1) % 16
     with torch.no_grad():
         first, second = (
-            language_model.logits_of(model, tokens, x, torch.ones(1)) for x in (codes, other)
+            prediction.logits_of(model, tokens, x, torch.ones(1)) for x in (codes, other)
         )
     assert torch.equal(first[..., :20, :], second[..., :20, :])
     assert not torch.equal(first[..., 24:, :], second[..., 24:, :])
@@ -113,10 +121,10 @@ def test_training_on_two_prompts_tells_them_apart(folder: Path) -> None:
     keep = torch.ones(2)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     for _ in range(60):
-        loss = language_model.loss_of(model, tokens, codes, keep)
+        loss = prediction.loss_of(model, tokens, codes, keep)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    assert language_model.loss_of(model, tokens, codes, keep) < 0.2
-    swapped = language_model.loss_of(model, tokens, codes.flip(0), keep)
+    assert prediction.loss_of(model, tokens, codes, keep) < 0.2
+    swapped = prediction.loss_of(model, tokens, codes.flip(0), keep)
     assert swapped > 0.5, "the other prompt's code is unlikely"

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoTokenizer, T5EncoderModel
 
 from tools.nano import text_encoder, training
-from tools.nano.composer import BEATS, Score
 from tools.nano.prompts import random_example
+from tools.nano.score import BEATS, Score
 
 
 def history(folder: Path) -> Any:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tools.nano.prompts import DRUM_WORDS, ENERGY_WORDS, GENRES, LEAD_WORDS, MOOD_WORDS, PRODUCTION
+from tools.nano.prompts import PRODUCTION
 from tools.nano.tokenizer import make_tokenizer
+from tools.nano.words import DRUM_WORDS, ENERGY_WORDS, GENRES, LEAD_WORDS, MOOD_WORDS
 
 TOKENIZER = make_tokenizer()
 

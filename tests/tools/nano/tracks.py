@@ -1,6 +1,7 @@
 """Synthetic tracks for tests."""
 
-from tools.nano.composer import Score, render
+from tools.nano.composer import render
+from tools.nano.score import Score
 from tools.nano.synthesizer import Samples
 
 SCORE = {
