@@ -38,19 +38,20 @@ def rows(model: SpeedModel, together: int) -> list[Row]:
 def row(model: SpeedModel, card: Card, size: str, together: int) -> Row:
     """The row of one card and size. Bounds are equal if the time was measured."""
     scale = SCALES[size]
-    measured = model.measured.get(card.name, {}).get(size) if together == 1 else None
-    seconds = measured or model.track_s(card, scale, together)
+    measured = model.measured.get((card.name, size, together))
+    seconds = measured.seconds if measured else model.track_s(card, scale, together)
     error = 0.0 if measured else model.uncertainty
+    floor = floor_s(card, scale, together, measured.bandwidth if measured else None)
     return {
         "card": card.name,
         "size": size,
         "together": together,
-        "floor_s": round(floor_s(card, scale, together), 2),
+        "floor_s": round(floor, 2),
         "eager_s": round(model.track_s(card, scale, together, eager=True), 2),
         "seconds": round(seconds, 2),
         "least_s": round(seconds * (1 - error), 2),
         "most_s": round(seconds * (1 + error), 2),
-        "share_of_floor": round(floor_s(card, scale, together) / seconds, 3),
+        "share_of_floor": round(floor / seconds, 3),
         "dollars": round(seconds / 3600 * card.dollars_per_hour / together, 6),
         "slots_that_keep_up": model.slots_that_keep_up(card, scale),
         "source": "measured" if measured else "computed",

@@ -28,11 +28,13 @@ def print_round(number: int, rounds: int, name: str) -> None:
 
 
 def print_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print rows of equal columns as a Markdown table."""
+    """Print rows of equal columns as a Markdown table; None is an empty cell."""
     columns = list(next(iter(rows.values())))
     print(f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", sep="\n")
     for name, row in rows.items():
-        print(f"| {name} | {' | '.join(f'{value:g}' for value in row.values())} |")
+        print(
+            f"| {name} | {' | '.join('' if value is None else f'{value:g}' for value in row.values())} |"
+        )
 
 
 def print_result(benchmark: str, **figures: Any) -> None:

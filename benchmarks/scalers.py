@@ -1,19 +1,32 @@
 """Autoscaling policies under Ray Serve's own code, and the Kubernetes autoscaler, for a simulation."""
 
 import contextlib
+import itertools
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+import yaml
 from ray.serve import autoscaling_policy
 from ray.serve.autoscaling_policy import replica_queue_length_autoscaling_policy
 from ray.serve.config import AutoscalingConfig, AutoscalingContext
 
-from benchmarks.simulation import REPLICA_AUDIO_S_PER_S, SLOT_AUDIO_S_PER_S, STEP_S, Load
+from benchmarks.simulation import STEP_S, Load, Scaler, World
 from serve_app.deployments.autoscaling import DrainTimePolicy, context
+
+SHIPPED = Path(__file__).parent.parent / "configs" / "all.yaml"
+LOOK_BACK_S = 20.0
+# Of every policy under Serve: upscale_delay_s, downscale_delay_s, upscaling_factor.
+DELAYS = [(0, 30, 1), (0, 30, 0.3), (20, 30, 0.3), (0, 180, 1), (20, 180, 1), (0, 300, 1)]
+SERVE = "Serve's policy, tuned"
+OURS = "DrainTimePolicy, tuned"
+KEDA = "KEDA on requests"
+FORECAST = "with a forecast, tuned"
 
 REPORT_STEPS = 1  # age of the newest metric: Serve's replicas report every 10 s
 HPA_PERIOD_S = 15.0
@@ -47,20 +60,20 @@ class ServeScaler:
     It needs `simulated_time`. options: of AutoscalingConfig. mean_s: mean length of a track.
     """
 
-    def __init__(self, policy: Any, gpus: int, mean_s: float, **options: float) -> None:
-        self._config = AutoscalingConfig(min_replicas=1, max_replicas=gpus, **options)
+    def __init__(self, policy: Any, world: World, mean_s: float, **options: Any) -> None:
+        self._config = AutoscalingConfig(min_replicas=1, max_replicas=world.most, **options)
         self._decide = autoscaling_policy._apply_autoscaling_config(policy)
         self._window = math.ceil(self._config.look_back_period_s / STEP_S)
         self._loads: deque[Load] = deque(maxlen=self._window + REPORT_STEPS)
         self._state: dict[str, Any] = {}
-        self._gpus = gpus
+        self._world = world
         self._mean_s = mean_s
 
     def __call__(self, now: float, load: Load, target: int) -> int:
         self._loads.append(load)
         CLOCK.now = now
         wanted, self._state = self._decide(self._context(now, load, target))
-        return int(min(self._gpus, max(1, math.ceil(wanted))))
+        return int(min(self._world.most, max(1, math.ceil(wanted))))
 
     def _context(self, now: float, load: Load, target: int) -> AutoscalingContext:
         seen = list(self._loads)[: self._window]
@@ -69,8 +82,8 @@ class ServeScaler:
         held_s = sum(one.running_s for one in seen) / len(seen)
         metrics = {
             context.AUDIO_S: {"0": held_s},
-            context.MADE_AUDIO_S_PER_S: {"0": running * SLOT_AUDIO_S_PER_S},
-            context.AUDIO_S_PER_S: {"0": REPLICA_AUDIO_S_PER_S},
+            context.MADE_AUDIO_S_PER_S: {"0": running * self._world.slot_audio_s_per_s},
+            context.AUDIO_S_PER_S: {"0": self._world.audio_s_per_s},
             context.MEAN_AUDIO_S: {"0": self._mean_s},
         }
         return AutoscalingContext(
@@ -85,7 +98,7 @@ class ServeScaler:
             aggregated_metrics=metrics,
             raw_metrics=None,
             capacity_adjusted_min_replicas=1,
-            capacity_adjusted_max_replicas=self._gpus,
+            capacity_adjusted_max_replicas=self._world.most,
             policy_state=self._state,
             last_scale_up_time=None,
             last_scale_down_time=None,
@@ -94,9 +107,9 @@ class ServeScaler:
         )
 
 
-def serve_default(gpus: int, mean_s: float, **options: float) -> ServeScaler:
+def serve_default(world: World, mean_s: float, **options: float) -> ServeScaler:
     """Serve's default policy, by numbers of requests."""
-    return ServeScaler(replica_queue_length_autoscaling_policy, gpus, mean_s, **options)
+    return ServeScaler(replica_queue_length_autoscaling_policy, world, mean_s, **options)
 
 
 class KedaScaler:
@@ -142,7 +155,7 @@ class ForecastPolicy(DrainTimePolicy):
         self._made: deque[float] = deque(maxlen=round(window_s / STEP_S))
 
     def wanted(self, load: Any) -> int:
-        made = context.total(load, context.MADE_AUDIO_S_PER_S) / REPLICA_AUDIO_S_PER_S
+        made = context.total(load, context.MADE_AUDIO_S_PER_S) / self._speed(load)
         self._made.append(made)
         rise = min(made, max(0.0, self._slope()) * self._ahead_s)
         return super().wanted(load) + math.ceil(rise + self._margin * math.sqrt(made))
@@ -154,3 +167,55 @@ class ForecastPolicy(DrainTimePolicy):
         times = STEP_S * np.arange(len(self._made))
         times -= times.mean()
         return float(times @ np.array(self._made) / (times @ times))
+
+
+Build = Callable[[float, Sequence[float]], Scaler]  # (cost parameter, options) -> scaler
+
+
+@dataclass(frozen=True)
+class Family:
+    """A policy with free options. More of the parameter means fewer GPUs between `low` and `high`."""
+
+    build: Build
+    options: Sequence[tuple[float, ...]]
+    low: float
+    high: float
+
+
+def families(world: World, mean_s: float) -> dict[str, Family]:
+    """Describe the policies to compare. All under Serve have the same DELAYS to choose from."""
+
+    def delayed(delays: Sequence[float]) -> dict[str, float]:
+        names = ("upscale_delay_s", "downscale_delay_s", "upscaling_factor")
+        return {"look_back_period_s": LOOK_BACK_S, **dict(zip(names, delays, strict=True))}
+
+    def serve(target: float, options: Sequence[float]) -> Scaler:
+        return serve_default(world, mean_s, target_ongoing_requests=target, **delayed(options))
+
+    def ours(utilization: float, options: Sequence[float]) -> Scaler:
+        drain_s, *delays = options
+        return ServeScaler(DrainTimePolicy(drain_s, utilization), world, mean_s, **delayed(delays))
+
+    def forecast(utilization: float, options: Sequence[float]) -> Scaler:
+        share, margin, *delays = options
+        policy = ForecastPolicy(world.start_s, share, 180, margin, utilization)
+        return ServeScaler(policy, world, mean_s, **delayed(delays))
+
+    def crossed(*heads: tuple[float, ...]) -> list[tuple[float, ...]]:
+        return [head + delays for head, delays in itertools.product(heads, DELAYS)]
+
+    return {
+        SERVE: Family(serve, DELAYS, 2.0, 40.0),
+        OURS: Family(ours, crossed((15,), (30,), (60,)), 0.1, 1.0),
+        FORECAST: Family(forecast, crossed((0.5, 0.0), (1.0, 0.5)), 0.1, 1.0),
+        KEDA: Family(lambda target, _: KedaScaler(target, world.most), [()], 2.0, 40.0),
+    }
+
+
+def shipped(world: World, mean_s: float) -> ServeScaler:
+    """The first model's policy and delays in SHIPPED."""
+    application = yaml.safe_load(SHIPPED.read_text())["applications"][0]
+    config = application["args"]["models"][0]["deployment_config"]["autoscaling_config"]
+    options = {name: config[name] for name in config if name.endswith("_s")}
+    policy = DrainTimePolicy(**config["policy"]["policy_kwargs"])
+    return ServeScaler(policy, world, mean_s, **options)

@@ -4,7 +4,9 @@ python -m benchmarks.soak [--minutes 10] [--config configs/nano.yaml] [--ingress
 
 Callers wait for their music, stream it, disconnect halfway or at once, or send invalid requests.
 Afterwards every slot must be free. Tasks, threads and open files must be as few as after the first
-quarter of the time, with some slack for thread pools. The last line is JSON.
+quarter of the time, with some slack for thread pools. From 10 minutes on, the memory of an ingress
+replica must not grow by more than 0.5 MiB a minute. The exit code is 1 where something has failed. The
+last line is JSON.
 """
 
 import argparse
@@ -49,9 +51,10 @@ def main() -> int:
         calls=sum(report.calls.values()),
         wrong=dict(report.wrong),
         leaked=report.leaked,
+        growing=report.growing,
         memory_mib_per_minute=report.memory_mib_per_minute,
     )
-    return int(bool(report.wrong or report.leaked))
+    return int(report.has_failed)
 
 
 def _with_ingresses(config: Path, count: int, folder: Path) -> Path:

@@ -61,16 +61,24 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Seconds of tracks of 30 s, and the memory bandwidth measured beside them, in bytes/s."""
+
+    seconds: float
+    bandwidth: float
+
+
+@dataclass(frozen=True)
 class SpeedModel:
     """Computes times from the constants of cards.yaml.
 
-    kernels: by name: eager, fused, without_dot; measured: seconds of a track by card and size.
+    kernels: by name: eager, fused, without_dot; measured: by card, size, and tracks together.
     """
 
     cards: dict[str, Card]
     kernels: dict[str, Kernels]
     uncertainty: float
-    measured: dict[str, dict[str, float]]
+    measured: dict[tuple[str, str, int], Measured]
 
     def step_s(
         self, card: Card, scale: Scale, slots: int, position: int, eager: bool = False
@@ -108,9 +116,12 @@ def fits(card: Card, scale: Scale, slots: int) -> bool:
     return weight_bytes(scale) + cache + RESERVED <= card.gigabytes * _GIGA
 
 
-def floor_s(card: Card, scale: Scale, together: int) -> float:
-    """Seconds to read weights, keys and values of all steps once, at the full bandwidth."""
-    return track_bytes(scale, together, STEPS) / _bandwidth(card)
+def floor_s(card: Card, scale: Scale, together: int, bandwidth: float | None = None) -> float:
+    """Seconds to read weights, keys and values of all steps once, at the datasheet's bandwidth.
+
+    bandwidth: a measured one, in bytes/s.
+    """
+    return track_bytes(scale, together, STEPS) / (bandwidth or _bandwidth(card))
 
 
 def track_bytes(scale: Scale, together: int, steps: int) -> float:
@@ -140,7 +151,13 @@ def load() -> tuple[SpeedModel, list[dict[str, Any]]]:
         for name, card in read["cards"].items()
     }
     kernels = {name: Kernels(**counts) for name, counts in read["kernels"].items()}
-    model = SpeedModel(cards, kernels, read["uncertainty"], read["measured"])
+    measured = {
+        (one["card"], one["size"], one["together"]): Measured(
+            one["seconds"], one["gigabytes_per_second"] * _GIGA
+        )
+        for one in read["measured"]
+    }
+    model = SpeedModel(cards, kernels, read["uncertainty"], measured)
     return model, read["goals"]
 
 

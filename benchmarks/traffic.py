@@ -17,17 +17,21 @@ NOISE = 0.2  # standard deviation of the rate's logarithm
 NOISE_S = 600.0  # time over which it is correlated
 
 
-def traffic(gpus: int, seed: int = 0, day_s: int = DAY_S) -> Traffic:
-    """Draw a day that keeps up to `gpus` replicas busy in its bursts."""
+def traffic(gpus: int, seed: int = 0, day_s: int = DAY_S, longer: float = 1.0) -> Traffic:
+    """Draw a day that keeps up to `gpus` replicas busy in its bursts.
+
+    longer: factor of the lengths; the number of tracks is divided by it.
+    """
     rng = np.random.default_rng(seed)
     wave = 0.05 + 0.95 * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(day_s) / day_s)) ** 2
     level = BUSY * wave * _noise(rng, day_s) * _bursts(rng, day_s)
     mean_s = float(np.mean(bounded_pareto(np.random.default_rng(0), np.full(100_000, TAIL))))
-    counts = rng.poisson(gpus * REPLICA_AUDIO_S_PER_S / mean_s * np.minimum(1.0, level))
+    rate = gpus * REPLICA_AUDIO_S_PER_S / mean_s
+    counts = rng.poisson(rate / longer * np.minimum(1.0, level))
     seconds = np.repeat(np.arange(day_s), counts)
     arrivals_s = np.sort(seconds + rng.random(seconds.size))
     long = (arrivals_s // 900).astype(int) % 8 == 3
-    return Traffic(arrivals_s, bounded_pareto(rng, np.where(long, LONG_TAIL, TAIL)))
+    return Traffic(arrivals_s, longer * bounded_pareto(rng, np.where(long, LONG_TAIL, TAIL)))
 
 
 def bounded_pareto(rng: np.random.Generator, tail: Floats) -> Floats:

@@ -14,7 +14,7 @@ from serve_app.app import build_app
 from serve_app.config.app import AppConfig, EngineConfig
 from serve_app.config.model_loading import ModelLoadingConfig
 from serve_app.deployments.actor_options import demand
-from serve_app.deployments.autoscaling import DrainTimePolicy
+from serve_app.deployments.autoscaling import CpuPolicy, DrainTimePolicy
 from serve_app.errors import ConfigError
 from tests.credentials import expired_pair, pair, stored
 
@@ -50,19 +50,69 @@ def test_configuration_is_valid(file: Path) -> None:
         autoscaling = model.deployment_config.autoscaling_config
         if autoscaling is not None:
             scaling = AutoscalingConfig(**autoscaling)
-            assert scaling.upscale_delay_s >= scaling.look_back_period_s, (
-                "shorter delays make it thrash"
-            )
             assert isinstance(
                 scaling.policy.get_policy()(**scaling.policy.policy_kwargs), DrainTimePolicy
             )
     assert build_app(application.args) is not None
 
 
+def scaling_of(file: Path) -> list[dict[str, Any]]:
+    """The options by which each model of the file scales, without its bounds."""
+    configs = [model["deployment_config"] for model in args_of(file)["models"]]
+    return [
+        {
+            name: value
+            for name, value in config["autoscaling_config"].items()
+            if "replicas" not in name
+        }
+        for config in configs
+        if "autoscaling_config" in config
+    ]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_models_scale_by_the_options_that_are_measured(file: Path) -> None:
+    """`python -m benchmarks.autoscaling` measures those of the first model of all.yaml."""
+    measured = scaling_of(FILES[0].with_name("all.yaml"))[0]
+    assert scaling_of(file) == [measured] * len(scaling_of(file))
+
+
+def test_a_lull_shorter_than_a_start_stops_no_replica() -> None:
+    """Shorter downscale delays make it thrash: 30 s nearly double the starts of replicas.
+
+    No upscale delay is needed for that: the load is averaged over `look_back_period_s`, and Serve compares
+    the number wanted with the number asked for, so that a load asks for nothing twice.
+    """
+    for options in scaling_of(FILES[0].with_name("all.yaml")):
+        scaling = AutoscalingConfig(**options)
+        assert scaling.downscale_delay_s >= 180
+        assert scaling.look_back_period_s >= 20, "two reports of a replica"
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_idle_connections_outlive_those_of_load_balancers(file: Path) -> None:
     """Their usual 60 s: a connection that the server closes first loses a request now and then."""
     assert yaml.safe_load(file.read_text())["http_options"]["keep_alive_timeout_s"] > 75
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_replicas_finish_their_requests(file: Path) -> None:
+    longest_s = yaml.safe_load(file.read_text())["http_options"]["request_timeout_s"]
+    config = AppConfig.model_validate(args_of(file))
+    models = [model.deployment_config for model in config.models]
+    for deployment in [*models, config.ingress_deployment_config]:
+        assert deployment.graceful_shutdown_timeout_s >= longest_s
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_ingress_scales_on_its_cpu_and_refuses_beyond_its_line(file: Path) -> None:
+    ingress = AppConfig.model_validate(args_of(file)).ingress_deployment_config
+    assert ingress.max_queued_requests == 200
+    assert ingress.backpressure_config == {"status_code": 429, "retry_after_s": 2}
+    if ingress.autoscaling_config is not None:
+        scaling = AutoscalingConfig(**ingress.autoscaling_config)
+        assert scaling.policy.get_policy() is CpuPolicy
+        CpuPolicy(**scaling.policy.policy_kwargs)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

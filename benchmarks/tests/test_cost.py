@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cost import BEGIN, END, goal_rows, row, rows, summary_table, update
-from benchmarks.speed_model import load
+from benchmarks.peers import SCALES
+from benchmarks.speed_model import STEPS, Measured, load, track_bytes
 
 MODEL, GOALS = load()
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 def test_a_computed_time_has_bounds_and_a_price() -> None:
-    one = row(MODEL, MODEL.cards["H100"], "medium", 1)
+    one = row(replace(MODEL, measured={}), MODEL.cards["H100"], "medium", 1)
     assert one["source"] == "computed"
     assert one["least_s"] == pytest.approx(0.65 * one["seconds"], rel=0.01)
     assert one["most_s"] == pytest.approx(1.35 * one["seconds"], rel=0.01)
@@ -22,9 +23,11 @@ def test_a_computed_time_has_bounds_and_a_price() -> None:
 
 
 def test_a_measured_time_replaces_the_computed_one() -> None:
-    measured = replace(MODEL, measured={"H100": {"medium": 5.0}})
+    measured = replace(MODEL, measured={("H100", "medium", 1): Measured(5.0, 1e12)})
     one = row(measured, measured.cards["H100"], "medium", 1)
     assert (one["source"], one["seconds"], one["least_s"], one["most_s"]) == ("measured", 5, 5, 5)
+    floor = track_bytes(SCALES["medium"], 1, STEPS) / 1e12
+    assert one["share_of_floor"] == pytest.approx(floor / 5, abs=1e-3)
     assert row(measured, measured.cards["H100"], "medium", 16)["source"] == "computed"
     [goal] = goal_rows(measured, [{"card": "H100", "size": "medium", "together": 1, "seconds": 4}])
     assert (goal["figure"], goal["met"]) == (5, False)
@@ -38,7 +41,7 @@ def test_tracks_that_do_not_fit_in_memory_have_no_row() -> None:
 
 
 def test_each_goal_has_its_figure() -> None:
-    """By the model a small model on an L40S misses its share of the floor: launches bound it."""
+    """A small model on an L40S misses its share of the floor by the model: launches bound it."""
     found = goal_rows(MODEL, GOALS)
     assert len(found) == 9
     assert [(one["card"], one["size"]) for one in found if not one["met"]] == [("L40S", "small")]

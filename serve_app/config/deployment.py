@@ -54,7 +54,7 @@ class DeploymentConfig(ClosedModel):
     max_constructor_retry_count: PositiveInt | None = None
     """Failed starts of a replica after which the deployment has failed. Default: 20, at most three for each replica."""
     user_config: _Section | None = None
-    """Serve's configuration for `reconfigure`, of which this application makes no use. Default: none."""
+    """Serve's configuration for `reconfigure`. It has no effect here; each replica logs a warning. Default: none."""
     backpressure_config: _Section | None = None
     """Answer of Serve's proxy beyond the ingress's `max_queued_requests`: `status_code`, `retry_after_s`.
     Default: `503`."""

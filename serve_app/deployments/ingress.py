@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import ray
 from fastapi import FastAPI
@@ -22,7 +23,7 @@ from serve_app.deployments.departed_clients import DepartedClients
 from serve_app.deployments.fleet import RayFleet
 from serve_app.deployments.http_span import HttpSpan
 from serve_app.deployments.job_metrics import RayJobObserver
-from serve_app.deployments.logs import log_with_serve
+from serve_app.deployments.logs import log_with_serve, warn_of_user_config
 from serve_app.deployments.metrics import RayObserver
 from serve_app.deployments.node_watch import NodeWatch
 from serve_app.deployments.peer_streams import PeerStreams
@@ -103,9 +104,13 @@ class Ingress:
         """Build the service of jobs, or say why there is none."""
         return self._jobs if isinstance(self._jobs, str) else self._jobs.service(generation, limits)
 
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Tell that a `user_config` has no effect. Serve starts no replica without this method."""
+        warn_of_user_config(user_config)
+
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Report CpuPolicy's input. Serve calls this method beside the requests."""
-        return {CPU_SHARE: await asyncio.to_thread(self._cpu.read)}
+        return {CPU_SHARE: await self._cpu.read()}
 
     async def describe_stream(self, stream_id: str) -> StreamState | None:
         """Describe a stream for another ingress replica; None: this one does not have it."""

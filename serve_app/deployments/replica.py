@@ -22,7 +22,7 @@ from serve_app.deployments.autoscaling.context import (
     WAITING_AUDIO_S,
 )
 from serve_app.deployments.jobs_note import JobsNote
-from serve_app.deployments.logs import log_with_serve
+from serve_app.deployments.logs import log_with_serve, warn_of_user_config
 from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
 from serve_app.deployments.replica_status import to_plain
 from serve_app.deployments.resident_models import announce
@@ -87,6 +87,10 @@ class MusicGenReplica:
             return
         async with self._fine_tunes.hold(model_id):
             yield model_id
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Tell that a `user_config` has no effect. Serve starts no replica without this method."""
+        warn_of_user_config(user_config)
 
     async def wake(self) -> None:
         """Do nothing: Serve starts a replica to take the call."""

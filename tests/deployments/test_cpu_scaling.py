@@ -1,16 +1,25 @@
 """The ingress scales on its CPU, alone and within a budget of GPUs."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
+from time import monotonic, thread_time
 from types import SimpleNamespace
 from typing import Any
+from zlib import compress
 
+import numpy as np
 import psutil
 import pytest
 
 from serve_app.deployments import cpu_share
 from serve_app.deployments.autoscaling import BudgetPolicy, CpuPolicy
 from serve_app.deployments.cpu_share import CpuShare
+from serve_app.gateway.encoding_threads import in_encoding_thread
 from tests.fakes import Clock
+
+WORK_S = 1.0  # CPU seconds of threads
 
 
 @dataclass
@@ -57,16 +66,16 @@ def test_a_budget_of_gpus_scales_the_ingress_too() -> None:
 
 
 class Process:
-    """A process of which one thread works always, with a worker that uses `worker` cores."""
+    """A process of which `threads` threads work always, with a worker that uses `worker` cores."""
 
-    def __init__(self, clock: Clock, worker: float) -> None:
+    def __init__(self, clock: Clock, threads: float, worker: float) -> None:
         self._clock = clock
+        self._threads = threads
         self._worker = worker
 
     def cpu_times(self) -> SimpleNamespace:
-        return SimpleNamespace(
-            user=self._clock.now, system=0.0, children_user=0.0, children_system=0.0
-        )
+        used_s = self._threads * self._clock.now
+        return SimpleNamespace(user=used_s, system=0.0, children_user=0.0, children_system=0.0)
 
     def children(self, recursive: bool) -> list[SimpleNamespace]:
         assert recursive
@@ -75,24 +84,63 @@ class Process:
 
 
 @pytest.mark.parametrize(
-    ("worker", "cores", "share"), [(0.0, 4, 1.0), (1.0, 4, 1.0), (5.0, 4, 1.5), (1.0, 1, 2.0)]
+    ("loop", "threads", "worker", "cores", "share"),
+    [
+        (1.0, 1.0, 0.0, 4, 1.0),
+        (1.0, 1.0, 1.0, 4, 1.0),
+        (1.0, 1.0, 5.0, 4, 1.5),
+        (1.0, 1.0, 1.0, 1, 2.0),
+        (0.2, 3.6, 0.0, 4, 0.9),
+        (0.2, 2.6, 1.0, 4, 0.9),
+        (0.2, 0.8, 0.0, 1, 0.8),
+        (0.1, 0.3, 0.0, 0.5, 0.6),
+        (0.1, 0.3, 0.1, 0.0, 0.4),
+    ],
 )
-def test_the_share_is_the_larger_one_of_event_loop_and_all_processes(
-    worker: float, cores: float, share: float, monkeypatch: pytest.MonkeyPatch
+async def test_the_share_is_the_larger_one_of_event_loop_and_all_processes(
+    loop: float,
+    threads: float,
+    worker: float,
+    cores: float,
+    share: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(cpu_share, "monotonic", clock)
-    monkeypatch.setattr(psutil, "Process", lambda: Process(clock, worker))
+    monkeypatch.setattr(cpu_share, "thread_time", lambda: loop * clock.now)
+    monkeypatch.setattr(psutil, "Process", lambda: Process(clock, threads, worker))
     read = CpuShare(cores).read
     clock.now += 10.0
-    assert read() == pytest.approx(share)
+    assert await read() == pytest.approx(share)
     clock.now += 1.0
-    assert read() == pytest.approx(share)
+    assert await read() == pytest.approx(share)
 
 
-def test_the_share_of_this_process_is_read() -> None:
+async def test_the_share_of_this_process_is_read() -> None:
     share = CpuShare(cores=4)
     used_s = psutil.Process().cpu_times().user
     while psutil.Process().cpu_times().user < used_s + 0.05:
         pass
-    assert share.read() > 0
+    assert await share.read() > 0
+
+
+@pytest.mark.parametrize("work", [sha256, compress, np.sort], ids=lambda work: work.__name__)
+async def test_threads_that_encode_are_not_the_event_loop(work: Callable[[Any], object]) -> None:
+    """They hold no lock, as FFmpeg's encoders: the event loop waits, with its core almost idle."""
+    data = np.random.default_rng(0).integers(0, 255, 500_000, np.uint8)
+    cores = 4.0
+    process = psutil.Process()
+    share = CpuShare(cores)
+    before = process.cpu_times()
+    started_at = monotonic()
+    loop_s = thread_time()
+    while (used_s := _used_s(before, process.cpu_times())) < WORK_S:
+        await asyncio.gather(*(in_encoding_thread(work, data) for _ in range(8)))
+    read = await share.read()
+    elapsed_s = monotonic() - started_at
+    assert thread_time() - loop_s < used_s / 2, "the threads have worked"
+    assert read * elapsed_s == pytest.approx(used_s / cores, rel=0.2)
+
+
+def _used_s(before: Any, now: Any) -> float:
+    return float(now.user + now.system - before.user - before.system)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serve_app.deployments.logs import log_with_serve
+from serve_app.deployments.logs import log_with_serve, warn_of_user_config
 
 
 @pytest.fixture
@@ -36,3 +36,9 @@ def test_records_reach_handlers_that_serve_adds_later(
         serve.removeHandler(handler)
     assert received == ["The engine has failed"], "once, not through the root logger as well"
     assert package.level == serve.level
+
+
+def test_a_user_config_is_said_to_have_no_effect(caplog: pytest.LogCaptureFixture) -> None:
+    """tests/service gives one to both deployments, which Serve would not start without `reconfigure`."""
+    warn_of_user_config({"top_k": 3, "seed": 1})
+    assert "user_config has no effect: top_k, seed." in caplog.text
