@@ -47,14 +47,15 @@ bench: .venv/all  ## Run the benchmarks named in BENCH (default: all but autosca
 gpu-check: .venv/all  ## Check the GPU path on this machine's card: 10 checks in 10 minutes, into OUT (build/gpu_check)
 	$(PYTHON) -W ignore -m benchmarks.gpu_check --out $(OUT)
 
-soak: .venv/all  ## Run careless clients against the service for MINUTES (10); report leaks of threads, files and tasks
+soak: .venv/all  ## Run careless clients against the service for MINUTES (10); fail on leaks of threads, files, tasks and memory
 	$(PYTHON) -m benchmarks.soak --minutes $(MINUTES)
 
-nano: nano-codec nano-data nano-text nano-lm nano-export  ## Train the embedded model from scratch in build/nano: all stages below
-
 # Keep glibc from returning large blocks to the system and requesting them again: most of the training time on a CPU.
-nano-codec nano-data nano-lm: export MALLOC_MMAP_THRESHOLD_ = 4294967296
-nano-codec nano-data nano-lm: export MALLOC_TRIM_THRESHOLD_ = 8589934592
+nano nano-codec nano-data nano-lm: export MALLOC_MMAP_THRESHOLD_ = 4294967296
+nano nano-codec nano-data nano-lm: export MALLOC_TRIM_THRESHOLD_ = 8589934592
+
+nano: .venv/all  ## Train the embedded model in build/nano, on from the stages in tools/nano/weights; ARGS: --scratch
+	$(PYTHON) -m tools.nano.train build/nano $(ARGS)
 
 nano-codec: .venv/all  ## Train its codec; every stage resumes where it stopped
 	$(PYTHON) -W ignore -m tools.nano.codec build/nano

@@ -1,6 +1,7 @@
 """Documentation: complete in errors, alerts, benchmarks, configurations; what it names exists."""
 
 import ast
+import inspect
 import re
 import tomllib
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ import yaml
 from serve_app import __version__, errors
 from serve_app.api import errors as api_errors
 from serve_app.deployments.autoscaling import BudgetPolicy, CpuPolicy, DrainTimePolicy
+from serve_app.deployments.ledger_actor import actor_name
 from serve_app.edge import errors as edge_errors
 from serve_app.engine import errors as engine_errors
+from serve_app.gateway.permits.messages import RECOVERY_S
 from serve_app.jobs import errors as job_errors
 from tests.markdown import rows, section
 
@@ -102,6 +105,32 @@ def test_every_alert_is_documented() -> None:
     groups = yaml.safe_load((ROOT / "cluster/prometheus/alerts.yaml").read_text())["groups"]
     alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
     assert set(rows(section(OPERATIONS, "Alerts"))) == alerts
+
+
+def test_alerts_name_what_there_is() -> None:
+    """The policy of the ingress in configs/ has the advised options; the actor of limits has that name."""
+    advice = rows(section(OPERATIONS, "Alerts"))
+    named = set(re.findall(r"`(\w+)`", " ".join(advice["MusicgenIngressBusy"])))
+    assert named == {*inspect.signature(CpuPolicy).parameters, "max_replicas"}
+    assert f"`{actor_name('APPLICATION')}`" in " ".join(advice["MusicgenLimitsLocal"])
+
+
+def test_the_wait_for_a_restarted_keeper_is_documented() -> None:
+    assert f"{RECOVERY_S:g} s" in section(OPERATIONS, "Several ingress replicas")
+
+
+def test_the_streams_of_a_core_are_those_measured() -> None:
+    """Ingress and encoder, in milliseconds per streamed second of mp3, by the table of stages."""
+    [row] = re.findall(r"^\| a streamed second, mp3 \| (.*) \|$", BENCHMARKS, re.MULTILINE)
+    _, serves_own, kubernetes, _ = row.split(" | ")
+    most, least = (
+        round(1000 / (float(costs.split(", ")[1]) + float(costs.split("; ")[1])))
+        for costs in (kubernetes, serves_own)
+    )
+    streams = f"a core carries {least} to {most} live mp3 streams"
+    assert streams in OPERATIONS
+    for file in (ROOT / "configs").glob("*.yaml"):
+        assert ("CpuPolicy" in file.read_text()) is (streams in file.read_text()), file
 
 
 def test_every_benchmark_is_documented() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import subprocess
 import sys
@@ -31,8 +32,9 @@ PATH = "/v1/audio/generations"
 STREAM: dict[str, Any] = {
     "prompt": "lofi beat", "duration_s": 20.0, "seed": 7, "response_format": "pcm", "stream": True,
 }  # fmt: skip
-AT_ONCE_S = 60.0  # on a machine whose cores are all busy
+AT_ONCE_S = 30.0  # on a machine whose cores are all busy
 
+logger = logging.getLogger(__name__)  # --log-cli-level=INFO shows the times
 pytestmark = pytest.mark.long
 
 
@@ -178,6 +180,7 @@ async def test_the_service_outlives_its_head(site: Site) -> None:
         await asyncio.to_thread(until, lambda: bool(received))
         end(head)
         waited_s = await asyncio.to_thread(until, lambda: site.makes_music(site.proxies[1]))
+        logger.info("The head was lost: the other node answered after %.1f s", waited_s)
         assert waited_s < AT_ONCE_S
         await call
         assert received == calm, "the stream did not notice"

@@ -1,6 +1,7 @@
 """Soak test: run careless callers against a service and compare its resources before and after."""
 
 import asyncio
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 import httpx
-import numpy as np
+from scipy.stats import theilslopes
 from tqdm import tqdm
 
 from serve_app.launcher import Service
@@ -19,6 +20,9 @@ from tools.callers import Callers
 CALLERS = 8
 WARM_UP = 0.25  # share of the time before the first count of resources
 SAMPLE_S = 2.0  # between two samples of the memory
+MOST_SAMPLES = 1000  # that are compared, each with each
+LONG_MINUTES = 10.0  # from which the slope of the memory counts: at first caches and heaps fill
+MOST_MIB_PER_MINUTE = 0.5  # growth of an ingress replica
 PATIENCE_S = 180.0
 SETTLE_S = 30.0  # for which what is about to end may still be counted
 Resources = dict[str, dict[str, float]]  # by replica: threads, files, tasks, memory_mib
@@ -29,8 +33,9 @@ SLACK = {"threads": 8, "files": 8, "tasks": 0}
 
 @dataclass(frozen=True)
 class Report:
-    """Result of a soak test. calls, wrong: as in `Callers`; resources: before and after."""
+    """Result of a soak test of some minutes. calls, wrong: as in `Callers`; resources: before and after."""
 
+    minutes: float
     calls: Counter[str]
     wrong: Counter[str]
     resources: tuple[Resources, Resources]
@@ -40,6 +45,21 @@ class Report:
     def leaked(self) -> list[str]:
         """Resources that grew by more than SLACK, as text."""
         return _grown(*self.resources)
+
+    @property
+    def growing(self) -> list[str]:
+        """Ingress replicas whose memory grew too fast in a long test, as text."""
+        if self.minutes < LONG_MINUTES:
+            return []
+        return [
+            f"memory of {name}: {slope:g} MiB a minute"
+            for name, slope in self.memory_mib_per_minute.items()
+            if name.startswith("Ingress ") and not slope <= MOST_MIB_PER_MINUTE
+        ]
+
+    @property
+    def has_failed(self) -> bool:
+        return bool(self.wrong or self.leaked or self.growing)
 
 
 def _grown(before: Resources, after: Resources) -> list[str]:
@@ -70,10 +90,11 @@ async def soak(service: Service, minutes: float, seed: int = 0) -> Report:
             await _until_idle(client)
         after = await _settled(actors, before)
     return Report(
+        minutes,
         warm_up.calls + callers.calls,
         warm_up.wrong + callers.wrong,
         (before, after),
-        _memory_slopes(samples),
+        memory_slopes(samples),
     )
 
 
@@ -171,14 +192,19 @@ async def _settled(actors: dict[str, Any], before: Resources) -> Resources:
     return after
 
 
-def _memory_slopes(samples: list[tuple[float, Resources]]) -> dict[str, float]:
-    """Growth of the memory by actor, in MiB per minute, by linear regression."""
-    minutes = [at / 60 for at, _ in samples]
-    slopes = {}
-    for name in samples[0][1]:
-        memory_mib = [resources[name]["memory_mib"] for _, resources in samples]
-        slopes[name] = round(float(np.polyfit(minutes, memory_mib, 1)[0]), 2)
-    return slopes
+def memory_slopes(samples: list[tuple[float, Resources]]) -> dict[str, float]:
+    """Growth of the memory by actor, in MiB per minute: the median slope between any two samples.
+
+    One step, as of a cache that fills, or a peak of load does not change it much (Theil and Sen).
+    """
+    thinned = samples[:: math.ceil(len(samples) / MOST_SAMPLES)]
+    minutes = [at / 60 for at, _ in thinned]
+    return {
+        name: round(
+            float(theilslopes([r[name]["memory_mib"] for _, r in thinned], minutes).slope), 2
+        )
+        for name in samples[0][1]
+    }
 
 
 def show(report: Report) -> None:
@@ -191,3 +217,4 @@ def show(report: Report) -> None:
         cells = [f"{before[kind]:.0f}, then {after[kind]:.0f}" for kind in (*SLACK, "memory_mib")]
         print(f"| {name} | {' | '.join(cells)} | {slope:g} |")
     print("\nleaked:", "; ".join(report.leaked) or "nothing")
+    print("growing:", "; ".join(report.growing) or "nothing")

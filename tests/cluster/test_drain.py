@@ -24,6 +24,7 @@ SPOT = "/latest/meta-data/spot/instance-action"
 LONG = "a long goodbye"  # prompt of the track that ends when the test says
 LEFT_S = 120  # between the notice and the end, as on AWS
 DURATION_S = 4
+GRACE_S = 3.0
 LASTING_S = 60  # longer than an update of the ingress
 
 pytestmark = pytest.mark.long
@@ -103,25 +104,33 @@ async def test_a_reclaimed_node_loses_no_request(fleet: Fleet, client: httpx.Asy
     fleet.remove_node(node_id)
 
 
+def deploy(fleet: Fleet, max_prompt_chars: int, grace_s: float = 600.0) -> None:
+    """Deploy another version: `serve.run` replaces the replicas of the model, too.
+
+    grace_s: `graceful_shutdown_timeout_s` of all replicas.
+    """
+    args = settings(model(num_replicas=1, graceful_shutdown_timeout_s=grace_s))
+    args["ingress_deployment_config"] |= {
+        "max_surge_percent": 100,
+        "graceful_shutdown_timeout_s": grace_s,
+    }
+    fleet.deploy(build_app(args | {"api": {"max_prompt_chars": max_prompt_chars}}))
+
+
 async def test_an_update_of_the_ingress_loses_no_request(
     fleet: Fleet, client: httpx.AsyncClient
 ) -> None:
     """A new ingress replica starts before the old one stops, which finishes what it has."""
 
-    def deploy(max_prompt_chars: int) -> None:
-        args = settings(model(num_replicas=1))
-        args["ingress_deployment_config"]["max_surge_percent"] = 100
-        fleet.deploy(build_app(args | {"api": {"max_prompt_chars": max_prompt_chars}}))
-
-    while not fleet.nodes:
+    while len(fleet.nodes) < 2:  # one for the model's old replica, one for its new one
         fleet.add_node()
-    await asyncio.to_thread(deploy, 100)
+    await asyncio.to_thread(deploy, fleet, 100)
     [old] = fleet.replicas("Ingress")
     started = asyncio.Event()
     track = asyncio.create_task(call(client, LASTING_S, started=started))
     async with asyncio.timeout(PATIENCE_S):
         await started.wait()
-    update = asyncio.create_task(asyncio.to_thread(deploy, 101))
+    update = asyncio.create_task(asyncio.to_thread(deploy, fleet, 101))
     answered = 0
     while not update.done() or answered < 3:
         assert await call(client, 0.5) == 16_000
@@ -130,6 +139,48 @@ async def test_an_update_of_the_ingress_loses_no_request(
     assert await track == LASTING_S * 32_000
     await fleet.until(lambda: old["pid"] not in {one["pid"] for one in fleet.replicas("Ingress")})
     assert await call(client, 0.5) == 16_000
+
+
+async def test_a_track_that_lasts_keeps_an_update_from_its_end_but_nobody_else(
+    fleet: Fleet, client: httpx.AsyncClient
+) -> None:
+    """Serve calls an application RUNNING when its old replicas have ended."""
+    while len(fleet.nodes) < 2:
+        fleet.add_node()
+    await asyncio.to_thread(deploy, fleet, 102)
+    with closed_gate():
+        track = await held(fleet, client)
+        update = asyncio.create_task(asyncio.to_thread(deploy, fleet, 103))
+        await fleet.until(lambda: len(fleet.replicas("Ingress", "STOPPING")) == 1)
+        await fleet.until(lambda: len(fleet.replicas(DEPLOYMENT)) == 1)
+        assert await call(client, 0.5) == 16_000, "the new ones answer"
+        assert not update.done()
+        assert not track.done()
+    assert await track == DURATION_S * 32_000
+    await update
+
+
+async def test_an_update_ends_with_the_grace_of_old_replicas(
+    fleet: Fleet, client: httpx.AsyncClient
+) -> None:
+    """A track whose ingress replica has ended by then breaks off."""
+    while len(fleet.nodes) < 2:
+        fleet.add_node()
+    await asyncio.to_thread(deploy, fleet, 104, GRACE_S)
+    with closed_gate():
+        track = await held(fleet, client)
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.to_thread(deploy, fleet, 105, GRACE_S)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await track
+    assert await call(client, 0.5) == 16_000
+
+
+async def held(fleet: Fleet, client: httpx.AsyncClient) -> asyncio.Task[int]:
+    """Start a track; return it when it waits at the gate for its end."""
+    track = asyncio.create_task(call(client, DURATION_S, LONG))
+    await fleet.until(lambda: len(waiting()) == 1)
+    return track
 
 
 def alive(node_id: str) -> bool:

@@ -1,6 +1,7 @@
 """Accepted requests survive the death of replicas, nodes and the controller, and an update."""
 
 import asyncio
+import logging
 import os
 import signal
 from time import monotonic
@@ -24,9 +25,10 @@ PATH = "/v1/audio/generations"
 DEPLOYMENT = "MusicGen:nano"
 QUEUE_AUDIO_S = 40.0
 MOST_HELD = 20 + 2 * 9  # tracks of 2 s: in the queue, and in two replicas of 8 slots
-BACK_S = 240.0  # on a machine whose cores are all busy
+BACK_S = 120.0  # tools/recovery_bounds.py, and a start, on a machine whose cores are all busy
 PROMPTS = ("lofi beat", "calm bells, 70 bpm", "energetic bass, 140 bpm", "sad strings")
 
+logger = logging.getLogger(__name__)  # --log-cli-level=INFO shows the times
 pytestmark = pytest.mark.long
 
 
@@ -186,7 +188,9 @@ async def test_the_death_of_an_ingress_or_a_proxy_breaks_its_connections(
     async with asyncio.timeout(PATIENCE_S):
         while not await answers_again(client):  # noqa: ASYNC110 - another process is asked
             await asyncio.sleep(0.1)
-    assert monotonic() - killed_at < BACK_S
+    back_s = monotonic() - killed_at
+    logger.info("%s died: the service was back after %.1f s", process, back_s)
+    assert back_s < BACK_S
 
 
 async def answers_again(client: httpx.AsyncClient) -> bool:

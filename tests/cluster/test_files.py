@@ -15,7 +15,6 @@ import pytest
 import yaml
 from kubernetes_validate import validate
 from ray.autoscaler._private.util import prepare_config, validate_config
-from ray.serve._private.constants import PROXY_HEALTH_CHECK_UNHEALTHY_THRESHOLD
 from ray.util.metrics import Metric
 from typer.core import TyperGroup as Group
 from typer.main import get_command
@@ -158,11 +157,9 @@ def test_every_proxy_has_its_guard() -> None:
 
 @pytest.mark.parametrize("name", ["setup-node.sh", "Dockerfile"])
 def test_a_dead_proxy_is_noticed_in_time(name: str) -> None:
-    """Half of the half minute that the operations promise is left for the start of the next one."""
+    """By the period of which tests/tools/test_recovery_bounds.py holds the operations to the sum."""
     variable = "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"
-    period_s = SERVE_ENVIRONMENT[variable]
-    assert float(period_s) * PROXY_HEALTH_CHECK_UNHEALTHY_THRESHOLD <= 15
-    assert f"{variable}={period_s}" in (CLUSTER / name).read_text()
+    assert f"{variable}={SERVE_ENVIRONMENT[variable]}" in (CLUSTER / name).read_text()
 
 
 @pytest.mark.parametrize("name", ["setup-node.sh", "Dockerfile"])

@@ -55,6 +55,12 @@ def call(client: httpx.AsyncClient, duration_s: float) -> asyncio.Task[httpx.Res
     return asyncio.create_task(client.post(PATH, json=body))
 
 
+async def call_on(client: httpx.AsyncClient, duration_s: float) -> None:
+    """Ask for one track after another."""
+    while True:
+        await call(client, duration_s)
+
+
 # Serve deprecates the option in favour of a variable that holds for a whole machine.
 @pytest.mark.filterwarnings("ignore:.*metrics_interval_s.*")
 async def test_running_tracks_start_no_replica(fleet: Fleet, client: httpx.AsyncClient) -> None:
@@ -79,7 +85,7 @@ async def test_models_scale_on_their_own(fleet: Fleet, client: httpx.AsyncClient
     await asyncio.to_thread(fleet.deploy, application(scaled("busy", 1, 3), scaled("rare", 0, 1)))
     assert (len(fleet.replicas(BUSY)), len(fleet.replicas(RARE))) == (1, 0)
 
-    callers = [call(client, 120) for _ in range(12)]
+    callers = [asyncio.create_task(call_on(client, 120)) for _ in range(12)]
     await fleet.until(lambda: len(fleet.replicas(BUSY)) == 3)
     assert fleet.replicas(RARE) == []
     for caller in callers:

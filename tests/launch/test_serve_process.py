@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from serve_app.launch import serve_process
@@ -15,6 +16,7 @@ from serve_app.ray_token import RayToken
 
 Start = Callable[[str], ServeProcess]
 DASHBOARD = "View the dashboard at \x1b[1m\x1b[32mhttp://127.0.0.1:8265 \x1b[39m"
+PATIENCE_S = 60.0
 RUNNING = {"status": "RUNNING", "deployments": {}}
 FAILED = {"status": "DEPLOY_FAILED", "message": "No module named x", "deployments": {}}
 
@@ -98,3 +100,30 @@ def test_a_process_that_ignores_ctrl_c_is_killed(start: Start) -> None:
         assert not process.ended()
     process.stop(0.2)
     assert process.processes() == []
+
+
+def test_a_descendant_that_ends_before_it_is_killed_is_no_error(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has outlived `serve run`, and its parent reaps it in the moment before its turn."""
+    process = start("sh -c 'sleep 600; while :; do sleep 0.1; done' & wait")
+    while len(started := process.processes()) < 3:
+        assert not process.ended()
+    ended: list[psutil.Process] = []
+
+    def wait_and_end_one(
+        processes: list[psutil.Process], timeout: float | None = None
+    ) -> tuple[list[psutil.Process], list[psutil.Process]]:
+        gone, alive = wait_procs(processes, timeout=timeout)
+        if not ended:
+            ended.extend(one for one in alive if one.name() == "sleep")
+            for one in ended:
+                one.kill()
+            assert wait_procs(ended, timeout=PATIENCE_S) == (ended, [])
+        return gone, alive
+
+    wait_procs = psutil.wait_procs
+    monkeypatch.setattr(psutil, "wait_procs", wait_and_end_one)
+    process.stop(0.1)
+    assert len(ended) == 1
+    assert [one for one in started if one.is_running()] == []

@@ -184,11 +184,15 @@ def changed_config(port: int, keys: Path) -> dict[str, Any]:
     model["aliases"] = ["mini"]
     del model["deployment_config"]["num_replicas"]
     model["deployment_config"]["ray_actor_options"] = {"num_cpus": 0.5}
+    model["deployment_config"]["user_config"] = {"of": "no effect"}
     model["deployment_config"]["autoscaling_config"] = {
         "min_replicas": 1, "max_replicas": 3, "upscale_delay_s": 0.1, "look_back_period_s": 1,
     }  # fmt: skip
     config["applications"].append(_prefixed(application, keys))
-    application["args"]["ingress_deployment_config"]["num_replicas"] = 2
+    application["args"]["ingress_deployment_config"] |= {
+        "num_replicas": 2,
+        "user_config": {"of": "no effect"},
+    }
     return config
 
 

@@ -20,6 +20,7 @@ from serve_app.launcher import Service
 from serve_app.machine import free_port
 from tests.cluster.fragile import POISON
 from tests.conftest import CONFIGS
+from tests.service.burst import burst
 from tests.service.conftest import (
     GENERATIONS,
     LONG_S,
@@ -36,6 +37,8 @@ from tools.cluster_settings import serve_settings
 LONG: dict[str, Any] = {"prompt": "a", "duration_s": LONG_S}
 FIRST_BYTES = 10 * 2 * 32_000  # of ten seconds of samples
 MIB = 2**20
+LINE = 20  # requests that may wait for an ingress replica
+MOST_CALLERS = 5 * LINE  # at once: fewer than the edge allows one address
 
 pytestmark = pytest.mark.long
 
@@ -45,7 +48,9 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service on a Ray with those settings; its HAProxy has files and a port of its own."""
     folder = tmp_path_factory.mktemp("tuned")
     config = yaml.safe_load((CONFIGS / "nano.yaml").read_text())
-    config["applications"][0]["import_path"] = "tests.cluster.fragile:build_app"
+    application = config["applications"][0]
+    application["import_path"] = "tests.cluster.fragile:build_app"
+    application["args"]["ingress_deployment_config"]["max_queued_requests"] = LINE
     file = folder / "nano.yaml"
     file.write_text(yaml.safe_dump(config))
     with pytest.MonkeyPatch.context() as patch:
@@ -209,3 +214,46 @@ async def test_a_request_that_kills_replicas_is_refused(client: httpx.AsyncClien
     response = await client.post(GENERATIONS, json={"prompt": POISON, "duration_s": 1})
     assert (response.status_code, response.json()["code"]) == (500, "generation_failed")
     assert "two replicas crashed" in response.json()["detail"]
+
+
+async def test_a_burst_beyond_the_line_is_refused(tuned: Service) -> None:
+    """Serve counts requests of one turn of the event loop as waiting, though there is room for them."""
+    forms = []
+    for door in doors(tuned):
+        refused: list[httpx.Response] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while not refused:
+                answers = await burst(door, ingress(tuned))
+                refused = [answer for answer in answers if answer.status_code != 200]
+        assert len(answers) - len(refused) >= LINE
+        assert {(one.status_code, one.headers["retry-after"]) for one in refused} == {(429, "2")}
+        forms.append({one.headers["content-type"].partition(";")[0] for one in refused})
+        if door == tuned.url:
+            assert {one.json()["code"] for one in refused} == {"overloaded"}
+    assert forms == [{"application/problem+json"}, {"text/plain"}], (
+        "Serve's own words, past the edge"
+    )
+
+
+async def test_beyond_the_line_for_the_next_ingress_callers_are_refused(tuned: Service) -> None:
+    """Its only replica dies: Serve's HAProxy sends callers to Serve's own proxy, where some wait.
+
+    Until it notices, it has no answer for them.
+    """
+    ingress(tuned).kill()
+    async with httpx.AsyncClient(base_url=tuned.url, timeout=2 * PATIENCE_S) as callers:
+        calls: list[asyncio.Task[httpx.Response]] = []
+        async with asyncio.timeout(2 * PATIENCE_S):
+            while 429 not in {call.result().status_code for call in calls if call.done()}:
+                if sum(not call.done() for call in calls) < MOST_CALLERS:
+                    calls += [asyncio.create_task(callers.get("/v1/models")) for _ in range(LINE)]
+                await asyncio.sleep(0.05)
+        answers = await asyncio.gather(*calls)
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert {(one.json()["code"], one.headers["retry-after"]) for one in refused} == {
+        ("overloaded", "2")
+    }
+    failed = [answer for answer in answers if not answer.is_success]
+    assert {one.status_code for one in failed} <= {429, 500, 502}
+    assert {one.headers["content-type"] for one in failed} == {"application/problem+json"}
+    assert len(answers) - len(failed) >= LINE, "they waited"

@@ -71,6 +71,7 @@ async def test_a_full_queue_refuses_and_recovers(service: Service) -> None:
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
         for caller in callers:
             caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
         await until(client, lambda s: s["slots_used"] == 0)
         assert (
             len(samples_of((await generate(client, prompt="a", duration_s=0.5)).content)) == 16_000
