@@ -8,12 +8,21 @@ import pytest
 import ray
 
 from serve_app.config.deployment import DeploymentConfig
-from serve_app.deployments.ledger_actor import NAMESPACE, ActorCoordinator, actor_name
+from serve_app.deployments.ledger_actor import (
+    NAMESPACE,
+    ActorCoordinator,
+    LedgerActor,
+    actor_name,
+)
+from serve_app.gateway.permits import ledger
 from serve_app.gateway.permits.coordinator import Unreachable
 from serve_app.gateway.permits.messages import RECOVERY_S, Report
 from tests.cluster.conftest import PATIENCE_S, Fleet
 from tests.gateway.permits.test_permits import (
     Connect,
+    _patience,
+    lease_s,
+    recovery_s,
     test_a_cancelled_request_leaves_no_unit_taken,
     test_a_line_is_bounded_over_all_and_a_long_track_may_wait_alone,
     test_a_line_is_known_to_an_ingress_without_requests,
@@ -33,6 +42,9 @@ from tests.gateway.permits.test_permits import (
 )
 
 __all__ = [
+    "_patience",
+    "lease_s",
+    "recovery_s",
     "test_a_cancelled_request_leaves_no_unit_taken",
     "test_a_line_is_bounded_over_all_and_a_long_track_may_wait_alone",
     "test_a_line_is_known_to_an_ingress_without_requests",
@@ -54,10 +66,26 @@ __all__ = [
 pytestmark = pytest.mark.long
 
 
+class PatientLedgerActor(LedgerActor):
+    """The actor with leases of another length."""
+
+    def __init__(self, lease_s: float) -> None:
+        vars(ledger)["LEASE_S"] = lease_s  # in the process of the actor
+        super().__init__()
+
+
 @pytest.fixture
-def connect(fleet: Fleet, request: pytest.FixtureRequest) -> Connect:
+def connect(fleet: Fleet, request: pytest.FixtureRequest, lease_s: float) -> Connect:
     """Return a function that connects an ingress replica to an actor of the test."""
     assert fleet.cluster
+    ray.remote(PatientLedgerActor).options(
+        name=actor_name(request.node.name),
+        namespace=NAMESPACE,
+        lifetime="detached",
+        max_restarts=-1,
+        max_concurrency=1000,
+        num_cpus=0,
+    ).remote(lease_s)
     return lambda: ActorCoordinator(request.node.name, DeploymentConfig())
 
 
