@@ -1,6 +1,7 @@
 """Simulate days of traffic under this package's autoscaling policy, Serve's, and KEDA's, at equal cost.
 
-python -m benchmarks.autoscaling [--gpus 20] [--days 5] [--table worlds] [--worlds start-180 ...] [--quick]
+python -m benchmarks.autoscaling [--gpus 20] [--days 5] [--tuning-days 10] [--table worlds]
+    [--worlds start-180 ...] [--quick]
 
 Tables: `worlds` compares the policies; `delays` compares delays of this package's; `transfer` shows how
 policies do with other tracks and cards than those that Serve's was tuned on. The options that
@@ -313,6 +314,11 @@ def _parser() -> argparse.ArgumentParser:
         "--days", type=int, default=5, choices=[*STUDENT_T], help="days to judge by (default: 5)"
     )
     parser.add_argument(
+        "--tuning-days", type=int, default=len(TRAINING_SEEDS), metavar="N",
+        choices=range(1, len(TRAINING_SEEDS) + 1),
+        help="other days to choose the options on, at most 10 (default: 10)",
+    )  # fmt: skip
+    parser.add_argument(
         "--worlds", nargs="+", choices=[*worlds(1)], default=[*worlds(1)],
         help="start times in seconds; nodes that go at once; scarce GPUs, lost ones (default: all)",
     )  # fmt: skip
@@ -336,7 +342,8 @@ def main() -> None:
     arguments = _parser().parse_args()
     warnings.filterwarnings("ignore", message=".*look_back_period_s.*")
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # starts that scarce GPUs stall
-    plan = Plan(arguments.gpus, TRAINING_SEEDS, TESTING_SEEDS[: arguments.days])
+    training = TRAINING_SEEDS[: arguments.tuning_days]
+    plan = Plan(arguments.gpus, training, TESTING_SEEDS[: arguments.days])
     if arguments.quick:
         plan = Plan(arguments.gpus, TRAINING_SEEDS[:3], TESTING_SEEDS[:2], 7200)
     found = {}

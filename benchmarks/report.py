@@ -1,6 +1,7 @@
 """Output shared by all benchmarks: tables, and the last line with figures and environment."""
 
 import json
+import math
 import platform
 import re
 import shlex
@@ -28,7 +29,8 @@ def print_round(number: int, rounds: int, name: str) -> None:
 
 
 def print_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print rows of equal columns as a Markdown table; None is an empty cell."""
+    """Print rows of equal columns as a Markdown table; None and NaN are empty cells."""
+    rows = _defined(rows)
     columns = list(next(iter(rows.values())))
     print(f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", sep="\n")
     for name, row in rows.items():
@@ -38,7 +40,7 @@ def print_table(rows: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def print_result(benchmark: str, **figures: Any) -> None:
-    """Print the figures as one line of JSON, with command, hardware and versions."""
+    """Print the figures as one line of JSON, NaN as null, with command, hardware and versions."""
     command = shlex.join(["python", "-m", f"benchmarks.{benchmark}", *sys.argv[1:]])
     versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     result = {
@@ -47,7 +49,16 @@ def print_result(benchmark: str, **figures: Any) -> None:
         "hardware": hardware(),
         "versions": versions,
     }
-    print(json.dumps(result | figures))
+    print(json.dumps(result | _defined(figures), allow_nan=False))
+
+
+def _defined(value: Any) -> Any:
+    """Replace each NaN by None."""
+    if isinstance(value, Mapping):
+        return {name: _defined(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_defined(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def hardware() -> dict[str, Any]:
