@@ -18,7 +18,7 @@ LENGTHS_S = (1.0, 2.0, 4.0, 10.0, 30.0)
 # Shares of LENGTHS_S. Short beginnings come first: their codes depend most on the prompt. Rhythm
 # and harmony need longer examples.
 EARLY_SHARES = (0.3, 0.25, 0.2, 0.15, 0.1)
-LATE_SHARES = (0.04, 0.1, 0.16, 0.35, 0.35)
+LATE_SHARES = (0.04, 0.08, 0.13, 0.25, 0.5)
 # Inputs are corrupted so that one wrong sample does not lead to the next (exposure bias): single
 # frames by those of any example, notes by those of an example with the same sound.
 WRONG_FRAMES = 0.04  # share of frames
@@ -160,8 +160,8 @@ def _shortest(dataset: Dataset, frames: int) -> int:
 
 
 def _draw_length(dataset: Dataset, shares: Sequence[float], rng: np.random.Generator) -> int:
-    """Draw a length in frames among those of LENGTHS_S that examples reach."""
-    longest = int(dataset.frames.max())
-    weights = zip(LENGTHS_S, shares, strict=True)
-    possible = np.array([share * (s * FRAME_RATE <= longest) for s, share in weights])
+    """Draw a length in frames among LENGTHS_S: those of which no shorter one has room for all examples."""
+    longest_s = dataset.frames.max() / FRAME_RATE
+    weights = zip((0.0, *LENGTHS_S), shares, strict=False)
+    possible = np.array([share * (shorter_s < longest_s) for shorter_s, share in weights])
     return int(rng.choice(LENGTHS_S, p=possible / possible.sum()) * FRAME_RATE)

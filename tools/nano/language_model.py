@@ -43,10 +43,10 @@ from tools.nano.training import (
 
 NUM_CODEBOOKS = 4
 EARLY = 0.3  # share of the steps with EARLY_SHARES
-ENDLESS = 0.56  # share of the steps after which no piece ends: see `batches.endless`
+ENDLESS = 0.48  # share of the steps after which no piece ends: see `batches.endless`
 HELD_OUT = 32  # last examples, excluded from training
 LEARNING_RATE = 1.5e-3
-STEPS = 15_000
+STEPS = 17_500
 WARM_UP = 100  # steps
 FINAL_LEARNING_RATE = 0.02  # of the peak
 EMBEDDING_STD = 0.25  # per codebook, so that their sum is as large as the position embedding

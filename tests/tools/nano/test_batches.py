@@ -32,11 +32,13 @@ def test_batches_of_all_lengths_have_as_many_frames(shares: tuple[int, ...], fra
     assert len(batch.tokens["input_ids"]) == len(batch.keep) == len(batch.codes)
 
 
-def test_lengths_beyond_the_longest_example_are_not_drawn() -> None:
-    examples = dataset(*(example(number, 60) for number in range(8)))
-    for step in range(5):
-        batch = batches.training_batch(examples, step, batches.LATE_SHARES)
-        assert batch.codes.shape[-1] == 50
+@pytest.mark.parametrize(("longest", "drawn"), [(50, {50}), (60, {50, 60}), (1350, {500, 1350})])
+def test_batches_are_as_long_as_the_longest_examples(longest: int, drawn: set[int]) -> None:
+    """Those of 27 s, too, though 30 s come next in LENGTHS_S: the others would teach 10 s at most."""
+    examples = dataset(*(example(number, longest) for number in range(8)))
+    shares = (1, 1, 1, 1, 1) if longest < 100 else (0, 0, 0, 1, 1)
+    lengths = {batches.training_batch(examples, step, shares).codes.shape[-1] for step in range(20)}
+    assert lengths == drawn
 
 
 def test_a_step_determines_its_batch() -> None:
