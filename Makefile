@@ -37,7 +37,7 @@ fmt: .venv/all  ## Format the code
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: .venv/all  ## Run the benchmarks named in BENCH (default: all but autoscaling, a simulated day), against AudioCraft where possible
+bench: .venv/all  ## Run the benchmarks named in BENCH (default: eight of them), against AudioCraft where possible
 	@for name in $(BENCH); do \
 	  case $$name in \
 	    decode) against="--against audiocraft transformers" ;; throughput) against="--against audiocraft" ;; *) against= ;; esac; \

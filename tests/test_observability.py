@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -25,7 +24,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from serve_app.launcher import Service
 from serve_app.machine import free_port
 from tests.conftest import COLLECTOR_PORT, CONFIGS
-from tests.processes import raylet_option, titled
+from tests.processes import titled
+from tests.replica_logs import logged
 
 GENERATIONS = "/v1/audio/generations"
 CLUSTER = CONFIGS.parent / "cluster"
@@ -261,27 +261,15 @@ async def test_a_request_is_found_in_the_logs_by_its_id(
     traced = f"00-{trace_id}-{secrets.token_hex(8)}-00"
     headers = {"x-request-id": request_id, "traceparent": traced}
     await client.post(GENERATIONS, json={"prompt": "a beat", "duration_s": 0.5}, headers=headers)
-    folder = Path(raylet_option(service.processes(), "--log_dir="))
     both = {"musicgen_Ingress", "musicgen_MusicGen:nano"}
     ending = f"Request {request_id}: ok, 0.5 s of music by nano"
 
     def ends() -> list[dict[str, Any]]:
-        return [line for line in logged(folder, request_id) if line["message"].startswith(ending)]
+        return [line for line in logged(service, request_id) if line["message"].startswith(ending)]
 
-    await until(lambda: {line["deployment"] for line in logged(folder, request_id)} == both)
+    await until(lambda: {line["deployment"] for line in logged(service, request_id)} == both)
     await until(lambda: bool(ends()))
     [end] = ends()
     assert (end["outcome"], end["model"], end["key"], end["audio_s"]) == ("ok", "nano", "-", 0.5)
     assert end["trace_id"] == trace_id
     assert 0 < end["first_audio_s"] <= end["total_s"]
-
-
-def logged(folder: Path, request_id: str) -> Iterator[dict[str, Any]]:
-    """Fields of each line of JSON with this id."""
-    for file in (folder / "serve").glob("replica_*.log"):
-        for line in file.read_text().splitlines():
-            if request_id not in line:
-                continue  # Serve may log its own start before it logs JSON
-            entry = json.loads(line)
-            if entry.get("request_id") == request_id:
-                yield entry

@@ -26,7 +26,8 @@ class EdgeConfig(ClosedModel):
     body_timeout_s: PositiveFloat = 20.0
     """Seconds to send a body, or the first 64 KiB of a larger one; a slower client gets `408`."""
     idle_timeout_s: PositiveFloat = 60.0
-    """Seconds that a client may neither send nor read; then its connection is closed."""
+    """Seconds that a client may neither send nor read in a request; then its connection is closed.
+    Between requests, `http_options.keep_alive_timeout_s` holds."""
     queue_timeout_s: PositiveFloat = 30.0
     """Seconds that a request waits while `max_requests` others run; then it gets `503`."""
     max_connections: PositiveInt = 8192

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import select
 import socket
 import subprocess
 from pathlib import Path
@@ -142,6 +143,20 @@ def test_a_client_that_stops_reading_is_cut_off(start_edge: StartEdge, server: S
     with socket.create_connection(start_edge(idle_timeout_s=0.5)) as connection:
         connection.sendall(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
         assert server.cut_off.wait(PATIENCE_S)
+
+
+def test_a_connection_between_requests_is_kept_beyond_the_idle_timeout(
+    start_edge: StartEdge,
+) -> None:
+    """Its time is `keep_alive_timeout_s`, above that of load balancers, which reuse connections."""
+    idle_s = 0.3
+    connection = http.client.HTTPConnection(*start_edge(idle_timeout_s=idle_s))
+    for _ in range(2):
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        assert (response.status, len(response.read()) > 0) == (200, True)
+        assert select.select([connection.sock], [], [], 4 * idle_s)[0] == [], "closed"
+    connection.close()
 
 
 def test_a_server_that_is_not_there_is_unavailable(start_edge: StartEdge) -> None:

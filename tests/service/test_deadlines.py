@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 from collections import Counter
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.launcher import Service
+from tests.replica_logs import logged
 from tests.service.conftest import (
     FRAME_RATE,
     GENERATIONS,
@@ -146,27 +148,38 @@ async def test_a_track_that_no_replica_could_finish_is_refused_at_once(
 
 
 @pytest.mark.long
-async def test_missed_deadlines_and_clients_that_leave_are_counted_apart(
+async def test_missed_deadlines_and_clients_that_leave_are_counted_and_logged_apart(
     service: Service, client: httpx.AsyncClient
 ) -> None:
     """And so are deadlines that no replica could meet: those are refused, not missed."""
     await generate(client, prompt="a", duration_s=2)
     before = await outcomes(service)
+    ids = {name: f"{name}-{secrets.token_hex(4)}" for name in ENDS}
+    exceeded, unattainable, aborted = ({"x-request-id": one} for one in ids.values())
     with suspended(service):
-        missed = await client.post(GENERATIONS, json=SHORT, headers={HEADER: "3"})
+        missed = await client.post(GENERATIONS, json=SHORT, headers={HEADER: "3"} | exceeded)
     assert (missed.status_code, missed.json()["code"]) == (504, "deadline_exceeded")
     assert "even on an idle replica" not in missed.json()["detail"]
-    headers = {HEADER: str(await unattainable_s(client))}
+    headers = {HEADER: str(await unattainable_s(client))} | unattainable
     await client.post(GENERATIONS, json=LONG, headers=headers)
-    leaving = asyncio.create_task(client.post(GENERATIONS, json=LONG))
+    leaving = asyncio.create_task(client.post(GENERATIONS, json=LONG, headers=aborted))
     await until(client, lambda s: s["slots_used"] == 1)
     leaving.cancel()
+    waited_for = set(ENDS)
     async with asyncio.timeout(2 * PATIENCE_S):
-        while True:
-            new = await outcomes(service) - before
-            if all(new[name] for name in ENDS):
-                return
+        while waited_for:
+            counted = await outcomes(service) - before
+            waited_for -= {
+                name
+                for name in waited_for
+                if counted[name] and name in logged_outcomes(service, ids[name])
+            }
             await asyncio.sleep(0.5)
+
+
+def logged_outcomes(service: Service, request_id: str) -> set[str]:
+    """Outcomes that the logs tell of one request."""
+    return {line["outcome"] for line in logged(service, request_id) if "outcome" in line}
 
 
 @pytest.mark.long
