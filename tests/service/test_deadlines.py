@@ -29,6 +29,7 @@ BODY = {"prompt": "a", "duration_s": DURATION_S}
 LONG = {"prompt": "a", "duration_s": LONG_S}
 MARGIN = 1.5  # of the estimate by which requests are admitted
 SLOTS = 4
+ROOM = 1.25  # by which steps may become slower before a track of twice its time is late
 ROUNDS = 4  # other tests share the cores: a round may be made slower than the one before
 SHORT = {"prompt": "a", "duration_s": 0.5}
 ENDS = ("deadline_exceeded", "deadline_unattainable", "request_aborted")
@@ -120,18 +121,33 @@ async def test_of_a_hundred_callers_none_is_admitted_and_then_cut_off(
 
 @pytest.mark.long
 async def test_after_retry_after_the_request_is_in_time(client: httpx.AsyncClient) -> None:
-    """Of five rounds of tracks for all slots, one is made and four wait."""
+    """It may be late again only where the machine has become slower than the deadline has room for."""
     await generate(client, prompt="a", duration_s=2)
+    for _ in range(ROUNDS):
+        rate = await full_rate(client)
+        again, fastest = await after_retry_after(client)
+        if again.status_code == 200:
+            break
+        assert min(fastest, await full_rate(client)) < rate / ROOM, (fastest, rate)
+    assert again.status_code == 200
+
+
+async def after_retry_after(client: httpx.AsyncClient) -> tuple[httpx.Response, float]:
+    """Ask again after Retry-After; return the answer, and the most music that was made per second.
+
+    Of five rounds of tracks for all slots, one is made and four wait. Tracks that still run count.
+    """
     headers = {HEADER: str(2 * await music_s(client, "full_pace_s", DURATION_S) + 1)}
     async with asyncio.TaskGroup() as group:
-        for _ in range(5 * SLOTS):
-            group.create_task(client.post(GENERATIONS, json=BODY))
+        tracks = [group.create_task(client.post(GENERATIONS, json=BODY)) for _ in range(5 * SLOTS)]
         await until(client, lambda s: s["slots_used"] == SLOTS)
         refused = await client.post(GENERATIONS, json=BODY, headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
-        await asyncio.sleep(int(refused.headers["retry-after"]))
+        wait_s = int(refused.headers["retry-after"])
+        await asyncio.sleep(wait_s)
+        made = sum(track.done() for track in tracks) + SLOTS
         again = await client.post(GENERATIONS, json=BODY, headers=headers)
-    assert again.status_code == 200
+    return again, made * DURATION_S / wait_s
 
 
 async def test_a_track_that_no_replica_could_finish_is_refused_at_once(
