@@ -190,5 +190,16 @@ def test_prometheus_finds_the_metrics_of_every_pod() -> None:
         assert labels.items() >= monitor["spec"]["selector"]["matchLabels"].items()
         ports = group["template"]["spec"]["containers"][0]["ports"]
         assert {"containerPort": 8080, "name": endpoint["port"]} in ports
+    gateway, *_ = documents("gateway")
     [address] = probe["spec"]["targets"]["staticConfig"]["static"]
-    assert address.endswith(":8000/health")
+    assert address == f"https://{gateway['spec']['listeners'][0]['hostname']}/health"
+
+
+def test_prometheus_and_its_exporters_reach_what_they_watch() -> None:
+    """Alerts of an exporter that a policy keeps out would never end."""
+    monitoring = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+    }
+    for policy, port in zip(documents("network-policy"), (8080, 6379), strict=True):
+        rules = [one for one in policy["spec"]["ingress"] if monitoring in one.get("from", [])]
+        assert [one["ports"] for one in rules] == [[{"protocol": "TCP", "port": port}]]
