@@ -9,17 +9,16 @@ hop sends a second of audio from one process to another over gRPC, without Serve
 
 import argparse
 import asyncio
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from statistics import median
 from time import process_time
 from typing import Any
 
-import av
 import grpc
 import librosa
 import numpy as np
@@ -27,6 +26,7 @@ import numpy as np
 from benchmarks.report import print_result, print_table, summary
 from serve_app.audio.encoder import Encoder, Samples
 from serve_app.audio.file_format import FORMATS, Encoding
+from serve_app.audio.reader import read_samples
 from serve_app.machine import free_port
 from tools.nano.composer import render
 from tools.nano.score import random_score
@@ -75,16 +75,10 @@ def encoded(samples: Samples, encoding: Encoding) -> tuple[float, bytes]:
 
 def decoded(content: bytes, encoding: Encoding) -> Samples:
     """Decode to one channel at SAMPLE_RATE: [n]."""
-    options = {"ar": str(SAMPLE_RATE), "ac": "1"} if encoding.file_format.name == "pcm" else {}
-    muxer = "s16le" if encoding.file_format.name == "pcm" else None
-    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
-    with av.open(io.BytesIO(content), "r", format=muxer, options=options) as container:
-        frames = [
-            part.to_ndarray()[0]
-            for frame in container.decode(audio=0)
-            for part in resampler.resample(frame)
-        ]
-    return np.concatenate([*frames, *(part.to_ndarray()[0] for part in resampler.resample(None))])
+    if encoding.file_format is FORMATS["pcm"]:
+        return np.asarray(np.frombuffer(content, np.int16) / 2**15, np.float32)
+    samples, _ = read_samples(content, inf, SAMPLE_RATE)
+    return np.asarray(samples[0], np.float32)
 
 
 def distance_db(original: Samples, copy: Samples) -> float:

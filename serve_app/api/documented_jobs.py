@@ -9,7 +9,7 @@ from serve_app.api.errors import (
     RangeNotSatisfiable,
     UnsupportedEncoding,
 )
-from serve_app.api.openapi import Responses, errors, file_content
+from serve_app.api.openapi import Responses, errors, file_content, header_parameter
 from serve_app.errors import (
     DurationTooLong,
     FormatNotSigned,
@@ -54,34 +54,23 @@ _FIELD_ERRORS: tuple[type[ServeAppError], ...] = (
 )  # fmt: skip
 
 
-PREFER = {
-    "name": "prefer",
-    "in": "header",
-    "required": False,
-    "description": "`wait=N`: wait up to N seconds, 60 at most, for the end of the job (RFC 7240).",
-    "schema": {"type": "string"},
-}
-IDEMPOTENCY_KEY = {
-    "name": "idempotency-key",
-    "in": "header",
-    "required": False,
-    "description": "A repeated key returns the job of the first time for a day; with another body "
-    "it is an error. At most 255 characters, in quotes or bare.",
-    "schema": {"type": "string"},
-}
+PREFER = header_parameter(
+    "prefer", "`wait=N`: wait up to N seconds, 60 at most, for the end of the job (RFC 7240)."
+)
+IDEMPOTENCY_KEY = header_parameter(
+    "idempotency-key",
+    "A repeated key returns the job of the first time for a day; with another body it is an error. At "
+    "most 255 characters, in quotes or bare.",
+)
 _UNCHANGED = {"description": "The file is as it was"}
 EVENTS = {
     "description": "The events",
     # Without a type: some tools validate the whole stream as a text, others each event as an object.
     "content": {"text/event-stream": {"schema": {"description": "Server-sent events."}}},
 }
-LAST_EVENT_ID = {
-    "name": "last-event-id",
-    "in": "header",
-    "required": False,
-    "description": "`id` of the last event that was seen; only later ones are sent.",
-    "schema": {"type": "string"},
-}
+LAST_EVENT_ID = header_parameter(
+    "last-event-id", "`id` of the last event that was seen; only later ones are sent."
+)
 
 
 def submission_responses() -> Responses:

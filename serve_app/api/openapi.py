@@ -52,21 +52,30 @@ _FILE_ERRORS: tuple[type[ServeAppError], ...] = (
     Overloaded, QueueFull, RateLimited, DeadlineExceeded, UnsupportedEncoding,
 )  # fmt: skip
 
-TIMEOUT = {
-    "name": "x-musicgen-timeout-seconds",
-    "in": "header",
-    "required": False,
-    "description": "Deadline of the request, in seconds from now. A track or file that is not "
-    "finished by then is aborted, whether it waits or runs: `504`.",
-    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
-}
-WAIT = {
-    "name": "prefer",
-    "in": "header",
-    "required": False,
-    "description": "`wait=N` (RFC 7240): a deadline of N seconds for the track. The soonest deadline counts.",
-    "schema": {"type": "string"},
-}
+
+def header_parameter(
+    name: str, description: str, schema: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Document an optional header. schema: None: a text."""
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": schema or {"type": "string"},
+    }
+
+
+TIMEOUT = header_parameter(
+    "x-musicgen-timeout-seconds",
+    "Deadline of the request, in seconds from now. A track or file that is not finished by then is "
+    "aborted, whether it waits or runs: `504`.",
+    {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
+)
+WAIT = header_parameter(
+    "prefer",
+    "`wait=N` (RFC 7240): a deadline of N seconds for the track. The soonest deadline counts.",
+)
 TRACK_DEADLINES = [TIMEOUT, WAIT]
 Responses = dict[int | str, dict[str, Any]]
 

@@ -108,7 +108,7 @@ MP3 = FormatSpec(
     holds_manifest=True,
     sized=True,  # constant bit rate
     stream_options={"write_xing": "0"},
-    stream_codec_options={"compression_level": "7"},  # LAME's quality: a fifth less CPU, as near
+    stream_codec_options={"compression_level": "7"},  # LAME's quality: a fourth less CPU, as near
 )
 OPUS = FormatSpec(
     name="opus",
@@ -120,7 +120,7 @@ OPUS = FormatSpec(
     bitrates=Bitrates(128, 6, 320, high_per_channel=256),
     tagging=Tagging.VORBIS,
     stream_options={"page_duration": "100000"},  # microseconds of audio before a player can start
-    stream_codec_options={"compression_level": "5"},  # complexity: a fourth less CPU than with 10
+    stream_codec_options={"compression_level": "5"},  # complexity: a fifth less CPU than with 10
 )
 PCM = FormatSpec(
     name="pcm",

@@ -123,16 +123,12 @@ class InputProcessor:
 
         A prompt that leaves no room for the length goes without it. Raises PromptTooLong.
         """
-        prompt_tokens = self._conditioner.tokenize(request.prompt)
-        seconds = int(request.duration_s)
         length_prompt = self._checkpoint.musicgen.config.length_prompt
-        is_told = length_prompt and request.prompt and seconds >= 1
-        if not is_told or request.duration_s > self.window_s:
-            return prompt_tokens
-        with contextlib.suppress(PromptTooLong):
-            length = length_prompt.replace("{seconds}", str(seconds))
-            return self._conditioner.tokenize(request.prompt + length)
-        return prompt_tokens
+        if length_prompt and request.prompt and 1 <= request.duration_s <= self.window_s:
+            length = length_prompt.replace("{seconds}", str(int(request.duration_s)))
+            with contextlib.suppress(PromptTooLong):
+                return self._conditioner.tokenize(request.prompt + length)
+        return self._conditioner.tokenize(request.prompt)
 
     def _check(self, request: GenerationRequest) -> None:
         """Raise DurationTooLong, or InvalidRequest for what this model does not take."""

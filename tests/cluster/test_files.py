@@ -164,7 +164,7 @@ def test_a_dead_proxy_is_noticed_in_time(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["setup-node.sh", "Dockerfile"])
 def test_threads_share_heaps_on_every_node(name: str) -> None:
-    """With a heap of its own for each thread, the ingress grew by 2.5 MiB a minute under load."""
+    """With a heap of its own for each thread, the ingress grew by 2.7 MiB a minute under load."""
     assert SERVE_ENVIRONMENT["MALLOC_ARENA_MAX"] == "2"
     assert "MALLOC_ARENA_MAX=2" in (CLUSTER / name).read_text()
 
