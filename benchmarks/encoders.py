@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from math import inf
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from statistics import median
@@ -41,6 +40,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
 }
 METHOD = "/hop/Send"
 MESSAGES = 400
+MOST_S = 3600.0  # of music
 Row = dict[str, float | None]
 
 
@@ -77,7 +77,7 @@ def decoded(content: bytes, encoding: Encoding) -> Samples:
     """Decode to one channel at SAMPLE_RATE: [n]."""
     if encoding.file_format is FORMATS["pcm"]:
         return np.asarray(np.frombuffer(content, np.int16) / 2**15, np.float32)
-    samples, _ = read_samples(content, inf, SAMPLE_RATE)
+    samples, _ = read_samples(content, MOST_S, SAMPLE_RATE)
     return np.asarray(samples[0], np.float32)
 
 
