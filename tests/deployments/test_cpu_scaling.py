@@ -138,8 +138,9 @@ async def test_threads_that_encode_are_not_the_event_loop(work: Callable[[Any], 
         await asyncio.gather(*(in_encoding_thread(work, data) for _ in range(8)))
     read = await share.read()
     elapsed_s = monotonic() - started_at
-    assert thread_time() - loop_s < used_s / 2, "the threads have worked"
-    assert read * elapsed_s == pytest.approx(used_s / cores, rel=0.2)
+    loop_s = thread_time() - loop_s
+    assert loop_s < used_s / 2, "the threads have worked"
+    assert read * elapsed_s == pytest.approx(max(loop_s, used_s / cores), rel=0.2)
 
 
 def _used_s(before: Any, now: Any) -> float:
