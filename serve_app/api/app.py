@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 
 from fastapi import APIRouter, FastAPI
 
@@ -44,7 +45,7 @@ from serve_app.gateway.punctuality import PunctualGenerator
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.retries import Retries
 from serve_app.gateway.routing import ModelRouter
-from serve_app.gateway.server_facts import AloneServer, ServerFacts
+from serve_app.gateway.server_facts import AloneServer, ServerFacts, time_to_answer_s
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_store import StreamStore
 from serve_app.gateway.streams import Streams
@@ -109,9 +110,11 @@ def create_api(
         [] if kept is None else create_job_routers(kept, service, with_replicate=with_replicate)
     )
     uploaded = UploadedAudio(None if isinstance(kept, str) else kept, config.max_upload_bytes)
-    _add_routes(app, service, uploaded, streams, converted, checks, with_jobs)
+    limit_s = partial(time_to_answer_s, server)
+    played = streams_routes.create_router(service, streams, limit_s)
+    _add_routes(app, service, uploaded, played, converted, checks, with_jobs)
     keys = KeyRing(config.access, observer.keys_rejected)
-    add_middleware(app, config, keys, limits, max_requests, server.limit_s)
+    add_middleware(app, config, keys, limits, max_requests, limit_s)
     return app
 
 
@@ -143,7 +146,7 @@ def _add_routes(
     app: FastAPI,
     service: GenerationService,
     uploaded: UploadedAudio,
-    streams: Streams,
+    played: APIRouter,
     converted: Conversions,
     checks: ProvenanceChecks,
     jobs: Iterable[APIRouter],
@@ -151,7 +154,7 @@ def _add_routes(
     """Add all routes, their OpenAPI document, and the rendering of their errors."""
     routers = (
         v1.create_router(service, uploaded),
-        streams_routes.create_router(service, streams),
+        played,
         conversions.create_router(converted),
         provenance_routes.create_router(checks),
         legacy.create_router(service),

@@ -43,6 +43,8 @@ _TRACKS = re.compile(
 
 def makes_track(method: str, path: str) -> bool:
     """Test for a request that is answered with a track, while the caller waits."""
+    if method == "GET":
+        return path.startswith(STREAMS)
     return method == "POST" and _TRACKS.fullmatch(path) is not None
 
 

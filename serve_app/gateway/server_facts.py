@@ -1,6 +1,9 @@
 """Facts about the server around the gateway, for its rules."""
 
+import math
 from typing import Protocol
+
+_EARLIER_S = 2.0  # than Serve's proxy, whose clock starts before the request arrives here
 
 
 class ServerFacts(Protocol):
@@ -23,3 +26,12 @@ class AloneServer:
 
     def processes(self) -> int:
         return 1
+
+
+def time_to_answer_s(server: ServerFacts) -> float:
+    """Return the seconds within which an answer must end so that the server does not cut it off.
+
+    They are infinite where it never does.
+    """
+    limit_s = server.limit_s()
+    return math.inf if limit_s is None else max(limit_s - _EARLIER_S, limit_s / 2)

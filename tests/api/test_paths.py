@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.api.paths import route_path, takes_audio, takes_links
+from serve_app.api.paths import makes_track, route_path, takes_audio, takes_links
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,20 @@ def test_uploads_are_told_by_their_paths(path: str, expected: bool) -> None:
 )
 def test_signed_links_lead_to_files_and_streams_alone(path: str, expected: bool) -> None:
     assert takes_links(path) is expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("POST", "/v1/audio/generations", True),
+        ("POST", "/", True),
+        ("GET", "/", False),
+        ("GET", "/v1/audio/generations", False),
+        ("GET", "/v1/audio/streams/a", True),
+        ("HEAD", "/v1/audio/streams/a", False),
+        ("GET", "/v1/audio/stream", False),
+        ("POST", "/v1/jobs", False),
+    ],
+)
+def test_a_request_that_is_answered_with_a_track(method: str, path: str, expected: bool) -> None:
+    assert makes_track(method, path) == expected

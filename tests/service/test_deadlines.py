@@ -163,6 +163,18 @@ async def test_a_track_that_no_replica_could_finish_is_refused_at_once(
     assert await idle_steps(client) == before
 
 
+async def test_a_players_stream_is_refused_at_once_too(client: httpx.AsyncClient) -> None:
+    """By the time that its caller allowed, of which its first fetch finds too little left."""
+    await generate(client, prompt="a", duration_s=2)
+    before = await idle_steps(client)
+    headers = {HEADER: str(await unattainable_s(client))}
+    redirect = await client.get("/v1/audio/stream", params=LONG, headers=headers)
+    assert (redirect.status_code, redirect.is_redirect) == (303, True)
+    answer = await client.get(f"/v1/audio/{redirect.headers['location']}")
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+    assert await idle_steps(client) == before
+
+
 @pytest.mark.long
 async def test_missed_deadlines_and_clients_that_leave_are_counted_and_logged_apart(
     service: Service, client: httpx.AsyncClient

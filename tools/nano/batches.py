@@ -18,7 +18,7 @@ LENGTHS_S = (1.0, 2.0, 4.0, 10.0, 30.0)
 # Shares of LENGTHS_S. Short beginnings come first: their codes depend most on the prompt. Rhythm
 # and harmony need longer examples.
 EARLY_SHARES = (0.3, 0.25, 0.2, 0.15, 0.1)
-LATE_SHARES = (0.04, 0.08, 0.13, 0.25, 0.5)
+LATE_SHARES = (0.06, 0.1, 0.17, 0.25, 0.42)
 # Inputs are corrupted so that one wrong sample does not lead to the next (exposure bias): single
 # frames by those of any example, notes by those of an example with the same sound.
 WRONG_FRAMES = 0.04  # share of frames
@@ -93,13 +93,20 @@ class Dataset:
 
 
 def endless(examples: Sequence[Example]) -> list[Example]:
-    """Examples without their endings, and prompts without lengths; short ones are left out."""
+    """Examples without their endings, and prompts without lengths; short ones that end are left out."""
     last = int(ENDING_S * FRAME_RATE)
-    return [
+    begun = [example for example in examples if not _ends(example)]
+    begun += [
         Example(codes[:, :-last], [without_length(prompt) for prompt in prompts], sound)
-        for codes, prompts, sound in examples
+        for codes, prompts, sound in filter(_ends, examples)
         if codes.shape[-1] > 2 * last
     ]
+    return begun
+
+
+def _ends(example: Example) -> bool:
+    """Test for a track with an ending: a prompt names its length."""
+    return any(without_length(prompt) != prompt for prompt in example.prompts)
 
 
 def training_batch(dataset: Dataset, step: int, shares: Sequence[float]) -> Batch:

@@ -20,6 +20,8 @@ DYNAMICS = ("gentle dynamics", "balanced dynamics", "powerful dynamics")
 KEYED = 0.2  # share of examples in a random key, named in the prompt; others have one of two keys
 ENDING = 0.85  # share of examples that end, and whose prompts name their length
 LONGEST_S = 30
+WHOLE = 6_000  # examples of all durations; those of higher seeds are beginnings
+BEGINNING_S = 3  # codes of a beginning depend most on the prompt, and cost little to make
 PRODUCTION = (
     "polished production",
     "modern production",
@@ -50,7 +52,9 @@ def other_prompts(seed: int, count: int) -> list[str]:
 
 
 def duration_s(seed: int) -> int:
-    """Draw the duration of the example of this seed: half of them are short, a quarter longest."""
+    """Draw the duration of the example of this seed: half of the whole ones are short, a quarter longest."""
+    if seed >= WHOLE:
+        return BEGINNING_S
     rng = np.random.default_rng([seed, 12])
     kind = rng.random()
     if kind < 0.25:
@@ -79,7 +83,7 @@ def _random_example(seed: int) -> tuple[Score, str | None, np.random.Generator]:
         score = _of_genre(score, GENRES[genre], rng)
     if rng.random() >= KEYED:
         score = replace(score, tonic=score.homes[rng.integers(2)])
-    if rng.random() < ENDING:
+    if rng.random() < ENDING and seed < WHOLE:
         score = replace(score, length_s=duration_s(seed))
     return score, genre, rng
 

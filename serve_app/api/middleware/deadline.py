@@ -16,7 +16,6 @@ from serve_app.errors import InvalidRequest
 HEADER = "x-musicgen-timeout-seconds"
 SERVES_HEADER = "x-request-timeout-seconds"  # obeyed by Serve's proxy, too; the edge renames it
 MAX_TIMEOUT_S = 3600.0
-_EARLIER_S = 2.0  # than Serve's proxy, whose clock starts before the request arrives here
 
 
 class Deadline:
@@ -25,11 +24,11 @@ class Deadline:
     The header states it in seconds from now, and for a track so does `Prefer: wait=N`, of which the
     answer says that it was obeyed. Answer 400 for an invalid value of the header.
 
-    limit_s: seconds after which Serve cuts off an answer, None without a limit. A request whose
-    answer is a track has this deadline too, so that the service refuses it in its own words.
+    limit_s: the service's own limit, in seconds, infinite without one. A request whose answer is a
+    track has this deadline too, so that the service refuses it in its own words.
     """
 
-    def __init__(self, app: ASGIApp, limit_s: Callable[[], float | None]) -> None:
+    def __init__(self, app: ASGIApp, limit_s: Callable[[], float]) -> None:
         self._app = app
         self._limit_s = limit_s
 
@@ -44,7 +43,7 @@ class Deadline:
             await problem(error)(scope, receive, send)
             return
         if makes_track(scope["method"], route_path(scope)):
-            timeout_s = min(timeout_s, self._own_s())
+            timeout_s = min(timeout_s, self._limit_s())
             if "prefer" in headers and (wait_s := preferences(headers).deadline_s):
                 wait_s = min(wait_s, MAX_TIMEOUT_S)
                 timeout_s = min(timeout_s, wait_s)
@@ -52,11 +51,6 @@ class Deadline:
         deadline = None if math.isinf(timeout_s) else time() + timeout_s
         scope.setdefault("state", {})["deadline"] = deadline
         await self._app(scope, receive, send)
-
-    def _own_s(self) -> float:
-        """Seconds of the limit that are left for the answer to arrive before Serve's."""
-        limit_s = self._limit_s()
-        return math.inf if limit_s is None else max(limit_s - _EARLIER_S, limit_s / 2)
 
 
 def _applying(obeyed: Preferences, send: Send) -> Send:

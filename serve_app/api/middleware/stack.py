@@ -48,7 +48,7 @@ def add_middleware(
     keys: KeyRing,
     limits: Limits,
     max_requests: int | None,
-    limit_s: Callable[[], float | None],
+    limit_s: Callable[[], float],
 ) -> None:
     """Add the middleware, the innermost first: whatever answers lies within those that add headers."""
     origins = AllowedOrigins(config.cors_origins)

@@ -1,6 +1,9 @@
 """`/v1/audio/stream`: a track for a player, at an address of its own that can be fetched again."""
 
+import math
+from collections.abc import Callable
 from functools import partial
+from time import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,12 +19,18 @@ from serve_app.api.schemas.generation import StreamQuery
 from serve_app.gateway.service import GenerationService
 from serve_app.gateway.stream_listener import StreamListener
 from serve_app.gateway.streams import Streams, StreamSource, StreamState
+from serve_app.gateway.track import LiveTrack
+from serve_app.model_status import ModelCard
 from serve_app.track_fields import to_headers
+from serve_app.types import GenerationRequest
 
 _NO_STORE = {"cache-control": "no-store"}
 
 
-def create_router(service: GenerationService, streams: Streams) -> APIRouter:
+def create_router(
+    service: GenerationService, streams: Streams, limit_s: Callable[[], float]
+) -> APIRouter:
+    """Build the routes. limit_s: seconds within which a track is to be made, from its start on."""
     router = APIRouter(prefix="/v1", tags=["v1"])
 
     @router.get(
@@ -43,7 +52,7 @@ def create_router(service: GenerationService, streams: Streams) -> APIRouter:
         mastering = query.mastering()
         mastering.check_streamable()
         await service.check_file(card, encoding, streamed=True)
-        start = partial(service.start_track, generation, card)
+        start = partial(_start_in_time, service, generation, card, limit_s)
         stream_id = streams.create(StreamSource(start, encoding, mastering))
         # Relative, so that it holds behind any proxy and below any prefix.
         return RedirectResponse(f"streams/{stream_id}", 303, headers=_NO_STORE)
@@ -69,6 +78,18 @@ def create_router(service: GenerationService, streams: Streams) -> APIRouter:
         return Response(media_type=state.media_type, headers=_headers(state, state.total))
 
     return router
+
+
+async def _start_in_time(
+    service: GenerationService,
+    generation: GenerationRequest,
+    card: ModelCard,
+    limit_s: Callable[[], float],
+) -> LiveTrack:
+    """Start a track that has the service's own limit from now on, or less of its caller's deadline."""
+    deadline = min(time() + limit_s(), generation.deadline or math.inf)
+    update = {"deadline": None if math.isinf(deadline) else deadline}
+    return await service.start_track(generation.model_copy(update=update), card)
 
 
 def _with_format(query: StreamQuery, default: str) -> StreamQuery:

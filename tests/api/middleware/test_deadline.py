@@ -10,7 +10,7 @@ import pytest
 
 from serve_app.api.app import create_api
 from serve_app.config.api import ApiConfig
-from serve_app.gateway import deadlines
+from serve_app.gateway import deadlines, stream_listener
 from serve_app.gateway.server_facts import AloneServer
 from serve_app.types import GenerationRequest, StreamItem
 from tests.fakes import SMALL, Clock, FakeGenerator
@@ -147,3 +147,39 @@ async def test_the_servers_limit_is_a_deadline_too(headers: dict[str, str], left
     [request] = generator.requests
     assert request.deadline is not None
     assert before + left_s <= request.deadline <= time() + left_s
+
+
+@pytest.mark.parametrize(
+    ("headers", "left_s"), [({}, 998.0), ({HEADER: "200"}, 200.0), ({HEADER: "3600"}, 998.0)]
+)
+async def test_a_stream_has_the_servers_limit_from_its_first_fetch_on(
+    headers: dict[str, str], left_s: float
+) -> None:
+    generator = FakeGenerator()
+    app = create_api(generator, generator, [SMALL], "small", ApiConfig(), server=Serve())
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        asked_at = time()
+        redirect = await client.get("/v1/audio/stream?prompt=a", headers=headers)
+        assert redirect.next_request is not None
+        fetched_at = time()
+        assert (await client.get(redirect.next_request.url)).status_code == 200
+    [request] = generator.requests
+    assert request.deadline is not None
+    start = asked_at if left_s == 200.0 else fetched_at  # a caller's deadline is its request's
+    assert start + left_s <= request.deadline <= time() + left_s
+
+
+async def test_a_fetch_has_the_servers_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A track that does not begin by then is answered in our words, not Serve's."""
+    generator = FakeGenerator()
+    app = create_api(generator, generator, [SMALL], "small", ApiConfig(), server=Serve())
+    transport = httpx.ASGITransport(app)
+    clock = Clock()
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        redirect = await client.get("/v1/audio/stream?prompt=a")
+        assert redirect.next_request is not None
+        monkeypatch.setattr(stream_listener, "time", clock)
+        clock.now = time() + 999.0
+        response = await client.get(redirect.next_request.url)
+    assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")

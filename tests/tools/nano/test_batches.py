@@ -62,9 +62,12 @@ def test_wrong_notes_come_from_examples_of_the_same_sound(monkeypatch: pytest.Mo
 def test_endless_examples_lack_their_ends_and_lengths() -> None:
     codes = np.arange(4 * 1000, dtype=np.int16).reshape(4, 1000)
     piece = Example(codes, ["calm piano, 90 bpm, 20 s", "lofi beat"], "piano")
-    [begun] = batches.endless([piece, example(1, 300)])
+    short = Example(codes[:, :300], ["calm bass, 6 s"], "bass")
+    beginning, begun = batches.endless([piece, short, example(1, 150)])
     assert np.array_equal(begun.codes, codes[:, :850])
     assert begun.prompts == ["calm piano, 90 bpm", "lofi beat"]
+    assert beginning == example(1, 150)._replace(codes=beginning.codes)
+    assert beginning.codes.shape == (4, 150)
 
 
 def test_held_out_batches_are_not_corrupted() -> None:

@@ -9,7 +9,14 @@ import pytest
 from tests.tools.nano.tracks import rendered
 from tools.nano import analysis
 from tools.nano.composer import render
-from tools.nano.prompts import random_example, with_length, without_length
+from tools.nano.prompts import (
+    BEGINNING_S,
+    WHOLE,
+    duration_s,
+    random_example,
+    with_length,
+    without_length,
+)
 from tools.nano.score import LEADS, TONICS, Score
 from tools.nano.synthesizer import SAMPLE_RATE, TIMBRES
 from tools.nano.words import ENERGY_WORDS, GENRES, LEAD_WORDS, MOOD_WORDS
@@ -72,6 +79,15 @@ def test_a_prompt_names_the_length_of_a_track_that_ends() -> None:
     for score, prompt in EXAMPLES:
         assert prompt.endswith(f", {score.length_s} s") == (score.length_s is not None)
     assert {score.length_s for score, _ in ending} >= set(range(2, 31))
+
+
+def test_examples_of_high_seeds_are_beginnings_without_ends() -> None:
+    for seed in range(WHOLE, WHOLE + 50):
+        score, prompt = random_example(seed)
+        assert score.length_s is None
+        assert without_length(prompt) == prompt
+        assert duration_s(seed) == BEGINNING_S
+    assert {duration_s(seed) for seed in range(WHOLE - 500, WHOLE)} == set(range(2, 31))
 
 
 def test_some_prompts_are_meaningless() -> None:
