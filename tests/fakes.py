@@ -132,7 +132,8 @@ class RecordingObserver:
 
     outcomes: list[Outcome] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
-    fallbacks: list[str] = field(default_factory=list)
+    fallbacks: list[tuple[str, str]] = field(default_factory=list)
+    overloads: int = 0
     rejected_keys: int = 0
     marks: list[tuple[str, str]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -145,8 +146,11 @@ class RecordingObserver:
     def retried(self, model_id: str) -> None:
         self.retries.append(model_id)
 
-    def fell_back(self, model_id: str) -> None:
-        self.fallbacks.append(model_id)
+    def fell_back(self, model_id: str, code: str) -> None:
+        self.fallbacks.append((model_id, code))
+
+    def overloaded(self) -> None:
+        self.overloads += 1
 
     def keys_rejected(self) -> None:
         self.rejected_keys += 1

@@ -40,7 +40,7 @@ WITHOUT_VALUE = (
     "keys_file_errors_total", "key_requests_total", "key_audio_seconds_total",
     "unsigned_files_refused_total", "signing_failures_total", "certificate_days_left",
     "eager_steps_total", "late_chunks_total", "job_returns_total", "webhook_deliveries_total",
-    "fallbacks_total", "key_cost_dollars_total",
+    "fallbacks_total", "key_cost_dollars_total", "overloaded_total",
 )  # fmt: skip
 
 

@@ -114,7 +114,7 @@ def create_api(
     played = streams_routes.create_router(service, streams, limit_s)
     _add_routes(app, service, uploaded, played, converted, checks, with_jobs)
     keys = KeyRing(config.access, observer.keys_rejected)
-    add_middleware(app, config, keys, limits, max_requests, limit_s)
+    add_middleware(app, config, keys, limits, max_requests, limit_s, observer.overloaded)
     return app
 
 

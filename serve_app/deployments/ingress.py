@@ -55,14 +55,13 @@ class Ingress:
     def __init__(self, config: AppConfig, handles: dict[str, DeploymentHandle]) -> None:
         log_with_serve()
         self._config = config
-        self._cpu = CpuShare(
-            ingress_demand(config.ingress_deployment_config).resources.get("CPU", 1)
-        )
+        cores = ingress_demand(config.ingress_deployment_config).resources.get("CPU", 1)
+        self._cpu = CpuShare(cores)
         self._handles = handles
         self._nodes = NodeWatch({model.model_id: demand(model) for model in config.served})
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
         app_name = serve.get_replica_context().app_name
-        self._replicas = ReplicaWatch(app_name)
+        self._replicas = ReplicaWatch(app_name, CpuShare(cores))
         self._reporting = asyncio.ensure_future(self._replicas.run())
         self._facts = ServeFacts()
         self._streams = StreamStore.of(config.api)

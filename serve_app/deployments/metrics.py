@@ -58,8 +58,12 @@ class RayObserver(LogObserver):
         )
         self._fallbacks = Counter(
             "musicgen_fallbacks_total",
-            "Requests that found the model's queue full and that another model answered.",
-            ("model",),
+            "Requests that another model answered, by the outcome at this one: queue_full or queue_late.",
+            ("model", "outcome"),
+        )
+        self._overloaded = Counter(
+            "musicgen_overloaded_total",
+            "Requests refused before they were read, because the ingress replica is full.",
         )
         self._keys_file_errors = Counter(
             "musicgen_keys_file_errors_total", "Changes of the API keys' file that were rejected."
@@ -110,8 +114,11 @@ class RayObserver(LogObserver):
     def retried(self, model_id: str) -> None:
         self._retries.inc(1, {"model": model_id})
 
-    def fell_back(self, model_id: str) -> None:
-        self._fallbacks.inc(1, {"model": model_id})
+    def fell_back(self, model_id: str, code: str) -> None:
+        self._fallbacks.inc(1, {"model": model_id, "outcome": code})
+
+    def overloaded(self) -> None:
+        self._overloaded.inc()
 
     def keys_rejected(self) -> None:
         self._keys_file_errors.inc()

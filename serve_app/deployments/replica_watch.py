@@ -13,6 +13,7 @@ import ray
 from ray.serve.metrics import Counter, Gauge
 
 from serve_app.deployments.autoscaling.context import MODEL_PREFIX
+from serve_app.deployments.cpu_share import CpuShare
 
 INGRESS = "(ingress)"  # no model's name has brackets
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"
@@ -22,10 +23,11 @@ _RUNNING = "RUNNING"
 
 
 class ReplicaWatch:
-    """Metrics of the application's deployments, and of this ingress replica's CPU time."""
+    """Metrics of the application's deployments, and of this ingress replica's CPU. share: read here alone."""
 
-    def __init__(self, application: str) -> None:
+    def __init__(self, application: str, share: CpuShare) -> None:
         self._application = application
+        self._share = share
         self._cpu_s = dict.fromkeys(("event_loop", "threads"), 0.0)
         self._wanted = Gauge(
             "musicgen_wanted_replicas", "Replicas that Serve wants to run.", ("model",)
@@ -41,11 +43,16 @@ class ReplicaWatch:
             "CPU time of the ingress replica by part: its event loop, full at one second a second, and its threads.",
             ("part",),
         )
+        self._cpu_share = Gauge(
+            "musicgen_ingress_cpu_share",
+            "CPU of the ingress replica, of all that it can use: 1 is a full event loop, or all its cores.",
+        )
 
     async def run(self) -> None:
         """Report every few seconds, until cancelled."""
         while True:
             self._count_cpu(time.thread_time(), time.process_time())
+            self._cpu_share.set(await self._share.read())
             with contextlib.suppress(ray.exceptions.RayError, ValueError):  # no controller
                 self.report(await self._details())
             await asyncio.sleep(_PERIOD_S)

@@ -8,8 +8,8 @@ from time import perf_counter
 from typing import Protocol
 
 from serve_app.errors import RequestAborted, ServeAppError
-from serve_app.gateway.outcome import OK, UNATTAINABLE, Outcome
-from serve_app.gateway.punctuality import DeadlineUnattainable
+from serve_app.gateway.outcome import OK, QUEUE_LATE, UNATTAINABLE, Outcome
+from serve_app.gateway.punctuality import DeadlineUnattainable, QueueLate
 from serve_app.gateway.request_span import RequestSpan
 from serve_app.model_status import ModelCard
 from serve_app.types import AudioChunk, GenerationRequest, StreamItem, Timings
@@ -27,8 +27,12 @@ class RequestObserver(Protocol):
 
     def retried(self, model_id: str) -> None: ...
 
-    def fell_back(self, model_id: str) -> None:
-        """Note that another model answered a request that found this one's queue full."""
+    def fell_back(self, model_id: str, code: str) -> None:
+        """Note that another model answered a request that this one refused with `code`."""
+        ...
+
+    def overloaded(self) -> None:
+        """Note a request that was refused before it was read, because the process is full."""
         ...
 
     def keys_rejected(self) -> None: ...
@@ -56,8 +60,11 @@ class LogObserver:
     def retried(self, model_id: str) -> None:
         """Do nothing: `Retries` logs each retry."""
 
-    def fell_back(self, model_id: str) -> None:
+    def fell_back(self, model_id: str, code: str) -> None:
         """Do nothing: the request's log lines have both models."""
+
+    def overloaded(self) -> None:
+        """Do nothing: in an overload, a line of each refusal costs more than it tells."""
 
     def keys_rejected(self) -> None:
         """Do nothing: `KeyRing` logs it."""
@@ -91,7 +98,7 @@ async def observed(
     except (asyncio.CancelledError, GeneratorExit):
         raise
     except Exception as error:
-        tally.code = _code(error)
+        tally.code = code_of(error)
         raise
     finally:
         outcome = tally.outcome(request, card)
@@ -99,10 +106,12 @@ async def observed(
         tally.span.end(request, outcome)
 
 
-def _code(error: Exception) -> str:
-    """Name the end of a request. A deadline that no replica could meet was refused, not missed."""
+def code_of(error: Exception) -> str:
+    """Name the end of a request. What would miss a deadline was refused for that, and missed none."""
     if isinstance(error, DeadlineUnattainable):
         return UNATTAINABLE
+    if isinstance(error, QueueLate):
+        return QUEUE_LATE
     return error.code if isinstance(error, ServeAppError) else ServeAppError.code
 
 

@@ -6,6 +6,7 @@ from serve_app.types import Timings
 
 OK = "ok"
 UNATTAINABLE = "deadline_unattainable"
+QUEUE_LATE = "queue_late"
 NO_KEY = "-"
 
 
@@ -13,7 +14,7 @@ NO_KEY = "-"
 class Outcome:
     """The end of one request.
 
-    code: `ok`, UNATTAINABLE, or the error's code; audio_s: seconds of music delivered;
+    code: `ok`, UNATTAINABLE, QUEUE_LATE, or the error's code; audio_s: seconds of music delivered;
     first_audio_s: seconds from the request to its first audio; None: there was none;
     total_s: seconds from the request to its end; timings: of a finished track;
     cost_usd: of a finished track, None: unknown; caller: name of the API key, empty without keys;

@@ -28,6 +28,10 @@ class DeadlineUnattainable(DeadlineExceeded):
     retryable = False
 
 
+class QueueLate(QueueFull):
+    """The same code: only other requests make the track late, or it would make one of them late."""
+
+
 class PunctualGenerator:
     """Refuses at once a request that would miss its deadline, by the pace that replicas measure.
 
@@ -54,7 +58,7 @@ class PunctualGenerator:
         """Pass the items on.
 
         Raises DeadlineUnattainable for a track that even an idle replica would finish too late, and
-        QueueFull where only other requests make it late, with the time after which to retry.
+        QueueLate where only other requests make it late, with the time after which to retry.
         """
         track = OutstandingTrack(_to_make_s(request), request.deadline)
         outstanding = self._outstanding[request.model]
@@ -100,7 +104,7 @@ def _check(
     load: _Load,
     replicas: Sequence[ReplicaStatus],
 ) -> None:
-    """Raise DeadlineUnattainable and QueueFull. left_s: seconds until the request's deadline."""
+    """Raise DeadlineUnattainable and QueueLate. left_s: seconds until the request's deadline."""
     if not replicas or not all(replica.stats.lone_pace_s for replica in replicas):
         return
     alone_s = track.left_s * min(_second_s(replica, 1) for replica in replicas)
@@ -113,7 +117,7 @@ def _check(
         return  # only the track itself can make it late
     after_s = max(_in_time_after_s(track, left_s, load, replicas), _lateness_s(load, replicas))
     if after_s > 0:
-        raise QueueFull(
+        raise QueueLate(
             f"{load.count} requests for {load.audio_s:.0f} seconds of music come before this one, "
             f"or beside it: a deadline would be missed. Send the request again in about {after_s:.1f} s, "
             "or allow more time.",

@@ -15,7 +15,7 @@ from serve_app.errors import (
 from serve_app.gateway.audio_prompts import AudioPrompts
 from serve_app.gateway.generator import Generator
 from serve_app.gateway.marking import Marking
-from serve_app.gateway.observer import RequestObserver, observed
+from serve_app.gateway.observer import RequestObserver, code_of, observed
 from serve_app.gateway.prompt import check_prompt
 from serve_app.gateway.readiness import Readiness
 from serve_app.gateway.routing import ModelRouter
@@ -64,17 +64,17 @@ class GenerationService:
         if request.melody is not None:
             fallbacks = await self.selector.melody_models.with_melody(fallbacks)
         *others, last = first, *fallbacks
-        full: list[str] = []
+        refusals: list[tuple[str, str]] = []  # models and codes
         for model in others:
             try:
                 track = await self._start(request, model)
                 break
-            except QueueFull:
-                full.append(model.model_id)
+            except QueueFull as error:
+                refusals.append((model.model_id, code_of(error)))
         else:
             track = await self._start(request, last)
-        for model_id in full:
-            self._observer.fell_back(model_id)
+        for model_id, code in refusals:
+            self._observer.fell_back(model_id, code)
         return track
 
     async def make_track(self, request: GenerationRequest, card: ModelCard) -> Track:

@@ -22,6 +22,7 @@ from typer.main import get_command
 from serve_app import errors
 from serve_app.cli.app import app
 from serve_app.deployments import proxy_guard
+from serve_app.deployments.cpu_share import CpuShare
 from serve_app.deployments.job_metrics import RayJobObserver
 from serve_app.deployments.key_metrics import KeyMetrics
 from serve_app.deployments.metrics import ColdStart, RayObserver, ReplicaMetrics
@@ -55,7 +56,7 @@ METRICS = {
         *all_metrics(KeyMetrics()),
         *all_metrics(RayJobObserver()),
         *all_metrics(RayPermitObserver()),
-        *all_metrics(ReplicaWatch("musicgen")),
+        *all_metrics(ReplicaWatch("musicgen", CpuShare(1.0))),
         *all_metrics(ReplicaMetrics("small", ColdStart(0, 0, 0, 0, 0))),
     ]
 }

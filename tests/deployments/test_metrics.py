@@ -163,8 +163,9 @@ def test_keys_are_counted_by_name_up_to_a_bound(
 
 
 def test_a_fallback_is_counted_for_the_model_that_was_full(recorded: Recorded) -> None:
-    RayObserver().fell_back("large")
-    assert given(recorded) == {"musicgen_fallbacks_total": [(1, {"model": "large"})]}
+    RayObserver().fell_back("large", "queue_full")
+    tags = {"model": "large", "outcome": "queue_full"}
+    assert given(recorded) == {"musicgen_fallbacks_total": [(1, tags)]}
 
 
 def test_histograms_reach_the_longest_request() -> None:

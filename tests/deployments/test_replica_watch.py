@@ -8,6 +8,7 @@ import pytest
 import ray
 
 from serve_app.deployments import replica_watch
+from serve_app.deployments.cpu_share import CpuShare
 from serve_app.deployments.replica_watch import ReplicaWatch
 from tests.deployments.test_metrics import Recorded, given
 
@@ -20,6 +21,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     for kind in ("Counter", "Gauge"):
         monkeypatch.setattr(replica_watch, kind, recorded.metric)
     return recorded
+
+
+def watch_of(application: str) -> ReplicaWatch:
+    return ReplicaWatch(application, CpuShare(1.0))
 
 
 def deployment(wanted: int, *states: str, most: int | None = None) -> dict[str, Any]:
@@ -38,7 +43,7 @@ def test_each_deployment_has_its_numbers(recorded: Recorded) -> None:
     }
     other = {"deployments": {"MusicGen:other": deployment(9)}}
     details = {"applications": {"musicgen": {"deployments": deployments}, "b": other}}
-    ReplicaWatch("musicgen").report(details)
+    watch_of("musicgen").report(details)
     small, ingress = {"model": "small"}, {"model": "(ingress)"}
     assert given(recorded) == {
         "musicgen_wanted_replicas": [(3, small), (1, ingress)],
@@ -48,7 +53,7 @@ def test_each_deployment_has_its_numbers(recorded: Recorded) -> None:
 
 
 def test_an_application_that_is_gone_has_none(recorded: Recorded) -> None:
-    ReplicaWatch("musicgen").report({"applications": {}})
+    watch_of("musicgen").report({"applications": {}})
     assert given(recorded) == {}
 
 
@@ -67,7 +72,7 @@ async def test_a_watch_outlives_the_controller(
 
     monkeypatch.setattr(ray, "get_actor", get_actor)
     monkeypatch.setattr(replica_watch, "_PERIOD_S", 0.0)
-    watch = ReplicaWatch("musicgen")
+    watch = watch_of("musicgen")
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(watch.run())
     await asyncio.wait_for(asked_often.wait(), PATIENCE_S)
@@ -78,4 +83,8 @@ async def test_a_watch_outlives_the_controller(
     for value, tags in counted:
         by_part[tags["part"]] += value
     assert 0 < by_part["event_loop"] <= time.thread_time()
+    shares = [value for value, _ in recorded.values["musicgen_ingress_cpu_share"]]
+    assert len(shares) >= 3
+    assert all(share >= 0 for share in shares)
+    assert max(shares) > 0
     assert sum(by_part.values()) <= time.process_time()

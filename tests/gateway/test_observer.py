@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from serve_app.errors import DeadlineExceeded, InvalidRequest
+from serve_app.errors import DeadlineExceeded, InvalidRequest, QueueFull
 from serve_app.gateway.observer import LogObserver, logger, observed
-from serve_app.gateway.punctuality import DeadlineUnattainable
+from serve_app.gateway.punctuality import DeadlineUnattainable, QueueLate
 from serve_app.types import GenerationRequest, Progress, StreamItem
 from tests.fakes import SAMPLE_RATE, SMALL, TIMINGS, FakeGenerator, RecordingObserver
 
@@ -43,6 +43,8 @@ async def test_a_finished_track() -> None:
         (InvalidRequest("No."), "invalid_request"),
         (DeadlineExceeded("Late."), "deadline_exceeded"),
         (DeadlineUnattainable("Never."), "deadline_unattainable"),
+        (QueueFull("Full.", 1.0), "queue_full"),
+        (QueueLate("Late.", 1.0), "queue_late"),
         (RuntimeError("Boom."), "internal_error"),
     ],
 )

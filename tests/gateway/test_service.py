@@ -66,7 +66,7 @@ async def test_a_full_models_fallback_makes_the_track(
     assert [asked.model for asked in generator.requests] == ["large", "small"]
     told = [(outcome.model, outcome.code) for outcome in observer.outcomes]
     assert told == [("large", "queue_full"), ("small", "ok")]
-    assert observer.fallbacks == ["large"]
+    assert observer.fallbacks == [("large", "queue_full")]
 
 
 async def test_the_last_fallbacks_full_queue_is_an_error(

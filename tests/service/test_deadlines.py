@@ -1,13 +1,11 @@
 """Deadlines of the running service: what would be late is refused at once, and nothing else is cut off."""
 
 import asyncio
-import os
 import secrets
 from collections import Counter
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.launcher import Service
 from tests.replica_logs import logged
@@ -21,6 +19,7 @@ from tests.service.conftest import (
     suspended,
     until,
 )
+from tests.service.metrics import samples
 
 HEADER = "x-musicgen-timeout-seconds"
 CALLERS = 100
@@ -91,18 +90,8 @@ async def refused_at_once(client: httpx.AsyncClient) -> list[httpx.Response]:
 async def outcomes(service: Service) -> Counter[str]:
     """Ended requests by their outcome."""
     found: Counter[str] = Counter()
-    token = {"authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
-    async with httpx.AsyncClient(timeout=PATIENCE_S, headers=token) as client:
-        places = (await client.get(f"{service.dashboard_url}/api/prometheus/sd")).json()
-        for target in [target for place in places for target in place["targets"]]:
-            try:
-                text = (await client.get(f"http://{target}/metrics")).text
-            except httpx.TransportError:  # Ray has just started
-                continue
-            for family in text_string_to_metric_families(text):
-                for sample in family.samples:
-                    if sample.name.endswith("musicgen_requests_total"):
-                        found[sample.labels["outcome"]] += int(sample.value)
+    for sample in await samples(service, "musicgen_requests_total"):
+        found[sample.labels["outcome"]] += int(sample.value)
     return found
 
 
@@ -168,7 +157,8 @@ async def test_a_players_stream_is_refused_at_once_too(client: httpx.AsyncClient
     await generate(client, prompt="a", duration_s=2)
     before = await idle_steps(client)
     headers = {HEADER: str(await unattainable_s(client))}
-    redirect = await client.get("/v1/audio/stream", params=LONG, headers=headers)
+    query = {"prompt": "a", "duration_s": LONG_S}
+    redirect = await client.get("/v1/audio/stream", params=query, headers=headers)
     assert (redirect.status_code, redirect.is_redirect) == (303, True)
     answer = await client.get(f"/v1/audio/{redirect.headers['location']}")
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")

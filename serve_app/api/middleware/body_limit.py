@@ -1,6 +1,7 @@
 """Limit on the size of a request's body, and the decoding of a compressed one."""
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,13 +19,19 @@ class BodyLimit:
 
     The limit is `max_upload_bytes` on routes that take audio, `max_bytes` elsewhere. It counts the
     bytes of the decompressed body. Answer 429 where the bodies of all unfinished requests exceed
-    `memory_bytes`.
+    `memory_bytes`, and call `refused` for each of these answers.
     """
 
     def __init__(
-        self, app: ASGIApp, max_bytes: int, max_upload_bytes: int, memory_bytes: int
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        max_upload_bytes: int,
+        memory_bytes: int,
+        refused: Callable[[], None],
     ) -> None:
         self._app = app
+        self._refused = refused
         self._max_bytes = max_bytes
         self._max_upload_bytes = max_upload_bytes
         self._memory = BodyMemory(memory_bytes, max_bytes)
@@ -40,6 +47,8 @@ class BodyLimit:
         try:
             body = await self._read(scope, receive, share)
         except (InvalidRequest, Overloaded, PayloadTooLarge, UnsupportedEncoding) as error:
+            if isinstance(error, Overloaded):
+                self._refused()
             unsupported = isinstance(error, UnsupportedEncoding)
             headers = {"accept-encoding": ACCEPTED} if unsupported else None
             await problem(error, headers)(scope, receive, send)

@@ -49,16 +49,17 @@ def add_middleware(
     limits: Limits,
     max_requests: int | None,
     limit_s: Callable[[], float],
+    overloaded: Callable[[], None],
 ) -> None:
     """Add the middleware, the innermost first: whatever answers lies within those that add headers."""
     origins = AllowedOrigins(config.cors_origins)
-    _add_body_rules(app, config)
+    _add_body_rules(app, config, overloaded)
     app.add_middleware(IgnoredHeaders)
     app.add_middleware(Head)
     app.add_middleware(Authentication, keys=keys, limits=limits)
     if keys.is_open:
         app.add_middleware(Origin, allowed=origins)
-    app.add_middleware(Capacity, max_requests=max_requests)
+    app.add_middleware(Capacity, max_requests=max_requests, refused=overloaded)
     app.add_middleware(Deadline, limit_s=limit_s)
     app.add_middleware(HeaderLimit, max_bytes=config.max_header_bytes)
     app.add_middleware(UnexpectedErrors)
@@ -69,12 +70,13 @@ def add_middleware(
     app.add_middleware(FlowControl)
 
 
-def _add_body_rules(app: FastAPI, config: ApiConfig) -> None:
+def _add_body_rules(app: FastAPI, config: ApiConfig, overloaded: Callable[[], None]) -> None:
     app.add_middleware(
         BodyLimit,
         max_bytes=config.max_body_bytes,
         max_upload_bytes=config.max_upload_bytes,
         memory_bytes=max(config.upload_memory_bytes, config.max_upload_bytes),
+        refused=overloaded,
     )
     app.add_middleware(BodyDeadline, timeout_s=config.body_timeout_s)
 

@@ -1,5 +1,6 @@
 """Limit on the size of bodies."""
 
+import asyncio
 import gzip
 import json
 import zlib
@@ -8,7 +9,9 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
-from tests.fakes import FakeGenerator
+from serve_app.api.app import create_api
+from serve_app.config.api import ApiConfig
+from tests.fakes import SMALL, FakeGenerator, RecordingObserver
 
 GENERATIONS = "/v1/audio/generations"
 SPEECH = "/v1/audio/speech"
@@ -94,3 +97,27 @@ async def test_compressed_bodies_that_are_refused(
     assert (response.status_code, response.json()["code"]) == (status, code)
     expected = "gzip, deflate" if status == 415 else None
     assert response.headers.get("accept-encoding") == expected
+
+
+async def test_bodies_beyond_the_memory_are_refused_and_counted(config: ApiConfig) -> None:
+    generator, observer = FakeGenerator(), RecordingObserver()
+    config = config.model_copy(update={"upload_memory_bytes": 100_000})
+    api = create_api(generator, generator, [SMALL], None, config, observer)
+    reading, sending = asyncio.Event(), asyncio.Event()
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        yield b" " * 60_000
+        reading.set()
+        await sending.wait()
+        yield b"{}"
+
+    transport = httpx.ASGITransport(api)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        first = asyncio.create_task(client.post(GENERATIONS, content=slow_body()))
+        await reading.wait()
+        refused = await client.post(GENERATIONS, content=b" " * 60_000)
+        assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+        assert observer.overloads == 1
+        sending.set()
+        assert (await first).status_code != 429
+    assert observer.overloads == 1

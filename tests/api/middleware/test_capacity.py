@@ -7,7 +7,7 @@ import httpx
 
 from serve_app.api.app import create_api
 from serve_app.config.api import ApiConfig
-from tests.fakes import SMALL, FakeGenerator
+from tests.fakes import SMALL, FakeGenerator, RecordingObserver
 
 PATH = "/v1/audio/generations"
 BODY = {"prompt": "a", "duration_s": 1}
@@ -15,7 +15,8 @@ BODY = {"prompt": "a", "duration_s": 1}
 
 async def test_requests_beyond_the_bound_are_refused_until_others_have_ended() -> None:
     generator = FakeGenerator()
-    api = create_api(generator, generator, [SMALL], None, ApiConfig(), max_requests=2)
+    observer = RecordingObserver()
+    api = create_api(generator, generator, [SMALL], None, ApiConfig(), observer, max_requests=2)
     transport = httpx.ASGITransport(api)
     sending = asyncio.Event()
     begun: asyncio.Queue[None] = asyncio.Queue()
@@ -37,6 +38,7 @@ async def test_requests_beyond_the_bound_are_refused_until_others_have_ended() -
         refused = await client.post(PATH, json=BODY, headers=page)
         assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
         assert refused.headers["retry-after"] == "1"
+        assert observer.overloads == 1
         assert refused.headers["access-control-allow-origin"] == page["origin"]
         sending.set()
         assert [(await call).status_code for call in calls] == [200, 200]
