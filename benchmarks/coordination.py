@@ -4,15 +4,20 @@ python -m benchmarks.coordination [--requests 2000] [--waiting 10000] [--backend
 
 A request takes its key's places and seconds and enters the model's line, then leaves it and ends, far
 from all limits; two further ingress replicas do the same meanwhile. `contended`: the time until
-a decision near a limit, for which the coordinator is asked. `place`: a place in a line of --waiting.
+a decision near a limit, for which the coordinator is asked. `place`: a place in a line of --waiting
+requests, in this process. `exchange`: a report of a request that comes, one that goes, and the place
+of one, to a coordinator whose line is so long; `all places`: a report that asks for all of them;
+`joins`, `ends`: an ingress replica that brings so many, as after the coordinator's death, and takes them away.
 `redis` starts Debian's redis-server. The last line is JSON.
 """
 
 import argparse
 import asyncio
 import contextlib
+import itertools
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
-from statistics import quantiles
+from statistics import median, quantiles
 from time import perf_counter
 
 import ray
@@ -24,6 +29,7 @@ from serve_app.deployments.ledger_actor import ActorCoordinator
 from serve_app.errors import RateLimited
 from serve_app.gateway.limits import Limits
 from serve_app.gateway.permits.coordinator import Coordinator
+from serve_app.gateway.permits.messages import LineReport, Report
 from serve_app.gateway.permits.permits import Permits
 from serve_app.gateway.permits.redis_coordinator import RedisCoordinator
 from serve_app.gateway.waiting_line import WaitingLine
@@ -31,6 +37,8 @@ from tools.redis import redis_server
 
 FAR = AccessConfig(max_concurrent_requests=1000, max_audio_s_per_minute=10_000_000)
 NEAR = AccessConfig(max_concurrent_requests=2)
+EXCHANGES = 500
+LINE_COLUMNS = ("exchange ms", "all places ms", "joins ms", "ends ms")
 Connect = Callable[[], Coordinator | None]
 
 
@@ -96,6 +104,35 @@ async def place_us(permits: Permits, waiting: int) -> float:
     return 1000 * (perf_counter() - started)
 
 
+async def long_line(coordinator: Coordinator, waiting: int) -> dict[str, float]:
+    """Time the reports of one session, whose requests are the whole line, in milliseconds."""
+    numbers = itertools.count(1)
+
+    async def report(
+        *events: tuple[int, int], asked: tuple[int, ...] = (), leaves: bool = False
+    ) -> float:
+        number = next(numbers)
+        lines = (LineReport("large", events, asked, 0.0),)
+        started = perf_counter()
+        reply = await coordinator.exchange(
+            Report("many", number, number == 1, False, leaves, (), lines)
+        )
+        took_ms = 1000 * (perf_counter() - started)
+        assert leaves or [len(line.places) for line in reply.lines] == [len(asked)]
+        return took_ms
+
+    tickets = range(1, waiting + 1)
+    joins = await report(*((ticket, 8000) for ticket in tickets))
+    one = [
+        await report((waiting + turn, 8000), (turn, 0), asked=(waiting + turn,))
+        for turn in range(1, EXCHANGES + 1)
+    ]
+    still = tuple(ticket + EXCHANGES for ticket in tickets)
+    all_places = await report(asked=still)
+    ends = await report(leaves=True)
+    return dict(zip(LINE_COLUMNS, (median(one), all_places, joins, ends), strict=True))
+
+
 @contextlib.asynccontextmanager
 async def ingresses(connect: Connect, count: int) -> AsyncIterator[list[Permits]]:
     """Run the permits of several ingress replicas."""
@@ -122,12 +159,17 @@ async def measure(connect: Connect, requests: int, waiting: int) -> dict[str, fl
             task.cancel()
         far_at = quantiles(far, n=100)
         near_at = quantiles(near, n=100)
+        coordinator = connect()
+        line_ms = dict.fromkeys(LINE_COLUMNS, math.nan)
+        if coordinator is not None:
+            line_ms = await long_line(coordinator, waiting)
         return {
             "p50 ms": round(far_at[49], 4),
             "p99 ms": round(far_at[98], 4),
             "contended p50 ms": round(near_at[49], 3),
             "contended p99 ms": round(near_at[98], 3),
             f"place in {waiting}, us": round(await place_us(permits, waiting), 1),
+            **{name: round(took_ms, 2) for name, took_ms in line_ms.items()},
         }
 
 

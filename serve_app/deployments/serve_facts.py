@@ -9,9 +9,11 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
 logger = logging.getLogger(__name__)
 
+_AGAIN_S = 5.0
+
 
 class ServeFacts:
-    """The gateway's ServerFacts. Serve's controller is asked once, at the start."""
+    """The gateway's ServerFacts. Serve's controller is asked at the start, until it answers."""
 
     def __init__(self) -> None:
         self._limit_s: float | None = None
@@ -26,8 +28,21 @@ class ServeFacts:
         return max(1, int(serve.get_replica_context().world_size))
 
     async def _ask(self) -> None:
-        try:
-            controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
-            self._limit_s = (await controller.get_http_config.remote()).request_timeout_s
-        except Exception:
-            logger.exception("Serve's request_timeout_s is unknown: late tracks are not refused")
+        while True:
+            try:
+                controller = await asyncio.to_thread(
+                    ray.get_actor, SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+                )
+                self._limit_s = (await controller.get_http_config.remote()).request_timeout_s
+                return
+            except (
+                ray.exceptions.RayError,
+                ValueError,
+            ) as error:  # it starts again, or is being started
+                logger.warning(
+                    "Serve's request_timeout_s is unknown (%s), so that late tracks are not refused: "
+                    "asking again in %g s",
+                    str(error).partition("\n")[0],
+                    _AGAIN_S,
+                )
+            await asyncio.sleep(_AGAIN_S)

@@ -157,8 +157,8 @@ async def test_a_players_stream_is_refused_at_once_too(client: httpx.AsyncClient
     await generate(client, prompt="a", duration_s=2)
     before = await idle_steps(client)
     headers = {HEADER: str(await unattainable_s(client))}
-    query = {"prompt": "a", "duration_s": LONG_S}
-    redirect = await client.get("/v1/audio/stream", params=query, headers=headers)
+    path = f"/v1/audio/stream?prompt=a&duration_s={LONG_S}"
+    redirect = await client.get(path, headers=headers)
     assert (redirect.status_code, redirect.is_redirect) == (303, True)
     answer = await client.get(f"/v1/audio/{redirect.headers['location']}")
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
