@@ -21,6 +21,7 @@ from serve_app.deployments.coordination import coordinator_of
 from serve_app.deployments.cpu_share import CpuShare
 from serve_app.deployments.departed_clients import DepartedClients
 from serve_app.deployments.fleet import RayFleet
+from serve_app.deployments.hang_guard import guard_replica
 from serve_app.deployments.http_span import HttpSpan
 from serve_app.deployments.job_metrics import RayJobObserver
 from serve_app.deployments.logs import log_with_serve, warn_of_user_config
@@ -57,6 +58,7 @@ class Ingress:
         self._config = config
         cores = ingress_demand(config.ingress_deployment_config).resources.get("CPU", 1)
         self._cpu = CpuShare(cores)
+        self._guarding = guard_replica()
         self._handles = handles
         self._nodes = NodeWatch({model.model_id: demand(model) for model in config.served})
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop

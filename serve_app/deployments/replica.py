@@ -21,6 +21,7 @@ from serve_app.deployments.autoscaling.context import (
     MEAN_AUDIO_S,
     WAITING_AUDIO_S,
 )
+from serve_app.deployments.hang_guard import guard_replica
 from serve_app.deployments.jobs_note import JobsNote
 from serve_app.deployments.logs import log_with_serve, warn_of_user_config
 from serve_app.deployments.metrics import ColdStart, ReplicaMetrics
@@ -61,6 +62,7 @@ class MusicGenReplica:
         logger.info("Model '%s' is ready, in seconds: %s", config.model_id, self.cold_start)
         self._metrics = ReplicaMetrics(config.model_id, self.cold_start)
         self._jobs = JobsNote()
+        self._guarding = guard_replica(self._engine.works)
 
     async def generate(
         self, request: GenerationRequest

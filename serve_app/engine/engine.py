@@ -36,6 +36,7 @@ from serve_app.models.stems import StemSeparator
 from serve_app.types import ENCODEC, MULTIBAND_DIFFUSION, AudioChunk, GenerationRequest, StreamItem
 
 WARM_UP_S = 0.2  # seconds of music
+LONGEST_STEP_S = 60.0  # with kernels that are compiled; one that lasts longer will not end
 
 
 class Engine:
@@ -191,6 +192,10 @@ class Engine:
     def stats(self) -> EngineStats:
         """Return the snapshot taken after the last step."""
         return self.loop.stats.latest()
+
+    def works(self) -> bool:
+        """Return whether the engine is idle, or in a step that has not lasted for too long."""
+        return self.loop.step_watch.so_far_s < LONGEST_STEP_S
 
     def check_health(self) -> None:
         """Raise ReplicaFailed once the engine can no longer serve."""

@@ -23,6 +23,7 @@ from serve_app.engine.output_processor import OutputProcessor
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stats_board import StatsBoard
+from serve_app.engine.step_watch import StepWatch
 from serve_app.engine.throughput import Throughput
 from serve_app.engine.warm_ups import WarmUps, settle
 from serve_app.errors import ReplicaFailed, RequestAborted
@@ -58,6 +59,7 @@ class EngineLoop:
         self.batch = batch
         self.stopping = False
         self.failure: BaseException | None = None
+        self.step_watch = StepWatch()
         self._device = batch.runner.device
         self._num_threads = config.num_threads or available_threads()
         self._keep_pace = config.keep_pace
@@ -147,7 +149,8 @@ class EngineLoop:
             use_own_stream(self._device)
             while not self.stopping:
                 self._drain_inbox(block=self._idle)
-                self._step()
+                with self.step_watch:
+                    self._step()
         except Exception as error:  # health checks report it, and the replica is replaced
             logger.exception("The engine's step failed; the engine ends")
             self.failure = self.failure or error

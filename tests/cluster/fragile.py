@@ -4,8 +4,10 @@ Its tracks wait for the gate.
 """
 
 import asyncio
+import ctypes
 import os
 import signal
+import threading
 from collections.abc import AsyncGenerator
 from typing import Any, NoReturn
 from unittest.mock import patch
@@ -21,6 +23,8 @@ from tests.cluster.gate import FOLDER, await_start, pass_gate
 POISON = "poison"
 ENGINE_FAILURE = "engine failure"
 ENDLESS = "endless"
+HANG = "hang"
+ENGINE_HANG = "engine hang"
 _ARMED = FOLDER / "armed"
 
 
@@ -41,7 +45,8 @@ class Fragile(MusicGenReplica):
     """A MusicGenReplica that the prompt POISON kills.
 
     After `arm`, and once: ENGINE_FAILURE makes the next step of its engine raise; a track of ENDLESS
-    stops after its first part, and ends with the replica.
+    stops after its first part, and ends with the replica; HANG holds the interpreter's lock for ever
+    after a track's first part, ENGINE_HANG the engine's thread.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -57,15 +62,23 @@ class Fragile(MusicGenReplica):
     ) -> AsyncGenerator[StreamItem | PackedChunk, None]:
         if request.prompt == POISON:
             os.kill(os.getpid(), signal.SIGKILL)
-        is_armed = request.prompt in (ENGINE_FAILURE, ENDLESS) and _disarm()
+        is_armed = request.prompt in (ENGINE_FAILURE, ENDLESS, HANG, ENGINE_HANG) and _disarm()
         if is_armed and request.prompt == ENGINE_FAILURE:
             self._engine.loop.batch.step = _fall_off  # type: ignore[assignment]
         async for item in super().generate(request):
             if _is_last(item):
                 await pass_gate(request.request_id, request.prompt)
             yield item
-            if is_armed and request.prompt == ENDLESS and isinstance(item, PackedChunk):
-                await asyncio.Event().wait()
+            if is_armed and isinstance(item, PackedChunk):
+                await self._stand_still(request.prompt)
+
+    async def _stand_still(self, prompt: str) -> None:
+        if prompt == ENDLESS:
+            await asyncio.Event().wait()
+        elif prompt == HANG:
+            ctypes.PyDLL(None).pause()
+        elif prompt == ENGINE_HANG:
+            self._engine.loop.batch.step = threading.Event().wait  # type: ignore[assignment]
 
 
 def _is_last(item: StreamItem | PackedChunk) -> bool:
