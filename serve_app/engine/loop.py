@@ -238,9 +238,7 @@ class EngineLoop:
         for scheduler in self._schedulers():
             for sequence in scheduler.clear():
                 sequence.sink(
-                    ReplicaFailed(
-                        "The replica failed during this request. The same request may be sent again."
-                    )
+                    ReplicaFailed("The replica failed. The same request may be sent again.")
                 )
 
     def _stop(self) -> None:
