@@ -2,10 +2,12 @@
 
 import asyncio
 import io
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -16,8 +18,10 @@ import soundfile
 import yaml
 
 from serve_app.launch.progress import ProgressLine
+from serve_app.launch.serve_process import ENVIRONMENT
 from serve_app.launcher import Service
 from serve_app.machine import free_port
+from tests.cluster.conftest import PROXY_CHECKS
 from tests.cluster.fragile import POISON
 from tests.conftest import CONFIGS
 from tests.service.burst import burst
@@ -33,6 +37,7 @@ from tests.service.test_slow_readers import (
     test_what_nobody_reads_stays_out_of_memory as check_slow_readers,
 )
 from tools.cluster_settings import serve_settings
+from tools.recovery_bounds import ended_proxy_s
 
 LONG: dict[str, Any] = {"prompt": "a", "duration_s": LONG_S}
 FIRST_BYTES = 10 * 2 * 32_000  # of ten seconds of samples
@@ -40,6 +45,9 @@ MIB = 2**20
 LINE = 20  # requests that may wait for an ingress replica
 MOST_CALLERS = 5 * LINE  # at once: fewer than the edge allows one address
 
+START_S = 30.0  # of a HAProxy, and checks that come late, on a machine whose cores are all busy
+
+logger = logging.getLogger(__name__)  # --log-cli-level=INFO shows the times
 pytestmark = pytest.mark.long
 
 
@@ -214,6 +222,29 @@ async def test_a_request_that_kills_replicas_is_refused(client: httpx.AsyncClien
     response = await client.post(GENERATIONS, json={"prompt": POISON, "duration_s": 1})
     assert (response.status_code, response.json()["code"]) == (500, "generation_failed")
     assert "two replicas crashed" in response.json()["detail"]
+
+
+async def test_haproxy_may_die(tuned: Service, client: httpx.AsyncClient) -> None:
+    """Its connections break; Serve starts another, whose way to the ingress is the same."""
+    stopped = [process for process in tuned.processes() if process.name() == "haproxy"]
+    assert stopped
+    for process in stopped:
+        process.kill()
+    killed_at = monotonic()
+    async with asyncio.timeout(PATIENCE_S):
+        while not await is_back(client):  # noqa: ASYNC110 - another process is asked
+            await asyncio.sleep(0.1)
+    back_s = monotonic() - killed_at
+    logger.info("HAProxy died: the service was back after %.1f s", back_s)
+    assert back_s < ended_proxy_s(float(ENVIRONMENT[PROXY_CHECKS])) + START_S
+    assert len(await stream(client, duration_s=1)) == 2 * 32_000
+
+
+async def is_back(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/v1/models", timeout=2.0)).is_success
+    except httpx.HTTPError:
+        return False
 
 
 async def test_a_burst_beyond_the_line_is_refused(tuned: Service) -> None:
