@@ -17,7 +17,7 @@ from ray.serve._private.proxy import DRAINING_MESSAGE
 from serve_app.machine import free_port
 from serve_app.node.cloud_notices import Notice
 from serve_app.node.ray_node import RayNode
-from tests.cluster.conftest import MODEL_NODE, PATIENCE_S, Fleet, model, settings
+from tests.cluster.conftest import MODEL_NODE, PATIENCE_S, PROXY_BACK_S, Fleet, model, settings
 from tests.cluster.fragile import build_app
 from tests.cluster.gate import PASSING, closed_gate, waiting
 from tests.processes import titled
@@ -31,7 +31,6 @@ CALLERS = 2  # with streams, and as many with whole tracks, at each proxy
 AT_ONCE_S = 30.0  # on a machine whose cores are all busy
 # A proxy that does not hear from its own node's ingress for so long, 0.1 s by default, asks the others
 INGRESS_ANSWERS_S = 60.0
-BACK_S = 120.0  # tools/recovery_bounds.py, and a start, on a machine whose cores are all busy
 INGRESS = "ray::ServeReplica:musicgen:Ingress"
 PROXY = "ray::ProxyActor"
 NODE = MODEL_NODE | {"ingress_node": 1.0}
@@ -163,7 +162,7 @@ async def loaded(client: httpx.AsyncClient, pair: Pair) -> tuple[list[Call], lis
 
 
 @pytest.mark.parametrize(
-    ("name", "back_s"), [(INGRESS, AT_ONCE_S), (PROXY, BACK_S)], ids=["ingress", "proxy"]
+    ("name", "back_s"), [(INGRESS, AT_ONCE_S), (PROXY, PROXY_BACK_S)], ids=["ingress", "proxy"]
 )
 async def test_the_other_node_goes_on(pair: Pair, name: str, back_s: float) -> None:
     """What dies breaks its own requests at once, those without an answer with a 500 where there is a proxy."""
@@ -205,7 +204,8 @@ async def test_a_drained_node_finishes_what_it_has(pair: Pair) -> None:
             await asyncio.to_thread(pair.drain)
             await pair.fleet.until(pair.stops)
             assert await refused(client, pair.urls[1]) == DRAINING_MESSAGE
-            assert (await client.get(pair.urls[1] + "/health/live")).status_code == 200
+            for path in ("/health", "/health/live"):  # of the other node's ingress
+                assert (await client.get(pair.urls[1] + path)).status_code == 200
             assert not any(call.task.done() for call in (*near, *far))
         await asyncio.gather(*(call.task for call in (*near, *far)))
         ends = {(call.status, bytes(call.received)) for call in (*near, *far)}

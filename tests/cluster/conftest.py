@@ -19,10 +19,13 @@ from serve_app.launch.serve_process import ENVIRONMENT
 from serve_app.machine import free_port
 from tests.conftest import EMBEDDED
 from tests.processes import titled
+from tools.recovery_bounds import ended_proxy_s
 
 PATIENCE_S = 300.0  # a busy machine is slow; only a failing test waits as long
 REQUEST_TIMEOUT_S = 300.0
+START_S = 60.0  # of a replacement, and checks that come late, on a machine whose cores are all busy
 PROXY_CHECKS = "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"
+PROXY_BACK_S = ended_proxy_s(float(ENVIRONMENT[PROXY_CHECKS])) + START_S
 APP = "musicgen"
 INGRESS_NODE = {"ingress_node": 0.001}
 MODEL_NODE: dict[str, float] = {"model_node": 1}

@@ -17,7 +17,7 @@ from serve_app.deployments.ingress import RayGenerator
 from serve_app.deployments.node_watch import NodeWatch
 from serve_app.errors import ReplicaUnreachable
 from serve_app.types import GenerationRequest, StreamItem
-from tests.cluster.conftest import APP, PATIENCE_S, Fleet, application, model
+from tests.cluster.conftest import APP, PATIENCE_S, PROXY_BACK_S, Fleet, application, model
 from tests.cluster.fragile import Fragile
 from tests.cluster.gate import closed_gate, waiting
 
@@ -25,7 +25,6 @@ PATH = "/v1/audio/generations"
 DEPLOYMENT = "MusicGen:nano"
 QUEUE_AUDIO_S = 40.0
 MOST_HELD = 20 + 2 * 9  # tracks of 2 s: in the queue, and in two replicas of 8 slots
-BACK_S = 120.0  # tools/recovery_bounds.py, and a start, on a machine whose cores are all busy
 PROMPTS = ("lofi beat", "calm bells, 70 bpm", "energetic bass, 140 bpm", "sad strings")
 
 logger = logging.getLogger(__name__)  # --log-cli-level=INFO shows the times
@@ -190,7 +189,7 @@ async def test_the_death_of_an_ingress_or_a_proxy_breaks_its_connections(
             await asyncio.sleep(0.1)
     back_s = monotonic() - killed_at
     logger.info("%s died: the service was back after %.1f s", process, back_s)
-    assert back_s < BACK_S
+    assert back_s < PROXY_BACK_S
 
 
 async def answers_again(client: httpx.AsyncClient) -> bool:

@@ -8,15 +8,17 @@ import pytest
 
 from serve_app import app
 from serve_app.app import build_app
+from serve_app.config.deployment import DeploymentConfig
 from serve_app.deployments import hang_guard
 from serve_app.engine import engine
-from tests.cluster.conftest import Fleet, model, settings
+from tests.cluster.conftest import START_S, Fleet, model, settings
 from tests.cluster.fragile import ENGINE_HANG, HANG, Fragile
 from tests.cluster.test_splices import Answer
+from tools.recovery_bounds import ended_replica_s
 
 DEPLOYMENT = "MusicGen:nano"
 LIMIT_S = 5.0
-PAUSE_S = 2 * LIMIT_S + 120.0  # and a start, on a machine whose cores are all busy
+PAUSE_S = 2 * LIMIT_S + ended_replica_s(DeploymentConfig()) + START_S
 BODY = {"duration_s": 12.0, "seed": 7, "stream": True, "response_format": "pcm"}
 
 logger = logging.getLogger(__name__)  # --log-cli-level=INFO shows the times

@@ -15,15 +15,17 @@ import pytest
 
 from serve_app import app
 from serve_app.app import build_app
-from tests.cluster.conftest import PATIENCE_S, Fleet, model, settings
+from serve_app.config.deployment import DeploymentConfig
+from tests.cluster.conftest import PATIENCE_S, START_S, Fleet, model, settings
 from tests.cluster.fragile import ENDLESS, ENGINE_FAILURE, POISON, Fragile
 from tests.cluster.gate import closed_gate, no_starts, waiting
 from tests.service.conftest import samples_of
+from tools.recovery_bounds import ended_replica_s
 
 PATH = "/v1/audio/generations"
 DEPLOYMENT = "MusicGen:nano"
 DURATION_S = 12.0
-PAUSE_S = 120.0  # until a lost replica's track goes on, on a machine whose cores are all busy
+PAUSE_S = ended_replica_s(DeploymentConfig()) + START_S  # until a lost replica's track goes on
 GRACE_S = 2
 RESUME = "x-musicgen-resume"
 LOOSE = {"pcm", "sse", "whole"}
