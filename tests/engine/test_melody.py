@@ -161,7 +161,7 @@ async def test_text_and_melody_matter(
     assert len(found) == 4
 
 
-@pytest.mark.parametrize("audio_s", [0.0, 2.5])
+@pytest.mark.parametrize("audio_s", [pytest.param(0.0, marks=pytest.mark.long), 2.5])
 async def test_three_windows_hear_the_looped_melody(
     pair: Pair, engine: Engine, decoded: dict[StreamingDecoder, list[Tensor]], audio_s: float
 ) -> None:
