@@ -8,7 +8,7 @@ from tools.nano.prompts import random_example
 from tools.nano.score import Score
 from tools.nano.words import DRUM_WORDS, ENERGY_WORDS, LEAD_WORDS, MOOD_WORDS
 
-HELD_OUT_SEED = 3_000_000
+HELD_OUT_SEED = 5_000_000
 BRIGHT_LEADS = ("bells", "trumpet", "strings", "lead")
 SAME_PROMPT = "calm piano, 90 bpm"
 LENGTH = r", \d+ s$"

@@ -7,8 +7,10 @@ import numpy as np
 from tools.nano.synthesizer import FRAME_RATE
 
 BEATS = (16, 18, 21, 24, 28, 32, 36, 42, 48)  # frames
-TONICS = {"C": 0, "D": 2, "E": 4, "A": 9}  # name: pitch class
-HOMES = {"major": ("C", "A"), "minor": ("D", "E")}  # those of a mode have few notes in common
+TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "A": 9, "B": 11}  # name: pitch class
+# Any two of the four share 4 notes of 7 at most. A model this small mixes the keys of a mode, and a mixture
+# of two must not be heard as the other mode: C and A major were, as A minor.
+HOMES = {"major": ("D", "B"), "minor": ("D", "F")}
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 LEADS = (
     "piano", "guitar", "harp", "bells", "marimba", "flute", "trumpet", "organ", "epiano",
@@ -36,10 +38,7 @@ class Score:
 
     @property
     def homes(self) -> tuple[str, str]:
-        """Tonics of the mode, one of which a piece has whose prompt names no key.
-
-        Neither is the other mode's: a model that chooses its tonic by the lead would play that mode.
-        """
+        """Tonics of the mode, one of which a piece has whose prompt names no key."""
         return HOMES[self.mode]
 
     @property

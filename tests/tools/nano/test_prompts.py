@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tools.nano.prompts import (
     with_length,
     without_length,
 )
-from tools.nano.score import LEADS, TONICS, Score
+from tools.nano.score import HOMES, LEADS, SCALES, TONICS, Score
 from tools.nano.synthesizer import SAMPLE_RATE, TIMBRES
 from tools.nano.words import ENERGY_WORDS, GENRES, LEAD_WORDS, MOOD_WORDS
 
@@ -69,8 +70,18 @@ def test_a_key_that_is_not_the_modes_own_is_in_the_prompt() -> None:
     assert 0.05 < len(others) / len(EXAMPLES) < 0.2
     for score, prompt in others:
         assert f"in {score.tonic} {score.mode}".lower() in prompt.lower()
-    homes = [Score("C", mode, 100, "bells", "none", 0).homes for mode in ("major", "minor")]
-    assert len({tonic for home in homes for tonic in home}) == 4
+
+
+def test_keys_have_few_notes_in_common() -> None:
+    """So that a mixture of two keys of one mode is not heard as the other: C and A major were, as A minor."""
+    notes = [
+        {(TONICS[home] + step) % 12 for step in SCALES[mode]}
+        for mode, homes in HOMES.items()
+        for home in homes
+    ]
+    assert len(notes) == 4
+    assert max(len(one & other) for one, other in combinations(notes, 2)) <= 4
+    assert Score("C", "minor", 100, "bells", "none", 0).homes == HOMES["minor"]
 
 
 def test_a_prompt_names_the_length_of_a_track_that_ends() -> None:
