@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from serve_app.checkpoints.checkpoint import load_checkpoint
 from serve_app.errors import CheckpointError
+from tools.nano.tokenizer import make_tokenizer
 
 
 def edit_tensors(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
@@ -85,7 +86,10 @@ HUGGINGFACE_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (edit_json(decoder=None), "config.json: has no section 'decoder'"),
     (edit_json(text_encoder__model_type="bert"), "text_encoder.model_type is 'bert'"),
     (edit_json(text_encoder__d_model="24"), "text_encoder.d_model is '24', not an integer"),
-    (edit_json(text_encoder__vocab_size=5), "tokenizer has 391 tokens, the text encoder 5"),
+    (
+        edit_json(text_encoder__vocab_size=5),
+        f"tokenizer has {len(make_tokenizer())} tokens, the text encoder 5",
+    ),
     (edit_json(text_encoder__dense_act_fn="x"), "config.json: describes no possible model"),
     (edit_json(audio_encoder__model_type="dac"), "audio_encoder.model_type is 'dac'.*'encodec'"),
     (edit_json(audio_encoder__upsampling_ratios=[4, "3"]), "upsampling_ratios is .* not a list of"),
