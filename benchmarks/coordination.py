@@ -163,6 +163,7 @@ async def measure(connect: Connect, requests: int, waiting: int) -> dict[str, fl
         line_ms = dict.fromkeys(LINE_COLUMNS, math.nan)
         if coordinator is not None:
             line_ms = await long_line(coordinator, waiting)
+            await coordinator.close()
         return {
             "p50 ms": round(far_at[49], 4),
             "p99 ms": round(far_at[98], 4),

@@ -9,7 +9,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 
 LIMIT_S = 60.0  # longer than any pause of a healthy process on a busy machine
-_PERIOD_S = 5.0
+_PERIODS = 12  # in it: the process ends after 11 to 12 of them
 
 
 class HangGuard:
@@ -28,7 +28,7 @@ class HangGuard:
         _give_time()
         try:
             while True:
-                await asyncio.sleep(_PERIOD_S)
+                await asyncio.sleep(LIMIT_S / _PERIODS)
                 if self._works():
                     _give_time()
         finally:

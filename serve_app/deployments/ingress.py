@@ -63,7 +63,7 @@ class Ingress:
         self._nodes = NodeWatch({model.model_id: demand(model) for model in config.served})
         self._watching = asyncio.ensure_future(self._nodes.run())  # Serve constructs it in its loop
         app_name = serve.get_replica_context().app_name
-        self._replicas = ReplicaWatch(app_name, CpuShare(cores))
+        self._replicas = ReplicaWatch(app_name, CpuShare(max(1.0, cores)))
         self._reporting = asyncio.ensure_future(self._replicas.run())
         self._facts = ServeFacts()
         self._streams = StreamStore.of(config.api)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import psutil
 import ray
 from ray.serve.metrics import Counter, Gauge
 
@@ -52,7 +53,8 @@ class ReplicaWatch:
         """Report every few seconds, until cancelled."""
         while True:
             self._count_cpu(time.thread_time(), time.process_time())
-            self._cpu_share.set(await self._share.read())
+            with contextlib.suppress(psutil.Error):
+                self._cpu_share.set(await self._share.read())
             with contextlib.suppress(ray.exceptions.RayError, ValueError):  # no controller
                 self.report(await self._details())
             await asyncio.sleep(_PERIOD_S)

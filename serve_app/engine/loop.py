@@ -67,8 +67,7 @@ class EngineLoop:
         self._conditioner = conditioner
         self._throughput = Throughput(position_s)
         self._output = OutputProcessor(checkpoint, config, self.fail, watermark, diffusion)
-        self._lanes: dict[str, Lane] = {}
-        self._lanes[FIRST] = self._new_lane(FIRST, batch)
+        self._lanes: dict[str, Lane] = {FIRST: self._new_lane(FIRST, batch)}
         self._warm_ups = WarmUps()
         self.stats = StatsBoard(
             self._schedulers,
@@ -155,9 +154,10 @@ class EngineLoop:
             logger.exception("The engine's step failed; the engine ends")
             self.failure = self.failure or error
         self.stopping = True
-        self._drain_inbox(block=False)
-        self._output.shutdown()
-        self._end_all()
+        with self.step_watch:
+            self._drain_inbox(block=False)
+            self._output.shutdown()
+            self._end_all()
 
     @property
     def _idle(self) -> bool:

@@ -32,6 +32,11 @@ def _fall_off(*_: Any) -> NoReturn:
     raise RuntimeError("The card has fallen off the bus")
 
 
+def _stand_still(*_: Any) -> NoReturn:
+    threading.Event().wait()
+    raise AssertionError
+
+
 def _disarm() -> bool:
     """Tell whether a failure is armed, for the last time."""
     try:
@@ -76,9 +81,10 @@ class Fragile(MusicGenReplica):
         if prompt == ENDLESS:
             await asyncio.Event().wait()
         elif prompt == HANG:
-            ctypes.PyDLL(None).pause()
+            while True:
+                ctypes.PyDLL(None).pause()  # until any signal
         elif prompt == ENGINE_HANG:
-            self._engine.loop.batch.step = threading.Event().wait  # type: ignore[assignment]
+            self._engine.loop.batch.step = _stand_still  # type: ignore[assignment]
 
 
 def _is_last(item: StreamItem | PackedChunk) -> bool:

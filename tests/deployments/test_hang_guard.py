@@ -5,13 +5,12 @@ import sys
 
 import pytest
 
-LIMIT_S = 1.0
+LIMIT_S = 4.0  # a busy machine is slow
 PROGRAM = """
 import asyncio, ctypes, time
 from serve_app.deployments import hang_guard
 
 hang_guard.LIMIT_S = {limit_s}
-hang_guard._PERIOD_S = {limit_s} / 4
 
 
 async def main():
@@ -25,7 +24,7 @@ asyncio.run(main())
 {after}
 print("ended in order")
 """
-FOR_LONG = "await asyncio.sleep(3 * hang_guard.LIMIT_S)"
+FOR_LONG = "await asyncio.sleep(1.5 * hang_guard.LIMIT_S)"
 
 
 def run(then: str, works: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
@@ -51,5 +50,5 @@ def test_a_process_that_stands_still_ends(then: str, works: str) -> None:
 
 
 def test_a_process_that_works_goes_on() -> None:
-    ended = run(FOR_LONG, after="time.sleep(2 * hang_guard.LIMIT_S)  # nobody watches any more")
+    ended = run(FOR_LONG, after="time.sleep(1.2 * hang_guard.LIMIT_S)  # nobody watches any more")
     assert (ended.returncode, ended.stdout) == (0, "ended in order\n"), ended.stderr

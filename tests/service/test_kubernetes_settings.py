@@ -227,6 +227,7 @@ async def test_haproxy_may_die(tuned: Service, client: httpx.AsyncClient) -> Non
     for process in stopped:
         process.kill()
     killed_at = monotonic()
+    assert psutil.wait_procs(stopped, timeout=PATIENCE_S)[1] == []
     async with asyncio.timeout(PATIENCE_S):
         while not await is_back(client):  # noqa: ASYNC110 - another process is asked
             await asyncio.sleep(0.1)
