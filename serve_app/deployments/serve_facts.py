@@ -36,11 +36,10 @@ class ServeFacts:
                 self._limit_s = (await controller.get_http_config.remote()).request_timeout_s
                 return
             except Exception as error:  # such as of a controller that starts again
-                reason = repr(error).partition("\\n")[0]
                 logger.warning(
-                    "Serve's request_timeout_s is unknown (%s), so that late tracks are not refused: "
+                    "Serve's request_timeout_s is unknown (%r), so that late tracks are not refused: "
                     "asking again in %g s",
-                    reason,
+                    error,
                     _AGAIN_S,
                 )
             await asyncio.sleep(_AGAIN_S)
