@@ -54,11 +54,20 @@ class StreamListener:
             presence.cancel()
 
     async def _part(self, start: int, limit: int, version: int | None) -> StreamPart:
-        if self._deadline is not None and time() >= self._deadline:
-            raise DeadlineExceeded(
-                "The request deadline passed before the stream was finished. Allow more time."
-            )
-        return await self._streams.advance(self._stream_id, start, limit, version)
+        try:
+            async with asyncio.timeout(self._left_s()):
+                return await self._streams.advance(self._stream_id, start, limit, version)
+        except TimeoutError:
+            raise _too_late() from None
+
+    def _left_s(self) -> float | None:
+        """Seconds up to the deadline. Raises DeadlineExceeded if there are none."""
+        if self._deadline is None:
+            return None
+        left_s = self._deadline - time()
+        if left_s <= 0:
+            raise _too_late()
+        return left_s
 
     async def _stay_present(self) -> None:
         """Be heard while the receiver of the bytes takes none."""
@@ -66,3 +75,9 @@ class StreamListener:
             while True:
                 await self._streams.describe(self._stream_id)
                 await asyncio.sleep(POLL_S)
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "The request deadline passed before the stream was finished. Allow more time."
+    )

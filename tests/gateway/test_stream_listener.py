@@ -124,7 +124,10 @@ async def test_bytes_of_two_runs_are_not_joined(store: PolledStore, clock: Clock
         await anext(listener.content(state, 20, SECOND))
 
 
-async def test_its_deadline_holds(store: PolledStore) -> None:
+async def test_its_deadline_holds_between_two_polls(
+    store: PolledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_run, "POLL_S", 10 * PATIENCE_S)
     stream_id = store.create(source_of(Held()))
     state = await StreamListener(store, stream_id).open()
     listener = StreamListener(store, stream_id, deadline=time() + 0.1)
