@@ -1,6 +1,5 @@
 """Memory, GPUs and ports of this machine."""
 
-import os
 import random
 import shutil
 import socket
@@ -11,7 +10,6 @@ import psutil
 GIB = 2**30
 NEEDED_MEMORY_GIB = 2.0  # Ray with one small replica
 HIGHEST_PORT = 65_535
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of cgroup v2: quota and period in microseconds
 _LOOPBACK = "127.0.0.1"
 _SEARCHED_PORTS = range(20_000, 32_768)  # above Ray's workers, below the kernel's ephemeral ports
 
@@ -30,16 +28,6 @@ def nvidia_gpus() -> int:
     """Count the devices of NVIDIA's driver; 1 where it has its command alone (WSL)."""
     devices = len(list(Path("/dev").glob("nvidia[0-9]*")))
     return devices or int(shutil.which("nvidia-smi") is not None)
-
-
-def usable_cpus() -> int:
-    """Count the cores that this process may use: by its affinity, and by its container's quota."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = _CPU_QUOTA.read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no container, or one without a quota ("max")
-        return cores
 
 
 def is_port(text: str) -> bool:

@@ -14,6 +14,7 @@ from tests.sources import PACKAGE, ROOT, imported_modules, module_of, name_of, p
 # The rooms of this package that each room may import besides itself.
 ALLOWED = {
     "types": set[str](),
+    "cpus": set[str](),
     "model_status": {"types"},
     "errors": set[str](),
     "config": {"types", "errors"},
@@ -21,15 +22,17 @@ ALLOWED = {
     "error_bodies": {"errors"},
     "track_fields": {"types", "model_status", "marks"},
     "kernels": set[str](),
-    "models": {"types", "errors", "kernels"},
-    "checkpoints": {"types", "errors", "config", "models"},
+    "models": {"types", "cpus", "errors", "kernels"},
+    "checkpoints": {"types", "cpus", "errors", "config", "models"},
     "provenance_report": set[str](),
     "provenance": {"errors", "config", "marks", "provenance_report"},
-    "audio": {"types", "errors", "marks", "provenance", "provenance_report"},
+    "audio": {"types", "cpus", "errors", "marks", "provenance", "provenance_report"},
     "watermark": {"errors", "config", "models", "checkpoints", "audio", "provenance_report"},
-    "engine": {"types", "model_status", "errors", "config", "kernels", "models", "checkpoints"},
+    "engine": {
+        "types", "cpus", "model_status", "errors", "config", "kernels", "models", "checkpoints",
+    },
     "gateway": {
-        "types", "model_status", "errors", "config", "track_fields", "marks", "provenance",
+        "types", "cpus", "model_status", "errors", "config", "track_fields", "marks", "provenance",
         "provenance_report", "audio", "watermark",
     },
     "jobs": {"types", "model_status", "errors", "config", "track_fields", "audio", "gateway"},
@@ -50,7 +53,7 @@ ALLOWED = {
     "node": set[str](),
     "edge": {"errors", "error_bodies", "config", "gateway", "child_process"},
     "launch": {
-        "errors", "config", "checkpoints", "gateway", "child_process", "machine", "placement",
+        "cpus", "errors", "config", "checkpoints", "gateway", "child_process", "machine", "placement",
         "ray_token",
     },
     "launcher": {"errors", "config", "edge", "launch", "machine", "ray_token"},

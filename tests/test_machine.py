@@ -1,6 +1,5 @@
 """Memory and ports of this machine."""
 
-import os
 import socket
 from pathlib import Path
 
@@ -33,24 +32,3 @@ def test_no_free_port_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "port_is_free", lambda _: False)
     with pytest.raises(OSError, match="No port from 20000 to 32767 is free"):
         machine.free_port()
-
-
-@pytest.mark.parametrize(
-    ("quota", "cores"),
-    [
-        ("max 100000", 8),
-        ("250000 100000", 2),
-        ("50000 100000", 1),
-        ("3200000 100000", 8),
-        (None, 8),
-    ],
-)
-def test_a_containers_quota_bounds_the_cores(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str | None, cores: int
-) -> None:
-    file = tmp_path / "cpu.max"
-    if quota is not None:
-        file.write_text(f"{quota}\n")
-    monkeypatch.setattr(machine, "_CPU_QUOTA", file)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert machine.usable_cpus() == cores

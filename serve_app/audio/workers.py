@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from serve_app.audio.file_format import Encoding
 from serve_app.audio.inspector import Inspection, inspection_of
 from serve_app.audio.mastering import Mastering
 from serve_app.audio.worker_pool import WorkerPool
+from serve_app.cpus import usable_cpus
 from serve_app.provenance.manifest import Unkept
 from serve_app.types import Audio
 
@@ -43,10 +43,10 @@ class Conversion:
 
 
 class AudioWorkers:
-    """Two pools of processes, each of half as many as there are CPUs: for prompts, for conversions."""
+    """Two pools of processes, each of half as many as this process has cores: for prompts, for conversions."""
 
     def __init__(self) -> None:
-        size = max(1, min(_MOST_PROCESSES, (os.cpu_count() or 1) // 2))
+        size = max(1, min(_MOST_PROCESSES, usable_cpus() // 2))
         self._readers = WorkerPool(size)
         self._converters = WorkerPool(size, _YIELDING)
 

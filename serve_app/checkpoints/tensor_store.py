@@ -1,6 +1,5 @@
 """The named tensors of a checkpoint, with a record of those used."""
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from typing import NamedTuple, Never
 import torch
 from torch import Tensor, nn
 
+from serve_app.cpus import usable_cpus
 from serve_app.errors import CheckpointError
 
 
@@ -97,7 +97,7 @@ class TensorStore:
             weight = change(name, self._shaped(sources[name], expected[name].shape))
             return weight.to(device=device, dtype=dtype)
 
-        with ThreadPoolExecutor(_cores() if device.type == "cpu" else 1) as threads:
+        with ThreadPoolExecutor(usable_cpus() if device.type == "cpu" else 1) as threads:
             state = dict(zip(expected, threads.map(load, expected), strict=True))
         for name in not_finite(state):
             self._refuse_values(sources[name], dtype, change(name, self.take(sources[name])))
@@ -226,10 +226,6 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(map(repr, names[:_NAMED])) + more
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _names(sources: tuple[Source, ...]) -> str:

@@ -5,6 +5,7 @@ import os
 import torch
 
 from serve_app.config.app import EngineConfig
+from serve_app.cpus import usable_cpus
 from serve_app.errors import ConfigError
 
 # Text of the RuntimeErrors by which libraries report a CUDA error, where PyTorch has no class for it.
@@ -68,7 +69,7 @@ def available_threads() -> int:
 
     Ray sets OMP_NUM_THREADS to a replica's num_cpus.
     """
-    return int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    return int(os.environ.get("OMP_NUM_THREADS", 0)) or usable_cpus()
 
 
 def configure_device(device: torch.device) -> None:

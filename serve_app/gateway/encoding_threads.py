@@ -5,7 +5,6 @@ threads have a name of their own, by which `top -H` and benchmarks/service.py te
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +13,8 @@ from functools import cache, partial
 from pathlib import Path
 from threading import get_native_id
 from typing import ParamSpec, TypeVar
+
+from serve_app.cpus import usable_cpus
 
 THREAD_NAME = "encoder"
 
@@ -29,14 +30,9 @@ async def in_encoding_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kw
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_cores(), thread_name_prefix=THREAD_NAME, initializer=_name_thread)
-
-
-def _cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return ThreadPoolExecutor(
+        usable_cpus(), thread_name_prefix=THREAD_NAME, initializer=_name_thread
+    )
 
 
 def _name_thread() -> None:

@@ -19,9 +19,10 @@ from serve_app.config.adapter import AdapterSource
 from serve_app.config.app import AUTO
 from serve_app.config.files import config_files
 from serve_app.config.published import SIZES, hub_id
+from serve_app.cpus import usable_cpus
 from serve_app.errors import CheckpointError
 from serve_app.launch.error import CONFIGURATION, LaunchError
-from serve_app.machine import nvidia_gpus, usable_cpus
+from serve_app.machine import nvidia_gpus
 
 _TEMPLATE = "own"
 _YAML = (".yaml", ".yml")

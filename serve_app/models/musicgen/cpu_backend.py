@@ -3,9 +3,9 @@
 Decoding is memory-bound: a step reads all weights, so narrower weights make it faster.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
+from serve_app.cpus import usable_cpus
 from serve_app.models.musicgen.cpu_kv_cache import CpuKVCache
 from serve_app.models.musicgen.cpu_layers import MANY_ROWS, CpuLinear
 from serve_app.models.musicgen.cpu_step import CpuStep
@@ -57,7 +57,7 @@ def optimize_for_cpu(model: MusicGen, precision: str) -> None:
         for name, child in module.named_children()
         if isinstance(child, Linear)
     ]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(usable_cpus()) as threads:
         narrowed = threads.map(lambda found: CpuLinear(found[2], precision), linears)
         for (module, name, _), linear in zip(linears, narrowed, strict=True):
             setattr(module, name, linear)
