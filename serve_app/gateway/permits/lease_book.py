@@ -8,7 +8,7 @@ from serve_app.gateway.permits.lease import Lease
 from serve_app.gateway.permits.line_journal import LineJournal
 from serve_app.gateway.permits.messages import Answer, Reply, Report, Row
 
-_IDLE_S = 5.0  # until the lease of an allowance that no request uses is given up
+_IDLE_S = 60.0  # until the lease of an allowance that no request uses is given up
 
 
 class LeaseBook:
@@ -70,9 +70,10 @@ class LeaseBook:
         return claim
 
     def abandon(self, claim: Claim) -> None:
-        """Let a request wait no more that has no units yet."""
+        """Let a request wait no more that has no units yet; the next report says so."""
         if claim in self._claims:
             self._claims.remove(claim)
+            self._dirty.update(want.allowance.name for want in claim.wants)
 
     @property
     def is_urgent(self) -> bool:
