@@ -5,8 +5,10 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
 
+from serve_app.errors import QueueFull
 from serve_app.gateway.estimate import remaining_at
 from serve_app.gateway.generator import Generator
+from serve_app.gateway.permits.line_journal import Ticket
 from serve_app.gateway.permits.permits import Permits
 from serve_app.gateway.permits.place_tree import Place
 from serve_app.gateway.readiness import Readiness
@@ -51,7 +53,7 @@ class AdmissionQueue:
 
     async def _in_line(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
         line = self._lines[request.model]
-        ticket = await line.enter(request.duration_s)
+        ticket = await self._enter(line, request)
         try:
             async with contextlib.aclosing(_with_ticks(self._generator.generate(request))) as items:
                 async for item in items:
@@ -65,6 +67,16 @@ class AdmissionQueue:
                     yield item
         finally:
             line.leave(ticket)
+
+    async def _enter(self, line: WaitingLine, request: GenerationRequest) -> Ticket:
+        """Enter the line. QueueFull says when to retry while the model starts, too."""
+        try:
+            return await line.enter(request.duration_s)
+        except QueueFull as full:
+            card = self._cards[request.model]
+            if full.retry_after_s is None and not await self._readiness.recent(card):
+                full.retry_after_s = self._readiness.ready_in_s(card)
+            raise
 
     async def _progress(
         self, request: GenerationRequest, place: Place, reported: StreamItem | None

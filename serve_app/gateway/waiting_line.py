@@ -29,15 +29,15 @@ class WaitingLine:
     async def enter(self, duration_s: float) -> Ticket:
         """Return a ticket for the end of the line.
 
-        A request that finds the line empty is always admitted. Raises QueueFull, with the
-        time after which to retry.
+        A request that finds the line empty is always admitted. Raises QueueFull, with the time
+        after which to retry, unless no audio was made lately.
         """
         music_ms = max(1, round(1000 * duration_s))
         if self._bound is not None:
             try:
                 await self._permits.take(Want(self._bound, music_ms))
             except Shortage as shortage:
-                raise self._refusal(shortage, duration_s) from shortage
+                raise self._refusal(shortage) from shortage
         return self._permits.enter(self._model_id, music_ms)
 
     def leave(self, ticket: Ticket) -> None:
@@ -53,13 +53,14 @@ class WaitingLine:
         """Record that `audio_s` seconds of audio were made."""
         self._permits.line(self._model_id).record(audio_s, self._permits.now)
 
-    def _refusal(self, shortage: Shortage, duration_s: float) -> QueueFull:
-        """Explain a full line, with the time that `duration_s` take at the recent rate."""
+    def _refusal(self, shortage: Shortage) -> QueueFull:
+        """Explain a full line, with the time until there is room at the recent rate."""
         line = self._permits.line(self._model_id)
         waiting_s = (shortage.want.allowance.limit - shortage.available) / 1000
+        missing_s = min(waiting_s, (shortage.want.amount - shortage.available) / 1000)
         rate = line.rate(self._permits.now)
         return QueueFull(
             f"{max(1, line.count)} requests for {waiting_s:.0f} seconds of music are waiting "
             "for this model. Send the request again later.",
-            duration_s / rate if rate else None,
+            missing_s / rate if rate else None,
         )

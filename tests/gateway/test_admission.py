@@ -112,3 +112,25 @@ async def test_waiting_music_is_bounded() -> None:
     for _ in tasks:
         gate.released.release()
     assert [len(chunks) for chunks in await asyncio.gather(*tasks)] == [1, 1, 1]
+
+
+async def test_a_full_line_says_when_a_model_that_starts_is_ready() -> None:
+    gate = Gate()
+    fleet = FakeGenerator()
+    card = ModelCard("small", "s", (), "l", max_queued_audio_s=25.0)
+    starting = AdmissionQueue(gate, [card], Readiness(fleet))
+    waiting = asyncio.create_task(collect(starting.generate(request(20.0))))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull) as error:
+        await anext(starting.generate(request()))
+    assert error.value.retry_after_s is None, "it has a replica, which has made nothing yet"
+    del fleet.step_s["small"]
+    starting = AdmissionQueue(gate, [card], Readiness(fleet))
+    others = asyncio.create_task(collect(starting.generate(request(20.0))))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull) as error:
+        await anext(starting.generate(request()))
+    assert error.value.headers == {"retry-after": "20"}
+    gate.released.release()
+    gate.released.release()
+    await asyncio.gather(waiting, others)

@@ -40,7 +40,10 @@ async def test_estimates_follow_the_recent_rate() -> None:
     queue.record(10.0)
     with pytest.raises(QueueFull) as error:
         await queue.enter(30.0)
-    assert error.value.retry_after_s == pytest.approx(7.5), "30 s of music at 4 s a second"
+    assert error.value.retry_after_s == pytest.approx(5.0), "20 s of music at 4 s a second"
+    with pytest.raises(QueueFull) as error:
+        await queue.enter(13.0)
+    assert error.value.retry_after_s == pytest.approx(2.0), "8 s too many"
 
 
 async def test_an_old_rate_is_forgotten() -> None:
