@@ -97,7 +97,7 @@ audit: .venv/all  ## Look up known faults of the locked packages in OSV's databa
 
 sbom: .venv/all  ## Write the packages of the image into build/sbom.cdx.json (CycloneDX)
 	@mkdir -p build
-	$(PYTHON) -m uv export --quiet --frozen --no-dev --extra tracing --extra c2pa --format cyclonedx1.5 --preview-features sbom-export --output-file build/sbom.cdx.json
+	$(PYTHON) -m uv export --quiet --frozen --no-dev --extra tracing --extra c2pa --extra postgres --extra redis --extra s3 --format cyclonedx1.5 --preview-features sbom-export --output-file build/sbom.cdx.json
 
 clean:  ## Remove the virtual environments
 	rm -rf .venv .uv

@@ -28,7 +28,7 @@ apt install --no-install-recommends gcc libc6-dev libgomp1 python3-venv
 # uv, by hash; then Python and every package of the lock, by hash.
 python3 -m venv "$HOME/uv"
 "$HOME/uv/bin/pip" install --quiet --require-hashes --no-deps --only-binary :all: -r "$source/cluster/build-tools.txt"
-(cd "$source" && UV_PROJECT_ENVIRONMENT=$home "$HOME/uv/bin/uv" sync --frozen --no-dev --extra tracing --extra "$cloud" --python 3.11)
+(cd "$source" && UV_PROJECT_ENVIRONMENT=$home "$HOME/uv/bin/uv" sync --frozen --no-dev --extra tracing --extra c2pa --extra postgres --extra redis --extra s3 --extra "$cloud" --python 3.11)
 
 # For every shell of this user: Ray's own, and those of `ray exec` and `ray attach`.
 cat > "$HOME/.musicgen" <<END

@@ -21,7 +21,10 @@ LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
 DOCKERFILE = (ROOT / "cluster" / "Dockerfile").read_text().replace("\\\n", " ")
 DIGEST = r"@sha256:[0-9a-f]{64}$"
 UV = [sys.executable, "-m", "uv"]
-EXPORT = "export --quiet --frozen --no-dev --extra tracing --extra c2pa"
+EXTRAS = ("tracing", "c2pa", "postgres", "redis", "s3")  # on every node of a cluster
+# The others: of a model, on its nodes, where the lock's pins allow; and of the machines of a cloud.
+ELSEWHERE = {"audiocraft", "demucs", "aws", "gcp"}
+EXPORT = " ".join(["export --quiet --frozen --no-dev", *(f"--extra {extra}" for extra in EXTRAS)])
 # The first version of each package without the faults known when this was written.
 FIXED = {
     "aiohttp": "3.14.4",  # CVE-2026-111064, CVE-2026-111066
@@ -126,6 +129,12 @@ def test_the_image_installs_with_hashes() -> None:
     exceptions = [one for one in installs if "--require-hashes" not in one]
     assert [one.split()[-1] for one in exceptions] == ["torch.txt", "dist/*.whl"]
     assert f"uv {EXPORT} --no-emit-project --format requirements.txt" in DOCKERFILE
+
+
+def test_every_option_of_the_ingress_has_its_extra_on_the_nodes() -> None:
+    assert PROJECT["project"]["optional-dependencies"].keys() == {*EXTRAS, *ELSEWHERE}
+    assert DOCKERFILE.count(f"uv {EXPORT} ") == 2, "the packages, and their list"
+    assert f"uv {EXPORT} " in (ROOT / "Makefile").read_text()
 
 
 def test_the_image_takes_pytorch_of_the_lock_by_default() -> None:

@@ -14,6 +14,7 @@ from serve_app.doctor.gpu_software import DRIVERS, pytorch_cuda
 from tests.cluster.test_files import CLUSTER, DOCKERFILE, OPERATIONS, pods
 from tests.conftest import CONFIGS
 from tests.sources import ROOT
+from tests.test_supply_chain import EXTRAS
 
 BUILDS = {"cu126", "cu130", "cu132"}  # of PyTorch 2.13, on its own index
 CLOUDS = ["aws", "gcp"]
@@ -141,7 +142,8 @@ def test_each_node_installs_the_lock_and_fetches_its_model(name: str) -> None:
         [f"{command} {model}"] for model in models
     ]
     [sync] = re.findall(r'bin/uv" (sync .*)\)$', SETUP.read_text(), re.MULTILINE)
-    assert sync == 'sync --frozen --no-dev --extra tracing --extra "$cloud" --python 3.11'
+    extras = " ".join(f"--extra {extra}" for extra in EXTRAS)
+    assert sync == f'sync --frozen --no-dev {extras} --extra "$cloud" --python 3.11'
     assert "docker" not in config or not config["docker"]
 
 
