@@ -36,13 +36,15 @@ class Nodes:
 
 
 def on_kubernetes() -> list[Nodes]:
-    """Worker groups of the RayService, whose Ray has the CPUs and GPUs of the pod's limits."""
+    """Worker groups of the RayService, whose Ray has the pod's limits, unless told otherwise."""
     service = yaml.safe_load((CLUSTER / "kuberay" / "rayservice.yaml").read_text())
     found = []
     for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
         limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-        further = json.loads(json.loads(group["rayStartParams"].get("resources", '"{}"')))
-        resources = {"CPU": float(limits["cpu"]), "GPU": limits.get("nvidia.com/gpu", 0)}
+        told = group["rayStartParams"]
+        further = json.loads(json.loads(told.get("resources", '"{}"')))
+        cpus = float(told.get("num-cpus", limits["cpu"]))
+        resources = {"CPU": cpus, "GPU": limits.get("nvidia.com/gpu", 0)}
         found.append(Nodes(resources | further, group["maxReplicas"]))
     return found
 
@@ -93,6 +95,12 @@ def test_every_replica_has_its_place(
     wanted += [(demand(model), most(model.deployment_config)) for model in config.models]
     for replica, count in wanted:
         assert sum(kind.room(replica) for kind in nodes()) >= count, replica
+
+
+def test_on_kubernetes_no_two_ingress_replicas_share_a_pod() -> None:
+    """Else the loss of one node could end both: Serve spreads them only where it can."""
+    replica = ingress_demand(served({}).ingress_deployment_config)
+    assert {kind.room(replica) / kind.most for kind in on_kubernetes()} == {0, 1}
 
 
 def test_the_ingress_carries_the_streams_of_all_slots() -> None:
