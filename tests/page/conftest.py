@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, ConsoleMessage, Page
 
 from serve_app.config.jobs import JobsConfig
 from tests.browser import launched_browser, open_tab, require_chromium
 from tests.fakes import FakeGenerator
 from tests.page.actions import keep_notices
+from tests.page.slow_generator import SlowGenerator
 from tests.served_api import served_api
 
 FOLDER = Path(__file__).parent
 KEY = "page-key-0123456789"
+FAILED_REQUEST = "Failed to load resource"  # Chromium's report of an error status, or of no answer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,12 +38,28 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
+@pytest.fixture
+def complaints() -> list[str]:
+    """Errors of the console, among them violations of the policy. A test that provokes some clears them."""
+    return []
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    """An empty tab without a service worker, which would load every file of the page a second time."""
+async def page(browser: Browser, complaints: list[str]) -> AsyncIterator[Page]:
+    """An empty tab without a service worker, which would load every file of the page a second time.
+
+    An error of the console fails the test at its end, but for those that tell a failed request.
+    """
+
+    def collect(message: ConsoleMessage) -> None:
+        if message.type == "error" and not message.text.startswith(FAILED_REQUEST):
+            complaints.append(message.text)
+
     async with open_tab(browser, service_workers="block") as page:
+        page.on("console", collect)
         await keep_notices(page)
         yield page
+    assert complaints == []
 
 
 @pytest.fixture
@@ -54,6 +72,19 @@ def url(backend: FakeGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     """Address of the page of a service without keys."""
     monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
     with served_api(backend) as url:
+        yield url
+
+
+@pytest.fixture
+def slow() -> SlowGenerator:
+    return SlowGenerator()
+
+
+@pytest.fixture
+def slow_url(slow: SlowGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of the page of a service whose music goes on as far as a test lets it."""
+    monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
+    with served_api(slow) as url:
         yield url
 
 

@@ -11,12 +11,19 @@ from serve_app.audio.wav import WavHeader
 
 pytestmark = pytest.mark.long
 
+MOST_LINES = 250
+
 
 def test_its_files_are_formatted_and_linted() -> None:
     deno = str(Path(sys.executable).parent / "deno")
     for command in (["fmt", "--check", "--line-width", "120"], ["lint"]):
         run = subprocess.run([deno, *command, STATIC], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_its_files_are_short() -> None:
+    lines = {file.name: len(file.read_text().splitlines()) for file in STATIC.iterdir()}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
 def test_a_manifest_behind_the_samples_is_no_sound(tmp_path: Path) -> None:

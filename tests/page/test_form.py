@@ -9,6 +9,7 @@ from tests.browser import PHONE
 from tests.fakes import FakeGenerator
 from tests.page.actions import generate
 from tests.page.conftest import KEY
+from tests.page.slow_generator import SlowGenerator
 
 pytestmark = pytest.mark.long
 
@@ -82,6 +83,31 @@ async def test_the_form_is_used_by_keyboard_and_keeps_the_focus(
     await expect(page.locator(".track")).to_have_count(2)
     await expect(button).to_be_focused()
     assert len(backend.requests) == 2
+
+
+async def test_escape_cancels_the_track_that_is_made(
+    slow_url: str, slow: SlowGenerator, page: Page
+) -> None:
+    slow.allowed_s = 2.0
+    await page.goto(slow_url)
+    await generate(page, "bells", 8)
+    await expect(page.get_by_role("status")).to_contain_text("Making the track: 2.0 s")
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".track")).to_contain_text("Canceled after 2.0 s")
+    await expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+async def test_the_page_works_where_site_data_is_blocked(guarded_url: str, page: Page) -> None:
+    """Reading `sessionStorage` or `localStorage` throws; the key lives as long as the page."""
+    await page.add_init_script(
+        "for (const name of ['sessionStorage', 'localStorage']) Object.defineProperty(globalThis, name,"
+        " { get() { throw new DOMException('Access is denied for this document', 'SecurityError'); } });"
+    )
+    await page.goto(guarded_url)
+    await page.get_by_label("API key").fill(KEY)
+    await generate(page, "bells", 2)
+    await expect(page.locator(".track")).to_have_count(1)
+    await expect(page.get_by_role("alert")).to_be_hidden()
 
 
 @pytest.mark.parametrize(

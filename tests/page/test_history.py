@@ -1,4 +1,6 @@
-"""Tracks are kept in the browser across visits: with their sound, bounded, deletable, with favourites."""
+"""Tracks are kept in the browser across visits: with their sound, deletable, with favourites."""
+
+import re
 
 import pytest
 from playwright.async_api import Page, expect
@@ -6,6 +8,8 @@ from playwright.async_api import Page, expect
 from tests.page.actions import generate
 
 pytestmark = pytest.mark.long
+
+_FOCUSED = "document.activeElement.closest('li')?.querySelector('h3').textContent"
 
 
 async def make(page: Page, *prompts: str) -> None:
@@ -98,31 +102,39 @@ async def test_favourites_are_kept_and_shown_alone(url: str, page: Page) -> None
     await expect(tracks.last).to_be_visible()
 
 
-async def test_the_oldest_make_room_but_for_favourites(url: str, page: Page) -> None:
-    """Sixty tracks and the favourites are kept. The store is filled by its own module."""
+async def test_the_focus_goes_to_the_next_track_that_is_shown(url: str, page: Page) -> None:
+    """Not to one that is hidden, and neither to the place of one that was deleted before."""
     await page.goto(url)
-    await page.evaluate(
-        """async () => {
-            const store = await import("./static/track_store.js");
-            const track = (number) => ({
-                id: `${number}`, createdAt: number, isFavourite: number === 0, fields: { prompt: `track ${number}` },
-                model: "small", seed: number, license: "none", peaks: new Uint8Array(10), durationS: 1,
-                generationS: 1, costUsd: null, isRepeatable: true, ending: null, jobId: null,
-                file: new Blob([new Uint8Array(100)], { type: "audio/wav" }),
-            });
-            for (let number = 0; number <= 60; number++) await store.put(track(number));
-        }"""
-    )
-    await page.reload()
+    await make(page, "bells", "drums", "flute", "horn")
     tracks = page.locator(".track")
-    await expect(tracks).to_have_count(61)
-    await generate(page, "the newest", 1)
-    await expect(tracks.first).to_contain_text("the newest")
-    await expect(tracks).to_have_count(61)
-    await expect(page.get_by_role("heading", name="track 0", exact=True)).to_be_visible()
-    await expect(page.get_by_role("heading", name="track 1", exact=True)).to_have_count(0)
-    await page.reload()
-    await expect(tracks).to_have_count(61)
+    alone = page.get_by_role("button", name="Favourites", exact=True)
+    for number in (0, 3):
+        await tracks.nth(number).get_by_role("button", name="Favourite").click()
+        await expect(tracks.nth(number)).to_have_class(re.compile("favourite"))
+    await alone.click()
+    await tracks.first.get_by_role("button", name="Delete").press("Enter")
+    await expect(tracks).to_have_count(3)
+    assert await page.evaluate(_FOCUSED) == "bells"
+    await alone.click()
+    for left in (2, 1):
+        await tracks.first.get_by_role("button", name="Delete").press("Enter")
+        await expect(tracks).to_have_count(left)
+    assert await page.evaluate(_FOCUSED) == "bells"
+    await expect(page.locator("#history > li")).to_have_count(2)  # the place of the last one, too
+
+
+async def test_a_list_without_favourites_says_so(url: str, page: Page) -> None:
+    await page.goto(url)
+    await make(page, "bells")
+    said = page.get_by_text("No track is marked as a favourite")
+    await expect(said).to_be_hidden()
+    await page.get_by_role("button", name="Favourites", exact=True).click()
+    await expect(said).to_be_visible()
+    await page.get_by_role("button", name="Favourites", exact=True).click()
+    await page.locator(".track").get_by_role("button", name="Favourite").click()
+    await page.get_by_role("button", name="Favourites", exact=True).click()
+    await expect(page.locator(".track")).to_be_visible()
+    await expect(said).to_be_hidden()
 
 
 async def test_a_browser_that_keeps_nothing_is_told_of(url: str, page: Page) -> None:

@@ -1,32 +1,23 @@
 """Tracks are made again with all settings, varied with progress, and kept when they end early."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from serve_app.errors import ModelLoading
-from serve_app.types import SamplingParams
-from tests.fakes import FakeGenerator
+from serve_app.types import AudioChunk, GenerationRequest, SamplingParams, StreamItem
+from tests.fakes import SAMPLE_RATE, FakeGenerator
 from tests.page.actions import eventually, generate, make_first
 from tests.page.slow_generator import SlowGenerator
 from tests.served_api import served_api
 
 pytestmark = pytest.mark.long
 
-
-@pytest.fixture
-def slow() -> SlowGenerator:
-    return SlowGenerator()
-
-
-@pytest.fixture
-def slow_url(slow: SlowGenerator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A service whose music goes on as far as a test lets it."""
-    monkeypatch.delenv("MUSICGEN_API_KEYS", raising=False)
-    with served_api(slow) as url:
-        yield url
+_SECOND = np.sin(np.arange(SAMPLE_RATE) / 20, dtype=np.float32)[None]
 
 
 async def have_ended(slow: SlowGenerator, count: int) -> None:
@@ -112,6 +103,25 @@ async def test_the_place_in_the_queue_and_the_time_left_are_told(
     await expect(page.locator(".track")).to_have_count(1)
 
 
+async def test_screen_readers_are_spared_of_each_progress(
+    slow_url: str, slow: SlowGenerator, page: Page
+) -> None:
+    """They speak a new phase, and the end."""
+    slow.queue_s = 0.75
+    slow.allowed_s = 1.0
+    await page.goto(slow_url)
+    await generate(page, "bells", 2)
+    status = page.get_by_role("status")
+    await expect(status).to_contain_text("Waiting")
+    await expect(status).to_have_attribute("aria-live", "polite")
+    slow.queue_s = 0.0
+    await expect(status).to_contain_text("Making the track: 1.0 s")
+    await expect(status).to_have_attribute("aria-live", "off")
+    slow.allowed_s = 2.0
+    await expect(status).to_have_text("Done.")
+    await expect(status).to_have_attribute("aria-live", "polite")
+
+
 async def test_a_canceled_track_keeps_what_was_heard(
     slow_url: str, slow: SlowGenerator, page: Page
 ) -> None:
@@ -135,11 +145,93 @@ async def test_a_canceled_track_keeps_what_was_heard(
     await have_ended(slow, 1)
 
 
-async def test_a_broken_track_keeps_what_was_heard(
-    url: str, backend: FakeGenerator, page: Page
+async def test_a_canceled_extension_begins_with_its_track(
+    slow_url: str, slow: SlowGenerator, page: Page
 ) -> None:
+    """The model hears the last 20 of 28 s, and has made 22 of 30 s: 8 s precede them."""
+    tracks = await make_first(page, slow_url, 28)
+    slow.allowed_s = 22.0
+    await tracks.first.get_by_role("button", name="Extend").click()
+    await expect(page.get_by_role("status")).to_contain_text("Making the track: 22.0 s")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(tracks).to_have_count(2)
+    await expect(tracks.first).to_contain_text("Canceled after 30.0 s")
+    extended, whole = await samples_of(page)
+    assert extended[: 8 * SAMPLE_RATE] == whole[: 8 * SAMPLE_RATE]
+    assert len(extended) == 30 * SAMPLE_RATE
+    await have_ended(slow, 2)
+
+
+async def samples_of(page: Page) -> list[list[int]]:
+    """The samples that the browser keeps of each track, the newest first."""
+    await expect(page.locator(".track:not([data-kept])")).to_have_count(0)
+    found: list[list[int]] = await page.evaluate(
+        """async () => {
+            const { all } = await import("./static/track_store.js");
+            const { read } = await import("./static/wav.js");
+            const samples = async ({ file }) => [...read(new Uint8Array(await file.arrayBuffer())).samples];
+            return Promise.all((await all()).map(samples));
+        }"""
+    )
+    return found
+
+
+@dataclass
+class BrokenGenerator(FakeGenerator):
+    """Loses its replica after the first second of a track."""
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[StreamItem, None]:
+        async for item in super().generate(request):
+            if self.late_error and isinstance(item, AudioChunk):
+                yield AudioChunk(_SECOND, SAMPLE_RATE, track_samples=2 * SAMPLE_RATE)
+                raise self.late_error
+            yield item
+
+
+async def test_a_broken_track_keeps_what_was_heard(page: Page) -> None:
+    """Its samples are those of the whole track, so far."""
+    backend = BrokenGenerator()
+    with served_api(backend) as url:
+        tracks = await make_first(page, url, 2, seed="5")
+        backend.late_error = ModelLoading("The replica was lost.")
+        await generate(page, "bells", 2)
+        await expect(tracks).to_have_count(2)
+        await expect(tracks.first).to_contain_text("Broken off after 1.0 s")
+        await expect(page.get_by_role("alert")).to_contain_text("The replica was lost.")
+        broken, whole = await samples_of(page)
+    assert broken == whole[:SAMPLE_RATE]
+    assert max(broken) > 10_000, "it is not silent"
+
+
+async def test_next_to_nothing_is_not_kept(url: str, backend: FakeGenerator, page: Page) -> None:
+    """Ten samples have been made."""
     backend.late_error = ModelLoading("The replica was lost.")
     await page.goto(url)
     await generate(page, "bells", 2)
-    await expect(page.locator(".track")).to_contain_text("Broken off after 0.0 s")
     await expect(page.get_by_role("alert")).to_contain_text("The replica was lost.")
+    await expect(page.locator(".track")).to_have_count(0)
+
+
+async def test_an_extension_is_as_long_as_the_model_of_its_track_makes(
+    url: str, backend: FakeGenerator, page: Page
+) -> None:
+    """Whichever model the form has. `large` makes 12 s at most."""
+
+    async def limit(route: Route) -> None:
+        served = await (await route.fetch()).json()
+        served["data"][1]["max_duration_s"] = 12
+        await route.fulfill(json=served)
+
+    await page.route("**/v1/models", limit)
+    await page.goto(url)
+    await page.get_by_label("Model").select_option("large")
+    await generate(page, "bells", 10)
+    tracks = page.locator(".track")
+    await expect(tracks).to_have_count(1)
+    await page.get_by_label("Model").select_option("small")
+    await tracks.first.get_by_role("button", name="Extend").click()
+    await expect(tracks).to_have_count(2)
+    request = backend.requests[-1]
+    assert (request.model, request.duration_s) == ("large", 12)
+    assert request.audio_prompt is not None
+    assert request.audio_prompt.duration_s == pytest.approx(2, abs=0.01)

@@ -66,7 +66,7 @@ async def test_sampling_inputs_are_sent(
 
 
 async def test_a_typed_seed_waits_for_the_parameters(
-    guarded_url: str, backend: FakeGenerator, page: Page
+    guarded_url: str, backend: FakeGenerator, page: Page, complaints: list[str]
 ) -> None:
     """Loading them fails with the page, and again at the first attempt to generate."""
     failures = 2
@@ -85,6 +85,8 @@ async def test_a_typed_seed_waits_for_the_parameters(
     alert = page.get_by_role("alert")
     await expect(alert).to_contain_text("The service cannot be reached")
     assert backend.requests == []
+    assert all("Failed to fetch" in complaint for complaint in complaints)
+    complaints.clear()
     await page.get_by_role("button", name="Generate").click()
     await expect(page.locator(".track")).to_contain_text("seed 21")
     assert backend.requests[-1].sampling.seed == 21

@@ -1,7 +1,7 @@
 """The waveform is the player: by mouse and keyboard, with a loop and a spectrogram."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
@@ -109,6 +109,50 @@ async def test_a_loop_is_set_by_the_keyboard(track: Locator, page: Page) -> None
     assert await position(track) == pytest.approx(1.0, abs=0.05), "it begins where the loop does"
     await page.keyboard.press("l")
     await expect(loop).to_have_attribute("aria-pressed", "false")
+
+
+async def test_a_loop_holds_in_a_hidden_tab(track: Locator, page: Page) -> None:
+    """It has no frames."""
+    await track.get_by_role("slider", name="Position").focus()
+    for key in ("ArrowRight", "]"):
+        await page.keyboard.press(key)
+    await page.evaluate("globalThis.requestAnimationFrame = () => 0")
+    turned = await track.locator("audio").evaluate(_TURNED)
+    assert turned["to"] == 0
+    assert 1 <= turned["at"] < 5, "not at the end of the track"
+
+
+async def test_two_quick_clicks_cancel_each_other(track: Locator) -> None:
+    """Neither leaves an error, which would fail the test, nor what the first began."""
+    twice = "(button) => { button.click(); button.click(); }"
+    await track.locator("[data-action=play]").evaluate(twice)
+    await expect(track.get_by_role("button", name="Play")).to_be_visible()
+    spectrum = track.get_by_role("button", name="Spectrogram")
+    await spectrum.evaluate(twice)
+    picture = track.locator(".spectrogram")
+    await expect(picture).to_have_attribute("width", "600")  # it has been drawn
+    await expect(spectrum).to_have_attribute("aria-pressed", "false")
+    assert await picture.evaluate("(one) => one.hidden")
+
+
+async def test_controls_name_their_track_and_keys(url: str, page: Page) -> None:
+    await page.goto(url)
+    for number, prompt in enumerate(("bells", 9 * "drum "), 1):
+        await generate(page, prompt, 1)
+        await expect(page.locator(".track")).to_have_count(number)
+    await page.keyboard.press("Escape")
+    for action in ("Position", "Play"):
+        role: Literal["slider", "button"] = "slider" if action == "Position" else "button"
+        for name in ("bells", "drum drum drum drum drum drum drum drum…"):
+            await expect(
+                page.get_by_role(role, name=f"{action}: {name}", exact=True)
+            ).to_have_count(1)
+    loop = page.get_by_role("button", name="Loop: bells", exact=True)
+    await expect(loop).to_have_text("Loop")
+    slider = page.get_by_role("slider", name="bells")
+    await expect(slider).to_have_accessible_description(re.compile(r"\[ and \] .*, L repeats"))
+    await slider.press("L")
+    await expect(loop).to_have_attribute("aria-pressed", "true")
 
 
 async def test_a_spectrogram_shows_the_frequency(track: Locator) -> None:

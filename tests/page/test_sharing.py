@@ -1,21 +1,17 @@
 """A link brings back the settings; programs make the same track by the API."""
 
-import asyncio
-import os
-import sys
 from pathlib import Path
 
 import pytest
-import soundfile
 from playwright.async_api import Page, expect
 
 from serve_app.types import SamplingParams
 from tests.fakes import FakeGenerator
 from tests.page.actions import generate
+from tests.page.programs import run_programs
 
 pytestmark = pytest.mark.long
 
-DENO = str(Path(sys.executable).parent / "deno")
 PROMPT = 'it\'s "bells" & 100 % joy'
 
 
@@ -56,19 +52,16 @@ async def test_a_link_brings_back_prompt_seed_and_settings(
     assert (second.prompt, second.duration_s, second.model) == (PROMPT, 2.5, "small")
 
 
-async def program(page: Page, language: str) -> str:
-    await page.get_by_role("button", name=language).click()
-    return await page.locator("#api-code").inner_text()
-
-
-async def run(folder: Path, *command: str) -> None:
-    """Run a program, which writes `track.wav`, without the tests' packages."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    process = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment)
-    assert await process.wait() == 0
-    samples, rate = soundfile.read(folder / "track.wav")
-    assert len(samples) / rate == pytest.approx(2.5, abs=0.01)
-    (folder / "track.wav").unlink()
+async def test_a_link_tells_that_its_model_is_not_served(url: str, page: Page) -> None:
+    notice = page.locator("#notice")
+    await page.goto(f"{url}/#prompt=bells&model=melody")
+    await expect(notice).to_have_text(
+        "The link has set the prompt and the settings. Its model is not served here: melody."
+    )
+    await expect(page.get_by_label("Model")).to_have_value("small")
+    await page.goto(f"{url}/#prompt=bells&model=large")
+    await expect(notice).to_have_text("The link has set the prompt and the settings.")
+    await expect(page.get_by_label("Model")).to_have_value("large")
 
 
 async def test_the_programs_make_what_is_set(
@@ -77,10 +70,7 @@ async def test_the_programs_make_what_is_set(
     await page.goto(url)
     await page.get_by_text("Use this by API").click()
     await fill(page)
-    (tmp_path / "track.ts").write_text(await program(page, "TypeScript"))
-    await run(tmp_path, "sh", "-c", await program(page, "curl"))
-    await run(tmp_path, sys.executable, "-I", "-c", await program(page, "Python"))
-    await run(tmp_path, DENO, "run", "--allow-net", "--allow-write", "track.ts")
+    await run_programs(page, tmp_path, 2.5)
     assert len(backend.requests) == 3
     for request in backend.requests:
         assert request.sampling == SamplingParams(temperature=0.73, cfg_coef=4.25, seed=9)
@@ -119,6 +109,44 @@ async def test_presets_combine_a_genre_and_a_mood(url: str, page: Page) -> None:
     await expect(prompt).to_have_value("dark")
     await page.keyboard.type(" drone")
     await expect(dark).to_have_attribute("aria-pressed", "false")
+
+
+async def test_presets_keep_what_was_typed(url: str, page: Page) -> None:
+    await page.goto(url)
+    prompt = page.get_by_label("Prompt", exact=True)
+    dark = page.get_by_role("button", name="dark")
+    await prompt.focus()
+    await page.keyboard.type("my violin")
+    await dark.click()
+    await page.get_by_role("button", name="Classical").click()
+    await expect(prompt).to_have_value("dark my violin, string quartet, classical")
+    await page.get_by_role("button", name="sad").click()
+    await page.get_by_role("button", name="Classical").click()
+    await expect(prompt).to_have_value("sad my violin")
+    for undone in (
+        "sad my violin, string quartet, classical",
+        "dark my violin, string quartet, classical",
+    ):
+        await page.keyboard.press("Control+z")
+        await expect(prompt).to_have_value(undone)
+    await dark.click()
+    await expect(dark).to_have_attribute("aria-pressed", "true")
+    await expect(prompt).to_have_value("dark my violin, string quartet, classical")
+    await dark.click()
+    await expect(prompt).to_have_value("my violin, string quartet, classical")
+
+
+async def test_no_preset_is_pressed_beside_the_prompt_of_a_link(url: str, page: Page) -> None:
+    await page.goto(url)
+    jazz = page.get_by_role("button", name="Jazz")
+    await jazz.click()
+    await jazz.click()
+    await expect(page.get_by_label("Prompt", exact=True)).to_have_value("")
+    await jazz.click()
+    await expect(jazz).to_have_attribute("aria-pressed", "true")
+    await page.goto(f"{url}/#prompt=bells")
+    await expect(page.get_by_label("Prompt", exact=True)).to_have_value("bells")
+    await expect(jazz).to_have_attribute("aria-pressed", "false")
 
 
 async def test_a_preset_is_one_press_from_music(url: str, page: Page) -> None:

@@ -115,3 +115,50 @@ async def test_slow_music_is_buffered_and_plays_without_a_break(
     for (start, seconds, _), (following, _, now) in pairwise(parts):
         assert following == pytest.approx(start + seconds, abs=1e-6), "no gap"
         assert following >= now, "it was made in time"
+
+
+async def test_the_sound_of_a_deleted_track_ends(url: str, page: Page) -> None:
+    await page.add_init_script(_RECORDER)
+    await page.goto(url)
+    await generate(page, "bells", 30)
+    track = page.locator(".track")
+    await expect(page.get_by_role("status")).to_have_text("Done.")
+    assert await page.evaluate(_SOUNDING) == 1
+    await track.get_by_role("button", name="Delete").click()
+    await expect(track).to_have_count(0)
+    await expect(page.get_by_role("button", name="Stop the sound")).to_be_hidden()
+    await becomes(page, _SOUNDING, 0)
+
+
+async def test_live_sound_ends_although_its_end_is_told_late(url: str, page: Page) -> None:
+    """All that was made has been played by then. The device has the rate of the music."""
+    await page.goto(url)
+    found = await page.evaluate(
+        """async () => {
+            const { LivePlayer } = await import("./static/live_player.js");
+            const { start } = AudioBufferSourceNode.prototype;
+            const played = new Promise((done) => AudioBufferSourceNode.prototype.start = function (when) {
+                this.addEventListener("ended", done);
+                return start.call(this, when);
+            });
+            const live = new LivePlayer(32_000, 1, 0.1);
+            live.add(new Int16Array(3_200), 0);
+            await played;
+            const isHeard = !live.isStopped;
+            live.complete();
+            return [live.context.sampleRate, isHeard, live.isStopped];
+        }"""
+    )
+    assert found == [32_000, True, True]
+    await expect(page.get_by_role("button", name="Stop the sound")).to_be_hidden()
+
+
+async def test_a_device_of_a_fixed_rate_plays_all_rates(url: str, page: Page) -> None:
+    await page.add_init_script(
+        "globalThis.AudioContext = class extends AudioContext {"
+        " constructor(options) { if (options) throw new DOMException('', 'NotSupportedError'); super(); } };"
+    )
+    await page.goto(url)
+    await generate(page, "bells", 30)
+    await expect(page.locator(".track")).to_have_count(1)
+    await expect(page.get_by_role("button", name="Stop the sound")).to_be_visible()

@@ -88,6 +88,34 @@ async def test_a_recording_is_trimmed(url: str, backend: FakeGenerator, page: Pa
     assert request.audio_prompt.duration_s == pytest.approx(0.5, abs=0.01)
 
 
+async def test_a_song_begins_a_track_with_its_end(
+    url: str, backend: FakeGenerator, page: Page
+) -> None:
+    """The part is half as long as the track, or as what the model has in view, until the user moves it."""
+    backend.melody = ("small",)
+    await page.goto(url)
+    await open_sounds(page)
+    await choose(page, pcm_file(tone(40.0), RATE))
+    used = page.locator("#trim-text")
+    await expect(used).to_have_text("0.0 to 40.0 s: 40.0 s are used")
+    await page.get_by_role("radio", name="the beginning").check()
+    why = ", since the whole is too long for the track"
+    await expect(used).to_have_text(f"35.0 to 40.0 s: 5.0 s are used{why}")
+    await page.get_by_label("Seconds", exact=True).fill("30")
+    await expect(used).to_have_text(f"25.0 to 40.0 s: 15.0 s are used{why}")
+    await page.get_by_label("Seconds", exact=True).fill("6")
+    await expect(used).to_have_text(f"37.0 to 40.0 s: 3.0 s are used{why}")
+    await generate(page, "bells", 6)
+    await expect(page.locator(".track")).to_have_count(1)
+    [request] = backend.requests
+    assert request.audio_prompt is not None
+    assert request.audio_prompt.duration_s == pytest.approx(3.0, abs=0.01)
+    await page.get_by_label("From", exact=True).fill("33")
+    await expect(used).to_have_text(
+        "33.0 to 40.0 s: 7.0 s are used: too long, the track needs less than 6 s"
+    )
+
+
 async def test_the_trimmed_part_is_heard(url: str, page: Page) -> None:
     await choose_sound(page, url)
     await page.get_by_label("To", exact=True).fill("0.3")

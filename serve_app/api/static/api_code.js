@@ -1,11 +1,10 @@
 /** Programs that make the track of a request by the API: for curl, Python and TypeScript. */
 
 const PATH = "v1/audio/generations";
-const FILES = { audio_prompt: "beginning.wav", melody: "melody.wav" };
 
 /**
- * Programs of a request. fields: without sounds; sound: the field of a sound, or null; address: of the service, with a
- * slash at the end; hasKey: whether requests need a key
+ * Programs of a request. fields: without sounds; sound: the field of a sound and the name of its file, or null;
+ * address: of the service, with a slash at the end; hasKey: whether requests need a key
  */
 export function programs(fields, sound, address, hasKey) {
   const body = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
@@ -15,9 +14,9 @@ export function programs(fields, sound, address, hasKey) {
 
 function curl({ body, sound, url, hasKey }) {
   const key = hasKey ? [`-H "authorization: Bearer $MUSICGEN_API_KEY"`] : [];
-  const form = Object.entries(body).map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`);
+  const form = Object.entries(body).map(([name, value]) => `--form-string ${quoted(`${name}=${value}`)}`);
   const content = sound
-    ? [...form, `-F ${sound}=@${FILES[sound]}`]
+    ? [...form, `-F ${sound.field}=@${sound.file}`]
     : [`-H 'content-type: application/json'`, `-d ${quoted(JSON.stringify(body))}`];
   return [`curl --fail-with-body ${url}`, ...key, ...content, "-o track.wav"].join(" \\\n  ");
 }
@@ -31,7 +30,10 @@ function python({ body, sound, url, hasKey }) {
   if (sound) imports.unshift("import base64");
   const key = hasKey ? [`    "authorization": f"Bearer {os.environ['MUSICGEN_API_KEY']}",`] : [];
   const file = sound
-    ? [`with open("${FILES[sound]}", "rb") as file:`, `    fields["${sound}"] = base64.b64encode(file.read()).decode()`]
+    ? [
+      `with open("${sound.file}", "rb") as file:`,
+      `    fields["${sound.field}"] = base64.b64encode(file.read()).decode()`,
+    ]
     : [];
   return [
     ...imports,
@@ -54,7 +56,7 @@ function python({ body, sound, url, hasKey }) {
 function typescript({ body, sound, url, hasKey }) {
   const key = hasKey ? ["    authorization: `Bearer ${process.env.MUSICGEN_API_KEY}`,"] : [];
   const names = sound ? "readFile, writeFile" : "writeFile";
-  const file = sound ? [`  ${sound}: await readFile("${FILES[sound]}", "base64"),`] : [];
+  const file = sound ? [`  ${sound.field}: await readFile("${sound.file}", "base64"),`] : [];
   return [
     ...(hasKey ? ['import process from "node:process";'] : []),
     `import { ${names} } from "node:fs/promises";`,

@@ -1,5 +1,7 @@
 /** Requests to the service. */
 
+import * as storage from "./storage.js";
+
 const KEY = "musicgen-key";
 
 /** Refusal or failure of the service. code: its name in the API, or null. */
@@ -13,22 +15,22 @@ export class ApiError extends Error {
 }
 
 export function saveKey(key) {
-  sessionStorage.setItem(KEY, key.trim());
+  storage.ofTab.set(KEY, key.trim());
 }
 
 /** Whether requests have a key. */
 export function hasKey() {
-  return Boolean(sessionStorage.getItem(KEY));
+  return Boolean(storage.ofTab.get(KEY));
 }
 
 /** Requests; one that is refused for its key is repeated with a key that was entered meanwhile. */
 async function ask(path, options = {}) {
-  const key = sessionStorage.getItem(KEY);
+  const key = storage.ofTab.get(KEY);
   const headers = { ...options.headers, ...(key ? { authorization: `Bearer ${key}` } : {}) };
   const response = await fetch(path, { ...options, headers });
   if (response.ok) return response;
   const error = await errorOf(response);
-  if (error.status === 401 && key !== sessionStorage.getItem(KEY)) return ask(path, options);
+  if (error.status === 401 && key !== storage.ofTab.get(KEY)) return ask(path, options);
   throw error;
 }
 
@@ -143,11 +145,11 @@ export function cancelJob(id) {
 }
 
 /** Converts a WAV file to another format. */
-export async function convert(wav, format) {
+export async function convert(wav, format, signal) {
   const body = new FormData();
   body.append("audio", wav, "track.wav");
   body.append("response_format", format);
-  return (await ask("v1/audio/conversions", { method: "POST", body })).blob();
+  return (await ask("v1/audio/conversions", { method: "POST", body, signal })).blob();
 }
 
 export function bytesOf(base64) {

@@ -4,6 +4,7 @@ import { TrackCard } from "./track_card.js";
 
 const list = document.getElementById("history");
 const cards = new Map(); // TrackCard by the id of its track
+const unmarked = document.createElement("p");
 let formats = []; // of downloads
 
 /** Offers these formats for download. offered: [{ name, label, extension }] */
@@ -32,13 +33,13 @@ export function add(track, actions, place, live = null) {
   drawEmpty();
 }
 
-/** Removes a track; the focus goes to the next one. Returns the place that it had. */
+/** Removes a track; the focus goes to the next one that is shown. Returns the place that it had. */
 export function remove(id) {
   const card = cards.get(id);
   if (!card) return null;
   const { element } = card;
   const hadFocus = element.contains(document.activeElement);
-  const next = element.nextElementSibling ?? element.previousElementSibling;
+  const next = neighbour(element);
   const place = reserve();
   element.replaceWith(place);
   card.close();
@@ -48,12 +49,19 @@ export function remove(id) {
   return place;
 }
 
+/** The card after this one, else the one before, of those that are shown. */
+function neighbour(element) {
+  const shown = [...list.children].filter((one) => one === element || one.checkVisibility());
+  const at = shown.indexOf(element);
+  return shown[at + 1] ?? shown[at - 1];
+}
+
 /** Marks a track that the browser has stored. */
 export function markKept(id) {
   cards.get(id)?.element.setAttribute("data-kept", "");
 }
 
-/** Shows the favourites alone, or all tracks. */
+/** Shows the favourites alone, or all tracks. Where none is marked, the style sheet shows a word of it. */
 export function showFavourites(areAlone) {
   list.classList.toggle("favourites-alone", areAlone);
 }
@@ -62,3 +70,7 @@ function drawEmpty() {
   document.getElementById("empty").hidden = cards.size > 0;
   document.getElementById("favourites").hidden = cards.size === 0;
 }
+
+unmarked.className = "unmarked";
+unmarked.textContent = "No track is marked as a favourite: the star of a track marks it.";
+list.after(unmarked);

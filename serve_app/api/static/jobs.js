@@ -1,6 +1,7 @@
 /** Durable jobs of this browser: their ids outlive the page, and the service keeps the rest. */
 
 import * as client from "./client.js";
+import * as storage from "./storage.js";
 
 const STORED = "musicgen-jobs";
 const MOST = 500;
@@ -13,7 +14,7 @@ const PASSING = [408, 429, 500, 502, 503, 504];
 /** Ids of the jobs of this and earlier visits, the oldest first. */
 export function remembered() {
   try {
-    const ids = JSON.parse(localStorage.getItem(STORED));
+    const ids = JSON.parse(storage.ofBrowser.get(STORED));
     return Array.isArray(ids) ? ids.filter((id) => /^[a-z0-9]{1,64}$/.test(id)) : [];
   } catch {
     return [];
@@ -21,11 +22,11 @@ export function remembered() {
 }
 
 export function remember(id) {
-  localStorage.setItem(STORED, JSON.stringify([...remembered(), id].slice(-MOST)));
+  storage.ofBrowser.set(STORED, JSON.stringify([...remembered(), id].slice(-MOST)));
 }
 
 export function forget(id) {
-  localStorage.setItem(STORED, JSON.stringify(remembered().filter((one) => one !== id)));
+  storage.ofBrowser.set(STORED, JSON.stringify(remembered().filter((one) => one !== id)));
 }
 
 /** Whether it will not change any more. */

@@ -19,10 +19,11 @@ export class LivePlayer {
   #isComplete = false;
   #isClosing = false;
   #last = null; // source of the newest scheduled buffer
+  #ended = null; // source of the newest buffer that has been played
 
   /** durationS: of the whole track */
   constructor(sampleRate, channels, durationS) {
-    this.context = new AudioContext();
+    this.context = contextOf(sampleRate);
     Object.assign(this, { sampleRate, channels, durationS });
     player.begin(this);
   }
@@ -47,8 +48,7 @@ export class LivePlayer {
     if (this.isStopped) return;
     this.#isComplete = true;
     this.#play(0);
-    if (this.#last) this.#last.onended = () => this.stop();
-    else this.stop();
+    if (this.#last === this.#ended) this.stop();
   }
 
   /** Seconds until the sound begins without an interruption later; 0 once it plays; null: unknown. */
@@ -103,10 +103,16 @@ export class LivePlayer {
     const source = this.context.createBufferSource();
     source.buffer = buffer;
     source.connect(this.context.destination);
+    source.onended = () => this.#end(source);
     source.start(this.#until);
     this.#until += buffer.duration;
     this.#playedS += buffer.duration;
     this.#last = source;
+  }
+
+  #end(source) {
+    this.#ended = source;
+    if (this.#isComplete && source === this.#last) this.stop();
   }
 
   #bufferOf(samples, frames) {
@@ -116,5 +122,14 @@ export class LivePlayer {
       for (let i = 0; i < frames; i++) channel[i] = samples[i * this.channels + c] / 32768;
     }
     return buffer;
+  }
+}
+
+/** An audio device at the rate of the samples, so that chunks are not resampled one by one; else at its own rate. */
+function contextOf(sampleRate) {
+  try {
+    return new AudioContext({ sampleRate });
+  } catch {
+    return new AudioContext();
   }
 }

@@ -48,6 +48,12 @@ async function readParameters() {
   history.offer(parameters.formats(api));
 }
 
+/** Loads what the form has inputs for: without their names, its fields would lack the seed. */
+async function loadForm() {
+  await loadParameters();
+  if (!models.areLoaded()) await models.load();
+}
+
 /** Makes a track: a short one is heard while it is made. */
 async function start(wanted, task) {
   if (wanted.duration_s <= LONG_S) return tracks.makeHere(wanted, task);
@@ -74,8 +80,9 @@ async function openLink() {
   const fields = fieldsHere();
   if (fields === null) return;
   await loadParameters();
-  await settings.restore(fields);
-  notice.show("The link has set the prompt and the settings.");
+  const isServed = await settings.restore(fields);
+  const lacks = isServed ? "" : ` Its model is not served here: ${fields.model}.`;
+  notice.show(`The link has set the prompt and the settings.${lacks}`);
 }
 
 /** Shows what earlier visits made. */
@@ -88,11 +95,11 @@ form.onsubmit = (event) => {
   event.preventDefault();
   if ($("key").value) enterKey();
   work("Connecting", async (task) => {
-    await loadParameters(); // without their names, the fields would lack the seed
-    if (!models.areLoaded()) await models.load();
+    await loadForm();
     await start(await settings.read(), task);
   });
 };
+tracks.restoreAfter(loadForm);
 $("key").onchange = enterKey;
 $("earlier").onclick = () => {
   $("earlier").hidden = true;

@@ -4,7 +4,11 @@ import * as client from "./client.js";
 import { LivePlayer } from "./live_player.js";
 import * as wav from "./wav.js";
 
+const LEAST_KEPT_S = 0.5; // of a track that ends early
+const QUIET_MS = 5_000; // between progresses that screen readers speak
 const NOT_SIGNED = "format_not_signed"; // code of the error for streams of a service that sends signed files only
+
+let spokenAt = -Infinity; // time of the last progress that screen readers spoke
 
 /** A track that ended early. track: what has arrived, as `make` returns it; cause: the error that ended it */
 export class EndedEarly extends Error {
@@ -16,7 +20,8 @@ export class EndedEarly extends Error {
 
 /**
  * Makes one track. isHeard: it plays while it is made; tell(status, fraction) tells its progress.
- * Returns { made, file, samples, channels, sampleRate, live: its LivePlayer, if it is heard }. Throws EndedEarly once there is music.
+ * Returns { made, file, samples, channels, sampleRate, live: its LivePlayer, if it is heard }. Throws EndedEarly once
+ * there is music to keep.
  */
 export async function make(wanted, { signal, tell, isHeard }) {
   try {
@@ -36,6 +41,7 @@ class Stream {
   #player = null;
   #facts = {};
   #remainingS = null; // the service's newest estimate
+  #wasWaiting = null; // at the progress before
   #began = performance.now();
 
   constructor(wanted, tell, isHeard) {
@@ -49,9 +55,11 @@ class Stream {
       return await this.#read(signal);
     } catch (error) {
       stop();
-      if (this.#parts.length === 0) throw error;
-      throw new EndedEarly(this.#track(this.#part()), error);
+      const part = this.#file && this.#part();
+      if (!(part?.duration_s >= LEAST_KEPT_S)) throw error;
+      throw new EndedEarly(this.#track(part), error);
     } finally {
+      speak(true);
       signal.removeEventListener("abort", stop);
     }
   }
@@ -71,9 +79,17 @@ class Stream {
 
   #progress(progress) {
     this.#remainingS = progress.remaining_s;
+    this.#speakSeldom(progress.queue_position > 0);
     const left = progress.remaining_s === null ? "" : `, about ${Math.ceil(progress.remaining_s)} s left`;
     if (progress.queue_position) this.tell(`Waiting: number ${progress.queue_position} in the queue${left}`, null);
     else this.tell(`Making the track: ${progress.audio_s.toFixed(1)} s${left}${this.#buffering()}`, progress.fraction);
+  }
+
+  /** Lets screen readers speak this progress if its phase is new, or the last one was a while ago. */
+  #speakSeldom(isWaiting) {
+    const isDue = isWaiting !== this.#wasWaiting || performance.now() - spokenAt > QUIET_MS;
+    this.#wasWaiting = isWaiting;
+    speak(isDue);
   }
 
   /** Tells when the sound will begin, where the track is made too slowly for it to begin at once. */
@@ -108,4 +124,10 @@ class Stream {
     const file = wav.write(this.#file.header, samples);
     return { made, ...this.#file, samples, file, live: this.#player };
   }
+}
+
+/** Sets whether screen readers speak the changes of the status that follow. */
+function speak(isDue) {
+  if (isDue) spokenAt = performance.now();
+  document.getElementById("status").setAttribute("aria-live", isDue ? "polite" : "off");
 }

@@ -8,6 +8,7 @@ const LEADS = {
   audio: "Describe the sound: its sources, what they do, the place.",
 };
 const DEFAULT_LONGEST_S = 30;
+const WINDOWS_S = { music: 30, audio: 10 }; // a beginning is shorter
 const FRAME_RATE = 50; // frames per second of MusicGen's codec
 
 const $ = (id) => document.getElementById(id);
@@ -31,11 +32,13 @@ export function longestS() {
   return chosen()?.max_duration_s ?? DEFAULT_LONGEST_S;
 }
 
-/** Chooses a model, if it is served. */
+/** Chooses a model, if it is served. Returns whether it is. */
 export function choose(id) {
-  if (![...$("model").options].some((option) => option.value === id)) return;
+  const isServed = [...$("model").options].some((option) => option.value === id);
+  if (!isServed) return false;
   $("model").value = id;
   show();
+  return true;
 }
 
 function chosen() {
@@ -44,7 +47,8 @@ function chosen() {
 
 function show() {
   const model = chosen();
-  sound.offer((model ? [model] : served).some((one) => one.capabilities.melody));
+  const takesMelody = (model ? [model] : served).some((one) => one.capabilities.melody);
+  sound.offer(takesMelody, WINDOWS_S[model?.content ?? "music"]);
   $("duration").max = longestS();
   $("lead").textContent = LEADS[model?.content ?? "music"];
   $("license").textContent = model ? `Licence of the weights of ${model.id}: ${model.license}.` : "";

@@ -1,4 +1,4 @@
-/** Prompts to begin with: a genre, a mood, or both. */
+/** Prompts to begin with: a genre, a mood, or both, around the words of the user. */
 
 const GENRES = {
   "Lofi beat": "lofi beat with piano, 80 bpm",
@@ -16,6 +16,7 @@ const MOODS = ["calm", "happy", "energetic", "sad", "dark", "dreamy", "tense", "
 
 const prompt = document.getElementById("prompt");
 const chosen = { genre: "", mood: "" };
+let own = ""; // words of the user
 
 /** Shows the presets in `box`. */
 function offer(id, texts, kind) {
@@ -32,11 +33,32 @@ function offer(id, texts, kind) {
 
 /** Chooses a genre or a mood, or takes the choice back. */
 function choose(kind, text) {
+  look();
+  own = without(own.trim(), text);
   chosen[kind] = chosen[kind] === text ? "" : text;
   mark();
-  prompt.value = [chosen.mood, chosen.genre].filter(Boolean).join(" ");
-  prompt.dispatchEvent(new Event("input", { bubbles: true }));
+  write(whole());
+}
+
+function whole() {
+  const begun = [chosen.mood, own].filter(Boolean).join(" ");
+  return [begun, chosen.genre].filter(Boolean).join(own ? ", " : " ");
+}
+
+/** The user's words without those of a preset, which has put them there before. */
+function without(words, text) {
+  if (words === text) return "";
+  if (words.startsWith(`${text} `)) return words.slice(text.length + 1);
+  return words.endsWith(`, ${text}`) ? words.slice(0, -text.length - 2) : words;
+}
+
+/** Replaces the prompt as typing does, so that the browser can undo it. */
+function write(text) {
   prompt.focus();
+  prompt.select();
+  if (document.execCommand(text ? "insertText" : "delete", false, text)) return;
+  prompt.value = text;
+  prompt.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
 function mark() {
@@ -47,11 +69,15 @@ function mark() {
   }
 }
 
-/** A prompt of the user's own is no preset. */
-prompt.addEventListener("input", (event) => {
-  if (!event.isTrusted) return;
+/** Takes a prompt that is not of the presets for the user's own: it was typed, undone, or set by a link or a track. */
+function look() {
+  if (prompt.value === whole()) return;
+  own = prompt.value;
   chosen.genre = chosen.mood = "";
   mark();
-});
+}
+
+prompt.addEventListener("input", look);
+document.addEventListener("settings", look);
 offer("genres", Object.entries(GENRES), "genre");
 offer("moods", MOODS.map((mood) => [mood, mood]), "mood");

@@ -26,13 +26,17 @@ export function readWithoutSound() {
   return wanted;
 }
 
-/** Sets all settings to those of a request; what it lacks, to the default. Resolves once its sound is read. */
-export function restore(fields) {
+/**
+ * Sets all settings to those of a request; what it lacks, to the default. Resolves once its sound is read. Returns
+ * whether its model is served: another one stays as it is.
+ */
+export async function restore(fields) {
   form.elements.prompt.value = fields.prompt;
-  if (fields.model) models.choose(fields.model);
+  const isServed = !fields.model || models.choose(fields.model);
   for (const name of ["duration_s", ...sampling]) {
     const input = form.elements[name];
     input.value = fields[name] ?? input.defaultValue;
   }
-  return sound.restore(fields);
+  await sound.restore(fields);
+  return isServed;
 }

@@ -13,6 +13,8 @@ export class SoundTrimmer {
   #sound = null; // AudioBuffer
   #peaks = null;
   #context = null; // while the part plays
+  #isMoved = false; // an end, by the user
+  #limitS = Infinity; // the part is shorter
 
   constructor() {
     for (const id of ["trim-from", "trim-to"]) $(id).oninput = () => this.#move(id);
@@ -29,8 +31,19 @@ export class SoundTrimmer {
     if (sound === null) return;
     this.#peaks = waveform.peaksOf(wav.interleave(sound, 0, sound.duration).samples);
     for (const id of ["trim-from", "trim-to"]) $(id).max = sound.duration.toFixed(2);
-    $("trim-from").value = 0;
-    $("trim-to").value = $("trim-to").max;
+    this.#isMoved = false;
+    this.fit(this.#limitS);
+  }
+
+  /** Uses the whole sound if it is shorter than `limitS`, else its end of half that length; the user's own part stays. */
+  fit(limitS) {
+    this.#limitS = limitS;
+    if (this.#sound === null) return;
+    if (!this.#isMoved) {
+      const { duration } = this.#sound;
+      $("trim-to").value = $("trim-to").max;
+      $("trim-from").value = duration < limitS ? 0 : duration - limitS / 2;
+    }
     this.#draw();
   }
 
@@ -53,6 +66,7 @@ export class SoundTrimmer {
   }
 
   #move(id) {
+    this.#isMoved = true;
     const { from, to } = this.ends();
     if (to - from < LEAST_S) $(id).value = id === "trim-from" ? Math.max(0, to - LEAST_S) : from + LEAST_S;
     this.#draw();
@@ -74,7 +88,14 @@ export class SoundTrimmer {
     if (this.#sound === null) return;
     const { from, to } = this.ends();
     const { duration } = this.#sound;
-    $("trim-text").textContent = `${from.toFixed(1)} to ${to.toFixed(1)} s: ${(to - from).toFixed(1)} s are used`;
+    const part = `${from.toFixed(1)} to ${to.toFixed(1)} s: ${(to - from).toFixed(1)} s are used`;
+    $("trim-text").textContent = part + this.#warning(to - from);
     waveform.draw($("trim-wave"), this.#peaks, { from: from / duration, to: to / duration });
+  }
+
+  /** Tells what is too long to begin the track. */
+  #warning(seconds) {
+    if (seconds >= this.#limitS) return `: too long, the track needs less than ${this.#limitS} s`;
+    return !this.#isMoved && this.#sound.duration >= this.#limitS ? ", since the whole is too long for the track" : "";
   }
 }

@@ -42,6 +42,11 @@ function tellError(sentence) {
   $("error").hidden = false;
 }
 
+$("error-close").onclick = () => {
+  hideError();
+  $("generate").focus();
+};
+
 function askForKey() {
   $("key-box").hidden = false;
   $("key").setAttribute("aria-invalid", String(client.hasKey()));

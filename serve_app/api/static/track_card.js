@@ -3,6 +3,8 @@
 import { TrackPlayer } from "./track_player.js";
 
 const template = document.getElementById("track");
+const LONGEST_NAME = 40; // characters of the prompt in the names of controls
+const KEYS = "Space plays, arrow keys move; [ and ] begin and end a repeated part here, L repeats.";
 const REPEATING = ["again", "more"]; // actions that need all that the track was made from
 
 export class TrackCard {
@@ -22,11 +24,14 @@ export class TrackCard {
     for (const name of ["again", "more", "extend", "link", "remove"]) this.#bind(name);
     this.#button("favour").onclick = () => this.#favour();
     this.#drawFavourite();
+    for (const control of this.element.querySelectorAll("button, .wave")) this.#nameControl(control);
+    this.element.querySelector(".wave").title = KEYS;
+    this.element.querySelector(".wave").setAttribute("aria-keyshortcuts", "[ ] L");
   }
 
   /** Shows the player, once the card is in the page. live: the sound of a track that was made while it is heard */
   show(live) {
-    this.player = new TrackPlayer(this.element, this.track);
+    this.player = new TrackPlayer(this.element, this.track, shortened(nameOf(this.track)));
     if (live && !live.isStopped) this.player.follow(live);
   }
 
@@ -49,6 +54,11 @@ export class TrackCard {
     if (REPEATING.includes(name)) button.disabled = !this.track.isRepeatable || this.track.seed === null;
   }
 
+  /** Adds the track to the name that is seen or spoken. */
+  #nameControl(control, name = control.textContent.trim() || control.getAttribute("aria-label")) {
+    control.setAttribute("aria-label", `${name}: ${shortened(nameOf(this.track))}`);
+  }
+
   async #favour() {
     this.track.isFavourite = !this.track.isFavourite;
     await this.actions.favour(this.track);
@@ -65,7 +75,7 @@ export class TrackCard {
     button.type = "button";
     button.textContent = format.label;
     button.dataset.format = format.name;
-    button.setAttribute("aria-label", `Download as ${format.label}`);
+    this.#nameControl(button, `Download as ${format.label}`);
     button.onclick = () => this.actions.download(this.track, format);
     return button;
   }
@@ -74,6 +84,11 @@ export class TrackCard {
 function nameOf({ fields }) {
   if (fields.prompt) return fields.prompt;
   return fields.melody ? "A melody" : "A continued sound";
+}
+
+function shortened(text) {
+  const letters = [...text];
+  return letters.length > LONGEST_NAME ? `${letters.slice(0, LONGEST_NAME - 1).join("")}…` : text;
 }
 
 function facts(track) {

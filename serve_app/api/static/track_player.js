@@ -2,6 +2,7 @@
 
 import * as player from "./player.js";
 import * as spectrogram from "./spectrogram.js";
+import { fail } from "./tasks.js";
 import * as waveform from "./waveform.js";
 
 const STEP_S = 1; // of an arrow key
@@ -16,10 +17,10 @@ export class TrackPlayer {
   #live = null; // the sound of the track while it is heard as it was made, before the file plays
   #dragged = null; // fraction at which a drag began
 
-  /** card: the element of the track; track: { file, peaks, durationS, fields } */
-  constructor(card, track) {
+  /** card: the element of the track; track: { file, peaks, durationS }; name: of the track */
+  constructor(card, track, name) {
     const find = (selector) => card.querySelector(selector);
-    this.track = track;
+    Object.assign(this, { track, name });
     this.audio = find("audio");
     this.slider = find(".wave");
     this.canvas = find(".waveform");
@@ -37,8 +38,10 @@ export class TrackPlayer {
     this.audio.pause();
   }
 
-  /** Frees the file. */
+  /** Ends the sound, the live one as well, and frees the file. */
   close() {
+    this.#live?.stop();
+    this.#live = null;
     this.stop();
     this.observer.disconnect();
     DARK.removeEventListener("change", this.redraw);
@@ -67,8 +70,12 @@ export class TrackPlayer {
 
   toggle() {
     if (this.#live) return this.#live.stop();
-    if (this.audio.paused) this.audio.play();
+    if (this.audio.paused) this.#play();
     else this.audio.pause();
+  }
+
+  #play() {
+    this.audio.play().catch(fail); // which is silent about a pause before the sound begins
   }
 
   seek(seconds) {
@@ -76,7 +83,7 @@ export class TrackPlayer {
     this.#live?.stop();
     if (isHeard) this.#endLive();
     this.audio.currentTime = Math.min(Math.max(0, seconds), this.track.durationS);
-    if (isHeard) this.audio.play();
+    if (isHeard) this.#play();
     this.draw();
   }
 
@@ -110,12 +117,13 @@ export class TrackPlayer {
     this.audio.onplay = () => this.#begin();
     this.audio.onpause = () => this.#end();
     this.audio.onended = () => this.#atEnd();
+    this.audio.ontimeupdate = () => this.#turnBack(); // a hidden tab has no frames
     this.buttons.play.onclick = () => this.toggle();
     this.buttons.loop.onclick = () => this.repeat(this.#loop ? null : { from: 0, to: this.track.durationS });
     this.slider.onkeydown = (event) => this.#press(event);
     this.slider.onpointerdown = (event) => this.#grab(event);
     this.slider.onpointerup = (event) => this.#release(event);
-    spectrum.onclick = () => this.#showSpectrum(spectrum);
+    spectrum.onclick = () => this.#showSpectrum(spectrum).catch(fail);
     this.observer = new ResizeObserver(this.redraw);
     this.observer.observe(this.canvas);
     DARK.addEventListener("change", this.redraw);
@@ -141,7 +149,7 @@ export class TrackPlayer {
   #atEnd() {
     if (this.#loop === null) return this.#end();
     this.seek(this.#loop.from);
-    this.audio.play();
+    this.#play();
   }
 
   #turnBack() {
@@ -149,7 +157,7 @@ export class TrackPlayer {
   }
 
   #show(action) {
-    this.buttons.play.setAttribute("aria-label", action);
+    this.buttons.play.setAttribute("aria-label", `${action}: ${this.name}`);
     this.buttons.play.dataset.state = action;
   }
 
@@ -170,9 +178,10 @@ export class TrackPlayer {
       "[": () => this.repeat({ from: at, to: this.#loop?.to > at ? this.#loop.to : durationS }),
       "]": () => this.repeat({ from: this.#loop?.from < at ? this.#loop.from : 0, to: at || durationS }),
     };
-    if (!acts[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    const act = acts[event.key === "L" ? "l" : event.key];
+    if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    acts[event.key]();
+    act();
   }
 
   #fraction(event) {
@@ -196,10 +205,10 @@ export class TrackPlayer {
   }
 
   async #showSpectrum(button) {
-    const isShown = button.getAttribute("aria-pressed") === "true";
-    button.setAttribute("aria-pressed", String(!isShown));
-    if (!isShown) await spectrogram.draw(this.picture, this.track.file);
-    this.picture.hidden = isShown;
+    const isPressed = () => button.getAttribute("aria-pressed") === "true";
+    button.setAttribute("aria-pressed", String(!isPressed()));
+    if (isPressed()) await spectrogram.draw(this.picture, this.track.file);
+    this.picture.hidden = !isPressed(); // of the newest click
   }
 }
 

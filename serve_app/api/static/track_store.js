@@ -23,7 +23,7 @@ async function within(mode, act) {
   const request = act(transaction.objectStore(STORE));
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve(request.result);
-    transaction.onerror = transaction.onabort = () => reject(transaction.error);
+    transaction.onabort = () => reject(transaction.error ?? new DOMException("The browser has given up", "AbortError"));
   });
 }
 
@@ -33,11 +33,17 @@ export async function all() {
   return tracks.sort((a, b) => b.createdAt - a.createdAt);
 }
 
-/** Adds or replaces a track, and returns the ids of those that made room for it. */
+/** Adds or replaces a track. Returns those that made room for it: [{ id, jobId }] */
 export async function put(track) {
-  await within("readwrite", (store) => store.put(track));
-  const removed = surplus(await all(), track.id);
-  for (const id of removed) await remove(id);
+  let removed = [];
+  await within("readwrite", (store) => {
+    const request = store.put(track);
+    readSizes(store, (sizes) => {
+      removed = surplus(sizes, track.id);
+      for (const { id } of removed) store.delete(id);
+    });
+    return request;
+  });
   return removed;
 }
 
@@ -45,13 +51,30 @@ export function remove(id) {
   return within("readwrite", (store) => store.delete(id));
 }
 
-/** Ids of the oldest tracks beyond the bounds. Favourites do not count, and the one just added stays. */
-function surplus(tracks, added) {
+/** Reads what bounds the store, one track at a time: tell([{ id, jobId, createdAt, isFavourite, bytes }]). */
+function readSizes(store, tell) {
+  const sizes = [];
+  store.openCursor().onsuccess = ({ target: { result: cursor } }) => {
+    if (cursor === null) return tell(sizes);
+    const { id, jobId, createdAt, isFavourite } = cursor.value;
+    sizes.push({ id, jobId, createdAt, isFavourite, bytes: bytesOf(cursor.value) });
+    cursor.continue();
+  };
+}
+
+/** Size of a track's file, and of the sounds that it was made from. */
+function bytesOf({ file, fields }) {
+  const texts = Object.values(fields).filter((value) => typeof value === "string");
+  return texts.reduce((bytes, text) => bytes + text.length, file.size);
+}
+
+/** The oldest tracks beyond the bounds. Favourites do not count, and the one just added stays. */
+function surplus(sizes, added) {
   let count = 0;
   let bytes = 0;
-  return tracks.filter((track) => !track.isFavourite).filter((track) => {
+  return sizes.filter((one) => !one.isFavourite).sort((a, b) => b.createdAt - a.createdAt).filter((one) => {
     count += 1;
-    bytes += track.file.size;
-    return (count > MOST_TRACKS || bytes > MOST_BYTES) && track.id !== added;
-  }).map((track) => track.id);
+    bytes += one.bytes;
+    return (count > MOST_TRACKS || bytes > MOST_BYTES) && one.id !== added;
+  });
 }

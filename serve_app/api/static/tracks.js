@@ -7,7 +7,6 @@ import * as history from "./history.js";
 import * as jobs from "./jobs.js";
 import { addressOf } from "./link.js";
 import { EndedEarly, make } from "./making.js";
-import * as models from "./models.js";
 import * as notice from "./notice.js";
 import * as now from "./now.js";
 import * as settings from "./settings.js";
@@ -17,7 +16,18 @@ import { peaksOf } from "./waveform.js";
 import * as words from "./words.js";
 
 const VARIATIONS = 3;
-const actions = { again, more, extend, link, favour, remove, download: (...of) => download(...of).catch(fail) };
+const actions = {
+  again: (track) => again(track).catch(fail),
+  download: (...of) => download(...of).catch(fail),
+  ...{ more, extend, link, favour, remove },
+};
+
+let load = null; // promises the form's inputs
+
+/** Takes the function that loads the inputs of the form, before which settings are not restored. */
+export function restoreAfter(loading) {
+  load = loading;
+}
 
 /** Shows the tracks of earlier visits. Returns the ids of the jobs that made some of them. */
 export async function showKept() {
@@ -72,7 +82,9 @@ async function keepMade(wanted, how, place, finish = (made, file) => ({ made, fi
     if (!(error instanceof EndedEarly)) throw error;
     if (!how.isHeard) throw error.cause;
     const { made, ...file } = error.track;
-    keep(wanted, made, { ...file, ending: words.ofPart(made.duration_s, error.cause) }, place);
+    const whole = await finish(made, file);
+    const ending = words.ofPart(whole.made.duration_s, error.cause);
+    keep(wanted, whole.made, { ...whole.file, ending }, place);
     throw error.cause;
   }
 }
@@ -82,10 +94,13 @@ async function save(track) {
   settle(track, await store.put(track).catch(untold));
 }
 
-/** Marks a track as kept. Those that made room for it leave the list. removed: their ids, undefined if it is not kept */
+/** Marks a track as kept; those that made room for it leave for good. removed: as `put` returns, undefined: not kept */
 function settle(track, removed) {
   if (removed) history.markKept(track.id);
-  for (const id of removed ?? []) history.remove(id)?.remove();
+  for (const { id, jobId } of removed ?? []) {
+    if (jobId) jobs.forget(jobId);
+    history.remove(id)?.remove();
+  }
 }
 
 /** A browser that keeps nothing, as in a private window: the tracks live as long as the page. */
@@ -94,7 +109,9 @@ function untold(error) {
 }
 
 async function again(track) {
-  await settings.restore({ ...track.fields, model: track.model, seed: track.seed });
+  await load();
+  const isServed = await settings.restore({ ...track.fields, model: track.model, seed: track.seed });
+  if (!isServed) return notice.show(`The model of this track is not served here: ${track.model}. Choose another.`);
   document.getElementById("form").requestSubmit();
 }
 
@@ -123,7 +140,7 @@ async function vary(track, task) {
 
 function extend(track) {
   work("Extending the track", async (task) => {
-    const { wanted, head, ...rest } = await extension(track, models.longestS());
+    const { wanted, head, ...rest } = await extension(track);
     const tell = (status, fraction) => now.tell(task, status, fraction);
     const finish = (made, file) => joined(head, rest, made, file);
     await keepMade(wanted, { signal: task.signal, tell, isHeard: true }, "top", finish);
@@ -140,7 +157,7 @@ async function link(track) {
 /** Marks a favourite; the browser is asked not to clear what it keeps. */
 function favour(track) {
   if (track.isFavourite) navigator.storage?.persist();
-  return store.put(track).catch(untold);
+  return save(track);
 }
 
 /** Deletes a track; for a while it can be brought back. The store comes first: a reload ends what it has not done. */
@@ -149,7 +166,8 @@ async function remove(track) {
   await store.remove(track.id).catch(untold);
   const place = history.remove(track.id);
   if (!place) return; // a second click
-  notice.show("The track is deleted.", { label: "Undo", act: () => bringBack(track, place) });
+  const undo = { label: "Undo", act: () => bringBack(track, place), lapse: () => place.remove() };
+  notice.show("The track is deleted.", undo);
 }
 
 async function bringBack(track, place) {
