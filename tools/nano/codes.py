@@ -29,7 +29,7 @@ from tools.nano.training import Progress, add_device, training_device
 BLOCK = 500  # examples rendered before they are encoded and saved
 BATCH_S = {"cpu": 60, "cuda": 900}  # of music encoded at once
 EXAMPLES = 12_000
-PROMPTS = 4  # per example
+PROMPTS = 12  # per example: codes cost much, and a prompt nothing
 WINDOW_S = 30.0  # of audio files
 SHORTEST_S = 6.0  # shortest window kept
 RECORDED = "recorded"  # sound of audio files, whose instruments are unknown

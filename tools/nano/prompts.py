@@ -31,6 +31,8 @@ PRODUCTION = (
 )
 ERAS = ("vintage ", "modern ", "", "", "")
 VOCALS = ("instrumental", "instrumental", "minimal vocals", "expressive vocals")
+KEY_NAMED = 0.4  # share of lists that may name the key; the mode of others is told by the mood
+QUALIFIED = 0.4  # share of instruments with the mood or the energy before their name
 JOINTS = (", ", ", ", ", ", " ", " ", " with ", " and ")  # between the parts of a list
 MEANINGLESS = 0.04  # share of prompts of meaningless words alone
 UNKNOWN = 0.2  # share of prompts with meaningless words; catalogues have none
@@ -146,8 +148,9 @@ def _bare(_: Score, genre: str, rng: np.random.Generator) -> str:
 
 
 def _short(score: Score, genre: str, rng: np.random.Generator) -> str:
-    """`calm ambient piano, 70 bpm`"""
-    words = [_pick(rng, ENERGY_WORDS[score.energy]), genre, _pick(rng, LEAD_WORDS[score.lead])]
+    """`calm ambient piano, 70 bpm`, `happy ambient piano, 70 bpm`"""
+    qualities = ENERGY_WORDS[score.energy] if rng.random() < 0.5 else MOOD_WORDS[score.mode]
+    words = [_pick(rng, qualities), genre, _pick(rng, LEAD_WORDS[score.lead])]
     return " ".join(word for word in words if word) + f", {_tempo(score.bpm, rng)}"
 
 
@@ -165,22 +168,32 @@ def _sentence(score: Score, genre: str, rng: np.random.Generator) -> str:
 
 def _list(score: Score, genre: str, rng: np.random.Generator) -> str:
     """Some properties in random order: `120 bpm, bells and minor key, energetic drums`"""
-    key = f"{score.mode} key" if score.tonic in score.homes else f"in {score.tonic} {score.mode}"
+    at_home = score.tonic in score.homes
+    key = f"{score.mode} key" if at_home else f"in {score.tonic} {score.mode}"
     parts = [
-        key,
-        _pick(rng, LEAD_WORDS[score.lead]),
+        *([key] if not at_home or rng.random() < KEY_NAMED else []),
+        *_played(score, rng),
         _tempo(score.bpm, rng),
-        _pick(rng, MOOD_WORDS[score.mode]),
-        _pick(rng, ENERGY_WORDS[score.energy]),
-        _pick(rng, DRUM_WORDS[score.groove]),
         *([genre] if genre else []),
         *([_unknown(rng)] if rng.random() < UNKNOWN else []),
     ]
     kept: list[str] = [
         parts[i] for i in rng.permutation(len(parts))[: rng.integers(2, len(parts) + 1)]
     ]
-    first, *others = kept if score.tonic in score.homes or key in kept else [key, *kept]
+    first, *others = kept if at_home or key in kept else [key, *kept]
     return first + "".join(_pick(rng, JOINTS) + part for part in others)
+
+
+def _played(score: Score, rng: np.random.Generator) -> list[str]:
+    """Mood, energy, lead and drums: `happy bells`, `driving drums`, or each by itself."""
+    mood = _pick(rng, MOOD_WORDS[score.mode])
+    energy = _pick(rng, ENERGY_WORDS[score.energy])
+    lead = _pick(rng, LEAD_WORDS[score.lead])
+    drums = _pick(rng, DRUM_WORDS[score.groove])
+    parts = [f"{mood} {lead}"] if rng.random() < QUALIFIED else [mood, lead]
+    is_apart = score.groove == "none" or not score.energy  # `soft drums` are another groove
+    is_apart |= rng.random() >= QUALIFIED
+    return [*parts, energy, drums] if is_apart else [*parts, f"{energy} {drums}"]
 
 
 def _catalogue(score: Score, genre: str, rng: np.random.Generator) -> str:
