@@ -31,8 +31,8 @@ PRODUCTION = (
 )
 ERAS = ("vintage ", "modern ", "", "", "")
 VOCALS = ("instrumental", "instrumental", "minimal vocals", "expressive vocals")
-KEY_NAMED = 0.4  # share of lists that may name the key; the mode of others is told by the mood
-QUALIFIED = 0.4  # share of instruments with the mood or the energy before their name
+KEY_NAMED = 0.4  # share of lists that may name the key; in others only a mood tells the mode
+QUALIFIED = 0.4  # share of leads with the mood, and of drums with the energy, before their name
 JOINTS = (", ", ", ", ", ", " ", " ", " with ", " and ")  # between the parts of a list
 MEANINGLESS = 0.04  # share of prompts of meaningless words alone
 UNKNOWN = 0.2  # share of prompts with meaningless words; catalogues have none

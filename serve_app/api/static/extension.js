@@ -1,17 +1,19 @@
 /** Extension of a track: the model continues its end, and the page joins both. */
 
-import * as client from "./client.js";
 import * as wav from "./wav.js";
 
 const ADDED_S = 10;
 const MOST_S = 30; // of a request
 const MOST_TAIL_S = 20; // of the track, that the model hears
 
-/** What extends a track: the fields of the request, and of the track what comes before what the model hears. */
-export async function extension(track) {
+/**
+ * What extends a track: the fields of the request, and of the track what comes before what the model hears.
+ * longestS: seconds of the longest track that its model makes
+ */
+export async function extension(track, longestS) {
   const file = wav.read(new Uint8Array(await track.file.arrayBuffer()));
   const { sampleRate, channels, samples } = file;
-  const tailS = Math.min(track.durationS, MOST_TAIL_S, Math.max(1, await longestS(track.model) - ADDED_S));
+  const tailS = Math.min(track.durationS, MOST_TAIL_S, Math.max(1, Math.min(MOST_S, longestS) - ADDED_S));
   const cut = Math.max(0, Math.round(samples.length / channels - tailS * sampleRate)) * channels;
   const tail = wav.encode(samples.slice(cut), sampleRate, channels);
   const { melody: _, seed: __, ...fields } = track.fields;
@@ -22,12 +24,6 @@ export async function extension(track) {
     audio_prompt: await base64Of(tail),
   };
   return { wanted, head: samples.slice(0, cut), sampleRate, channels };
-}
-
-/** Seconds of the longest track that is asked of a model. */
-async function longestS(id) {
-  const model = (await client.models()).find((one) => one.id === id);
-  return Math.min(MOST_S, model?.max_duration_s ?? MOST_S);
 }
 
 /** Puts the head of the track before the file that was made. A file of another rate stands alone. */

@@ -27,9 +27,9 @@ export function areLoaded() {
   return served.length > 0;
 }
 
-/** Seconds of the longest track of the chosen model. */
-export function longestS() {
-  return chosen()?.max_duration_s ?? DEFAULT_LONGEST_S;
+/** Seconds of the longest track of a model. */
+export function longestS(id) {
+  return served.find((one) => one.id === id)?.max_duration_s ?? DEFAULT_LONGEST_S;
 }
 
 /** Chooses a model, if it is served. Returns whether it is. */
@@ -49,7 +49,7 @@ function show() {
   const model = chosen();
   const takesMelody = (model ? [model] : served).some((one) => one.capabilities.melody);
   sound.offer(takesMelody, WINDOWS_S[model?.content ?? "music"]);
-  $("duration").max = longestS();
+  $("duration").max = longestS($("model").value);
   $("lead").textContent = LEADS[model?.content ?? "music"];
   $("license").textContent = model ? `Licence of the weights of ${model.id}: ${model.license}.` : "";
 }

@@ -7,6 +7,7 @@ import * as history from "./history.js";
 import * as jobs from "./jobs.js";
 import { addressOf } from "./link.js";
 import { EndedEarly, make } from "./making.js";
+import * as models from "./models.js";
 import * as notice from "./notice.js";
 import * as now from "./now.js";
 import * as settings from "./settings.js";
@@ -22,9 +23,9 @@ const actions = {
   ...{ more, extend, link, favour, remove },
 };
 
-let load = null; // promises the form's inputs
+let load = null; // promises the form's inputs and the models
 
-/** Takes the function that loads the inputs of the form, before which settings are not restored. */
+/** Takes the function that loads the inputs of the form and the models: before, no settings are restored. */
 export function restoreAfter(loading) {
   load = loading;
 }
@@ -140,7 +141,8 @@ async function vary(track, task) {
 
 function extend(track) {
   work("Extending the track", async (task) => {
-    const { wanted, head, ...rest } = await extension(track);
+    await load();
+    const { wanted, head, ...rest } = await extension(track, models.longestS(track.model));
     const tell = (status, fraction) => now.tell(task, status, fraction);
     const finish = (made, file) => joined(head, rest, made, file);
     await keepMade(wanted, { signal: task.signal, tell, isHeard: true }, "top", finish);
