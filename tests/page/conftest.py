@@ -4,6 +4,7 @@ All tests of the page are long ones.
 """
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -46,19 +47,22 @@ def complaints() -> list[str]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser, complaints: list[str]) -> AsyncIterator[Page]:
-    """An empty tab without a service worker, which would load every file of the page a second time.
+    """An empty tab without a service worker, which would load every file of the page a second time."""
+    async with open_tab(browser, service_workers="block") as page, watched(page, complaints):
+        await keep_notices(page)
+        yield page
 
-    An error of the console fails the test at its end, but for those that tell a failed request.
-    """
+
+@asynccontextmanager
+async def watched(page: Page, complaints: list[str]) -> AsyncIterator[None]:
+    """Fail at the end for an error of the console, but for those that tell a failed request."""
 
     def collect(message: ConsoleMessage) -> None:
         if message.type == "error" and not message.text.startswith(FAILED_REQUEST):
             complaints.append(message.text)
 
-    async with open_tab(browser, service_workers="block") as page:
-        page.on("console", collect)
-        await keep_notices(page)
-        yield page
+    page.on("console", collect)
+    yield
     assert complaints == []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import pytest
 import soundfile
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from serve_app.audio.file_format import FORMATS, Tagging
 from serve_app.marks import DIGITAL_SOURCE_TYPE
@@ -84,6 +84,26 @@ async def test_downloads_of_a_service_that_sends_signed_files_only(
     assert [action["action"] for action in actions(converted)] == [
         "c2pa.opened", "c2pa.transcoded"
     ]  # fmt: skip
+
+
+async def test_a_second_click_waits_for_the_first_ones_file(url: str, page: Page) -> None:
+    conversions: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        conversions.append(route)
+
+    await page.route("**/v1/audio/conversions", hold)
+    await page.goto(url)
+    await generate(page, "bells", 2)
+    button = page.locator(".track").get_by_role("button", name="Download as MP3")
+    await button.click()
+    await expect(button).to_have_attribute("aria-busy", "true")
+    await button.click()
+    async with page.expect_download() as waiting:
+        await conversions[0].continue_()
+    assert (await waiting.value).suggested_filename.endswith(".mp3")
+    await expect(button).to_have_attribute("aria-busy", "false")
+    assert len(conversions) == 1
 
 
 async def downloaded(track: Locator, page: Page, file_format: str, folder: Path) -> Path:

@@ -162,6 +162,20 @@ async def test_a_canceled_extension_begins_with_its_track(
     await have_ended(slow, 2)
 
 
+async def test_an_extension_that_has_made_nothing_new_is_not_kept(
+    slow_url: str, slow: SlowGenerator, page: Page
+) -> None:
+    """The 19 s that have arrived are among the 20 that the track ends with."""
+    tracks = await make_first(page, slow_url, 28)
+    slow.allowed_s = 19.0
+    await tracks.first.get_by_role("button", name="Extend").click()
+    await expect(page.get_by_role("status")).to_contain_text("Making the track: 19.0 s")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#now")).to_be_hidden()
+    await expect(tracks).to_have_count(1)
+    await have_ended(slow, 2)
+
+
 async def samples_of(page: Page) -> list[list[int]]:
     """The samples that the browser keeps of each track, the newest first."""
     await expect(page.locator(".track:not([data-kept])")).to_have_count(0)

@@ -15,6 +15,7 @@ from serve_app.api.routes.page import STATIC
 from tests.browser import PATIENCE_MS, open_tab
 from tests.fakes import FakeGenerator
 from tests.page.actions import generate
+from tests.page.conftest import watched
 from tests.served_api import served_api
 
 pytestmark = pytest.mark.long
@@ -25,24 +26,10 @@ _ORDER = "[...document.querySelectorAll('#form, #made, #panels')].map((one) => o
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(browser: Browser) -> AsyncIterator[Page]:
+async def page(browser: Browser, complaints: list[str]) -> AsyncIterator[Page]:
     """An empty tab with the page's service worker."""
-    async with open_tab(browser) as page:
+    async with open_tab(browser) as page, watched(page, complaints):
         yield page
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def complaints(page: Page) -> AsyncIterator[list[str]]:
-    """Errors and warnings of the console, which tell violations of the policy, too."""
-    found: list[str] = []
-    page.on(
-        "console",
-        lambda message: (
-            found.append(message.text) if message.type in ("error", "warning") else None
-        ),
-    )
-    yield found
-    assert found == []
 
 
 async def open_all(page: Page) -> None:
@@ -58,13 +45,10 @@ async def open_all(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_no_rule_of_accessibility_is_broken(
-    url: str, page: Page, complaints: list[str], scheme: str
-) -> None:
+async def test_no_rule_of_accessibility_is_broken(url: str, page: Page, scheme: str) -> None:
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     await page.goto(url)
     await open_all(page)
-    assert complaints == []
     await page.evaluate(AXE + "; 0")
     for width in (390, 1280):
         await page.set_viewport_size({"width": width, "height": 900})
@@ -76,7 +60,7 @@ async def test_no_rule_of_accessibility_is_broken(
         assert len(result["passes"]) > 20
 
 
-async def test_it_fits_every_width(url: str, page: Page, complaints: list[str]) -> None:
+async def test_it_fits_every_width(url: str, page: Page) -> None:
     await page.goto(url)
     await open_all(page)
     for width in (390, 768, 1280, 1920):
@@ -90,10 +74,11 @@ async def test_it_fits_every_width(url: str, page: Page, complaints: list[str]) 
         ids = await page.evaluate(_ORDER)
         last = ["panels", "made"] if is_beside else ["made", "panels"]
         assert ids == ["form", *last], "a phone shows the tracks before the panels"
-    assert complaints == []
 
 
-async def test_it_opens_and_plays_without_the_service(page: Page, backend: FakeGenerator) -> None:
+async def test_it_opens_and_plays_without_the_service(
+    page: Page, backend: FakeGenerator, complaints: list[str]
+) -> None:
     """The second visit is offline: the page comes from its worker, the track from the browser."""
     with served_api(backend) as url:
         await page.goto(url)
@@ -106,6 +91,8 @@ async def test_it_opens_and_plays_without_the_service(page: Page, backend: FakeG
     await expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
     await track.get_by_role("button", name="Play").click()
     await expect(track.get_by_role("slider")).not_to_have_attribute("aria-valuenow", "0.00")
+    assert all("Failed to fetch" in complaint for complaint in complaints)
+    complaints.clear()
 
 
 async def test_its_worker_keeps_every_file_and_no_answer(url: str, page: Page) -> None:

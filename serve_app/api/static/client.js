@@ -151,7 +151,3 @@ export async function convert(wav, format, signal) {
   body.append("response_format", format);
   return (await ask("v1/audio/conversions", { method: "POST", body, signal })).blob();
 }
-
-export function bytesOf(base64) {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-}

@@ -1,5 +1,6 @@
 /** Extension of a track: the model continues its end, and the page joins both. */
 
+import * as base64 from "./base64.js";
 import * as wav from "./wav.js";
 
 const ADDED_S = 10;
@@ -7,7 +8,8 @@ const MOST_S = 30; // of a request
 const MOST_TAIL_S = 20; // of the track, that the model hears
 
 /**
- * What extends a track: the fields of the request, and of the track what comes before what the model hears.
+ * What extends a track: the fields of the request, and of the track what comes before what the model hears, and the
+ * seconds of the latter.
  * longestS: seconds of the longest track that its model makes
  */
 export async function extension(track, longestS) {
@@ -21,9 +23,9 @@ export async function extension(track, longestS) {
     ...fields,
     model: track.model,
     duration_s: Math.round(10 * (tailS + ADDED_S)) / 10,
-    audio_prompt: await base64Of(tail),
+    audio_prompt: await base64.encode(tail),
   };
-  return { wanted, head: samples.slice(0, cut), sampleRate, channels };
+  return { wanted, head: samples.slice(0, cut), tailS, sampleRate, channels };
 }
 
 /** Puts the head of the track before the file that was made. A file of another rate stands alone. */
@@ -34,11 +36,4 @@ export function joined(head, { sampleRate, channels }, made, file) {
     made: { ...made, duration_s: samples.length / channels / sampleRate },
     file: { ...file, samples, file: wav.write(file.header, samples), isRepeatable: false },
   };
-}
-
-async function base64Of(blob) {
-  const bytes = new Uint8Array(await blob.arrayBuffer());
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
-  return btoa(text);
 }

@@ -3,6 +3,7 @@
 import * as client from "./client.js";
 import * as jobs from "./jobs.js";
 import * as now from "./now.js";
+import * as settings from "./settings.js";
 import * as wav from "./wav.js";
 
 const MOST = 10; // tracks of earlier visits at a time
@@ -19,7 +20,6 @@ export class LongTracks {
    */
   constructor({ load, keep, fail, offer }) {
     Object.assign(this, { load, keep, fail, offer });
-    this.fields = []; // names of the sampling parameters
   }
 
   /** Takes note of jobs whose tracks are shown. */
@@ -109,7 +109,7 @@ export class LongTracks {
     try {
       check(job);
       const bytes = await ask(() => client.jobFile(job.id));
-      const names = ["prompt", "duration_s", ...this.fields];
+      const names = ["prompt", "duration_s", ...settings.samplingNames()];
       const fields = Object.fromEntries(names.map((name) => [name, job.request[name]]));
       const used = SOUNDS.filter((name) => job.request[name]);
       for (const name of used) fields[name] = sounds[name];

@@ -3,6 +3,7 @@
 import "./api_panel.js";
 import * as client from "./client.js";
 import * as history from "./history.js";
+import * as inputs from "./inputs.js";
 import { NO_JOBS } from "./jobs.js";
 import "./layout.js";
 import { fieldsHere } from "./link.js";
@@ -10,7 +11,6 @@ import { LongTracks } from "./long_tracks.js";
 import * as models from "./models.js";
 import * as notice from "./notice.js";
 import * as now from "./now.js";
-import * as parameters from "./parameters.js";
 import * as player from "./player.js";
 import "./presets.js";
 import * as settings from "./settings.js";
@@ -22,37 +22,12 @@ const LONG_S = 30; // longer tracks are durable jobs, which survive a reload and
 
 const $ = (id) => document.getElementById(id);
 const form = $("form");
-let loading = null; // promise of the sampling parameters and the formats
 const longTracks = new LongTracks({
-  load: loadParameters,
+  load: inputs.loadParameters,
   keep: tracks.keep,
   fail,
   offer: (hasMore) => $("earlier").hidden = !hasMore,
 });
-
-/** Loads the sampling parameters and the formats once; after a failure, again. */
-function loadParameters() {
-  loading ??= readParameters().catch((error) => {
-    loading = null;
-    throw error;
-  });
-  return loading;
-}
-
-async function readParameters() {
-  const api = await client.openapi();
-  $("sampling").replaceChildren(...parameters.samplingInputs(api));
-  parameters.bound($("seed"), api, "seed");
-  longTracks.fields = parameters.samplingNames(api);
-  settings.nameSampling(longTracks.fields);
-  history.offer(parameters.formats(api));
-}
-
-/** Loads what the form has inputs for: without their names, its fields would lack the seed. */
-async function loadForm() {
-  await loadParameters();
-  if (!models.areLoaded()) await models.load();
-}
 
 /** Makes a track: a short one is heard while it is made. */
 async function start(wanted, task) {
@@ -79,7 +54,7 @@ function enterKey() {
 async function openLink() {
   const fields = fieldsHere();
   if (fields === null) return;
-  await loadParameters();
+  await inputs.loadParameters();
   const isServed = await settings.restore(fields);
   const lacks = isServed ? "" : ` Its model is not served here: ${fields.model}.`;
   notice.show(`The link has set the prompt and the settings.${lacks}`);
@@ -95,11 +70,10 @@ form.onsubmit = (event) => {
   event.preventDefault();
   if ($("key").value) enterKey();
   work("Connecting", async (task) => {
-    await loadForm();
+    await inputs.load();
     await start(await settings.read(), task);
   });
 };
-tracks.restoreAfter(loadForm);
 $("key").onchange = enterKey;
 $("earlier").onclick = () => {
   $("earlier").hidden = true;
@@ -115,6 +89,6 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !now.cancel()) player.stop();
 });
 addEventListener("hashchange", () => openLink().catch(fail));
-loadParameters().catch(fail);
+inputs.loadParameters().catch(fail);
 models.load().then(openLink).catch(fail);
 showEarlier();

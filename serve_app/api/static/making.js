@@ -1,5 +1,6 @@
 /** Makes tracks: each is streamed with its progress, and what has arrived is kept when it ends early. */
 
+import * as base64 from "./base64.js";
 import * as client from "./client.js";
 import { LivePlayer } from "./live_player.js";
 import * as wav from "./wav.js";
@@ -30,7 +31,7 @@ export async function make(wanted, { signal, tell, isHeard }) {
     if (error.code !== NOT_SIGNED) throw error;
     tell("Making the track: it is sent when it is finished and signed", null);
     const [made] = await client.variations(wanted, 1, signal);
-    const bytes = client.bytesOf(made.audio);
+    const bytes = base64.decode(made.audio);
     return { made, ...wav.read(bytes), file: wav.blob(bytes) };
   }
 }
@@ -68,7 +69,7 @@ class Stream {
     for await (const [name, data] of client.stream(this.wanted, signal)) {
       if (name === "facts") this.#facts = data;
       if (name === "progress") this.#progress(data);
-      if (name === "audio") this.#add(client.bytesOf(data.audio));
+      if (name === "audio") this.#add(base64.decode(data.audio));
       if (name === "done") {
         this.#player?.complete();
         return this.#track(data);

@@ -11,6 +11,11 @@ export function nameSampling(names) {
   sampling = names;
 }
 
+/** The names of the sampling parameters; none before they have been loaded. */
+export function samplingNames() {
+  return sampling;
+}
+
 /** Reads the settings as the fields of a request. */
 export async function read() {
   return { ...readWithoutSound(), ...await sound.fields() };

@@ -1,5 +1,6 @@
 /** A sound of the user's: a file or a recording, trimmed, that a track continues or whose melody it follows. */
 
+import * as base64 from "./base64.js";
 import * as recorder from "./recorder.js";
 import { SoundTrimmer } from "./sound_trimmer.js";
 import * as wav from "./wav.js";
@@ -30,7 +31,7 @@ export function offer(takesMelody, seconds) {
 export async function fields() {
   await recorder.finish();
   for (let read = null; read !== newest; await read) read = newest;
-  return chosen === null ? {} : { [use().field]: await base64Of(content()) };
+  return chosen === null ? {} : { [use().field]: await base64.encode(content()) };
 }
 
 /** The field that holds the sound, and a name for its file; null: there is no sound. */
@@ -56,11 +57,10 @@ export function content() {
 
 /** Chooses the sound of an earlier track. fields: of its request */
 export function restore({ melody, audio_prompt: beginning }) {
-  const base64 = melody ?? beginning ?? null;
-  if (base64 === null) return choose(null);
+  const encoded = melody ?? beginning ?? null;
+  if (encoded === null) return choose(null);
   $(melody ? "use-melody" : "use-beginning").checked = true;
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  return take(new Blob([bytes]), melody ? "The melody of the track" : "The beginning of the track");
+  return take(new Blob([base64.decode(encoded)]), melody ? "The melody of the track" : "The beginning of the track");
 }
 
 function choose(sound) {
@@ -112,15 +112,6 @@ async function read(blob, name) {
 /** Decodes a sound; null for a format that this browser does not know, which the service may. */
 function decode(bytes) {
   return new OfflineAudioContext(1, 1, RATE).decodeAudioData(bytes).catch(() => null);
-}
-
-function base64Of(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(blob);
-  });
 }
 
 async function record() {

@@ -76,8 +76,16 @@ export class TrackCard {
     button.textContent = format.label;
     button.dataset.format = format.name;
     this.#nameControl(button, `Download as ${format.label}`);
-    button.onclick = () => this.actions.download(this.track, format);
+    button.onclick = () => this.#save(button, format);
     return button;
+  }
+
+  /** Downloads the track; a second click waits for the first one's file. */
+  async #save(button, format) {
+    if (button.ariaBusy === "true") return;
+    button.ariaBusy = "true";
+    await this.actions.download(this.track, format);
+    button.ariaBusy = "false";
   }
 }
 

@@ -4,6 +4,7 @@ import * as clipboard from "./clipboard.js";
 import { download } from "./download.js";
 import { extension, joined } from "./extension.js";
 import * as history from "./history.js";
+import * as inputs from "./inputs.js";
 import * as jobs from "./jobs.js";
 import { addressOf } from "./link.js";
 import { EndedEarly, make } from "./making.js";
@@ -22,13 +23,6 @@ const actions = {
   download: (...of) => download(...of).catch(fail),
   ...{ more, extend, link, favour, remove },
 };
-
-let load = null; // promises the form's inputs and the models
-
-/** Takes the function that loads the inputs of the form and the models: before, no settings are restored. */
-export function restoreAfter(loading) {
-  load = loading;
-}
 
 /** Shows the tracks of earlier visits. Returns the ids of the jobs that made some of them. */
 export async function showKept() {
@@ -72,16 +66,17 @@ export function keep(
 }
 
 /**
- * Makes a track and keeps it, also what was heard of one that ends early. finish(made, file): adds what precedes it
+ * Makes a track and keeps it, also what was heard of one that ends early. finish(made, file): adds what precedes it;
+ * knownS: seconds of its beginning that there are already
  */
-async function keepMade(wanted, how, place, finish = (made, file) => ({ made, file })) {
+async function keepMade(wanted, how, place, { finish = (made, file) => ({ made, file }), knownS = 0 } = {}) {
   try {
     const { made, ...file } = await make(wanted, how);
     const whole = await finish(made, file);
     keep(wanted, whole.made, whole.file, place);
   } catch (error) {
     if (!(error instanceof EndedEarly)) throw error;
-    if (!how.isHeard) throw error.cause;
+    if (!how.isHeard || error.track.made.duration_s <= knownS) throw error.cause;
     const { made, ...file } = error.track;
     const whole = await finish(made, file);
     const ending = words.ofPart(whole.made.duration_s, error.cause);
@@ -110,7 +105,7 @@ function untold(error) {
 }
 
 async function again(track) {
-  await load();
+  await inputs.load();
   const isServed = await settings.restore({ ...track.fields, model: track.model, seed: track.seed });
   if (!isServed) return notice.show(`The model of this track is not served here: ${track.model}. Choose another.`);
   document.getElementById("form").requestSubmit();
@@ -141,11 +136,11 @@ async function vary(track, task) {
 
 function extend(track) {
   work("Extending the track", async (task) => {
-    await load();
-    const { wanted, head, ...rest } = await extension(track, models.longestS(track.model));
+    await inputs.load();
+    const { wanted, head, tailS, ...rest } = await extension(track, models.longestS(track.model));
     const tell = (status, fraction) => now.tell(task, status, fraction);
     const finish = (made, file) => joined(head, rest, made, file);
-    await keepMade(wanted, { signal: task.signal, tell, isHeard: true }, "top", finish);
+    await keepMade(wanted, { signal: task.signal, tell, isHeard: true }, "top", { finish, knownS: tailS });
   });
 }
 
