@@ -3,7 +3,7 @@
 All tests of the page are long ones.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -53,12 +53,19 @@ async def page(browser: Browser, complaints: list[str]) -> AsyncIterator[Page]:
         yield page
 
 
+def is_error(message: ConsoleMessage) -> bool:
+    """Whether a message is an error of the page itself, and not the browser's word of a failed request."""
+    return message.type == "error" and not message.text.startswith(FAILED_REQUEST)
+
+
 @asynccontextmanager
-async def watched(page: Page, complaints: list[str]) -> AsyncIterator[None]:
-    """Fail at the end for an error of the console, but for those that tell a failed request."""
+async def watched(
+    page: Page, complaints: list[str], counts: Callable[[ConsoleMessage], bool] = is_error
+) -> AsyncIterator[None]:
+    """Fail at the end for a message of the console that counts."""
 
     def collect(message: ConsoleMessage) -> None:
-        if message.type == "error" and not message.text.startswith(FAILED_REQUEST):
+        if counts(message):
             complaints.append(message.text)
 
     page.on("console", collect)

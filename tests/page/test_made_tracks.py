@@ -145,15 +145,20 @@ async def test_a_canceled_track_keeps_what_was_heard(
     await have_ended(slow, 1)
 
 
+async def extend_in_part(page: Page, slow: SlowGenerator, seconds: float) -> None:
+    """Extend the newest track, and cancel once the model has made so much of its answer."""
+    slow.allowed_s = seconds
+    await page.locator(".track").first.get_by_role("button", name="Extend").click()
+    await expect(page.get_by_role("status")).to_contain_text(f"Making the track: {seconds} s")
+    await page.get_by_role("button", name="Cancel").click()
+
+
 async def test_a_canceled_extension_begins_with_its_track(
     slow_url: str, slow: SlowGenerator, page: Page
 ) -> None:
     """The model hears the last 20 of 28 s, and has made 22 of 30 s: 8 s precede them."""
     tracks = await make_first(page, slow_url, 28)
-    slow.allowed_s = 22.0
-    await tracks.first.get_by_role("button", name="Extend").click()
-    await expect(page.get_by_role("status")).to_contain_text("Making the track: 22.0 s")
-    await page.get_by_role("button", name="Cancel").click()
+    await extend_in_part(page, slow, 22.0)
     await expect(tracks).to_have_count(2)
     await expect(tracks.first).to_contain_text("Canceled after 30.0 s")
     extended, whole = await samples_of(page)
@@ -167,10 +172,7 @@ async def test_an_extension_that_has_made_nothing_new_is_not_kept(
 ) -> None:
     """The 19 s that have arrived are among the 20 that the track ends with."""
     tracks = await make_first(page, slow_url, 28)
-    slow.allowed_s = 19.0
-    await tracks.first.get_by_role("button", name="Extend").click()
-    await expect(page.get_by_role("status")).to_contain_text("Making the track: 19.0 s")
-    await page.get_by_role("button", name="Cancel").click()
+    await extend_in_part(page, slow, 19.0)
     await expect(page.locator("#now")).to_be_hidden()
     await expect(tracks).to_have_count(1)
     await have_ended(slow, 2)

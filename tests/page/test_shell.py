@@ -9,7 +9,7 @@ import axe_playwright_python
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, expect
 
 from serve_app.api.routes.page import STATIC
 from tests.browser import PATIENCE_MS, open_tab
@@ -27,8 +27,12 @@ _ORDER = "[...document.querySelectorAll('#form, #made, #panels')].map((one) => o
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser, complaints: list[str]) -> AsyncIterator[Page]:
-    """An empty tab with the page's service worker."""
-    async with open_tab(browser) as page, watched(page, complaints):
+    """An empty tab with the page's service worker. Warnings and failed requests count, too."""
+
+    def counts(message: ConsoleMessage) -> bool:
+        return message.type in ("error", "warning")
+
+    async with open_tab(browser) as page, watched(page, complaints, counts):
         yield page
 
 
@@ -91,7 +95,7 @@ async def test_it_opens_and_plays_without_the_service(
     await expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
     await track.get_by_role("button", name="Play").click()
     await expect(track.get_by_role("slider")).not_to_have_attribute("aria-valuenow", "0.00")
-    assert all("Failed to fetch" in complaint for complaint in complaints)
+    assert all("Failed to" in complaint for complaint in complaints)
     complaints.clear()
 
 
