@@ -16,7 +16,6 @@ from serve_app.launcher import Service
 from tests.service.conftest import (
     GENERATIONS,
     KEY,
-    LONG_S,
     PATIENCE_S,
     PREFIX,
     PREFIXED_LINE,
@@ -25,7 +24,8 @@ from tests.service.conftest import (
 )
 from tests.service.metrics import samples
 
-STREAMS = 12  # on 4 slots, and 5 requests that a replica holds
+STREAMS = 8  # on 4 slots, and 5 requests that a replica holds
+STREAM_S = 60  # of music: all of it in less than the deadline of a request that waits behind
 SETTLED_S = 2.0  # by which a request that nothing holds back would be answered
 
 
@@ -35,8 +35,8 @@ def is_full(replica: dict[str, Any]) -> bool:
 
 @contextlib.asynccontextmanager
 async def saturated(client: httpx.AsyncClient) -> AsyncIterator[None]:
-    """Let STREAMS callers ask for long tracks until the block ends."""
-    body = {"prompt": "a", "duration_s": LONG_S}
+    """Let STREAMS callers ask for STREAM_S of music until the block ends."""
+    body = {"prompt": "a", "duration_s": STREAM_S}
     callers = [asyncio.create_task(client.post(GENERATIONS, json=body)) for _ in range(STREAMS)]
     try:
         await until(client, is_full)
