@@ -243,6 +243,7 @@ def test_the_image_serves_beyond_the_containers_loopback() -> None:
     assert (CONFIGS.parent / config).is_file()
 
 
+@pytest.mark.long
 def test_alerts_are_raised_when_they_should_be() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:

@@ -60,7 +60,7 @@ KINDS = [
     Kind("cpu fp32", exact=True),
     pytest.param(Kind("cpu fp16", exact=True), marks=COMPILES),
     pytest.param(Kind("cpu fp32 int8", exact=True), marks=COMPILES),
-    Kind("cpu int8", exact=True),
+    pytest.param(Kind("cpu int8", exact=True), marks=COMPILES),
     Kind("attention kernel", exact=False),
     Kind("attention kernel int8", exact=False),
     Kind("cuda fp32", exact=False),

@@ -23,7 +23,7 @@ from tests.service.metrics import samples
 
 HEADER = "x-musicgen-timeout-seconds"
 CALLERS = 100
-DURATION_S = 6
+DURATION_S = 3
 BODY = {"prompt": "a", "duration_s": DURATION_S}
 LONG = {"prompt": "a", "duration_s": LONG_S}
 MARGIN = 1.5  # of the estimate by which requests are admitted
