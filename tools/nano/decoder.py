@@ -15,7 +15,7 @@ from torch import Tensor
 from tools.nano.spectral_loss import SpectralLoss
 from tools.nano.training import Training, learning_rate_factor
 
-STEPS = 500
+STEPS = 2000
 LEARNING_RATE = 3e-4
 WARM_UP = 50  # steps
 GAIN = 1.05  # of the targets: what a language model writes is quieter than music

@@ -107,6 +107,18 @@ def test_the_last_layer_restores_the_level() -> None:
     assert levels.mean() == pytest.approx(0, abs=0.3)
 
 
+@pytest.mark.usefixtures("small")
+def test_the_scaled_decoder_is_louder() -> None:
+    model = codec.build().eval()
+    codec.start_codebooks(model, crops())
+    with torch.no_grad():
+        codes = model.encode(crops().draw(2, 0)).audio_codes
+        before = model.decode(codes, [None]).audio_values
+        codec.scale(model, 1.5)
+        after = model.decode(codes, [None]).audio_values
+    torch.testing.assert_close(after, 1.5 * before)
+
+
 def test_distances_order_signals_by_noise() -> None:
     a = torch.randn(3, 1, 8000)
     distance = SpectralLoss()
